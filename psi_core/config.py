@@ -1,0 +1,229 @@
+"""RunConfig: what a run is. Validated at the door, immutable, to and from JSON and TOML."""
+
+import math
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, Condition, conditions_of
+from psi_core.errors import ConfigError, unknown_name
+
+MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
+"""Models bundled by name; the engine's table of architectures holds the same names."""
+
+DATA_NAMES: tuple[str, ...] = ("mnist",)
+"""Data sets bundled by name."""
+
+MEASURE_NAMES: tuple[str, ...] = ("psi", "active_fraction", "mean_response")
+"""Measures per image and layer; the engine's MEASURES mapping holds the same names."""
+
+
+def _split(value: object) -> object:
+    """A comma-separated text as a list; anything else as it is, a single number as a list of one."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int | float) else value
+
+
+def _auto_or_number(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
+AutoCount = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_auto_or_number)]
+
+
+class RunConfig(BaseModel):
+    """What a run is: model, data, conditions, measures and how they are computed.
+
+    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml. Lists may be given
+    as comma-separated text.
+
+    Raises:
+        ConfigError: a key is unknown or a value cannot stand.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    model: str = Field(
+        "lenet5", description="lenet5, alexnet, vgg11, torchvision:NAME, or a factory package.module:f, file.py:f"
+    )
+    weights: str = Field("fitted", description="fitted, random, imagenet, built, or a .safetensors, .pt or .pth file")
+    data: str = Field("mnist", description="mnist (bundled)")
+    split: Literal["test", "train"] = Field("test", description="which part of the data")
+    images: Annotated[int, Field(ge=1)] | None = Field(None, description="the first N images (default: all)")
+    size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="network input in pixels (default: the model's own)"
+    )
+    normalize: str = Field("auto", description="none, imagenet, or MEAN/SD; inside the model")
+    layers: Names = Field(("relu",), description="names, globs, module paths, relu, all")
+    unit: Literal["neuron", "channel"] = Field(
+        "neuron", description="a unit is every scalar, or a channel's spatial mean"
+    )
+    rectify: Literal["none", "relu", "abs"] = Field("none", description="how signed layers are made non-negative")
+    attack: Names = Field(("fgsm",), description="attacks, with commas: " + ", ".join(ATTACK_NAMES))
+    epsilon: Numbers = Field((0.03,), description="largest pixel changes in 0..1, with commas")
+    controls: Names = Field(CONTROL_NAMES, description="controls at every epsilon, with commas, or none")
+    measures: Names = Field(MEASURE_NAMES, description="measures per image and layer, with commas")
+    labels: Literal["true", "predicted"] = Field("true", description="true labels, or the network's own predictions")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random number")
+    precision: Literal["exact", "tf32", "bf16"] = Field("exact", description="exact is IEEE fp32, deterministic")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:K")
+    devices: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="workers, one per device (on a CPU too)")
+    batch: AutoCount = Field("auto", description="images per batch")
+    chunk: AutoCount = Field("auto", description="images per chunk file")
+    threads: AutoCount = Field("auto", description="CPU threads per worker")
+    name: str = Field("", description="a name for the run")
+
+    _choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "attack": ATTACK_NAMES,
+        "controls": CONTROL_NAMES,
+        "measures": MEASURE_NAMES,
+    }
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error.errors()[0])) from None
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        if value in MODEL_NAMES or ":" in value:
+            return value
+        raise ValueError(unknown_name("model", value, MODEL_NAMES))
+
+    @field_validator("data")
+    @classmethod
+    def _known_data(cls, value: str) -> str:
+        if value in DATA_NAMES:
+            return value
+        raise ValueError(unknown_name("data", value, DATA_NAMES))
+
+    @field_validator("attack", "controls", "measures")
+    @classmethod
+    def _known_names(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        field, known = info.field_name, cls._choices[info.field_name]
+        if field == "controls" and value == ("none",):
+            return ()
+        for name in value:
+            if name not in known:
+                raise ValueError(unknown_name(field, name, known))
+        if field == "attack" and not value:
+            raise ValueError(f"attack: the list is empty; write one of {', '.join(known)}")
+        if field == "measures":
+            return tuple(dict.fromkeys(("psi", *value)))
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("epsilon")
+    @classmethod
+    def _epsilon_in_range(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value:
+            raise ValueError("epsilon: the list is empty; write at least one, such as 0.03")
+        for epsilon in value:
+            if math.isnan(epsilon):
+                raise ValueError("epsilon: NaN is not a number of pixel units; write one from 0 to 1, such as 0.03")
+            if not 0 <= epsilon <= 1:
+                advice = f"write {epsilon:g}/255 as {epsilon / 255:.4f}" if epsilon > 1 else "write one such as 0.03"
+                raise ValueError(f"epsilon: {epsilon:g} lies outside 0 to 1; pixels are scaled to 0..1, so {advice}")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("layers")
+    @classmethod
+    def _some_layer(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("layers: the list is empty; write names such as conv1,fc2, or relu, or all")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("normalize")
+    @classmethod
+    def _known_normalization(cls, value: str) -> str:
+        if value not in ("auto", "none", "imagenet"):
+            parse_mean_sd(value)
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        kind, _, number = value.partition(":")
+        if value in ("auto", "cpu", "cuda") or (kind == "cuda" and number.isdigit()):
+            return value
+        raise ValueError(unknown_name("device", value, ("auto", "cpu", "cuda", "cuda:0")))
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if any(not (c.isalnum() or c in " ._@+=,-") for c in value) or value in (".", "..", "latest"):
+            raise ValueError(f"name: {value!r} cannot name a run; use letters, digits, space and . _ @ + = , -")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _factory_keeps_its_weights(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "weights" not in values:
+            model = values.get("model", "")
+            if isinstance(model, str) and ":" in model and not model.startswith("torchvision:"):
+                return {**values, "weights": "built"}
+        return values
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The run's conditions in order, benign first."""
+        return conditions_of(self.attack, self.epsilon, self.controls)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str], **typed: Any) -> "RunConfig":
+        """The run that a SPEC.toml describes; what is given in `typed` beats the file.
+
+        Raises:
+            ConfigError: the file cannot be read, is no TOML, or holds a wrong key or value.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: {error.strerror}; write the path of a TOML file with keys such as model, epsilon"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not a TOML file ({error}); write lines such as epsilon = [0.03, 0.1]") from None
+        return cls(**{**values, **typed})
+
+
+def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel from `MEAN/SD`, each one number or several with commas.
+
+    Raises:
+        ValueError: the text has another form, or a standard deviation is not above 0.
+    """
+    try:
+        mean, sd = (tuple(float(part) for part in side.split(",")) for side in text.split("/"))
+        if len(mean) == len(sd) and all(math.isfinite(m) for m in mean) and all(0 < s < math.inf for s in sd):
+            return mean, sd
+    except ValueError:
+        pass
+    raise ValueError(f"normalize: {text!r} is none of none, imagenet and MEAN/SD; write it as 0.1307/0.3081")
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """One sentence for pydantic's first complaint, in our own words."""
+    field = str(detail["loc"][0]) if detail["loc"] else "config"
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return unknown_name("config key", field, RunConfig.model_fields)
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error" and "'auto'" not in context["expected"]:
+        choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return unknown_name(field, str(detail["input"]), choices)
+    if kind.startswith(("greater_than", "less_than")):
+        return f"{field}: {detail['input']} is out of range; write a number {detail['msg'].removeprefix('Input should be ')}"
+    expected = (
+        "a whole number of at least 1, or auto" if field in ("batch", "chunk", "threads") else detail["msg"].lower()
+    )
+    return f"{field}: {detail['input']!r} does not fit; {expected.replace('input should be', 'write')}"

@@ -1,0 +1,99 @@
+"""The birth of a run directory: all files that are written once, put in place by one rename."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from psi_core.chunks import CHUNKS
+from psi_core.config import RunConfig
+from psi_core.errors import ConfigError, RunError
+from psi_core.runs import FORMAT, LayerInfo
+
+
+def require_writable(folder: Path, needed_bytes: int) -> None:
+    """Makes sure that runs can be made in `folder`.
+
+    Raises:
+        ConfigError: it cannot be made or written to, or its disk has less than `needed_bytes` free.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"runs-dir: {folder} cannot be written to ({error.strerror}); name another with --runs-dir or PSI_RUNS_DIR"
+        ) from None
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise ConfigError(
+            f"runs-dir: {folder} has {free / 1e6:.0f} MB free and this run needs about {needed_bytes / 1e6:.0f} MB; "
+            "free some, or name another folder with --runs-dir"
+        )
+
+
+def create_run(folder: Path, config: RunConfig, layers: Sequence[LayerInfo]) -> Path:
+    """Makes the run directory of a resolved configuration and gives its path.
+
+    It is filled under a temporary name and renamed: no reader ever sees a run without its configuration.
+    """
+    now = datetime.now().astimezone()
+    identity = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    temporary = folder / f".{identity}.tmp"
+    (temporary / CHUNKS).mkdir(parents=True)
+    config_values = {
+        "format": FORMAT,
+        "id": identity,
+        "created": now.isoformat(),
+        **config.model_dump(mode="json"),
+        "conditions": [condition.name for condition in config.conditions],
+    }
+    write_json(temporary / "config.json", config_values)
+    write_json(temporary / "layers.json", [asdict(layer) for layer in layers])
+    return temporary.rename(folder / identity)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON so that a reader sees either all of it or none."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
+    """Writes `model.json` once, or makes sure that these are the weights the run began with.
+
+    Raises:
+        RunError: the run began with other weights.
+    """
+    path = run_directory / "model.json"
+    if not path.exists():
+        temporary = path.with_name(f"model.json.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)  # Fails where another worker was first: nobody overwrites the run's weights.
+        temporary.unlink()
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    if recorded["sha256"] != card["sha256"]:
+        raise RunError(
+            f"weights: {card['source']} has SHA-256 {card['sha256'][:12]} and the run began with {recorded['sha256'][:12]}; "
+            "put the old weights back, or start a new run"
+        )
+
+
+def delete_run(directory: Path) -> None:
+    """Removes a run directory; it leaves the list at once, by a rename, and the disk after that."""
+    doomed = directory.with_name(f".{directory.name}.deleted")
+    try:
+        directory.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None

@@ -1,0 +1,88 @@
+"""Processes: who a worker is, whether it still lives, how one is started and left alone."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+HEARTBEAT_SECONDS = 10.0
+STALE_SECONDS = 60.0
+"""A worker on another machine counts as alive while its event log is younger than this."""
+
+
+def own_identity() -> dict[str, Any]:
+    """Host, boot, process namespace, process id and start time of this process, as a `started` event records them."""
+    pid = os.getpid()
+    return {
+        "host": platform.node(),
+        "boot_id": _boot_id(),
+        "pid_namespace": _pid_namespace(),
+        "pid": pid,
+        "process_start": _process_start(pid),
+    }
+
+
+def is_alive(identity: Mapping[str, Any], log: Path) -> bool:
+    """Whether the worker that left `identity` still runs.
+
+    On the same boot and in the same process namespace the process table answers, and a zombie is dead; from elsewhere a
+    heartbeat, the modification time of its event log, younger than a minute.
+    """
+    is_here = identity.get("boot_id") == _boot_id() and identity.get("pid_namespace") == _pid_namespace()
+    if is_here and _boot_id():
+        start = _process_start(int(identity["pid"]))
+        return start is not None and start == identity.get("process_start")
+    try:
+        return time.time() - log.stat().st_mtime < STALE_SECONDS
+    except OSError:
+        return False
+
+
+def start_child(
+    arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, output: int | IO[Any] | None = None
+) -> subprocess.Popen[str]:
+    """Starts `python -m psi_core ARGUMENTS` in a session of its own, so that a hang-up of ours does not reach it.
+
+    Args:
+        arguments: what follows `python -m psi_core`.
+        environment: variables added to ours.
+        output: where its standard output and error go; None pipes the output and shares our standard error.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "psi_core", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if output is None else output,
+        stderr=None if output is None else output,
+        env={**os.environ, **(environment or {})},
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _process_start(pid: int) -> int | None:
+    """Start time in clock ticks since boot, or None when there is no such process or it is a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The second field, the command, may hold spaces and parentheses; the fixed fields follow its last one.
+    fields = stat[stat.rfind(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,78 @@
+"""Run directories recorded through the real writer, with planted numbers, for tests of readers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from psi_core.chunks import chunk_count, chunk_path, chunk_range, write_arrays
+from psi_core.config import RunConfig
+from psi_core.creation import create_run, record_model
+from psi_core.events import EventLog, events_path
+from psi_core.runs import LayerInfo
+
+LAYERS = (
+    LayerInfo("conv1", "features.1", "ReLU", (4, 6, 6), 144, 4, 40, 1440),
+    LayerInfo("conv2", "features.4", "ReLU", (6, 3, 3), 54, 6, 222, 1944),
+    LayerInfo("fc1", "classifier.1", "ReLU", (8,), 8, 8, 440, 432),
+)
+
+
+def record_run(
+    runs_dir: Path,
+    *,
+    images: int = 60,
+    chunk: int = 25,
+    chunks: Sequence[int] | None = None,
+    shift: float = 0.05,
+    silent: int = 0,
+    finished: bool = True,
+    **options: object,
+) -> Path:
+    """A run of random numbers with a planted shift of `shift` x epsilon / 0.03 in conv1 under attacks.
+
+    Controls and other layers get noise without a shift. The first `silent` images are silent in fc1.
+    Only `chunks` are written (all by default).
+    """
+    values = {"images": images, "chunk": chunk, "batch": 25, "threads": 2, "size": 28, "device": "cpu", **options}
+    config = RunConfig(**{"normalize": "none", "layers": [layer.name for layer in LAYERS], **values})
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    directory = create_run(runs_dir, config, LAYERS)
+    record_model(
+        directory, {"source": "recorded", "sha256": "0" * 64, "class_names": [str(digit) for digit in range(10)]}
+    )
+    log = EventLog(events_path(directory, 0))
+    log.write("started", host="elsewhere", boot_id="x", pid_namespace="x", pid=1, process_start=1, device="cpu")
+    random = np.random.default_rng(7)
+    conditions = config.conditions
+    label = random.integers(0, 10, images)
+    base = random.uniform(0.3, 0.7, (1, len(LAYERS), images))
+    psi = base + random.normal(0, 0.01, (len(conditions), len(LAYERS), images))
+    for place, condition in enumerate(conditions):
+        if not condition.is_benign and not condition.is_control:
+            psi[place, 0] += shift * condition.epsilon / 0.03
+    psi[:, 2, :silent] = np.nan
+    prediction = np.where(random.random((len(conditions), images)) < 0.8, label, (label + 1) % 10)
+    epsilons = np.array([[condition.epsilon] for condition in conditions])
+    whole = {
+        "index": np.arange(images),
+        "label": label,
+        "prediction": prediction,
+        "confidence": random.uniform(0, 1, prediction.shape).astype(np.float32),
+        "linf": np.broadcast_to(epsilons, prediction.shape).astype(np.float32),
+        "l2": np.broadcast_to(epsilons * 20, prediction.shape).astype(np.float32),
+        "psi": psi.astype(np.float32),
+        "active_fraction": (1 - psi).astype(np.float32),
+        "mean_response": (2 - psi).astype(np.float32),
+    }
+    for number in range(chunk_count(images, chunk)) if chunks is None else chunks:
+        rows = chunk_range(number, images, chunk)
+        part = {name: array[..., rows.start : rows.stop] for name, array in whole.items()}
+        present, counts = np.unique(part["label"], return_counts=True)
+        part |= {"class_labels": present, "class_counts": counts}
+        for layer in LAYERS:
+            part[f"class_sum/{layer.name}"] = random.uniform(0, 1, (len(conditions), len(present), layer.channels))
+        write_arrays(chunk_path(directory, number), part)
+    if finished:
+        log.write("finished")
+    return directory
