@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from psi_core.errors import RunError
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
+ClassSums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 CHUNKS = "chunks"
 
@@ -79,9 +80,7 @@ def concatenate(parts: Iterable[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in names}
 
 
-def add_class_sums(
-    parts: Iterable[Arrays], layer: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def add_class_sums(parts: Iterable[Arrays], layer: str) -> ClassSums:
     """Class sums of one layer over several chunks.
 
     Returns:

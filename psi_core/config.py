@@ -222,8 +222,8 @@ def _sentence(detail: ErrorDetails) -> str:
         choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return unknown_name(field, str(detail["input"]), choices)
     if kind.startswith(("greater_than", "less_than")):
-        return f"{field}: {detail['input']} is out of range; write a number {detail['msg'].removeprefix('Input should be ')}"
-    expected = (
-        "a whole number of at least 1, or auto" if field in ("batch", "chunk", "threads") else detail["msg"].lower()
-    )
-    return f"{field}: {detail['input']!r} does not fit; {expected.replace('input should be', 'write')}"
+        bounds = detail["msg"].removeprefix("Input should be ")
+        return f"{field}: {detail['input']} is out of range; write a number {bounds}"
+    if field in ("batch", "chunk", "threads"):
+        return f"{field}: {detail['input']!r} does not fit; write a whole number of at least 1, or auto"
+    return f"{field}: {detail['input']!r} does not fit; {detail['msg'].replace('Input should be', 'write')}"

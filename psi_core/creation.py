@@ -84,8 +84,8 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
     recorded = json.loads(path.read_text(encoding="utf-8"))
     if recorded["sha256"] != card["sha256"]:
         raise RunError(
-            f"weights: {card['source']} has SHA-256 {card['sha256'][:12]} and the run began with {recorded['sha256'][:12]}; "
-            "put the old weights back, or start a new run"
+            f"weights: {card['source']} has SHA-256 {card['sha256'][:12]}, "
+            f"but the run began with {recorded['sha256'][:12]}; put the old weights back, or start a new run"
         )
 
 

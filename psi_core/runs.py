@@ -6,17 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.chunks import Arrays, add_class_sums, chunk_count, chunk_path, concatenate, finished_chunks, read_arrays
+from psi_core.chunks import (
+    Arrays,
+    ClassSums,
+    add_class_sums,
+    chunk_count,
+    chunk_path,
+    concatenate,
+    finished_chunks,
+    read_arrays,
+)
 from psi_core.conditions import Condition
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.paths import examples_directory, runs_directory
 from psi_core.status import Status, StatusReader, status_of
+
+PathText: TypeAlias = str | os.PathLike[str]
 
 FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
@@ -69,7 +80,7 @@ class Run:
         values = _read_json(directory / "config.json")
         if values.get("format") != FORMAT:
             raise RunError(
-                f"{directory}: format {values.get('format')!r} is not the {FORMAT} that this version reads; upgrade psi-tui"
+                f"{directory}: format {values.get('format')!r} is not {FORMAT}, which this version reads; upgrade psi-tui"
             )
         self.id = str(values.pop("id"))
         self.created = str(values.pop("created"))
@@ -199,7 +210,7 @@ class Run:
         """The network's choices, (condition, image)."""
         return self.array("prediction")
 
-    def class_sums(self, layer: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    def class_sums(self, layer: str) -> ClassSums:
         """Labels (k,), image counts (k,) and summed channel means (condition, k, channel) of one layer, by class."""
         parts = [part for part in self._parts if "class_labels" in part]
         if not parts:
@@ -209,9 +220,7 @@ class Run:
         return add_class_sums(parts, layer)
 
 
-def load_run(
-    run: str | os.PathLike[str], runs_dir: str | os.PathLike[str] | None = None, *, preview: bool = False
-) -> Run:
+def load_run(run: PathText, runs_dir: PathText | None = None, *, preview: bool = False) -> Run:
     """A run by path, id, unique name, unique prefix, or `latest`; the first that fits.
 
     Args:
@@ -225,14 +234,14 @@ def load_run(
     return Run(find_run(run, runs_dir), preview=preview)
 
 
-def list_runs(runs_dir: str | os.PathLike[str] | None = None, *, examples: bool = True) -> list[Run]:
+def list_runs(runs_dir: PathText | None = None, *, examples: bool = True) -> list[Run]:
     """Every readable run, newest first, the shipped examples last."""
     own = sorted(_readable(runs_directory(runs_dir)), key=lambda run: (run.created, run.id), reverse=True)
     shipped = sorted(_readable(examples_directory()), key=lambda run: run.name) if examples else []
     return own + shipped
 
 
-def find_run(run: str | os.PathLike[str], runs_dir: str | os.PathLike[str] | None = None) -> Path:
+def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
     """The directory of the run that `load_run` would load."""
     text = os.fspath(run)
     path = Path(text).expanduser()

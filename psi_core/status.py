@@ -66,11 +66,9 @@ class StatusReader:
             for event in reader.poll():
                 worker.take(event)
             has_left = worker.last is not None and worker.last["event"] in ("finished", "failed", "left")
-            worker.is_alive = (
-                worker.started is not None
-                and not has_left
-                and is_alive(worker.started, events_path(self.directory, number))
-            )
+            is_silent = worker.started is None or has_left
+            log = events_path(self.directory, number)
+            worker.is_alive = not is_silent and is_alive(worker.started or {}, log)
         return [worker for _, (_, worker) in sorted(self._readers.items())]
 
 
