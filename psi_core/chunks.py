@@ -1,7 +1,10 @@
 """Chunk files: immutable blocks of results, one `chunks/00000.npz` per block of consecutive image positions."""
 
+import io
 import os
+import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.errors import RunError
+from psi_core.paths import temporary_beside
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ClassSums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
@@ -38,18 +42,19 @@ def finished_chunks(run_directory: Path) -> list[int]:
         names = [path.name for path in (run_directory / CHUNKS).iterdir()]
     except FileNotFoundError:
         return []
-    return sorted(int(name[:-4]) for name in names if name.endswith(".npz") and name[:-4].isdigit())
+    return sorted(int(name.removesuffix(".npz")) for name in names if re.fullmatch(r"[0-9]{5,}\.npz", name))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes an npz so that a reader sees either all of it or none.
 
-    The temporary name ends in the writer's process id, never in `.npz`: what a killed worker leaves is no chunk.
+    The temporary name never ends in `.npz`: what a killed worker leaves is no chunk.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    named: Mapping[str, Any] = arrays
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **named)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -62,12 +67,20 @@ def read_arrays(path: Path) -> Arrays:
     """All arrays of an npz file; its CRCs are checked on the way.
 
     Raises:
-        RunError: the file is damaged.
+        RunError: the file is gone or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # Whole members: np.load stops where the array's own header says, and may never come to the CRC.
+            members = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
+        # A zip's list of members has no CRC of its own; how many there should be stands near the end of the file.
+        if len(members) != int.from_bytes(data[-12:-10], "little"):
+            raise zipfile.BadZipFile("some of its arrays are missing")
+        return {name: np.load(member, allow_pickle=False) for name, member in members.items()}
+    except FileNotFoundError:
+        raise RunError(f"{path}: there is no such file; resume the run to make it again") from None
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(
             f"{path}: the chunk is damaged ({error}); delete it and resume the run to make it again"
         ) from None

@@ -1,19 +1,33 @@
 """RunConfig: what a run is. Validated at the door, immutable, to and from JSON and TOML."""
 
+import json
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
-from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, Condition, conditions_of
+from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, Condition, conditions_of, epsilon_text
 from psi_core.errors import ConfigError, unknown_name
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
 """Models bundled by name; the engine's table of architectures holds the same names."""
+
+WEIGHTS_NAMES: tuple[str, ...] = ("fitted", "random", "imagenet", "built")
+"""Sources of weights by name; any other is a file."""
 
 DATA_NAMES: tuple[str, ...] = ("mnist",)
 """Data sets bundled by name."""
@@ -29,13 +43,18 @@ def _split(value: object) -> object:
     return [value] if isinstance(value, int | float) else value
 
 
-def _auto_or_number(value: object) -> object:
-    return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else value
-
-
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
-AutoCount = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_auto_or_number)]
+AutoCount = Annotated[int, Field(ge=1)] | Literal["auto"]
+
+_FITTING = {
+    "int": "a whole number",
+    "float": "a number such as 0.03, which is 7.65/255",
+    "finite": "a whole number",
+    "string": "text",
+    "tuple": "a list, or text with commas",
+}
+"""What fits a field, by the first word of pydantic's complaint."""
 
 
 class RunConfig(BaseModel):
@@ -82,7 +101,7 @@ class RunConfig(BaseModel):
 
     _choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "attack": ATTACK_NAMES,
-        "controls": CONTROL_NAMES,
+        "controls": (*CONTROL_NAMES, "none"),
         "measures": MEASURE_NAMES,
     }
 
@@ -92,12 +111,28 @@ class RunConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_sentence(error.errors()[0])) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        if any(isinstance(part, bool) for part in (value if isinstance(value, list | tuple) else (value,))):
+            raise ValueError(
+                f"{info.field_name}: true and false do not fit; write the value itself, or leave the key out"
+            )
+        return value
+
     @field_validator("model")
     @classmethod
     def _known_model(cls, value: str) -> str:
         if value in MODEL_NAMES or ":" in value:
             return value
         raise ValueError(unknown_name("model", value, MODEL_NAMES))
+
+    @field_validator("weights")
+    @classmethod
+    def _known_weights(cls, value: str) -> str:
+        if value in WEIGHTS_NAMES or Path(value).suffix in (".safetensors", ".pt", ".pth"):
+            return value
+        raise ValueError(unknown_name("weights", value, (*WEIGHTS_NAMES, "a .safetensors, .pt or .pth file")))
 
     @field_validator("data")
     @classmethod
@@ -108,10 +143,13 @@ class RunConfig(BaseModel):
 
     @field_validator("attack", "controls", "measures")
     @classmethod
-    def _known_names(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        field, known = info.field_name, cls._choices[info.field_name]
-        if field == "controls" and value == ("none",):
+    def _known_names(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        field = str(info.field_name)
+        known = cls._choices[field]
+        if value == ("none",) and "none" in known:
             return ()
+        if "none" in value and "none" in known:
+            raise ValueError(f"{field}: none stands alone; write none, or {', '.join(n for n in value if n != 'none')}")
         for name in value:
             if name not in known:
                 raise ValueError(unknown_name(field, name, known))
@@ -130,9 +168,10 @@ class RunConfig(BaseModel):
             if math.isnan(epsilon):
                 raise ValueError("epsilon: NaN is not a number of pixel units; write one from 0 to 1, such as 0.03")
             if not 0 <= epsilon <= 1:
-                advice = f"write {epsilon:g}/255 as {epsilon / 255:.4f}" if epsilon > 1 else "write one such as 0.03"
-                raise ValueError(f"epsilon: {epsilon:g} lies outside 0 to 1; pixels are scaled to 0..1, so {advice}")
-        return tuple(dict.fromkeys(value))
+                text = epsilon_text(epsilon)
+                advice = f"{text}/255 as {epsilon / 255:.4f}" if 1 < epsilon <= 255 else "one such as 0.03"
+                raise ValueError(f"epsilon: {text} lies outside 0 to 1; pixels are scaled to 0..1, so write {advice}")
+        return tuple(dict.fromkeys(abs(epsilon) for epsilon in value))  # abs: -0.0 would name a condition fgsm@-0.
 
     @field_validator("layers")
     @classmethod
@@ -151,14 +190,14 @@ class RunConfig(BaseModel):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        kind, _, number = value.partition(":")
-        if value in ("auto", "cpu", "cuda") or (kind == "cuda" and number.isdigit()):
+        if re.fullmatch("auto|cpu|cuda(:[0-9]+)?", value):
             return value
-        raise ValueError(unknown_name("device", value, ("auto", "cpu", "cuda", "cuda:0")))
+        raise ValueError(f"device: there is no {value!r}; write auto, cpu, cuda, or cuda:K such as cuda:0")
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
+        value = value.strip()
         if any(not (c.isalnum() or c in " ._@+=,-") for c in value) or value in (".", "..", "latest"):
             raise ValueError(f"name: {value!r} cannot name a run; use letters, digits, space and . _ @ + = , -")
         return value
@@ -194,6 +233,12 @@ class RunConfig(BaseModel):
             raise ConfigError(f"{path}: not a TOML file ({error}); write lines such as epsilon = [0.03, 0.1]") from None
         return cls(**{**values, **typed})
 
+    def to_toml(self) -> str:
+        """The text of a SPEC.toml that `from_toml` reads as the same run."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        # JSON's texts, numbers and lists of these are TOML too.
+        return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+
 
 def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel from `MEAN/SD`, each one number or several with commas.
@@ -207,7 +252,7 @@ def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
             return mean, sd
     except ValueError:
         pass
-    raise ValueError(f"normalize: {text!r} is none of none, imagenet and MEAN/SD; write it as 0.1307/0.3081")
+    raise ValueError(f"normalize: {text!r} does not fit; write none, imagenet, or MEAN/SD such as 0.1307/0.3081")
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -223,7 +268,7 @@ def _sentence(detail: ErrorDetails) -> str:
         return unknown_name(field, str(detail["input"]), choices)
     if kind.startswith(("greater_than", "less_than")):
         bounds = detail["msg"].removeprefix("Input should be ")
-        return f"{field}: {detail['input']} is out of range; write a number {bounds}"
+        return f"{field}: {str(detail['input']).strip()} is out of range; write a number {bounds}"
     if field in ("batch", "chunk", "threads"):
         return f"{field}: {detail['input']!r} does not fit; write a whole number of at least 1, or auto"
-    return f"{field}: {detail['input']!r} does not fit; {detail['msg'].replace('Input should be', 'write')}"
+    return f"{field}: {detail['input']!r} does not fit; write {_FITTING[kind.partition('_')[0]]}"

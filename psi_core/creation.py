@@ -5,7 +5,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,25 +15,25 @@ from typing import Any
 from psi_core.chunks import CHUNKS
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, RunError
+from psi_core.paths import is_example, temporary_beside
 from psi_core.runs import FORMAT, LayerInfo
+from psi_core.status import StatusReader
 
 
 def require_writable(folder: Path, needed_bytes: int) -> None:
-    """Makes sure that runs can be made in `folder`.
+    """Makes sure that runs can be made in `folder`, and makes nothing: the run may still be refused.
 
     Raises:
         ConfigError: it cannot be made or written to, or its disk has less than `needed_bytes` free.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
     except OSError as error:
         raise ConfigError(
             f"runs-dir: {folder} cannot be written to ({error.strerror}); name another with --runs-dir or PSI_RUNS_DIR"
         ) from None
-    free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise ConfigError(
             f"runs-dir: {folder} has {free / 1e6:.0f} MB free and this run needs about {needed_bytes / 1e6:.0f} MB; "
@@ -48,7 +49,6 @@ def create_run(folder: Path, config: RunConfig, layers: Sequence[LayerInfo]) -> 
     now = datetime.now().astimezone()
     identity = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     temporary = folder / f".{identity}.tmp"
-    (temporary / CHUNKS).mkdir(parents=True)
     config_values = {
         "format": FORMAT,
         "id": identity,
@@ -56,16 +56,20 @@ def create_run(folder: Path, config: RunConfig, layers: Sequence[LayerInfo]) -> 
         **config.model_dump(mode="json"),
         "conditions": [condition.name for condition in config.conditions],
     }
-    write_json(temporary / "config.json", config_values)
-    write_json(temporary / "layers.json", [asdict(layer) for layer in layers])
-    return temporary.rename(folder / identity)
+    try:
+        (temporary / CHUNKS).mkdir(parents=True)
+        write_json(temporary / "config.json", config_values)
+        write_json(temporary / "layers.json", [asdict(layer) for layer in layers])
+        return temporary.rename(folder / identity)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def write_json(path: Path, values: Any) -> None:
     """Writes JSON so that a reader sees either all of it or none."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with _written(path, values) as temporary:
+        temporary.replace(path)
 
 
 def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
@@ -76,11 +80,8 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
     """
     path = run_directory / "model.json"
     if not path.exists():
-        temporary = path.with_name(f"model.json.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        with contextlib.suppress(FileExistsError):
+        with _written(path, card) as temporary, contextlib.suppress(FileExistsError):
             os.link(temporary, path)  # Fails where another worker was first: nobody overwrites the run's weights.
-        temporary.unlink()
     recorded = json.loads(path.read_text(encoding="utf-8"))
     if recorded["sha256"] != card["sha256"]:
         raise RunError(
@@ -90,10 +91,29 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
 
 
 def delete_run(directory: Path) -> None:
-    """Removes a run directory; it leaves the list at once, by a rename, and the disk after that."""
+    """Removes a run directory; it leaves the list at once, by a rename, and the disk after that.
+
+    Raises:
+        RunError: it ships with the package, a worker still writes to it, or it cannot be removed.
+    """
+    if is_example(directory):
+        raise RunError(f"{directory.name}: ships with psi-tui and is never deleted; name a run of your own")
+    if any(worker.is_alive for worker in StatusReader(directory).poll()):
+        raise RunError(f"{directory.name}: still runs; stop it first with psi-tui stop {directory.name}")
     doomed = directory.with_name(f".{directory.name}.deleted")
     try:
         directory.rename(doomed)
         shutil.rmtree(doomed)
     except OSError as error:
         raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None
+
+
+@contextlib.contextmanager
+def _written(path: Path, values: Any) -> Iterator[Path]:
+    """JSON under a temporary name beside `path`, gone when the block is left unless it was renamed."""
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)

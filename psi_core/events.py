@@ -4,7 +4,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,20 +69,17 @@ class EventReader:
         self.path = path
         self._offset = 0
 
-    def poll(self) -> Iterator[Event]:
+    def poll(self) -> list[Event]:
         """New events in order. A torn last line waits for its rest; lines that are no events are passed over."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
-            return
+            return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        for line in whole.splitlines():
-            event = _parse(line)
-            if event is not None:
-                yield event
+        return [event for line in whole.splitlines() if (event := _parse(line)) is not None]
 
 
 def _parse(line: bytes) -> Event | None:
@@ -91,4 +87,5 @@ def _parse(line: bytes) -> Event | None:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return event if is_event and isinstance(event.get("time"), int | float) else None

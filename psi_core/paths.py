@@ -1,6 +1,7 @@
 """Where things lie: run directories, caches and the data inside the package."""
 
 import os
+import secrets
 from pathlib import Path
 
 import platformdirs
@@ -32,3 +33,16 @@ def checkpoints_directory() -> Path:
 def examples_directory() -> Path:
     """Example runs shipped read-only with the package."""
     return PACKAGE_DATA / "examples"
+
+
+def is_example(run_directory: Path) -> bool:
+    """Whether a run directory, however its path is written, ships with the package."""
+    return run_directory.resolve().parent == examples_directory().resolve()
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside `path` to write to before renaming; it ends in `.tmp` and is nobody else's.
+
+    The process id tells whose it was; the random part sets apart workers in containers, whose process ids are alike.
+    """
+    return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")

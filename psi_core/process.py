@@ -34,7 +34,7 @@ def is_alive(identity: Mapping[str, Any], log: Path) -> bool:
     """
     is_here = identity.get("boot_id") == _boot_id() and identity.get("pid_namespace") == _pid_namespace()
     if is_here and _boot_id():
-        start = _process_start(int(identity["pid"]))
+        start = _process_start(identity.get("pid"))
         return start is not None and start == identity.get("process_start")
     try:
         return time.time() - log.stat().st_mtime < STALE_SECONDS
@@ -77,7 +77,7 @@ def _pid_namespace() -> str:
         return ""
 
 
-def _process_start(pid: int) -> int | None:
+def _process_start(pid: object) -> int | None:
     """Start time in clock ticks since boot, or None when there is no such process or it is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -1,9 +1,11 @@
 """Runs: what a run directory holds, read; how a run is found by path, id, name, prefix or `latest`."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,8 +25,8 @@ from psi_core.chunks import (
 )
 from psi_core.conditions import Condition
 from psi_core.config import RunConfig
-from psi_core.errors import ConfigError, RunError, unknown_name
-from psi_core.paths import examples_directory, runs_directory
+from psi_core.errors import RunError, unknown_name
+from psi_core.paths import examples_directory, is_example, runs_directory
 from psi_core.status import Status, StatusReader, status_of
 
 PathText: TypeAlias = str | os.PathLike[str]
@@ -77,17 +79,21 @@ class Run:
     def __init__(self, directory: Path, *, preview: bool = False) -> None:
         self.directory = directory
         self._with_preview = preview
-        values = _read_json(directory / "config.json")
-        if values.get("format") != FORMAT:
-            raise RunError(
-                f"{directory}: format {values.get('format')!r} is not {FORMAT}, which this version reads; upgrade psi-tui"
-            )
-        self.id = str(values.pop("id"))
-        self.created = str(values.pop("created"))
-        self._condition_names: list[str] = values.pop("conditions")
-        del values["format"]
-        known = {key: value for key, value in values.items() if key in RunConfig.model_fields}
-        self.config = RunConfig(**known)
+        path = directory / "config.json"
+        values = _read_json(path)
+        found = values.get("format") if isinstance(values, dict) else None
+        if found != FORMAT:
+            raise RunError(f"{directory}: format {found!r} is not {FORMAT}, which this version reads; upgrade psi-tui")
+        try:
+            self.id, self.created = str(values["id"]), str(values["created"])
+            self._created_at = datetime.fromisoformat(self.created).astimezone()
+            self.config = RunConfig(**{key: values[key] for key in RunConfig.model_fields if key in values})
+            if values["conditions"] != self.conditions:
+                raise ValueError(f"its conditions are {values['conditions']}, not {self.conditions}")
+        except KeyError as error:
+            raise RunError(f"{path}: lacks {error}; the run directory is damaged") from None
+        except ValueError as error:
+            raise RunError(f"{path}: cannot be read ({error}); it is damaged, or of a newer psi-tui") from None
 
     @property
     def name(self) -> str:
@@ -97,12 +103,12 @@ class Run:
     @property
     def is_example(self) -> bool:
         """Whether it ships with the package, read-only."""
-        return self.directory.parent == examples_directory()
+        return is_example(self.directory)
 
     @property
     def conditions(self) -> list[str]:
         """Names of the conditions in order, benign first: the first axis of every result."""
-        return list(self._condition_names)
+        return [condition.name for condition in self.config.conditions]
 
     @property
     def condition_details(self) -> tuple[Condition, ...]:
@@ -112,7 +118,11 @@ class Run:
     @cached_property
     def layer_infos(self) -> tuple[LayerInfo, ...]:
         """The tapped layers in forward order."""
-        return tuple(LayerInfo.from_json(values) for values in _read_json(self.directory / "layers.json"))
+        path = self.directory / "layers.json"
+        try:
+            return tuple(LayerInfo.from_json(values) for values in _read_json(path))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
 
     @property
     def layers(self) -> list[str]:
@@ -124,13 +134,11 @@ class Run:
         """Names of the measures, `psi` first."""
         return self.config.measures
 
-    @cached_property
+    @property
     def model(self) -> dict[str, Any]:
         """`model.json`: source, SHA-256, class names, fit card; empty until the weights are ready."""
-        try:
-            return dict(_read_json(self.directory / "model.json"))
-        except RunError:
-            return {}
+        path = self.directory / "model.json"
+        return dict(_read_json(path)) if path.exists() else {}
 
     @property
     def images(self) -> int:
@@ -158,13 +166,12 @@ class Run:
     def _parts(self) -> list[Arrays]:
         finished = [(number, chunk_path(self.directory, number)) for number in finished_chunks(self.directory)]
         parts = [read_arrays(path) for number, path in finished if number < self.chunks]
-        if self._with_preview:
-            seen = {int(position) for part in parts for position in part["index"]}
-            for path in sorted(self.directory.glob("preview-*.npz")):
-                part = read_arrays(path)
-                if part["index"].size and not seen & {int(position) for position in part["index"]}:
-                    seen |= {int(position) for position in part["index"]}
-                    parts.append(part)
+        for path in sorted(self.directory.glob("preview-*.npz")) if self._with_preview else []:
+            # Its worker may replace or remove it while we look: then the next look shows more.
+            with contextlib.suppress(RunError):
+                preview = read_arrays(path)
+                if preview["index"].size and not any(np.isin(preview["index"], part["index"]).any() for part in parts):
+                    parts.append(preview)
         return parts
 
     @cached_property
@@ -236,7 +243,7 @@ def load_run(run: PathText, runs_dir: PathText | None = None, *, preview: bool =
 
 def list_runs(runs_dir: PathText | None = None, *, examples: bool = True) -> list[Run]:
     """Every readable run, newest first, the shipped examples last."""
-    own = sorted(_readable(runs_directory(runs_dir)), key=lambda run: (run.created, run.id), reverse=True)
+    own = sorted(_readable(runs_directory(runs_dir)), key=lambda run: (run._created_at, run.id), reverse=True)
     shipped = sorted(_readable(examples_directory()), key=lambda run: run.name) if examples else []
     return own + shipped
 
@@ -244,40 +251,41 @@ def list_runs(runs_dir: PathText | None = None, *, examples: bool = True) -> lis
 def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
     """The directory of the run that `load_run` would load."""
     text = os.fspath(run)
-    path = Path(text).expanduser()
-    if text and (path / "config.json").is_file():
-        return path.absolute()
+    # No path at all: too long a name, a folder that we may not enter, ~ of an unknown user.
+    with contextlib.suppress(OSError, RuntimeError):
+        path = Path(text).expanduser()
+        if text and (path / "config.json").is_file():
+            return path.absolute()
     everything = list_runs(runs_dir)
     own = [known for known in everything if not known.is_example]
     for known in own:
         if known.id == text:
             return known.directory
     named = [known for known in everything if known.name == text]
-    prefixed = [known for known in own if text and (known.id.startswith(text) or known.name.startswith(text))]
+    is_prefix = text not in ("", "latest")
+    prefixed = [known for known in own if is_prefix and (known.id.startswith(text) or known.name.startswith(text))]
     for found in (named, prefixed):
         if len(found) == 1:
             return found[0].directory
-        if len(found) > 1 and text != "latest":
-            listed = ", ".join(known.id for known in found[:5])
+        if len(found) > 1:
+            listed = ", ".join(known.id for known in found[:5]) + (", ..." if len(found) > 5 else "")
             raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id")
-    if text == "latest":
-        if own:
-            return own[0].directory
+    if text == "latest" and own:
+        return own[0].directory
+    if text == "latest" or not everything:
         raise RunError(f"run: there is none yet in {runs_directory(runs_dir)}; start one with psi-tui run")
-    if not everything:
-        raise RunError(f"run: there is none in {runs_directory(runs_dir)}; start one with psi-tui run")
     names = [known.name for known in everything] + [known.id for known in own]
     raise RunError(unknown_name("run", text, list(dict.fromkeys([*names, "latest"]))))
 
 
 def _readable(folder: Path) -> list[Run]:
+    """The runs of a folder. Names with a leading dot are runs half made or half deleted."""
     runs = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if (path / "config.json").is_file():
-            try:
-                runs.append(Run(path))
-            except (RunError, ConfigError):
-                continue
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if not path.name.startswith("."):
+                with contextlib.suppress(RunError):
+                    runs.append(Run(path))
     return runs
 
 

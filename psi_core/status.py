@@ -62,13 +62,12 @@ class StatusReader:
         for number in worker_numbers(self.directory):
             if number not in self._readers:
                 self._readers[number] = EventReader(events_path(self.directory, number)), WorkerState(number)
-        for number, (reader, worker) in self._readers.items():
+        for reader, worker in self._readers.values():
             for event in reader.poll():
                 worker.take(event)
             has_left = worker.last is not None and worker.last["event"] in ("finished", "failed", "left")
             is_silent = worker.started is None or has_left
-            log = events_path(self.directory, number)
-            worker.is_alive = not is_silent and is_alive(worker.started or {}, log)
+            worker.is_alive = not is_silent and is_alive(worker.started or {}, reader.path)
         return [worker for _, (_, worker) in sorted(self._readers.items())]
 
 
@@ -82,12 +81,11 @@ def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Statu
     """
     if any(worker.is_alive for worker in workers):
         return "running"
-    if len(finished_chunks(directory)) >= chunks:
+    if set(range(chunks)) <= set(finished_chunks(directory)):
         return "done"
-    started = [worker for worker in workers if worker.last is not None]
-    latest = max(started, key=lambda worker: worker.last["time"] if worker.last else 0.0, default=None)
-    if latest is not None and latest.last is not None and latest.last["event"] == "failed":
+    said = [worker.last for worker in workers if worker.last is not None]
+    if said and max(said, key=lambda event: float(event["time"]))["event"] == "failed":
         return "failed"
     if (directory / STOP_FILE).exists():
         return "stopped"
-    return "lost" if started else "queued"
+    return "lost" if said else "queued"
