@@ -1,0 +1,118 @@
+"""Talks to the engine's child processes: JSON on their standard input, JSON lines back. The only door to torch."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError
+from psi_core.process import start_child
+
+_KINDS: dict[str, type[PsiError]] = {kind.__name__: kind for kind in (ConfigError, DataError, ModelError, RunError)}
+
+
+class EngineError(RunError):
+    """The engine was asked for something that it should manage, and failed at it."""
+
+
+class Child:
+    """One child process, asked one question.
+
+    Attributes:
+        process: the process itself, in a session of its own.
+    """
+
+    def __init__(self, arguments: Sequence[str], question: Any = None) -> None:
+        self.process = start_child(arguments)
+        assert self.process.stdin is not None, "start_child pipes standard input"
+        try:
+            with self.process.stdin as stdin:
+                if question is not None:
+                    json.dump(question, stdin)
+        except BrokenPipeError:
+            pass  # It died before it read; its answer, or the lack of one, says more.
+
+    def answers(self) -> Iterator[Any]:
+        """Every JSON line it writes, until it closes its standard output.
+
+        Raises:
+            PsiError: of the kind that the child reports.
+            EngineError: what it writes is no JSON.
+        """
+        assert self.process.stdout is not None, "start_child pipes standard output"
+        for line in self.process.stdout:
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                raise EngineError(f"engine: answered {line.strip()[:80]!r}; run psi-tui doctor") from None
+            if isinstance(answer, dict) and "error" in answer:
+                raise _KINDS.get(str(answer.get("kind")), EngineError)(answer["error"])
+            yield answer
+
+    def answer(self) -> Any:
+        """Its next JSON line.
+
+        Raises:
+            PsiError: of the kind that the child reports.
+            EngineError: it ended without a line.
+        """
+        for answer in self.answers():
+            return answer
+        raise EngineError(
+            f"engine: ended with status {self.process.wait()} and no answer; "
+            "its message stands above, and psi-tui doctor may tell more"
+        )
+
+    def let_go(self) -> None:
+        """Closes our end of its output; the child works on by itself."""
+        assert self.process.stdout is not None, "start_child pipes standard output"
+        self.process.stdout.close()
+
+
+def ask(arguments: Sequence[str], question: Any = None) -> Any:
+    """The one answer of a child that is asked one thing; Ctrl-C ends it with us.
+
+    Raises:
+        PsiError: of the kind that the child reports.
+    """
+    child = Child(arguments, question)
+    with ending(child):
+        answer = child.answer()
+        child.let_go()
+    child.process.wait()
+    return answer
+
+
+@contextmanager
+def ending(child: Child) -> Iterator[None]:
+    """Ends the child when the block is left by an exception: Ctrl-C does not reach its session."""
+    try:
+        yield
+    except BaseException:
+        child.let_go()
+        child.process.terminate()
+        try:
+            child.process.wait(5)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+        raise
+
+
+@contextmanager
+def on_interrupt(act: Callable[[int], None]) -> Iterator[None]:
+    """Within the block, calls `act` with 1 at the first Ctrl-C, 2 at the second, and so on, instead of ending us."""
+    presses = 0
+
+    def press(*_: object) -> None:
+        nonlocal presses
+        presses += 1
+        act(presses)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

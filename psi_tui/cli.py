@@ -1,0 +1,108 @@
+"""The `psi-tui` command: its group, its exit codes, and the door at which every error becomes one sentence.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong use, 130 interrupted.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import rich_click as click
+from click.exceptions import NoSuchOption
+
+from psi_core.errors import PsiError, unknown_name
+from psi_tui.child import EngineError
+from psi_tui.commands.control import delete, resume, stop
+from psi_tui.commands.doctor import doctor
+from psi_tui.commands.export import export
+from psi_tui.commands.fit import fit
+from psi_tui.commands.models import layers, models
+from psi_tui.commands.run import run
+from psi_tui.commands.runs import runs
+from psi_tui.commands.show import show
+from psi_tui.commands.watch import watch
+from psi_tui.console import narrate
+
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+_HELP_LOOK = {
+    "theme": "default-slim",
+    "options_table_column_types": ["opt_short", "opt_long", "help"],
+    "arguments_panel_title": "Arguments",
+    "max_width": 100,
+}
+
+
+class CommandGroup(click.RichGroup):
+    """The commands in the order of use; a misspelt one is answered with the nearest."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not ctx.resilient_parsing:
+            raise click.UsageError(unknown_name("command", cmd_name, self.commands))
+        return command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which they were added, which is that of use."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=CommandGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog='Completion of names in your shell: eval "$(_PSI_TUI_COMPLETE=bash_source psi-tui)"; zsh and fish likewise.',
+)
+@click.rich_config(help_config=_HELP_LOOK)
+@click.version_option(version("psi-tui"), message="psi-tui %(version)s")
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Population sparseness of convolutional networks under adversarial attack, measured layer by layer."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        narrate("The app is not there yet; start with: psi-tui run --images 500")
+
+
+for _command in (run, runs, watch, show, export, resume, stop, delete, fit, models, layers, doctor):
+    commands.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and gives its exit code; the entry point of `psi-tui`.
+
+    Args:
+        arguments: what follows `psi-tui`; default: the process's own arguments.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # A terminal without UTF-8 gets question marks, not a traceback.
+    try:
+        # click and rich leave by SystemExit where the reader of a pipe has seen enough: nothing is wrong then.
+        with contextlib.suppress(SystemExit):
+            result = commands.main(arguments, prog_name="psi-tui", standalone_mode=False)
+            return result if isinstance(result, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except (click.ClickException, PsiError) as error:
+        narrate(f"psi-tui: {_sentence(error)}")
+        return FAILED if isinstance(error, EngineError) else WRONG_USE
+    return 0
+
+
+def _sentence(error: click.ClickException | PsiError) -> str:
+    if isinstance(error, PsiError):
+        return str(error)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, NoSuchOption) and context is not None:
+        names = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        return unknown_name("option", error.option_name, [name for name in names if name.startswith("--")])
+    message = error.format_message().rstrip(".")
+    is_ours = ";" in message  # Our own sentences already say what to write instead.
+    return message if is_ours or context is None else f"{message}; see {context.command_path} --help"

@@ -1,0 +1,65 @@
+"""`psi-tui stop`, `resume` and `delete`: what can be done to a run that exists."""
+
+import sys
+
+import rich_click as click
+
+from psi_core.creation import delete_run
+from psi_core.errors import ConfigError, RunError
+from psi_core.runs import load_run
+from psi_tui.child import Child
+from psi_tui.commands.run import watch_started
+from psi_tui.console import narrate
+from psi_tui.follow import request_stop
+from psi_tui.options import run_argument, runs_dir_option
+
+
+@click.command()
+@run_argument
+@runs_dir_option
+def stop(run: str, runs_dir: str | None) -> None:
+    """Stop a run once its open chunk is finished."""
+    found = load_run(run, runs_dir)
+    if found.status != "running":
+        raise RunError(f"stop: {found.name} is {found.status}, not running; psi-tui runs lists the runs")
+    request_stop(found.directory)
+    narrate(f"{found.name} stops after its open chunk; go on with: psi-tui resume {found.id}")
+
+
+@click.command()
+@run_argument
+@runs_dir_option
+@click.option("--detach", is_flag=True, help="print the run's path and return; the run goes on")
+@click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
+@click.pass_context
+def resume(context: click.RichContext, run: str, runs_dir: str | None, detach: bool, quiet: bool) -> None:
+    """Make the chunks that a stopped, failed or lost run still misses."""
+    found = load_run(run, runs_dir)
+    status = found.status
+    if found.is_example:
+        raise RunError(f"resume: {found.name} ships with psi-tui and is read-only; start one of your own")
+    if status == "running":
+        raise RunError(f"resume: {found.name} is running; see it with psi-tui watch {found.id}")
+    if status == "done":
+        narrate(f"{found.name} is finished; nothing to resume")
+        return
+    context.exit(watch_started(Child(["resume", str(found.directory)]), detach=detach, quiet=quiet))
+
+
+@click.command()
+@run_argument
+@runs_dir_option
+@click.option("--yes", is_flag=True, help="do not ask")
+def delete(run: str, runs_dir: str | None, yes: bool) -> None:
+    """Delete a run and all its results."""
+    found = load_run(run, runs_dir)
+    if found.is_example:
+        raise RunError(f"delete: {found.name} ships with psi-tui; it cannot be deleted")
+    if found.status == "running":
+        raise RunError(f"delete: {found.name} is running; stop it first with psi-tui stop {found.id}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("delete: there is no terminal to ask at; write --yes")
+        click.confirm(f"Delete {found.name} with all its results in {found.directory}?", abort=True, err=True)
+    delete_run(found.directory)
+    narrate(f"{found.name} is deleted")

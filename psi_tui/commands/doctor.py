@@ -1,0 +1,58 @@
+"""`psi-tui doctor`: what is installed, what there is to compute on, where things lie."""
+
+import os
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from psi_core.errors import PsiError
+from psi_core.paths import cache_directory, runs_directory
+from psi_tui.bar import waiting
+from psi_tui.child import ask
+from psi_tui.console import narration_console, output_console, write_result
+from psi_tui.formatting import format_bytes
+from psi_tui.json_text import json_text
+from psi_tui.options import json_option, runs_dir_option
+
+_PACKAGES = ("psi-tui", "textual", "rich", "plotext", "numpy", "scipy")
+
+
+@click.command()
+@runs_dir_option
+@json_option
+@click.pass_context
+def doctor(context: click.RichContext, runs_dir: str | None, as_json: bool) -> None:
+    """Say what is installed, which devices there are, and where things lie."""
+    console = narration_console()
+    facts: dict[str, Any] = {
+        "python": sys.version.split()[0],
+        **{name: version(name) for name in _PACKAGES},
+        "terminal": f"{console.width} x {console.height}, colors {console.color_system or 'none'}, "
+        f"{console.encoding}, TERM={os.environ.get('TERM', '')}",
+        "runs": _folder(runs_directory(runs_dir)),
+        "cache": _folder(cache_directory()),
+    }
+    try:
+        with waiting("asking the engine"):
+            facts |= ask(["doctor"])
+    except PsiError as error:
+        facts["engine"] = str(error)
+    if as_json:
+        write_result(json_text(facts))
+        context.exit("engine" in facts)
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        lines = [str(part) for part in value] if isinstance(value, list) else [str(value)]
+        for place, line in enumerate(lines or ["none"]):
+            output_console().print(f"{'' if place else name:<{width}}  {line}", soft_wrap=True, markup=False)
+    context.exit("engine" in facts)
+
+
+def _folder(folder: Path) -> str:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = format_bytes(shutil.disk_usage(existing).free)
+    return f"{folder} ({free} free{'' if folder.exists() else ', not made yet'})"

@@ -1,0 +1,101 @@
+"""`psi-tui run`: starts a run in a session of its own and watches it from here."""
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from psi_core.config import RunConfig
+from psi_core.paths import runs_directory
+from psi_core.runs import load_run
+from psi_tui.bar import waiting
+from psi_tui.child import Child, ask, ending
+from psi_tui.console import narrate, output_console, write_result
+from psi_tui.follow import follow
+from psi_tui.formatting import format_bytes, format_count, format_duration
+from psi_tui.layers_table import print_layers
+from psi_tui.options import config_options, runs_dir_option, typed_values
+
+
+@click.command()
+@click.argument("spec", required=False, metavar="[SPEC.toml]")
+@config_options
+@runs_dir_option
+@click.option("--detach", is_flag=True, help="print the run's path and return; the run goes on")
+@click.option("--plan", is_flag=True, help="say what the run would do and cost, and exit")
+@click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
+@click.option_panel(
+    "What is measured", options=["--model", "--weights", "--data", "--split", "--images", "--size", "--normalize"]
+)
+@click.option_panel("Layers", options=["--layers", "--unit", "--rectify", "--measures"])
+@click.option_panel("Attack", options=["--attack", "--epsilon", "--controls", "--labels", "--seed"])
+@click.option_panel("Computing", options=["--device", "--devices", "--precision", "--batch", "--chunk", "--threads"])
+@click.pass_context
+def run(
+    context: click.RichContext,
+    /,
+    *,
+    spec: str | None,
+    runs_dir: str | None,
+    detach: bool,
+    plan: bool,
+    quiet: bool,
+    **_: Any,
+) -> None:
+    """Measure a network's population sparseness, benign and attacked.
+
+    SPEC.toml holds the same keys as the options, with underscores; what is typed beats the file.
+    The run goes on when this shell is closed; Ctrl-C stops it after the open chunk, and `resume` goes on from there.
+    Lists are written with commas: --epsilon 0.01,0.03,0.1
+    """
+    typed = typed_values(context)
+    config = RunConfig.from_toml(spec, **typed) if spec else RunConfig(**typed)
+    question = config.model_dump(mode="json", exclude_unset=True)
+    folder = str(runs_directory(runs_dir))
+    if plan:
+        with waiting("checking model and data", quiet=quiet):
+            answer = ask(["plan", "--runs-dir", folder], question)
+        _print_plan(answer, folder)
+        return
+    child = Child(["start", "--runs-dir", folder], question)
+    context.exit(watch_started(child, detach=detach, quiet=quiet))
+
+
+def watch_started(child: Child, *, detach: bool, quiet: bool) -> int:
+    """Follows the run that a child has just been asked to start or resume, and gives the exit code.
+
+    Args:
+        child: what was asked; it answers with the run's path.
+        detach: whether to print the path and return instead.
+        quiet: whether to leave out the bar and the narration.
+    """
+    with ending(child), waiting("starting the engine", quiet=quiet):
+        directory = Path(child.answer()["run"])
+    child.let_go()
+    if detach:
+        write_result(str(directory))
+        return 0
+    code = follow(directory, child, quiet=quiet)
+    if code == 0:
+        finished = load_run(directory)
+        print_layers(output_console(), finished)
+        if not quiet:
+            narrate(f"{directory}")
+            narrate(f"next: psi-tui show {finished.id} --plot {finished.layers[0]}")
+            narrate(f"      psi-tui export {finished.id} --to results")
+    return code
+
+
+def _print_plan(plan: dict[str, Any], folder: str) -> None:
+    seconds = plan.get("seconds")
+    facts = {
+        "images": f"{format_count(plan['images'])} in {plan['chunks']} chunks, batches of {plan['batch']}",
+        "conditions": ", ".join(plan["conditions"]),
+        "layers": f"{', '.join(plan['layers'])} ({format_count(plan['units'])} units)",
+        "device": plan["device"] if plan["devices"] == 1 else f"{plan['device']}, {plan['devices']} workers",
+        "time": "not known yet for this model and device" if seconds is None else f"about {format_duration(seconds)}",
+        "disk": f"{format_bytes(plan['disk_bytes'])} in {folder}",
+        "weights": "to be fitted first" if plan["fit_needed"] else "ready",
+    }
+    for name, value in facts.items():
+        write_result(f"{name:<10}  {value}")

@@ -1,0 +1,68 @@
+"""`psi-tui runs`: every run there is."""
+
+from datetime import datetime
+from typing import Any
+
+import rich_click as click
+
+from psi_core.chunks import finished_chunks
+from psi_core.paths import runs_directory
+from psi_core.runs import Run, list_runs
+from psi_tui.console import narrate, output_console, write_result
+from psi_tui.formatting import format_accuracies, format_age, format_progress
+from psi_tui.json_text import json_text
+from psi_tui.options import json_option, runs_dir_option
+from psi_tui.progress import headline_accuracies
+from psi_tui.table import ScreenColumn, Section, print_table
+
+_COLUMNS = (
+    ScreenColumn("run", lambda row: row["name"], 9, is_text=True),
+    ScreenColumn("model", lambda row: row["model"], 7, is_text=True),
+    ScreenColumn("data", lambda row: row["data"], 1, is_text=True),
+    ScreenColumn("attack", lambda row: ", ".join(row["attack"]), 2, is_text=True),
+    ScreenColumn("epsilon", lambda row: ", ".join(f"{epsilon:g}" for epsilon in row["epsilon"]), 3, is_text=True),
+    ScreenColumn("images", lambda row: format_progress(row["images_done"], row["images"]), 6),
+    ScreenColumn(
+        "accuracy %", lambda row: format_accuracies(row["accuracy_percent"], row["attacked_accuracy_percent"]), 5
+    ),
+    ScreenColumn("status", lambda row: row["status"], 8, is_text=True),
+    ScreenColumn("age", lambda row: row["age"], 4),
+)
+
+
+@click.command()
+@runs_dir_option
+@json_option
+def runs(runs_dir: str | None, as_json: bool) -> None:
+    """List the runs, newest first."""
+    now = datetime.now().astimezone()
+    rows = [_row(run) for run in list_runs(runs_dir)]
+    if as_json:
+        write_result(json_text(rows))
+        return
+    if not rows:
+        narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")
+        return
+    shown = [{**row, "age": "example" if row["is_example"] else format_age(row["created"], now)} for row in rows]
+    print_table(output_console(), _COLUMNS, [Section(shown)])
+
+
+def _row(run: Run) -> dict[str, Any]:
+    benign, attacked = headline_accuracies(run)
+    assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
+    return {
+        "id": run.id,
+        "name": run.name,
+        "directory": str(run.directory),
+        "created": run.created,
+        "model": run.config.model,
+        "data": run.config.data,
+        "attack": list(run.config.attack),
+        "epsilon": list(run.config.epsilon),
+        "images": run.images,
+        "images_done": min(run.images, len(finished_chunks(run.directory)) * run.config.chunk),
+        "accuracy_percent": benign,
+        "attacked_accuracy_percent": attacked,
+        "status": run.status,
+        "is_example": run.is_example,
+    }

@@ -1,0 +1,77 @@
+"""`psi-tui show`: what a run found, as a table, as JSON, or as a histogram."""
+
+from typing import Any
+
+import rich_click as click
+
+from psi_core.columns import Column, Row
+from psi_core.errors import ConfigError, unknown_name
+from psi_core.export import json_text
+from psi_core.runs import Run, load_run
+from psi_core.tables import TABLES, histogram_rows, layer_rows, table_columns
+from psi_tui.console import output_console, write_result
+from psi_tui.formatting import format_cell
+from psi_tui.layers_table import print_layers, title
+from psi_tui.options import json_option, run_argument, runs_dir_option
+from psi_tui.plot_layer import layer_histogram, print_histogram
+from psi_tui.table import ScreenColumn, Section, print_table
+
+
+@click.command()
+@run_argument
+@click.option("--table", default="layers", metavar="", help=f"{', '.join(TABLES)} (default: layers)")
+@click.option("--plot", metavar="", help="histogram of this layer, benign up and attacked down")
+@click.option("--condition", metavar="", help="what --plot compares with benign (default: the attack)")
+@click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
+@click.option("--subset", default="all", metavar="", help="all, correct, fooled or resisted images")
+@runs_dir_option
+@json_option
+def show(
+    *,
+    run: str,
+    table: str,
+    plot: str | None,
+    condition: str | None,
+    bins: int | None,
+    subset: str,
+    runs_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Show what a run found, layer by layer; of an unfinished run, what is there so far."""
+    if table not in TABLES:
+        raise ConfigError(unknown_name("table", table, TABLES))
+    if bins is not None and not 1 <= bins <= 1000:
+        raise ConfigError(f"bins: {bins} is out of range; write a number from 1 to 1000")
+    found = load_run(run, runs_dir)
+    if plot is not None:
+        histogram = layer_histogram(found, plot, condition=condition, bins=bins, subset=subset)
+        if as_json:
+            write_result(json_text(histogram.rows, table_columns("histogram", found)).rstrip())
+        else:
+            print_histogram(output_console(), found, histogram)
+    elif as_json:
+        write_result(json_text(_rows(found, table, bins, subset), table_columns(table, found)).rstrip())
+    elif table == "layers":
+        print_layers(output_console(), found, subset=subset, **({} if bins is None else {"bins": bins}))
+    else:
+        rows = _rows(found, table, bins, subset)
+        columns = [_screen_column(column) for column in table_columns(table, found)]
+        console = output_console()
+        console.print(title(found), style="bold", soft_wrap=True)
+        print_table(console, columns, [Section(rows)])
+
+
+def _rows(run: Run, table: str, bins: int | None, subset: str) -> list[Row]:
+    chosen: dict[str, Any] = {} if bins is None else {"bins": bins}
+    if table == "layers":
+        return layer_rows(run, subset=subset, **chosen)
+    if subset != "all":
+        raise ConfigError(f"subset: the {table} table has all images; leave --subset out, or show layers")
+    return histogram_rows(run, **chosen) if table == "histogram" else TABLES[table](run)
+
+
+def _screen_column(column: Column) -> ScreenColumn:
+    def cell(row: Any) -> str:
+        return format_cell(row[column.name], column.kind)
+
+    return ScreenColumn(column.heading, cell, int(column.is_key), is_text=column.kind in ("text", "flag"))
