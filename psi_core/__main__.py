@@ -1,0 +1,25 @@
+"""`python -m psi_core COMMAND`: the engine as a child process. JSON in on standard input, JSON lines out.
+
+    start --runs-dir DIR   a RunConfig in; checks it, makes the run directory, prints {"run": path}, works on
+    plan --runs-dir DIR    a RunConfig in; prints what the run would cost
+    work RUN_DIR           one worker; RANK and WORLD_SIZE in the environment make it one of several
+    resume RUN_DIR         as start, for a run that is there
+    fit                    a recipe in; prints the fit's events
+    models [PATTERN] | layers | doctor
+
+A refusal is one line {"error": sentence, "kind": class} and exit code 2; a failure under way exits 1.
+"""
+
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    from psi_core.engine.commands import run_command
+
+    return run_command(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

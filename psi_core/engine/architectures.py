@@ -1,0 +1,67 @@
+"""Networks bundled by name: how each is built, the input it was made for, the smallest it can take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One bundled network.
+
+    Attributes:
+        build: makes it with that many classes, weights random.
+        size: input in pixels that it was made for.
+        smallest: least input in pixels that still reaches its last layer.
+        largest: greatest input in pixels, or None for any.
+        normalization: what its pixels are normalized with unless told otherwise.
+        imagenet: name of its ImageNet weights in torchvision, or None.
+    """
+
+    build: Callable[[int], nn.Module]
+    size: int
+    smallest: int
+    largest: int | None
+    normalization: str
+    imagenet: str | None
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 for 28 x 28 gray digits (LeCun et al. 1998), with ReLU and max pooling instead of tanh and averages."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.relu2 = nn.ReLU()
+        self.fc1 = nn.Linear(16 * 5 * 5, 120)
+        self.relu3 = nn.ReLU()
+        self.fc2 = nn.Linear(120, 84)
+        self.relu4 = nn.ReLU()
+        self.fc3 = nn.Linear(84, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, 1, 28, 28)."""
+        features = F.max_pool2d(self.relu1(self.conv1(images)), 2)
+        features = F.max_pool2d(self.relu2(self.conv2(features)), 2).flatten(1)
+        logits: Tensor = self.fc3(self.relu4(self.fc2(self.relu3(self.fc1(features)))))
+        return logits
+
+
+def _torchvision(name: str) -> Callable[[int], nn.Module]:
+    def build(classes: int) -> nn.Module:
+        network: nn.Module = torchvision.models.get_model(name, num_classes=classes)
+        return network
+
+    return build
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "lenet5": Architecture(LeNet5, 28, 28, 28, "0.1307/0.3081", None),
+    "alexnet": Architecture(_torchvision("alexnet"), 224, 63, None, "imagenet", "alexnet"),
+    "vgg11": Architecture(_torchvision("vgg11"), 224, 32, None, "imagenet", "vgg11"),
+}

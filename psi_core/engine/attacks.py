@@ -1,0 +1,110 @@
+"""Attacks and controls: pure functions from images to changed images, pixels in 0..1.
+
+To add one: a function here, its line in ATTACKS or CONTROLS, its name in `psi_core.conditions`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psi_core.engine.modes import borrowed
+from psi_core.engine.noise import Noise
+from psi_core.errors import ConfigError, DataError, ModelError
+
+OneStep = Callable[[Tensor, Tensor, float, Noise], Tensor]
+"""Images, the gradient of the summed loss at them, epsilon and noise -> changed images; all (batch, channel, y, x)."""
+
+
+def fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+    """One step of `epsilon` up the loss (Goodfellow et al. 2015, arXiv:1412.6572)."""
+    return (images + epsilon * gradient.sign()).clamp(0, 1)
+
+
+def anti_fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+    """One step of `epsilon` down the loss: the image statistics of FGSM without its harm."""
+    return (images - epsilon * gradient.sign()).clamp(0, 1)
+
+
+def sign_noise_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+    """One step of `epsilon` in a random direction of the same L-infinity norm."""
+    return (images + epsilon * noise.signs(images)).clamp(0, 1)
+
+
+ATTACKS: Mapping[str, OneStep] = {"fgsm": fgsm_step}
+
+CONTROLS: Mapping[str, OneStep] = {"sign-noise": sign_noise_step, "anti-fgsm": anti_fgsm_step}
+
+
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03) -> Tensor:
+    """Images moved one step of `epsilon` up the loss, in pixel units (Goodfellow et al. 2015, arXiv:1412.6572).
+
+    The loss is the cross-entropy with `labels`, summed, so that an image's step never depends on its batch. The model
+    runs in eval mode and comes back as it was: modes, `.grad`, `requires_grad`, buffers, hooks, random state. Works
+    inside `torch.no_grad()` and `torch.inference_mode()`.
+
+    Args:
+        model: takes images in 0..1, gives logits (batch, classes); its normalization is inside it.
+        images: (batch, channel, height, width), floating point, 0..1.
+        labels: (batch,) integers.
+        epsilon: largest change of a pixel, 0..1.
+
+    Returns:
+        Images of the same shape and type in 0..1 that require no gradient.
+
+    Raises:
+        ValueError: images outside 0..1 or not floating point, labels that do not fit, epsilon outside 0..1, or a model
+            whose gradient does not reach its input.
+    """
+    if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
+        raise ConfigError(
+            f"epsilon: {epsilon} lies outside 0 to 1; pixels are scaled to 0..1, so write 8/255 as 0.0314"
+        )
+    if not images.is_floating_point() or images.dim() < 2:
+        raise DataError("images: not floating point (batch, channel, height, width); scale them to 0..1 first")
+    # Written so that NaN fails it too.
+    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(
+            "images: some pixel is NaN or lies outside 0 to 1; divide by 255 and put the normalization inside the model"
+        )
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise DataError(
+            f"labels: {tuple(labels.shape)} {labels.dtype}; give one integer for each of {len(images)} images"
+        )
+    with torch.inference_mode(False):
+        originals = images.detach().clone()
+        with borrowed(model, images.device):
+            gradient = input_gradient(model, originals, labels.detach().clone().long())[1]
+        return fgsm_step(originals, gradient, epsilon, Noise(0, labels, 0)).detach()
+
+
+def input_gradient(model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Logits and the gradient of the summed cross-entropy with respect to the images.
+
+    Args:
+        model: with frozen parameters, in eval mode.
+        images: (batch, channel, height, width).
+        labels: (batch,) int64, or None for the model's own choices.
+
+    Raises:
+        ModelError: the model's output has no gradient with respect to its input.
+    """
+    with torch.enable_grad():
+        inputs = images.detach().requires_grad_()
+        logits = model(inputs)
+        return logits.detach(), gradient_of(logits, inputs, labels)
+
+
+def gradient_of(logits: Tensor, inputs: Tensor, labels: Tensor | None) -> Tensor:
+    """Gradient of the summed cross-entropy of `logits` with respect to the `inputs` that they came from."""
+    targets = logits.detach().argmax(1) if labels is None else labels
+    with torch.enable_grad():
+        loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+        if not loss.requires_grad:
+            raise ModelError(
+                "model: no gradient reaches its input; take torch.no_grad() and detach() out of its forward"
+            )
+        (gradient,) = torch.autograd.grad(loss, inputs)
+    return gradient

@@ -1,0 +1,159 @@
+"""Making a chunk: its batches through the fused step, their numbers gathered into the chunk's arrays."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psi_core.chunks import Arrays
+from psi_core.engine.datasets import Dataset, network_inputs
+from psi_core.engine.devices import is_out_of_memory
+from psi_core.engine.step import PER_IMAGE, FusedStep, StepPlan, StepResult
+from psi_core.errors import RunError
+
+
+class LeftEarlyError(Exception):
+    """The worker was told to leave after the batch; the open chunk is dropped."""
+
+
+@dataclass(slots=True)
+class OpenChunk:
+    """A chunk being made.
+
+    Attributes:
+        positions: of its images in the data set.
+        values: float32 (row, image), rows as in StepResult; filled up to `done`.
+        labels: int64 (image,), filled up to `done`.
+        class_sums: per layer float64 (condition, class, channel), on the device.
+        done: how many images are through.
+    """
+
+    positions: NDArray[np.int64]
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    class_sums: list[Tensor]
+    done: int = 0
+
+
+class ChunkMaker:
+    """Makes chunks by one plan on one device.
+
+    Args:
+        step: the fused step.
+        dataset: whole.
+        size: of the network's input in pixels.
+        channels: that the network takes.
+        classes: how many class sums are kept.
+        device: where it runs.
+        batch: images at a time; halved when memory runs out.
+    """
+
+    def __init__(
+        self, step: FusedStep, dataset: Dataset, size: int, channels: int, classes: int, device: str, batch: int
+    ) -> None:
+        self.step = step
+        self.plan: StepPlan = step.plan
+        self.dataset = dataset
+        self.size = size
+        self.channels = channels
+        self.classes = classes
+        self.device = device
+        self.batch = batch
+
+    def make(
+        self, positions: range, after_batch: Callable[[OpenChunk], None], out_of_memory: Callable[[int, int], None]
+    ) -> Arrays:
+        """The finished arrays of one chunk.
+
+        Args:
+            positions: of its images.
+            after_batch: called after every batch; may raise LeftEarlyError.
+            out_of_memory: called with the old and the new batch size; the same images are then tried again.
+
+        Raises:
+            RunError: a layer answered an image with NaN or infinity, or one image alone does not fit in memory.
+        """
+        chunk = self._open(np.arange(positions.start, positions.stop))
+        while chunk.done < len(chunk.positions):
+            rows = slice(chunk.done, min(chunk.done + self.batch, len(chunk.positions)))
+            try:
+                result = self._run(chunk, rows)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.batch == 1:
+                    raise RunError("memory: one image alone does not fit on the device; lower --size") from error
+                self.batch, before = self.batch // 2, self.batch
+                if self.device.startswith("cuda"):
+                    torch.cuda.empty_cache()
+                out_of_memory(before, self.batch)
+                continue
+            self._take(chunk, rows, result)
+            after_batch(chunk)
+        return self.arrays(chunk)
+
+    def arrays(self, chunk: OpenChunk) -> Arrays:
+        """What a chunk file holds, of the images done so far."""
+        plan, done = self.plan, chunk.done
+        values = chunk.values[:, :done].reshape(len(plan.conditions), -1, done)
+        arrays: Arrays = {"index": chunk.positions[:done], "label": chunk.labels[:done]}
+        for place, name in enumerate(PER_IMAGE):
+            arrays[name] = np.ascontiguousarray(values[:, place])
+        arrays["prediction"] = arrays["prediction"].astype(np.int64)
+        layers = len(plan.layers)
+        for place, name in enumerate(plan.measures):
+            start = len(PER_IMAGE) + place * layers
+            arrays[name] = np.ascontiguousarray(values[:, start : start + layers])
+        if done == len(chunk.positions):
+            present, counts = np.unique(chunk.labels, return_counts=True)
+            arrays |= {"class_labels": present, "class_counts": counts}
+            for call, sums in zip(plan.layers, chunk.class_sums, strict=True):
+                arrays[f"class_sum/{call.name}"] = sums.cpu().numpy()[:, present]
+        return arrays
+
+    def _open(self, positions: NDArray[np.int64]) -> OpenChunk:
+        conditions, layers = len(self.plan.conditions), self.plan.layers
+        rows = conditions * (len(PER_IMAGE) + len(layers) * (len(self.plan.measures) + 1))
+        sums = [
+            torch.zeros(conditions, self.classes, call.shape[0], dtype=torch.float64, device=self.device)
+            for call in layers
+        ]
+        images = len(positions)
+        return OpenChunk(positions, np.zeros((rows, images), np.float32), np.zeros(images, np.int64), sums)
+
+    def _run(self, chunk: OpenChunk, rows: slice) -> StepResult:
+        positions = chunk.positions[rows]
+        pixels = torch.from_numpy(self.dataset.images[positions]).to(self.device, non_blocking=True)
+        labels = torch.from_numpy(self.dataset.labels[positions]).to(self.device, non_blocking=True)
+        indices = torch.from_numpy(positions).to(self.device, non_blocking=True)
+        return self.step(network_inputs(pixels, self.size, self.channels), labels, indices)
+
+    def _take(self, chunk: OpenChunk, rows: slice, result: StepResult) -> None:
+        chunk.values[:, rows] = result.values.cpu().numpy()
+        chunk.labels[rows] = result.labels.cpu().numpy()
+        chunk.done = rows.stop
+        self._require_finite(chunk, rows)
+        with torch.inference_mode():
+            # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
+            one_hot = (result.labels == torch.arange(self.classes, device=self.device)[:, None]).double()
+            for condition, layers in enumerate(result.channel_means):
+                for sums, means in zip(chunk.class_sums, layers, strict=True):
+                    sums[condition] += one_hot @ means.flatten(1)
+
+    def _require_finite(self, chunk: OpenChunk, rows: slice) -> None:
+        conditions, layers = self.plan.conditions, self.plan.layers
+        values = chunk.values[:, rows].reshape(len(conditions), -1, rows.stop - rows.start)
+        is_finite = values[:, -len(layers) :]
+        for condition, layer, image in np.argwhere(is_finite == 0)[:1]:
+            raise RunError(
+                f"layer {layers[layer].name}: image {chunk.positions[rows][image]} under {conditions[condition].name} "
+                "makes it respond with NaN or infinity; check the weights, or use --precision exact"
+            )
+
+
+def share_of(worker: int, workers: int, chunks: int) -> Iterator[int]:
+    """The chunks of one worker: i mod N."""
+    return iter(range(worker, chunks, workers))

@@ -1,0 +1,226 @@
+"""The commands of `python -m psi_core`: the door between the engine and whoever started it."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from psi_core.config import RunConfig
+from psi_core.creation import require_writable
+from psi_core.engine.analysis import begin
+from psi_core.engine.catalog import doctor_facts, layer_rows, model_rows
+from psi_core.engine.checkpoints import Recipe, default_epochs
+from psi_core.engine.datasets import first_images, load_dataset
+from psi_core.engine.devices import resolve_device
+from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.models import model_source
+from psi_core.engine.planning import plan_of
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.engine.worker import Orders, Worker
+from psi_core.errors import ConfigError, PsiError, RunError, unknown_name
+from psi_core.events import log_path
+from psi_core.paths import runs_directory
+from psi_core.process import start_child
+from psi_core.runs import Run
+from psi_core.status import STOP_FILE
+
+REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command and gives its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m psi_core")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("start", "plan"):
+        commands.add_parser(name).add_argument("--runs-dir")
+    for name in ("work", "resume"):
+        commands.add_parser(name).add_argument("run_dir", type=Path)
+    commands.add_parser("models").add_argument("pattern", nargs="?", default="")
+    for name in ("fit", "layers", "doctor"):
+        commands.add_parser(name)
+    options = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[options.command](options)
+    except PsiError as error:
+        _say({"error": str(error), "kind": type(error).__name__})
+        return REFUSED
+
+
+def _start(options: argparse.Namespace) -> int:
+    prepared, run = begin(RunConfig(**_read_standard_input()), runs_directory(options.runs_dir))
+    _say({"run": str(run.directory)})
+    return _work_as_first(run, prepared)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    prepared = prepare(RunConfig(**_read_standard_input()))
+    folder = runs_directory(options.runs_dir)
+    require_writable(folder, prepared.disk_bytes())
+    _say(plan_of(prepared, folder))
+    return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    run = Run(options.run_dir.absolute())
+    if run.status == "running":
+        raise RunError(f"{run.name}: it is running; watch it with psi-tui watch {run.id}")
+    (run.directory / STOP_FILE).unlink(missing_ok=True)
+    _say({"run": str(run.directory)})
+    return _work_as_first(run, None)
+
+
+def _work(options: argparse.Namespace) -> int:
+    directory = options.run_dir.absolute()
+    number, workers = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+    if not 0 <= number < workers:
+        raise ConfigError(f"RANK: {number} is not below WORLD_SIZE {workers}; leave both to torchrun or srun")
+    return _work_logged(Run(directory), number, workers, None)
+
+
+def _fit(_options: argparse.Namespace) -> int:
+    values = _read_standard_input()
+    recipe, device = _recipe(values)
+    interrupted = _interruption()
+
+    def report(kind: str, fields: Mapping[str, Any]) -> None:
+        _say({"event": kind, **fields})
+
+    is_cached = _cached(recipe)
+    try:
+        checkpoint = ensure_fitted(recipe, device, report, interrupted)
+    except FitInterruptedError:
+        return INTERRUPTED
+    finished = {"checkpoint": str(checkpoint.path), "test_accuracy": checkpoint.card["test_accuracy"]}
+    _say({"event": "finished", **finished, "seconds": checkpoint.card["seconds"], "cached": is_cached})
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    _say(model_rows(options.pattern))
+    return 0
+
+
+def _layers(_options: argparse.Namespace) -> int:
+    _say(layer_rows(_read_standard_input()))
+    return 0
+
+
+def _doctor(_options: argparse.Namespace) -> int:
+    _say(doctor_facts())
+    return 0
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "start": _start,
+    "plan": _plan,
+    "work": _work,
+    "resume": _resume,
+    "fit": _fit,
+    "models": _models,
+    "layers": _layers,
+    "doctor": _doctor,
+}
+
+
+def _work_as_first(run: Run, prepared: Prepared | None) -> int:
+    """Starts the run's other workers and works as the first."""
+    workers = run.config.devices
+    # Workers that share a CPU must not spin while they wait for each other's cores.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE"} if run.config.device == "cpu" and workers > 1 else {}
+    children = []
+    for number in range(1, workers):
+        with log_path(run.directory, number).open("ab") as log:
+            ranked = {"RANK": str(number), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(number), **waiting}
+            children.append(start_child(["work", str(run.directory)], environment=ranked, output=log))
+    code = _work_logged(run, 0, workers, prepared)
+    for child in children:
+        child.wait()
+    return code
+
+
+def _work_logged(run: Run, number: int, workers: int, prepared: Prepared | None) -> int:
+    """Works with standard output and error going to the worker's log; a failure is also said on the old ones."""
+    with log_path(run.directory, number).open("ab", buffering=0) as log:
+        terminal = os.dup(2)
+        sys.stdout.flush()
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    worker = Worker(run.directory, number, workers, prepared)
+    _obey_signals(worker.orders)
+    try:
+        worker.work()
+    except Exception as error:  # noqa: BLE001 - the worker's door: whatever failed goes to the log, in full.
+        traceback.print_exc()
+        os.write(terminal, f"psi-tui: {error} (see {log_path(run.directory, number)})\n".encode())
+        return FAILED
+    finally:
+        os.close(terminal)
+    return 0
+
+
+def _obey_signals(orders: Orders) -> None:
+    """The first SIGINT finishes the chunk; SIGTERM, SIGUSR1 and a second SIGINT leave after the batch."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        orders.leave_now, orders.finish_chunk = orders.finish_chunk, True
+
+    def leave(_number: int, _frame: object) -> None:
+        orders.leave_now = True
+
+    signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, leave)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _interruption() -> Callable[[], bool]:
+    """Whether SIGINT or SIGTERM came."""
+    came: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _frame: came.append(got))
+    return lambda: bool(came)
+
+
+def _recipe(values: dict[str, Any]) -> tuple[Recipe, str]:
+    known = ("model", "data", "size", "images", "epochs", "from", "seed", "device")
+    for key in values:
+        if key not in known:
+            raise ConfigError(unknown_name("fit", key, known))
+    shared = {key: values[key] for key in ("model", "data", "size", "images", "seed", "device") if key in values}
+    config = RunConfig(**shared)
+    source = model_source(config.model)
+    images = first_images(load_dataset(config.data, "train"), config.images)
+    epochs = values.get("epochs", default_epochs(images))
+    if not str(epochs).isdigit() or int(epochs) < 1:
+        raise ConfigError(f"epochs: {epochs!r} does not fit; write a whole number of at least 1")
+    init = values.get("from", "random")
+    if init not in ("random", "imagenet"):
+        raise ConfigError(unknown_name("from", str(init), ("random", "imagenet")))
+    size = source.input_size(config.size)
+    recipe = Recipe(config.model, config.data, size, images, int(epochs), init, config.seed)
+    return recipe, resolve_device(config.device)
+
+
+def _cached(recipe: Recipe) -> bool:
+    from psi_core.engine.checkpoints import find_checkpoint
+
+    return find_checkpoint(recipe) is not None
+
+
+def _read_standard_input() -> dict[str, Any]:
+    try:
+        values = json.loads(sys.stdin.read() or "{}")
+    except ValueError as error:
+        raise ConfigError(f"config: not JSON ({error}); send one object on standard input") from None
+    if not isinstance(values, dict):
+        raise ConfigError("config: not an object; send one JSON object on standard input")
+    return values
+
+
+def _say(value: object) -> None:
+    print(json.dumps(value), flush=True)  # noqa: T201 - standard output is this process's protocol.

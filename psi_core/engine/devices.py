@@ -1,0 +1,116 @@
+"""Devices: which one, how precise, how many images at a time, and what to do when memory runs out."""
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torchvision
+
+from psi_core.errors import ConfigError
+
+_BATCH_BYTES = {"cpu": 2**30, "cuda": 2**34}
+"""Memory that the activations of one batch may take; on CUDA also at most a quarter of the device."""
+
+_LARGEST_BATCH = {"cpu": 256, "cuda": 1024}
+
+
+def resolve_device(name: str) -> str:
+    """`cpu` or `cuda:K` for `auto`, `cpu`, `cuda` or `cuda:K`.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return name
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(name.partition(":")[2] or 0)
+    if number >= count:
+        found = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
+        raise ConfigError(f"device: {name} is not there; this machine has {found}; write cpu or auto")
+    return f"cuda:{number}"
+
+
+def worker_device(device: str, worker: int) -> str:
+    """The device of one worker: the next CUDA devices in turn, or the same CPU for all."""
+    if not device.startswith("cuda"):
+        return device
+    first = int(device.partition(":")[2] or 0)
+    local = int(os.environ.get("LOCAL_RANK", worker))
+    return f"cuda:{(first + local) % torch.cuda.device_count()}"
+
+
+def describe_device(device: str) -> dict[str, Any]:
+    """The device and the versions that a `started` event records."""
+    facts: dict[str, Any] = {
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "cuda": torch.version.cuda if device.startswith("cuda") else None,
+    }
+    return facts
+
+
+def processor_name() -> str:
+    """The processor's model and how many of its cores this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {usable_cores()} cores"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def automatic_batch(device: str, activation_bytes: int) -> int:
+    """A power of two of images whose activations fit the device.
+
+    Args:
+        device: `cpu` or `cuda:K`.
+        activation_bytes: what one image's activations take when all are kept for the gradient.
+    """
+    kind = device.partition(":")[0]
+    budget = _BATCH_BYTES[kind]
+    if kind == "cuda":
+        budget = min(budget, torch.cuda.get_device_properties(device).total_memory // 4)
+    fitting = max(1, budget // max(1, activation_bytes))
+    return min(_LARGEST_BATCH[kind], 1 << (fitting.bit_length() - 1))
+
+
+@contextlib.contextmanager
+def precision(policy: str, device: str) -> Iterator[None]:
+    """Runs the block at one precision: `exact` (IEEE fp32, deterministic), `tf32` or `bf16`; puts back what was set."""
+    backends: Any = torch.backends  # Its stubs lack the fp32_precision settings.
+    cudnn = backends.cudnn
+    before = (backends.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark)
+    fp32 = "tf32" if policy == "tf32" else "ieee"
+    backends.fp32_precision = cudnn.conv.fp32_precision = fp32
+    cudnn.deterministic, cudnn.benchmark = policy == "exact", policy != "exact"
+    kind = device.partition(":")[0]
+    try:
+        with torch.autocast(kind, torch.bfloat16) if policy == "bf16" else contextlib.nullcontext():
+            yield
+    finally:
+        backends.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark = before
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device or the machine had no memory left for a batch."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: the most that tensors took on a CUDA device, or the process's peak resident size."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,73 @@
+"""Counter-based random numbers: a function of seed, image, condition and draw, the same on every device.
+
+SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) in wrapping int64 arithmetic. Batch size, resume
+and number of workers cannot change a number, since none has a state.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_GAMMA = 0x9E3779B97F4A7C15
+_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+
+
+def _signed(value: int) -> int:
+    """The int64 with the same 64 bits."""
+    value &= 2**64 - 1
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _shift_right(words: Tensor, bits: int) -> Tensor:
+    """Logical shift; torch's own repeats the sign bit."""
+    return (words >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(words: Tensor) -> Tensor:
+    words = (words ^ _shift_right(words, 30)) * _signed(_MULTIPLIERS[0])
+    words = (words ^ _shift_right(words, 27)) * _signed(_MULTIPLIERS[1])
+    return words ^ _shift_right(words, 31)
+
+
+def splitmix64(state: Tensor) -> Tensor:
+    """The number that follows each int64 state."""
+    return _mix(state + _signed(_GAMMA))
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Random numbers for the images of a batch under one condition.
+
+    Attributes:
+        seed: of the run, 0..2**63-1.
+        indices: int64 (batch,), positions of the images in the data set, on the device that wants the numbers.
+        stream: CRC-32 of the condition's name.
+    """
+
+    seed: int
+    indices: Tensor
+    stream: int
+
+    def words(self, draw: int, count: int) -> Tensor:
+        """`count` random 64-bit words per image, int64 (batch, count).
+
+        Args:
+            draw: number of the draw, 0..2**31-1; another draw gives other numbers.
+            count: how many.
+        """
+        seeded = splitmix64(torch.tensor(self.seed, dtype=torch.int64, device=self.indices.device))
+        keys = splitmix64(splitmix64(seeded ^ self.indices) ^ ((draw << 32) | self.stream))
+        counters = torch.arange(1, count + 1, dtype=torch.int64, device=self.indices.device)
+        return _mix(keys[:, None] + counters * _signed(_GAMMA))
+
+    def signs(self, like: Tensor, draw: int = 0) -> Tensor:
+        """+1 or -1 with equal chance for every element of `like` (batch, ...), independent; in its type.
+
+        Element number e of an image, counted in row-major order, takes bit e % 64 of word e // 64.
+        """
+        elements = like[0].numel()
+        packed = self.words(draw, -(-elements // 64)).view(torch.uint8)
+        bits = (packed[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1
+        signs = bits.flatten(1)[:, :elements].to(like.dtype).mul_(2).sub_(1)
+        return signs.view(like.shape)

@@ -1,0 +1,168 @@
+"""The measures of sparseness: from sums over a layer's units, in one shot or streamed.
+
+With responses r >= 0 of N units, all follow from (sum r, sum r^2, share of r > 0, N). To add one: a function here,
+its line in MEASURES, its name in `psi_core.config`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from psi_core.errors import DataError
+
+_ROUNDING = 1e-6
+"""The most that rounding can carry PSI beyond 0..1; anything further is left to be seen."""
+
+_BLOCK = 4096
+"""Squares are summed in float32 over blocks of this many units, then in float64: one long float32 sum errs by 1e-3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums over the units of one layer, per image.
+
+    Attributes:
+        units: how many, N.
+        total: sum of the responses, float64 (batch,).
+        squares: sum of their squares, float64 (batch,).
+        active: how many are above 0, float64 (batch,).
+    """
+
+    units: int
+    total: Tensor
+    squares: Tensor
+    active: Tensor
+
+
+def psi(moments: Moments) -> Tensor:
+    """Population sparseness index (Treves & Rolls 1991, Vinje & Gallant 2000): (1 - a) / (1 - 1/N), float64 (batch,).
+
+    1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
+    """
+    if moments.units == 1:
+        return torch.full_like(moments.total, torch.nan)
+    activity_ratio = moments.total.square() / (moments.units * moments.squares)
+    index = (1 - activity_ratio) / (1 - 1 / moments.units)
+    near = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
+    return torch.where(near, index.clamp(0, 1), index)
+
+
+def active_fraction(moments: Moments) -> Tensor:
+    """Share of the units that respond above 0, float64 (batch,)."""
+    return moments.active / moments.units
+
+
+def mean_response(moments: Moments) -> Tensor:
+    """Mean response of the units, float64 (batch,)."""
+    return moments.total / moments.units
+
+
+MEASURES: Mapping[str, Callable[[Moments], Tensor]] = {
+    "psi": psi,
+    "active_fraction": active_fraction,
+    "mean_response": mean_response,
+}
+
+
+def population_sparseness(responses: Tensor) -> Tensor:
+    """How few of a layer's units carry each image's response.
+
+    1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
+    Treves & Rolls 1991, rescaled to reach 1 as in Vinje & Gallant 2000.
+
+    Args:
+        responses: (batch, units) of one layer, none negative.
+
+    Returns:
+        (batch,) float64, 0 to 1, or NaN.
+
+    Raises:
+        ValueError: not of that shape, or a response is negative, NaN or infinite; the measure means nothing then.
+    """
+    if responses.dim() != 2:
+        raise DataError(f"responses: {tuple(responses.shape)} is not (batch, units); flatten all axes after the first")
+    exact = responses.detach().double()
+    if not torch.isfinite(exact).all():
+        raise DataError("responses: some are NaN or infinite; mend the network before measuring it")
+    if (exact < 0).any():
+        raise DataError("responses: some are negative; rectify them first, with relu() or abs()")
+    # Scaled to a largest response of 1, since the measure does not depend on scale but squares can overflow.
+    peak = exact.amax(1, keepdim=True) if exact.shape[1] else exact.new_zeros(len(exact), 1)
+    scaled = exact / torch.where(peak > 0, peak, 1)
+    return psi(Moments(exact.shape[1], scaled.sum(1), scaled.square().sum(1), (scaled > 0).sum(1).double()))
+
+
+class Reducer:
+    """Reduces a layer's output to sums at once, while it is still in the cache; keeps none of it.
+
+    Args:
+        unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
+        rectify: `none`, `relu` or `abs`, applied before anything is summed.
+    """
+
+    def __init__(self, unit: str = "neuron", rectify: str = "none") -> None:
+        self.unit = unit
+        self.rectify = rectify
+        self._scratch = torch.empty(0)
+
+    def __call__(self, output: Tensor) -> tuple[Moments, Tensor]:
+        """Sums over the units per image, and the mean response of every channel, float64 (batch, channel).
+
+        Args:
+            output: (batch, channel, ...), of any floating type; summed in float32 blocks, then float64.
+        """
+        responses = self._rectified(output.detach().float())
+        flat, channel_means = _by_channel(responses)
+        if self.unit == "channel":
+            means = channel_means
+            moments = Moments(means.shape[1], means.sum(1), means.square().sum(1), (means > 0).sum(1).double())
+        else:
+            total = channel_means.sum(1) * (flat.shape[1] / channel_means.shape[1])
+            moments = Moments(flat.shape[1], total, _sum_of_squares(flat), self._active(flat))
+        return moments, channel_means
+
+    def _rectified(self, responses: Tensor) -> Tensor:
+        if self.rectify == "relu":
+            return responses.relu()
+        return responses.abs() if self.rectify == "abs" else responses
+
+    def _active(self, flat: Tensor) -> Tensor:
+        """How many are above 0. On a CPU via signs in a buffer that is kept: fresh memory costs ten times the sum."""
+        if flat.device.type != "cpu":
+            return (flat > 0).sum(1).double()
+        if self._scratch.numel() < flat.numel():
+            self._scratch = torch.empty(flat.numel())
+        signs = torch.sign(flat, out=self._scratch[: flat.numel()].view(flat.shape))
+        return _blocked(signs, lambda block: block.sum(-1))
+
+
+def _by_channel(responses: Tensor) -> tuple[Tensor, Tensor]:
+    """The units of each image in the order they lie in memory (batch, units), and the channel means in float64."""
+    if responses.dim() == 2:
+        return responses, responses.double()
+    if responses.dim() == 4 and responses.is_contiguous(memory_format=torch.channels_last):
+        flat = responses.permute(0, 2, 3, 1).flatten(1)
+    else:
+        responses = responses.contiguous()
+        flat = responses.flatten(1)
+    positions = responses[0, 0].numel()
+    return flat, responses.flatten(2).sum(2).double() / positions if responses.dim() != 4 else _spatial_mean(responses)
+
+
+def _spatial_mean(responses: Tensor) -> Tensor:
+    return responses.sum((2, 3)).double() / (responses.shape[2] * responses.shape[3])
+
+
+def _sum_of_squares(flat: Tensor) -> Tensor:
+    return _blocked(flat, lambda block: torch.linalg.vector_norm(block, dim=-1).double().square())
+
+
+def _blocked(flat: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """A reduction over blocks of units, added up in float64."""
+    whole = flat.shape[1] - flat.shape[1] % _BLOCK
+    total = reduce(flat[:, whole:]).double()
+    if whole:
+        total = total + reduce(flat[:, :whole].reshape(len(flat), -1, _BLOCK)).double().sum(1)
+    return total

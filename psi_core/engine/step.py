@@ -1,0 +1,192 @@
+"""The fused step: from one batch of images to every number of a run, in as few forwards as there can be.
+
+One forward with gradients for the benign images, one gradient with respect to the input, one inference forward for
+every other condition. Every layer is reduced as it fires; nothing is stored.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from psi_core.conditions import Condition
+from psi_core.engine.attacks import ATTACKS, CONTROLS, gradient_of
+from psi_core.engine.layers import LayerCall
+from psi_core.engine.models import Classifier
+from psi_core.engine.noise import Noise
+from psi_core.engine.sparseness import MEASURES, Moments, Reducer
+from psi_core.engine.taps import Taps
+from psi_core.errors import ModelError
+
+STEPS = {**ATTACKS, **CONTROLS}
+
+PER_IMAGE = ("prediction", "confidence", "linf", "l2")
+"""What a step tells of an image under a condition besides the layers' measures."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What every batch of a run has in common.
+
+    Attributes:
+        model: in eval mode, parameters frozen.
+        layers: the calls to tap, in forward order.
+        owners: paths of the modules to watch.
+        conditions: benign first.
+        measures: names.
+        unit: `neuron` or `channel`.
+        rectify: `none`, `relu` or `abs`.
+        seed: of the noise.
+        uses_predictions: whether the network's own choices stand in for the labels.
+    """
+
+    model: Classifier
+    layers: tuple[LayerCall, ...]
+    owners: frozenset[str]
+    conditions: tuple[Condition, ...]
+    measures: tuple[str, ...]
+    unit: str
+    rectify: str
+    seed: int
+    uses_predictions: bool
+
+
+@dataclass(slots=True)
+class StepResult:
+    """Every number of one batch.
+
+    Attributes:
+        values: float32 (row, image) on the run's device, the rows of one condition after those of another: PER_IMAGE,
+            each measure of each layer, and for each layer 1 where a sum was finite, else 0.
+        labels: int64 (image,), true, or the network's own choices.
+        channel_means: per condition and layer, float64 (image, channel).
+    """
+
+    values: Tensor
+    labels: Tensor
+    channel_means: list[list[Tensor]]
+
+
+@dataclass(slots=True)
+class StageSeconds:
+    """Seconds spent in the three kinds of work.
+
+    Attributes:
+        benign: forward of the benign images, measured.
+        gradient: of the loss with respect to them.
+        attacked: making and measuring the other conditions.
+    """
+
+    benign: float = 0.0
+    gradient: float = 0.0
+    attacked: float = 0.0
+
+
+@dataclass(slots=True)
+class FusedStep:
+    """Runs batches by one plan.
+
+    Attributes:
+        plan: what they have in common.
+        seconds: spent so far.
+        synchronize: makes the clock wait for the device.
+    """
+
+    plan: StepPlan
+    synchronize: Callable[[], None] = lambda: None
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+    _reducer: Reducer = field(init=False)
+    _expected: dict[str, tuple[int, tuple[int, ...]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reducer = Reducer(self.plan.unit, self.plan.rectify)
+        self._expected = {call.path: (place, call.shape) for place, call in enumerate(self.plan.layers)}
+
+    def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> StepResult:
+        """All conditions of one batch.
+
+        Args:
+            images: float32 (batch, channel, size, size) in 0..1.
+            true_labels: int64 (batch,).
+            indices: int64 (batch,), positions in the data set.
+
+        Raises:
+            ModelError: a layer fired another number of times, in another order or shape than in the dry forward.
+        """
+        plan, started = self.plan, time.perf_counter()
+        inputs = images.detach().requires_grad_()
+        with torch.enable_grad():
+            logits, sums = self._measured(inputs)
+        labels = logits.detach().argmax(1) if plan.uses_predictions else true_labels
+        started = self._lap("benign", started)
+        gradient = gradient_of(logits, inputs, labels)
+        started = self._lap("gradient", started)
+        images = inputs.detach()
+        with torch.inference_mode():
+            nothing = torch.zeros(len(images), device=images.device)
+            rows = [self._rows(logits, labels, (nothing, nothing), sums)]
+            channel_means = [[means for _, means in sums]]
+            del logits
+            for condition in plan.conditions[1:]:
+                change = STEPS[condition.attack]
+                changed = change(images, gradient, condition.epsilon, Noise(plan.seed, indices, condition.stream))
+                norms = _norms(changed - images)
+                logits, sums = self._measured(changed)
+                rows.append(self._rows(logits, labels, norms, sums))
+                channel_means.append([means for _, means in sums])
+            result = StepResult(torch.cat(rows), labels, channel_means)
+        self._lap("attacked", started)
+        return result
+
+    def _lap(self, stage: str, started: float) -> float:
+        self.synchronize()
+        now = time.perf_counter()
+        setattr(self.seconds, stage, getattr(self.seconds, stage) + now - started)
+        return now
+
+    def _measured(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
+        """Logits, and sums of every tapped layer, of one forward."""
+        sums: list[tuple[Moments, Tensor]] = []
+
+        def receive(path: str, _kind: str, output: Tensor) -> None:
+            expected = self._expected.get(path)
+            if expected is None:
+                return
+            place, shape = expected
+            if place != len(sums) or tuple(output.shape[1:]) != shape:
+                raise ModelError(
+                    f"layers: {path} came as layer {len(sums) + 1} with {tuple(output.shape[1:])}, "
+                    f"in the dry forward as layer {place + 1} with {shape}; "
+                    "only networks that run alike for every batch can be measured"
+                )
+            with torch.no_grad():
+                sums.append(self._reducer(output))
+
+        needs_modules = any(not call.is_nonnegative for call in self.plan.layers)
+        with Taps(self.plan.model.network, receive, owners=self.plan.owners, with_modules=needs_modules):
+            logits = self.plan.model(images)
+        if len(sums) != len(self.plan.layers):
+            raise ModelError(
+                f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; "
+                "only networks that run alike for every batch can be measured"
+            )
+        return logits, sums
+
+    def _rows(
+        self, logits: Tensor, labels: Tensor, norms: tuple[Tensor, Tensor], sums: Sequence[tuple[Moments, Tensor]]
+    ) -> Tensor:
+        """The rows of one condition, float32 (row, image)."""
+        probabilities = F.softmax(logits.detach().float(), 1)
+        confidence = probabilities.gather(1, labels[:, None])[:, 0]
+        measured = [MEASURES[name](moments) for name in self.plan.measures for moments, _ in sums]
+        finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]
+        return torch.stack([row.float() for row in (probabilities.argmax(1), confidence, *norms, *measured, *finite)])
+
+
+def _norms(change: Tensor) -> tuple[Tensor, Tensor]:
+    """L-infinity and L2 norm of each image's change, float32 (batch,)."""
+    flat = change.flatten(1)
+    return flat.abs().amax(1), torch.linalg.vector_norm(flat.double(), dim=1).float()

@@ -1,0 +1,136 @@
+"""Taps: sees the outputs of a network's layers at the moment they are made, and is always taken off again.
+
+Activations are seen through a TorchFunctionMode, so that modules, modules used twice and functional calls are one
+case; other layers through forward hooks. An in-place activation overwrites its input: reduce an output when it comes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from psi_core.errors import ModelError
+
+_ACTIVATIONS: dict[Callable[..., Any], str] = {
+    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "relu"),
+    F.relu6: "relu6",
+    F.hardtanh: "relu6",
+    **dict.fromkeys((torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, F.sigmoid), "sigmoid"),
+    F.hardsigmoid: "hardsigmoid",
+    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), "softmax"),
+    F.softplus: "softplus",
+}
+
+_ACTIVATION_MODULES = (nn.ReLU, nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softplus)
+
+RELUS = frozenset({"relu", "relu6"})
+"""Kinds of call that `--layers relu` takes."""
+
+Receive = Callable[[str, str, Tensor], None]
+"""Takes a call's name, its kind (`relu`, ..., or `module`) and its output, which must be reduced at once."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A module whose forward is running."""
+
+    path: str
+    is_activation: bool
+    was_received: bool = False
+
+
+class Taps(TorchFunctionMode):
+    """Calls `receive` for every layer call of a network while the block runs.
+
+    A call's name is the path of its module, with `.relu` and the like behind it where a module calls a function, and
+    `#2` behind the second call of a name in one forward.
+
+    Args:
+        network: what to watch.
+        receive: called once per call, in order.
+        owners: paths of the modules to watch; all by default. Fewer cost less.
+        with_modules: whether outputs of modules that are no activations are received too.
+    """
+
+    def __init__(
+        self, network: nn.Module, receive: Receive, *, owners: Collection[str] | None = None, with_modules: bool = False
+    ) -> None:
+        super().__init__()
+        self._network = network
+        self._receive = receive
+        self._owners = owners
+        self._with_modules = with_modules
+        self._handles: list[RemovableHandle] = []
+        self._inside: list[_Frame] = []
+        self._calls: Counter[str] = Counter()
+
+    def __enter__(self) -> "Taps":
+        try:
+            self._handles.append(self._network.register_forward_pre_hook(self._begin_forward, prepend=True))
+            for path, module in self._network.named_modules():
+                if self._owners is None or path in self._owners:
+                    self._watch(path, module)
+        except BaseException:
+            self._remove_hooks()
+            raise
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._remove_hooks()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs the function; receives its output if it is an activation."""
+        output = func(*args, **(kwargs or {}))
+        kind = _ACTIVATIONS.get(func)
+        if kind is not None and self._inside and not (func is F.hardtanh and _lower_bound(args, kwargs) < 0):
+            frame = self._inside[-1]
+            frame.was_received = True
+            is_whole = frame.is_activation and frame.path
+            self._announce(frame.path if is_whole else f"{frame.path}.{kind}".lstrip("."), kind, output)
+        return output
+
+    def _watch(self, path: str, module: nn.Module) -> None:
+        is_activation = isinstance(module, _ACTIVATION_MODULES)
+
+        def enter(_module: nn.Module, _inputs: Any) -> None:
+            self._inside.append(_Frame(path, is_activation))
+
+        def leave(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            frame = self._inside.pop()
+            if self._with_modules and path and not (is_activation and frame.was_received):
+                self._announce(path, "module", output)
+
+        self._handles.append(module.register_forward_pre_hook(enter))
+        self._handles.append(module.register_forward_hook(leave))
+
+    def _announce(self, name: str, kind: str, output: Any) -> None:
+        self._calls[name] += 1
+        calls = self._calls[name]
+        if not isinstance(output, Tensor):
+            if self._owners is None:
+                return
+            raise ModelError(f"layers: {name} gives {type(output).__name__}, not one tensor; leave it out of --layers")
+        self._receive(name if calls == 1 else f"{name}#{calls}", kind, output)
+
+    def _begin_forward(self, _module: nn.Module, _inputs: Any) -> None:
+        self._inside.clear()
+        self._calls.clear()
+
+    def _remove_hooks(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _lower_bound(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> float:
+    return float(args[1] if len(args) > 1 else (kwargs or {}).get("min_val", -1.0))

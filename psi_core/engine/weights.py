@@ -1,0 +1,143 @@
+"""Weights: from a file, torchvision, a seed or the factory into a classifier, never by running what a file holds."""
+
+import hashlib
+import pickle
+import socket
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from psi_core.engine.models import ModelSource
+from psi_core.errors import ModelError
+
+_WRAPPERS = ("module.", "_orig_mod.")
+_DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+StateDict = dict[str, Tensor]
+
+
+def read_weights(path: Path) -> tuple[StateDict, list[str]]:
+    """The tensors of a `.safetensors`, `.pt` or `.pth` file, and what had to be unwrapped, one sentence each.
+
+    Raises:
+        ModelError: the file is missing, damaged, holds code, or no tensors by name.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"weights: there is no file {path}; write fitted, random, imagenet, built, "
+            "or the path of a .safetensors, .pt or .pth file"
+        )
+    values = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    notes = []
+    if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
+        values = values["state_dict"]
+        notes.append(f"weights: took 'state_dict' out of {path.name}")
+    if not isinstance(values, Mapping) or not values or not all(isinstance(v, Tensor) for v in values.values()):
+        raise ModelError(f"weights: {path} holds no state dict; save it with torch.save(model.state_dict(), path)")
+    state = {str(name): tensor for name, tensor in values.items()}
+    for prefix in _WRAPPERS * 2:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            notes.append(f"weights: took the prefix '{prefix}' off every tensor of {path.name}")
+    return state, notes
+
+
+def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
+    """Copies tensors into a network of the same architecture, in the network's own precision.
+
+    Raises:
+        ModelError: it is another architecture; names the first tensor that differs, and both shapes.
+    """
+    own = network.state_dict()
+    for name, tensor in own.items():
+        if name not in state:
+            raise ModelError(f"weights: {where} lacks {name} {tuple(tensor.shape)}; it is of another architecture")
+        if state[name].shape != tensor.shape:
+            raise ModelError(
+                f"weights: {where} has {name} {tuple(state[name].shape)}, the model {tuple(tensor.shape)}; "
+                "name the model and the classes that it was made for"
+            )
+        if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
+            raise ModelError(f"weights: {name} in {where} holds NaN or infinity; use another checkpoint")
+    for name, tensor in state.items():
+        if name not in own:
+            shape = tuple(tensor.shape)
+            raise ModelError(f"weights: {where} has {name} {shape}, which the model lacks; name its model")
+    network.load_state_dict(state)
+
+
+def classes_in(state: StateDict, network: nn.Module) -> int | None:
+    """Classes of a state dict's head, going by the network's last weight matrix; None if it has none."""
+    matrices = [name for name, tensor in network.state_dict().items() if tensor.dim() >= 2]
+    head = state.get(matrices[-1]) if matrices else None
+    return int(head.shape[0]) if head is not None else None
+
+
+def imagenet_file(source: ModelSource) -> Path:
+    """Torchvision's ImageNet weights of a model, from its cache, or downloaded into it.
+
+    Raises:
+        ModelError: torchvision has none, or they are not in the cache and cannot be downloaded.
+    """
+    if source.imagenet is None:
+        raise ModelError(f"weights: torchvision has none for {source.name}; write fitted, random or a file")
+    weights = torchvision.models.get_model_weights(source.imagenet).DEFAULT
+    folder = Path(str(torch.hub.get_dir())) / "checkpoints"
+    path: Path = folder / weights.url.rpartition("/")[2]
+    if not path.is_file():
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            digest = path.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=digest, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise ModelError(
+                f"weights: ImageNet weights of {source.name} are not at {path} and cannot be downloaded ({error}); "
+                f"put the file {weights.url} there"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(before)
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_sha256(network: nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of a network's tensors, for weights that came from no file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"weights: {path} is no whole safetensors file ({error}); copy it again") from None
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"weights: {path} is damaged or holds code besides tensors, which is never run; "
+            "save a state dict with torch.save(model.state_dict(), path)"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"weights: {path} is no whole PyTorch file ({reason}); copy it again") from None

@@ -1,0 +1,278 @@
+"""A worker: the one loop that every run goes through, started by a shell, the app, torchrun or Slurm alike."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from psi_core.chunks import chunk_path, chunk_range, finished_chunks, write_arrays
+from psi_core.creation import record_model
+from psi_core.engine.checkpoints import find_checkpoint
+from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, OpenChunk, share_of
+from psi_core.engine.devices import describe_device, peak_memory, precision, worker_device
+from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.models import input_channels
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.engine.step import FusedStep, StepPlan
+from psi_core.errors import RunError
+from psi_core.events import EventLog, events_path, preview_path
+from psi_core.process import HEARTBEAT_SECONDS, own_identity
+from psi_core.runs import Run
+from psi_core.status import STOP_FILE, StatusReader
+
+_PREVIEW_SECONDS = 1.0
+
+
+class Orders:
+    """What a worker was told from outside: finish the chunk, or leave after the batch."""
+
+    def __init__(self, directory: Path) -> None:
+        self._stop_file = directory / STOP_FILE
+        self.finish_chunk = False
+        self.leave_now = False
+
+    @property
+    def should_finish(self) -> bool:
+        """Whether no further chunk is to be begun."""
+        return self.finish_chunk or self.leave_now or self._stop_file.exists()
+
+
+class Worker:
+    """One worker of a run.
+
+    Args:
+        directory: the run directory.
+        number: its rank, from 0.
+        workers: how many share the run.
+        prepared: the run, checked, where the caller has it already.
+    """
+
+    def __init__(self, directory: Path, number: int = 0, workers: int = 1, prepared: Prepared | None = None) -> None:
+        self.run = Run(directory)
+        self.number = number
+        self.workers = workers
+        self.orders = Orders(directory)
+        self.log = EventLog(events_path(directory, number))
+        self._prepared = prepared
+        self._preview_written = 0.0
+
+    def work(self) -> str:
+        """Makes chunks until none is left for this worker.
+
+        Returns:
+            `finished`, or `left` where it was told to leave before.
+
+        Raises:
+            PsiError: the run cannot go on; an event says so.
+            RunError: another worker of that rank is at work.
+        """
+        self._require_free_rank()
+        device = worker_device(self.run.config.device, self.number)
+        self.log.write("started", **own_identity(), **describe_device(device), worker=self.number, workers=self.workers)
+        with self._heartbeat():
+            try:
+                outcome = self._work(device)
+            except BaseException as error:
+                reason = str(error) or type(error).__name__
+                self.log.write("failed", error=reason, error_type=type(error).__name__)
+                raise
+            self.log.write(outcome)
+        return outcome
+
+    def _work(self, device: str) -> str:
+        self.log.write("phase", phase="load")
+        threads = self.run.config.threads
+        assert isinstance(threads, int), "a run's configuration is resolved"
+        with _threads(threads):
+            prepared = self._prepared or prepare(self.run.config)
+            for note in prepared.notes:
+                self.log.write("warning", text=note)
+            try:
+                prepared = self._with_weights(prepared, device)
+            except FitInterruptedError:
+                return "left"
+            record_model(self.run.directory, prepared.card)
+            if prepared.layers != self.run.layer_infos:
+                raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
+            self.log.write("phase", phase="run")
+            prepared.classifier.to(device)
+            with precision(self.run.config.precision, device):
+                return self._make_chunks(self._maker(prepared, device), device)
+
+    def _with_weights(self, prepared: Prepared, device: str) -> Prepared:
+        """With fitted weights in place, fitted now unless they are cached."""
+        if self.run.config.weights != "fitted":
+            return prepared
+        checkpoint = find_checkpoint(prepared.recipe)
+        if checkpoint is None:
+            self.log.write("phase", phase="fit")
+            checkpoint = ensure_fitted(prepared.recipe, device, self._report_fit, lambda: self.orders.should_finish)
+        return prepared.with_checkpoint(checkpoint)
+
+    def _report_fit(self, kind: str, fields: dict[str, Any]) -> None:
+        if kind == "fit":
+            self.log.progress(kind, **fields, is_last=fields["done"] == fields["total"])
+        else:
+            self.log.write(kind, **fields)
+
+    def _maker(self, prepared: Prepared, device: str) -> ChunkMaker:
+        config = self.run.config
+        assert config.size is not None and isinstance(config.batch, int), "a run's configuration is resolved"
+        owners = prepared.trace.owners | {call.owner for call in prepared.calls}
+        plan = StepPlan(
+            model=prepared.classifier,
+            layers=prepared.calls,
+            owners=owners,
+            conditions=config.conditions,
+            measures=config.measures,
+            unit=config.unit,
+            rectify=config.rectify,
+            seed=config.seed,
+            uses_predictions=config.labels == "predicted",
+        )
+        is_cuda = device.startswith("cuda")
+        step = FusedStep(plan, synchronize=torch.cuda.synchronize) if is_cuda else FusedStep(plan)
+        channels = input_channels(prepared.classifier.network)
+        classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
+        return ChunkMaker(step, prepared.dataset, config.size, channels, classes, device, config.batch)
+
+    def _make_chunks(self, maker: ChunkMaker, device: str) -> str:
+        progress = _Progress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
+        for number in self._next_chunks():
+            if self.orders.should_finish:
+                return "left"
+            rows = chunk_range(number, self.run.images, progress.chunk_images)
+
+            def after_batch(chunk: OpenChunk, number: int = number) -> None:
+                self._after_batch(maker, chunk, number, progress)
+
+            def out_of_memory(before: int, after: int, number: int = number) -> None:
+                text = (
+                    f"out of memory: batch {before} -> {after} from chunk {number} on; it agrees within rounding only"
+                )
+                self.log.write("warning", text=text, chunks=[number], batch=after)
+
+            try:
+                arrays = maker.make(rows, after_batch, out_of_memory)
+            except LeftEarlyError:
+                return "left"
+            try:
+                write_arrays(chunk_path(self.run.directory, number), arrays)
+            except OSError as error:
+                place = self.run.directory
+                raise RunError(
+                    f"{place}: chunk {number} cannot be written ({error.strerror}); free some disk and resume"
+                ) from None
+            preview_path(self.run.directory, self.number).unlink(missing_ok=True)
+            progress.finish(len(rows))
+            self._report_batch(maker, progress, number)
+        return "finished"
+
+    def _next_chunks(self) -> Iterator[int]:
+        """Missing chunks of the own share, then missing ones whose owner is dead."""
+        for number in share_of(self.number, self.workers, self.run.chunks):
+            if not chunk_path(self.run.directory, number).exists():
+                yield number
+        tried: set[int] = set()
+        while left := [number for number in self.run.missing_chunks if number not in tried]:
+            alive = {worker.number for worker in StatusReader(self.run.directory).poll() if worker.is_alive}
+            orphans = [number for number in left if number % self.workers not in alive - {self.number}]
+            if not orphans:
+                return
+            tried.add(orphans[0])
+            yield orphans[0]
+
+    def _after_batch(self, maker: ChunkMaker, chunk: OpenChunk, number: int, progress: "_Progress") -> None:
+        now = time.monotonic()
+        if now - self._preview_written >= _PREVIEW_SECONDS and chunk.done < len(chunk.positions):
+            self._preview_written = now
+            write_arrays(preview_path(self.run.directory, self.number), maker.arrays(chunk))
+        progress.advance(chunk.done)
+        self._report_batch(maker, progress, number)
+        if self.orders.leave_now:
+            raise LeftEarlyError
+
+    def _report_batch(self, maker: ChunkMaker, progress: "_Progress", number: int) -> None:
+        seconds = {stage: round(value, 3) for stage, value in asdict(maker.step.seconds).items()}
+        self.log.progress(
+            "batch",
+            is_last=progress.is_complete,
+            done=progress.done,
+            total=progress.total,
+            chunk=number,
+            open=progress.open,
+            images_per_second=round(progress.images_per_second, 3),
+            batch=maker.batch,
+            memory=peak_memory(maker.device),
+            seconds=seconds,
+        )
+
+    def _require_free_rank(self) -> None:
+        for worker in StatusReader(self.run.directory).poll():
+            if worker.number == self.number and worker.is_alive:
+                raise RunError(f"{self.run.name}: worker {self.number} is at work already; watch it, or stop it first")
+
+    @contextlib.contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_SECONDS):
+                self.log.write("heartbeat")
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+class _Progress:
+    """Images of this worker's share: done before it started, done since, and how fast."""
+
+    def __init__(self, run: Run, number: int, workers: int, finished: list[int]) -> None:
+        assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
+        self.chunk_images = run.config.chunk
+        share = list(share_of(number, workers, run.chunks))
+        sizes = {chunk: len(chunk_range(chunk, run.images, self.chunk_images)) for chunk in share}
+        self.total = sum(sizes.values())
+        self._before = sum(sizes[chunk] for chunk in share if chunk in set(finished))
+        self._finished = 0
+        self.open = 0
+        self._started = time.monotonic()
+
+    @property
+    def is_complete(self) -> bool:
+        return self.open == 0 and self.done == self.total
+
+    @property
+    def done(self) -> int:
+        return self._before + self._finished + self.open
+
+    @property
+    def images_per_second(self) -> float:
+        return (self._finished + self.open) / max(1e-9, time.monotonic() - self._started)
+
+    def advance(self, images: int) -> None:
+        self.open = images
+
+    def finish(self, images: int) -> None:
+        self._finished, self.open = self._finished + images, 0
+        self.total = max(self.total, self.done)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
