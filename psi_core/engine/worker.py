@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from psi_core.chunks import chunk_path, chunk_range, finished_chunks, write_arrays
+from psi_core.config import RunConfig
 from psi_core.creation import record_model
 from psi_core.engine.checkpoints import find_checkpoint
 from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, OpenChunk, share_of
@@ -102,7 +103,7 @@ class Worker:
             self.log.write("phase", phase="run")
             prepared.classifier.to(device)
             with precision(self.run.config.precision, device):
-                return self._make_chunks(self._maker(prepared, device), device)
+                return self._make_chunks(make_chunk_maker(self.run.config, prepared, device), device)
 
     def _with_weights(self, prepared: Prepared, device: str) -> Prepared:
         """With fitted weights in place, fitted now unless they are cached."""
@@ -119,27 +120,6 @@ class Worker:
             self.log.progress(kind, **fields, is_last=fields["done"] == fields["total"])
         else:
             self.log.write(kind, **fields)
-
-    def _maker(self, prepared: Prepared, device: str) -> ChunkMaker:
-        config = self.run.config
-        assert config.size is not None and isinstance(config.batch, int), "a run's configuration is resolved"
-        owners = prepared.trace.owners | {call.owner for call in prepared.calls}
-        plan = StepPlan(
-            model=prepared.classifier,
-            layers=prepared.calls,
-            owners=owners,
-            conditions=config.conditions,
-            measures=config.measures,
-            unit=config.unit,
-            rectify=config.rectify,
-            seed=config.seed,
-            uses_predictions=config.labels == "predicted",
-        )
-        is_cuda = device.startswith("cuda")
-        step = FusedStep(plan, synchronize=torch.cuda.synchronize) if is_cuda else FusedStep(plan)
-        channels = input_channels(prepared.classifier.network)
-        classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
-        return ChunkMaker(step, prepared.dataset, config.size, channels, classes, device, config.batch)
 
     def _make_chunks(self, maker: ChunkMaker, device: str) -> str:
         progress = _Progress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
@@ -232,6 +212,27 @@ class Worker:
         finally:
             over.set()
             thread.join()
+
+
+def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> ChunkMaker:
+    """What makes the chunks of a resolved run on one device, where its classifier already is."""
+    assert config.size is not None and isinstance(config.batch, int), "a run's configuration is resolved"
+    plan = StepPlan(
+        model=prepared.classifier,
+        layers=prepared.calls,
+        owners=prepared.trace.owners | {call.owner for call in prepared.calls},
+        conditions=config.conditions,
+        measures=config.measures,
+        unit=config.unit,
+        rectify=config.rectify,
+        seed=config.seed,
+        uses_predictions=config.labels == "predicted",
+    )
+    is_cuda = device.startswith("cuda")
+    step = FusedStep(plan, synchronize=torch.cuda.synchronize) if is_cuda else FusedStep(plan)
+    channels = input_channels(prepared.classifier.network)
+    classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
+    return ChunkMaker(step, prepared.dataset, config.size, channels, classes, device, config.batch)
 
 
 class _Progress:
