@@ -1,0 +1,162 @@
+"""The layers table: PSI of every layer in every condition, against benign and against the control."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.columns import LAYER_COLUMNS, Row, as_cell
+from psi_core.histograms import TABLE_BINS, bin_counts, find_peaks, overlap, table_edges
+from psi_core.runs import Run
+from psi_core.statistics import (
+    Shift,
+    auroc,
+    ks_distance,
+    paired_statistics,
+    percent,
+    subset_mask,
+    summarize,
+)
+from psi_core.verdicts import verdict
+
+
+def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS) -> list[Row]:
+    """One row per layer and condition.
+
+    Differences are paired by image. KS distance, overlap and AUROC compare the two distributions over the images of
+    the condition's subset, each without its own silent images. All of these are None for benign; the accuracies are
+    None where the labels are the network's own predictions.
+
+    Args:
+        run: with at least one chunk.
+        subset: one of `statistics.SUBSETS`, taken for each condition.
+        bins: of the histograms, over 0..1; they change the peak's height and the overlap.
+
+    Raises:
+        RunError: the run has no results yet.
+        ConfigError: there is no such subset.
+    """
+    psi = run.psi.astype(np.float64)
+    kept = subset_mask(subset, run.predictions == run.labels)
+    selected = np.where(kept[:, None, :], psi, np.nan)
+    names, details = run.conditions, run.condition_details
+    controls = [names.index(condition.control) if condition.control in names else None for condition in details]
+    benign = [None if condition.is_benign else 0 for condition in details]
+    # Stacked, so that one set of bootstrap weights serves both references.
+    differences = np.concatenate([_differences(selected, psi, benign), _differences(selected, psi, controls)])
+    statistics = paired_statistics(differences)
+    measured = _measured_cells(run, selected, kept, bins)
+
+    rows: list[Row] = []
+    for at_layer, layer in enumerate(run.layer_infos):
+        for at, condition in enumerate(details):
+            described: Row = {
+                "layer": layer.name,
+                "module": layer.module,
+                "units": layer.units,
+                "condition": names[at],
+                "attack": condition.attack,
+                "epsilon": condition.epsilon,
+                "subset": subset,
+            }
+            control = controls[at]
+            named = None if control is None else names[control]
+            values, references = selected[at, at_layer], psi[:, at_layer, kept[at]]
+            shift = statistics.at(at, at_layer)
+            shift_from_control = statistics.at(len(details) + at, at_layer)
+            rows.append(
+                described
+                | measured[at][at_layer]
+                | _benign_cells(shift, values, None if condition.is_benign else references[0], bins)
+                | _control_cells(shift_from_control, values, None if control is None else references[control])
+                | {
+                    "control": named,
+                    "verdict": None if condition.is_benign else verdict(shift, shift_from_control, named),
+                }
+            )
+    return [{column.name: row[column.name] for column in LAYER_COLUMNS} for row in rows]
+
+
+def _differences(
+    selected: NDArray[np.float64], psi: NDArray[np.float64], references: Sequence[int | None]
+) -> NDArray[np.float64]:
+    """Each condition minus its reference, NaN where it has none."""
+    differences = np.full_like(selected, np.nan)
+    for place, reference in enumerate(references):
+        if reference is not None:
+            differences[place] = selected[place] - psi[reference]
+    return differences
+
+
+def _measured_cells(run: Run, selected: NDArray[np.float64], kept: NDArray[np.bool_], bins: int) -> list[list[Row]]:
+    """What each condition and layer shows by itself, from `images` to `active_fraction_mean`."""
+    correct = (run.predictions == run.labels) if run.config.labels == "true" else None
+    images = np.count_nonzero(kept, axis=-1)
+    accuracy = np.full(images.shape, np.nan) if correct is None else percent((kept & correct).sum(axis=-1), images)
+    summary, peaks = summarize(selected), find_peaks(selected, table_edges(bins), correct)
+    active = np.full(summary.mean.shape, np.nan)
+    if "active_fraction" in run.measures:
+        active = summarize(np.where(kept[:, None, :], run.array("active_fraction"), np.nan)).mean
+
+    def cells(at: int, at_layer: int) -> Row:
+        place = at, at_layer
+        return {
+            "images": as_cell(images[at]),
+            "silent": as_cell(images[at] - summary.images[place]),
+            "psi_mean": as_cell(summary.mean[place]),
+            "psi_sd": as_cell(summary.sd[place]),
+            "psi_median": as_cell(summary.median[place]),
+            "psi_q25": as_cell(summary.q25[place]),
+            "psi_q75": as_cell(summary.q75[place]),
+            "peak_left": as_cell(peaks.left[place]),
+            "peak_center": as_cell(peaks.center[place]),
+            "peak_right": as_cell(peaks.right[place]),
+            "peak_percent": as_cell(peaks.percent[place]),
+            "peak_accuracy_percent": as_cell(peaks.accuracy_percent[place]),
+            "accuracy_percent": as_cell(accuracy[at]),
+            "active_fraction_mean": as_cell(active[place]),
+        }
+
+    return [[cells(at, at_layer) for at_layer in range(selected.shape[1])] for at in range(selected.shape[0])]
+
+
+def _benign_cells(shift: Shift, values: NDArray[np.float64], benign: NDArray[np.float64] | None, bins: int) -> Row:
+    """Differences from benign, by image and as distributions, from `delta_mean` to `auroc_ci_high`."""
+    row: Row = {
+        **shift_cells(shift),
+        "delta_median": as_cell(shift.median),
+        "effect_size": as_cell(shift.effect_size),
+        "p_value": as_cell(shift.p),
+        "p_holm": as_cell(shift.p_holm),
+        "percent_lower": as_cell(shift.percent_lower),
+    }
+    if benign is None:
+        return row | dict.fromkeys(("ks", "overlap", "auroc", "auroc_ci_low", "auroc_ci_high"))
+    edges = table_edges(bins)
+    area, low, high = auroc(values, benign)
+    return row | {
+        "ks": as_cell(ks_distance(values, benign)),
+        "overlap": as_cell(overlap(bin_counts(values, edges), bin_counts(benign, edges))),
+        "auroc": as_cell(area),
+        "auroc_ci_low": as_cell(low),
+        "auroc_ci_high": as_cell(high),
+    }
+
+
+def _control_cells(shift: Shift, values: NDArray[np.float64], control: NDArray[np.float64] | None) -> Row:
+    """Differences from the control, from `delta_control_mean` to `auroc_control`."""
+    return {
+        **shift_cells(shift, "_control"),
+        "effect_size_control": as_cell(shift.effect_size),
+        "p_control_holm": as_cell(shift.p_holm),
+        "auroc_control": None if control is None else as_cell(auroc(values, control)[0]),
+    }
+
+
+def shift_cells(shift: Shift, suffix: str = "") -> Row:
+    """Mean difference and its interval, as the tables name them."""
+    return {
+        f"delta{suffix}_mean": as_cell(shift.mean),
+        f"delta{suffix}_ci_low": as_cell(shift.ci_low),
+        f"delta{suffix}_ci_high": as_cell(shift.ci_high),
+    }
