@@ -258,18 +258,15 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
             return path.absolute()
     everything = list_runs(runs_dir)
     own = [known for known in everything if not known.is_example]
-    for known in own:
-        if known.id == text:
-            return known.directory
+    identified = [known for known in own if known.id == text]
     named = [known for known in everything if known.name == text]
-    is_prefix = text not in ("", "latest")
-    prefixed = [known for known in own if is_prefix and (known.id.startswith(text) or known.name.startswith(text))]
-    for found in (named, prefixed):
+    prefixed = [known for known in own if known.id.startswith(text) or known.name.startswith(text)]
+    for found in (identified, named, prefixed if text not in ("", "latest") else []):
         if len(found) == 1:
             return found[0].directory
-        if len(found) > 1:
+        if found:
             listed = ", ".join(known.id for known in found[:5]) + (", ..." if len(found) > 5 else "")
-            raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id")
+            raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id, or a path")
     if text == "latest" and own:
         return own[0].directory
     if text == "latest" or not everything:
@@ -280,12 +277,16 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
 
 def _readable(folder: Path) -> list[Run]:
     """The runs of a folder. Names with a leading dot are runs half made or half deleted."""
+    try:
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"runs-dir: {folder} cannot be read ({error.strerror}); name another with --runs-dir") from None
     runs = []
-    with contextlib.suppress(FileNotFoundError):
-        for path in folder.iterdir():
-            if not path.name.startswith("."):
-                with contextlib.suppress(RunError):
-                    runs.append(Run(path))
+    for path in paths:
+        with contextlib.suppress(RunError):
+            runs.append(Run(path))
     return runs
 
 

@@ -84,7 +84,8 @@ def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Statu
     if set(range(chunks)) <= set(finished_chunks(directory)):
         return "done"
     said = [worker.last for worker in workers if worker.last is not None]
-    if said and max(said, key=lambda event: float(event["time"]))["event"] == "failed":
+    # Times are in milliseconds: of two events at the same one, the failure counts.
+    if max(((event["time"], event["event"] == "failed") for event in said), default=(0, False))[1]:
         return "failed"
     if (directory / STOP_FILE).exists():
         return "stopped"
