@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +33,21 @@ class LeNet5(nn.Module):
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
-        self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(6, 16, 5)
-        self.relu2 = nn.ReLU()
-        self.fc1 = nn.Linear(16 * 5 * 5, 120)
-        self.relu3 = nn.ReLU()
-        self.fc2 = nn.Linear(120, 84)
-        self.relu4 = nn.ReLU()
-        self.fc3 = nn.Linear(84, classes)
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 6, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, classes)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, 1, 28, 28)."""
-        features = F.max_pool2d(self.relu1(self.conv1(images)), 2)
-        features = F.max_pool2d(self.relu2(self.conv2(features)), 2).flatten(1)
-        logits: Tensor = self.fc3(self.relu4(self.fc2(self.relu3(self.fc1(features)))))
+        logits: Tensor = self.classifier(self.features(images).flatten(1))
         return logits
 
 

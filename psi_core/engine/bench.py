@@ -10,12 +10,11 @@ from torch import Tensor
 
 from psi_core.config import RunConfig
 from psi_core.engine.attacks import input_gradient
-from psi_core.engine.chunk_maker import ChunkMaker
+from psi_core.engine.chunk_maker import ChunkMaker, make_chunk_maker
 from psi_core.engine.datasets import network_inputs
 from psi_core.engine.devices import describe_device, peak_memory, precision
 from psi_core.engine.models import Classifier, input_channels
 from psi_core.engine.preparation import prepare
-from psi_core.engine.worker import make_chunk_maker
 
 
 def bench_rows(config: RunConfig, rounds: int = 5) -> dict[str, Any]:

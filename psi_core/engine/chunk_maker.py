@@ -1,6 +1,6 @@
 """Making a chunk: its batches through the fused step, their numbers gathered into the chunk's arrays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.chunks import Arrays
+from psi_core.config import RunConfig
+from psi_core.engine.attacks import input_gradient
 from psi_core.engine.datasets import Dataset, network_inputs
-from psi_core.engine.devices import is_out_of_memory
+from psi_core.engine.devices import is_out_of_memory, precision
+from psi_core.engine.models import input_channels
+from psi_core.engine.preparation import Prepared
 from psi_core.engine.step import PER_IMAGE, FusedStep, StepPlan, StepResult
 from psi_core.errors import RunError
 
@@ -114,6 +118,17 @@ class ChunkMaker:
                 arrays[f"class_sum/{call.name}"] = sums.cpu().numpy()[:, present]
         return arrays
 
+    def sign_agreement(self, policy: str) -> float:
+        """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1."""
+        rows = slice(0, min(self.batch, len(self.dataset)))
+        images, labels, _ = self._inputs(np.arange(rows.stop))
+        signs = []
+        for each in (policy, "exact"):
+            with precision(each, self.device):
+                targets = None if self.plan.uses_predictions else labels
+                signs.append(input_gradient(self.plan.model, images, targets)[1].sign())
+        return float((signs[0] == signs[1]).float().mean())
+
     def _open(self, positions: NDArray[np.int64]) -> OpenChunk:
         conditions, layers = len(self.plan.conditions), self.plan.layers
         rows = conditions * (len(PER_IMAGE) + len(layers) * (len(self.plan.measures) + 1))
@@ -125,11 +140,14 @@ class ChunkMaker:
         return OpenChunk(positions, np.zeros((rows, images), np.float32), np.zeros(images, np.int64), sums)
 
     def _run(self, chunk: OpenChunk, rows: slice) -> StepResult:
-        positions = chunk.positions[rows]
+        return self.step(*self._inputs(chunk.positions[rows]))
+
+    def _inputs(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Images as the network takes them, their labels and their positions, on the device."""
         pixels = torch.from_numpy(self.dataset.images[positions]).to(self.device, non_blocking=True)
         labels = torch.from_numpy(self.dataset.labels[positions]).to(self.device, non_blocking=True)
         indices = torch.from_numpy(positions).to(self.device, non_blocking=True)
-        return self.step(network_inputs(pixels, self.size, self.channels), labels, indices)
+        return network_inputs(pixels, self.size, self.channels), labels, indices
 
     def _take(self, chunk: OpenChunk, rows: slice, result: StepResult) -> None:
         chunk.values[:, rows] = result.values.cpu().numpy()
@@ -154,6 +172,22 @@ class ChunkMaker:
             )
 
 
-def share_of(worker: int, workers: int, chunks: int) -> Iterator[int]:
-    """The chunks of one worker: i mod N."""
-    return iter(range(worker, chunks, workers))
+def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> ChunkMaker:
+    """What makes the chunks of a resolved run on one device, where its classifier already is."""
+    assert config.size is not None and isinstance(config.batch, int), "a run's configuration is resolved"
+    plan = StepPlan(
+        model=prepared.classifier,
+        layers=prepared.calls,
+        owners=prepared.trace.owners | {call.owner for call in prepared.calls},
+        conditions=config.conditions,
+        measures=config.measures,
+        unit=config.unit,
+        rectify=config.rectify,
+        seed=config.seed,
+        uses_predictions=config.labels == "predicted",
+    )
+    is_cuda = device.startswith("cuda")
+    step = FusedStep(plan, synchronize=torch.cuda.synchronize) if is_cuda else FusedStep(plan)
+    channels = input_channels(prepared.classifier.network)
+    classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
+    return ChunkMaker(step, prepared.dataset, config.size, channels, classes, device, config.batch)

@@ -35,6 +35,14 @@ def resolve_device(name: str) -> str:
     return f"cuda:{number}"
 
 
+def available_device(device: str) -> str:
+    """The device that a run names, or the best one here: a run may be resumed on another machine."""
+    try:
+        return resolve_device(device)
+    except ConfigError:
+        return resolve_device("auto")
+
+
 def worker_device(device: str, worker: int) -> str:
     """The device of one worker: the next CUDA devices in turn, or the same CPU for all."""
     if not device.startswith("cuda"):

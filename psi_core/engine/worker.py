@@ -11,15 +11,13 @@ from typing import Any
 import torch
 
 from psi_core.chunks import chunk_path, chunk_range, finished_chunks, write_arrays
-from psi_core.config import RunConfig
 from psi_core.creation import record_model
 from psi_core.engine.checkpoints import find_checkpoint
-from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, OpenChunk, share_of
-from psi_core.engine.devices import describe_device, peak_memory, precision, worker_device
+from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, OpenChunk, make_chunk_maker
+from psi_core.engine.devices import available_device, describe_device, peak_memory, precision, worker_device
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
-from psi_core.engine.models import input_channels
 from psi_core.engine.preparation import Prepared, prepare
-from psi_core.engine.step import FusedStep, StepPlan
+from psi_core.engine.share import ShareProgress, share_of
 from psi_core.errors import RunError
 from psi_core.events import EventLog, events_path, preview_path
 from psi_core.process import HEARTBEAT_SECONDS, own_identity
@@ -73,8 +71,13 @@ class Worker:
             RunError: another worker of that rank is at work.
         """
         self._require_free_rank()
-        device = worker_device(self.run.config.device, self.number)
-        self.log.write("started", **own_identity(), **describe_device(device), worker=self.number, workers=self.workers)
+        earlier = self._earlier_device()
+        device = worker_device(available_device(self.run.config.device), self.number)
+        facts = describe_device(device)
+        self.log.write("started", **own_identity(), **facts, worker=self.number, workers=self.workers)
+        if earlier not in (None, facts["device_name"]):
+            text = f"the run began on {earlier}, this is {facts['device_name']}; new chunks agree within rounding only"
+            self.log.write("warning", text=text)
         with self._heartbeat():
             try:
                 outcome = self._work(device)
@@ -90,7 +93,7 @@ class Worker:
         threads = self.run.config.threads
         assert isinstance(threads, int), "a run's configuration is resolved"
         with _threads(threads):
-            prepared = self._prepared or prepare(self.run.config)
+            prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device}))
             for note in prepared.notes:
                 self.log.write("warning", text=note)
             try:
@@ -102,8 +105,10 @@ class Worker:
                 raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
             self.log.write("phase", phase="run")
             prepared.classifier.to(device)
+            maker = make_chunk_maker(self.run.config, prepared, device)
+            self._report_agreement(maker)
             with precision(self.run.config.precision, device):
-                return self._make_chunks(make_chunk_maker(self.run.config, prepared, device), device)
+                return self._make_chunks(maker)
 
     def _with_weights(self, prepared: Prepared, device: str) -> Prepared:
         """With fitted weights in place, fitted now unless they are cached."""
@@ -115,14 +120,26 @@ class Worker:
             checkpoint = ensure_fitted(prepared.recipe, device, self._report_fit, lambda: self.orders.should_finish)
         return prepared.with_checkpoint(checkpoint)
 
+    def _earlier_device(self) -> str | None:
+        """Name of the device on which the run began, or None if this is the beginning."""
+        started = [worker.started for worker in StatusReader(self.run.directory).poll() if worker.started]
+        first = min(started, key=lambda event: float(event["time"]), default=None)
+        return None if first is None else first.get("device_name")
+
+    def _report_agreement(self, maker: ChunkMaker) -> None:
+        policy = self.run.config.precision
+        if policy != "exact":
+            share = maker.sign_agreement(policy)
+            self.log.write("precision", policy=policy, sign_agreement=round(share, 6))
+
     def _report_fit(self, kind: str, fields: dict[str, Any]) -> None:
         if kind == "fit":
             self.log.progress(kind, **fields, is_last=fields["done"] == fields["total"])
         else:
             self.log.write(kind, **fields)
 
-    def _make_chunks(self, maker: ChunkMaker, device: str) -> str:
-        progress = _Progress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
+    def _make_chunks(self, maker: ChunkMaker) -> str:
+        progress = ShareProgress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
         for number in self._next_chunks():
             if self.orders.should_finish:
                 return "left"
@@ -167,7 +184,7 @@ class Worker:
             tried.add(orphans[0])
             yield orphans[0]
 
-    def _after_batch(self, maker: ChunkMaker, chunk: OpenChunk, number: int, progress: "_Progress") -> None:
+    def _after_batch(self, maker: ChunkMaker, chunk: OpenChunk, number: int, progress: ShareProgress) -> None:
         now = time.monotonic()
         if now - self._preview_written >= _PREVIEW_SECONDS and chunk.done < len(chunk.positions):
             self._preview_written = now
@@ -177,7 +194,7 @@ class Worker:
         if self.orders.leave_now:
             raise LeftEarlyError
 
-    def _report_batch(self, maker: ChunkMaker, progress: "_Progress", number: int) -> None:
+    def _report_batch(self, maker: ChunkMaker, progress: ShareProgress, number: int) -> None:
         seconds = {stage: round(value, 3) for stage, value in asdict(maker.step.seconds).items()}
         self.log.progress(
             "batch",
@@ -212,61 +229,6 @@ class Worker:
         finally:
             over.set()
             thread.join()
-
-
-def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> ChunkMaker:
-    """What makes the chunks of a resolved run on one device, where its classifier already is."""
-    assert config.size is not None and isinstance(config.batch, int), "a run's configuration is resolved"
-    plan = StepPlan(
-        model=prepared.classifier,
-        layers=prepared.calls,
-        owners=prepared.trace.owners | {call.owner for call in prepared.calls},
-        conditions=config.conditions,
-        measures=config.measures,
-        unit=config.unit,
-        rectify=config.rectify,
-        seed=config.seed,
-        uses_predictions=config.labels == "predicted",
-    )
-    is_cuda = device.startswith("cuda")
-    step = FusedStep(plan, synchronize=torch.cuda.synchronize) if is_cuda else FusedStep(plan)
-    channels = input_channels(prepared.classifier.network)
-    classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
-    return ChunkMaker(step, prepared.dataset, config.size, channels, classes, device, config.batch)
-
-
-class _Progress:
-    """Images of this worker's share: done before it started, done since, and how fast."""
-
-    def __init__(self, run: Run, number: int, workers: int, finished: list[int]) -> None:
-        assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
-        self.chunk_images = run.config.chunk
-        share = list(share_of(number, workers, run.chunks))
-        sizes = {chunk: len(chunk_range(chunk, run.images, self.chunk_images)) for chunk in share}
-        self.total = sum(sizes.values())
-        self._before = sum(sizes[chunk] for chunk in share if chunk in set(finished))
-        self._finished = 0
-        self.open = 0
-        self._started = time.monotonic()
-
-    @property
-    def is_complete(self) -> bool:
-        return self.open == 0 and self.done == self.total
-
-    @property
-    def done(self) -> int:
-        return self._before + self._finished + self.open
-
-    @property
-    def images_per_second(self) -> float:
-        return (self._finished + self.open) / max(1e-9, time.monotonic() - self._started)
-
-    def advance(self, images: int) -> None:
-        self.open = images
-
-    def finish(self, images: int) -> None:
-        self._finished, self.open = self._finished + images, 0
-        self.total = max(self.total, self.done)
 
 
 @contextlib.contextmanager
