@@ -22,7 +22,7 @@ class WorkerState:
         started: its last `started` event, or None.
         phase: `load`, `fit` or `run`.
         progress: its last `batch` or `fit` event, or None.
-        last: its last event of any kind.
+        last: its last event of any kind but heartbeats.
         warnings: texts of its warnings, oldest first.
         is_alive: whether its process still runs.
     """
@@ -37,6 +37,8 @@ class WorkerState:
 
     def take(self, event: Event) -> None:
         """Takes in the worker's next event; unknown kinds only count as the last."""
+        if event["event"] == "heartbeat":
+            return  # It may come from its thread after the worker's last word.
         self.last = event
         match event["event"]:
             case "started":

@@ -95,7 +95,7 @@ def test_elsewhere_a_worker_runs_while_its_heartbeat_is_fresh(age, directory, de
 
 @pytest.mark.parametrize(("kind", "expected"), [("finished", "lost"), ("left", "lost"), ("failed", "failed")])
 def test_a_worker_that_said_goodbye_is_gone_at_once(kind, expected, directory, alive):
-    record(directory, 0, alive, kind)
+    record(directory, 0, alive, kind, "heartbeat")
     assert status(directory) == expected
 
 
