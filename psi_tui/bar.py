@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PARTS = {"benign": "benign + PSI", "gradient": "gradient", "attacked": "attacked + PSI"}
 """The parts of the fused step as events name them, and as the screen does."""
 
+_BAR = "blue"
+
 _PHASE_WORDS = {"load": "loading", "fit": "fitting", "test": "testing", "run": "measuring"}
 
 
@@ -82,7 +84,7 @@ class PlainLines:
 
 
 class LiveBar:
-    """Up to three lines at the foot of the terminal, gone when the work is over; sentences scroll by above."""
+    """Up to four lines at the foot of the terminal, gone when the work is over; sentences scroll by above."""
 
     def __init__(self, hint: str = "") -> None:
         from rich.live import Live
@@ -124,12 +126,14 @@ def _bar(progress: Progress, accuracies: tuple[float | None, float | None], hint
     left = progress.seconds_left
     grid.add_row(
         Text(_PHASE_WORDS.get(progress.phase, progress.phase), style="bold"),
-        ProgressBar(total=total, completed=progress.done, pulse=total is None),
+        ProgressBar(total=total, completed=progress.done, complete_style=_BAR, finished_style=_BAR, pulse_style=_BAR)
+        if total
+        else "",
         f"{format_count(progress.done)}/{format_count(total)}" if total else "",
         format_rate(progress.images_per_second) if progress.images_per_second else "",
         f"{format_duration(left)} left" if left is not None else "",
     )
-    lines = [_facts(progress, accuracies), hint]
+    lines = [_facts(progress, accuracies), _shares(progress), hint]
     return Group(grid, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines if line))
 
 
@@ -143,5 +147,9 @@ def _facts(progress: Progress, accuracies: tuple[float | None, float | None]) ->
         facts.append(f"accuracy {100 * progress.accuracy:.1f} %")
     if progress.batch:
         facts.append(f"batch {progress.batch}")
-    facts += [f"{PARTS.get(part, part)} {share:.0%}" for part, share in (progress.shares or {}).items()]
     return "   ".join(facts)
+
+
+def _shares(progress: Progress) -> str:
+    shares = (progress.shares or {}).items()
+    return "   ".join(f"{PARTS.get(part, part)} {100 * share:.0f} %" for part, share in shares)

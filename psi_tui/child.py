@@ -65,11 +65,6 @@ class Child:
             "its message stands above, and psi-tui doctor may tell more"
         )
 
-    def let_go(self) -> None:
-        """Closes our end of its output; the child works on by itself."""
-        assert self.process.stdout is not None, "start_child pipes standard output"
-        self.process.stdout.close()
-
 
 def ask(arguments: Sequence[str], question: Any = None) -> Any:
     """The one answer of a child that is asked one thing; Ctrl-C ends it with us.
@@ -78,20 +73,23 @@ def ask(arguments: Sequence[str], question: Any = None) -> Any:
         PsiError: of the kind that the child reports.
     """
     child = Child(arguments, question)
-    with ending(child):
+    with listening(child):
         answer = child.answer()
-        child.let_go()
     child.process.wait()
     return answer
 
 
 @contextmanager
-def ending(child: Child) -> Iterator[None]:
-    """Ends the child when the block is left by an exception: Ctrl-C does not reach its session."""
+def listening(child: Child) -> Iterator[None]:
+    """Listens to a child within the block, and lets it work on by itself afterwards.
+
+    An exception ends the child too: Ctrl-C does not reach its session.
+    """
+    assert child.process.stdout is not None, "start_child pipes standard output"
     try:
-        yield
+        with child.process.stdout:
+            yield
     except BaseException:
-        child.let_go()
         child.process.terminate()
         try:
             child.process.wait(5)

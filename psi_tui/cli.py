@@ -7,22 +7,13 @@ import contextlib
 import io
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib import import_module
 
 import rich_click as click
 from click.exceptions import NoSuchOption
 
 from psi_core.errors import PsiError, unknown_name
 from psi_tui.child import EngineError
-from psi_tui.commands.control import delete, resume, stop
-from psi_tui.commands.doctor import doctor
-from psi_tui.commands.export import export
-from psi_tui.commands.fit import fit
-from psi_tui.commands.models import layers, models
-from psi_tui.commands.run import run
-from psi_tui.commands.runs import runs
-from psi_tui.commands.show import show
-from psi_tui.commands.watch import watch
 from psi_tui.console import narrate
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -35,23 +26,41 @@ _HELP_LOOK = {
 }
 
 
-class CommandGroup(click.RichGroup):
-    """The commands in the order of use; a misspelt one is answered with the nearest."""
+_MODULES = {
+    "run": "run",
+    "runs": "runs",
+    "watch": "watch",
+    "show": "show",
+    "export": "export",
+    "resume": "control",
+    "stop": "control",
+    "delete": "control",
+    "fit": "fit",
+    "models": "models",
+    "layers": "models",
+    "doctor": "doctor",
+}
+"""Commands in the order of use, and the module of `psi_tui.commands` that holds each under its own name."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+
+class CommandGroup(click.RichGroup):
+    """The commands, each imported when it is used; a misspelt one is answered with the nearest."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """The command of that name.
 
         Raises:
             UsageError: there is none.
         """
-        command = super().get_command(ctx, cmd_name)
-        if command is None and not ctx.resilient_parsing:
-            raise click.UsageError(unknown_name("command", cmd_name, self.commands))
+        if cmd_name not in _MODULES:
+            raise click.UsageError(unknown_name("command", cmd_name, _MODULES))
+        command = getattr(import_module(f"psi_tui.commands.{_MODULES[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command), "every command's module holds it under its name"
         return command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order in which they were added, which is that of use."""
-        return list(self.commands)
+        """Names of the commands, in the order of use."""
+        return list(_MODULES)
 
 
 @click.group(
@@ -61,17 +70,13 @@ class CommandGroup(click.RichGroup):
     epilog='Completion of names in your shell: eval "$(_PSI_TUI_COMPLETE=bash_source psi-tui)"; zsh and fish likewise.',
 )
 @click.rich_config(help_config=_HELP_LOOK)
-@click.version_option(version("psi-tui"), message="psi-tui %(version)s")
+@click.version_option(package_name="psi-tui", message="psi-tui %(version)s")
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Population sparseness of convolutional networks under adversarial attack, measured layer by layer."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         narrate("The app is not there yet; start with: psi-tui run --images 500")
-
-
-for _command in (run, runs, watch, show, export, resume, stop, delete, fit, models, layers, doctor):
-    commands.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = commands.main(arguments, prog_name="psi-tui", standalone_mode=False)
             return result if isinstance(result, int) else 0
     except (click.Abort, KeyboardInterrupt):
+        narrate("psi-tui: interrupted")
         return INTERRUPTED
     except (click.ClickException, PsiError) as error:
         narrate(f"psi-tui: {_sentence(error)}")

@@ -54,9 +54,9 @@ class _Follower:
         began = time.monotonic()
         if not self.quiet:
             narrate(_title(self.run))
-        hint = "Ctrl-C finishes the chunk and stops; " if self.is_ours else "Ctrl-C leaves, the run goes on; "
+        hint = "Ctrl-C stops after the open chunk" if self.is_ours else "Ctrl-C leaves; the run goes on"
         with (
-            progress_view(quiet=self.quiet, hint=f"{hint}psi-tui watch {self.run.id} shows this anywhere") as view,
+            progress_view(quiet=self.quiet, hint=hint) as view,
             on_interrupt(self._press),
         ):
             progress = self._watch(view)
@@ -85,15 +85,21 @@ class _Follower:
                 self.accuracies = headline_accuracies(load_run(self.run.directory, preview=True))
                 next_accuracy = time.monotonic() + _ACCURACY_SECONDS
             view.update(progress, self.accuracies)
+            if self.presses and self.is_ours and not has_told_stop:
+                has_told_stop = True
+                view.say("stopping after the open chunk; Ctrl-C again leaves at once")
             is_waiting = progress.status == "queued" and self.child is None
-            if not is_child_alive and progress.status != "running" and not is_waiting:
+            is_starting = is_child_alive and not self._child_has_begun()
+            if progress.status != "running" and not is_starting and not is_waiting:
                 return progress
             if self.presses > 1 or (self.presses and not self.is_ours):
                 return progress
-            if self.presses and not has_told_stop:
-                has_told_stop = True
-                view.say("stopping after the open chunk; a second Ctrl-C leaves at once, and `resume` makes it again")
             time.sleep(_POLL_SECONDS)
+
+    def _child_has_begun(self) -> bool:
+        """Whether our child's own `started` event is there: from then on, the run's files tell all about it."""
+        assert self.child is not None, "asked only where there is one"
+        return any((worker.started or {}).get("pid") == self.child.process.pid for worker in self.workers)
 
     def _leave(self) -> int:
         name = self.run.id
@@ -114,7 +120,8 @@ class _Follower:
         match progress.status:
             case "done":
                 if not self.quiet:
-                    narrate(f"done: {format_count(self.run.images)} images in {format_duration(seconds)}")
+                    took = f" ({format_duration(seconds)})" if self.child else ""
+                    narrate(f"done: {format_count(self.run.images)} images{took}")
                 return DONE
             case "stopped":
                 narrate(f"stopped; go on with: psi-tui resume {name}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from psi_core.histograms import TABLE_BINS
 from psi_core.runs import Run
 from psi_core.tables import condition_rows, layer_rows
+from psi_tui.bar import waiting
 from psi_tui.formatting import (
     Row,
     format_cell,
@@ -50,7 +51,8 @@ def print_layers(console: "Console", run: Run, *, subset: str = "all", bins: int
         subset: one of `statistics.SUBSETS`.
         bins: of the histogram whose peak is told, over 0..1.
     """
-    rows = layer_rows(run, subset=subset, bins=bins)
+    with waiting("comparing the conditions"):
+        rows = layer_rows(run, subset=subset, bins=bins)
     console.print(title(run), style="bold", soft_wrap=True)
     sections = [
         Section(

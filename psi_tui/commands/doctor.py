@@ -38,7 +38,7 @@ def doctor(context: click.RichContext, runs_dir: str | None, as_json: bool) -> N
     }
     try:
         with waiting("asking the engine"):
-            facts |= ask(["doctor"])
+            facts = {**ask(["doctor"]), **facts}
     except PsiError as error:
         facts["engine"] = str(error)
     if as_json:

@@ -6,7 +6,7 @@ from typing import Any
 import rich_click as click
 
 from psi_tui.bar import ProgressView, progress_view
-from psi_tui.child import Child, EngineError, ending, on_interrupt
+from psi_tui.child import Child, EngineError, listening, on_interrupt
 from psi_tui.console import narrate, write_result
 from psi_tui.formatting import format_duration
 from psi_tui.progress import Progress
@@ -41,7 +41,7 @@ def fit(context: click.RichContext, /, **options: str | None) -> None:
         if child.process.poll() is None:
             child.process.send_signal(signal.SIGINT if number == 1 else signal.SIGKILL)
 
-    with ending(child), on_interrupt(press), progress_view(hint="Ctrl-C saves and leaves") as view:
+    with listening(child), on_interrupt(press), progress_view(hint="Ctrl-C saves and leaves") as view:
         view.update(Progress("running", "load"))
         finished = _watch(child, view)
     status = child.process.wait()

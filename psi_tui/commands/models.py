@@ -43,7 +43,7 @@ _LAYER_COLUMNS = (
 @click.argument("pattern", required=False)
 @json_option
 def models(pattern: str | None, as_json: bool) -> None:
-    """List the models that --model takes; PATTERN is a part of a name, or has * and ? in it."""
+    """List the models that --model takes; PATTERN is a part of a name."""
     with waiting("asking the engine"):
         found = ask(["models", *([pattern] if pattern else [])])
     if as_json:

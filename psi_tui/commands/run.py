@@ -9,7 +9,7 @@ from psi_core.config import RunConfig
 from psi_core.paths import runs_directory
 from psi_core.runs import load_run
 from psi_tui.bar import waiting
-from psi_tui.child import Child, ask, ending
+from psi_tui.child import Child, ask, listening
 from psi_tui.console import narrate, output_console, write_result
 from psi_tui.follow import follow
 from psi_tui.formatting import format_bytes, format_count, format_duration
@@ -69,9 +69,8 @@ def watch_started(child: Child, *, detach: bool, quiet: bool) -> int:
         detach: whether to print the path and return instead.
         quiet: whether to leave out the bar and the narration.
     """
-    with ending(child), waiting("starting the engine", quiet=quiet):
+    with listening(child), waiting("starting the engine", quiet=quiet):
         directory = Path(child.answer()["run"])
-    child.let_go()
     if detach:
         write_result(str(directory))
         return 0
@@ -87,9 +86,9 @@ def watch_started(child: Child, *, detach: bool, quiet: bool) -> int:
 
 
 def _print_plan(plan: dict[str, Any], folder: str) -> None:
-    seconds = plan.get("seconds")
+    seconds, chunk = plan.get("seconds"), format_count(-(-plan["images"] // plan["chunks"]))
     facts = {
-        "images": f"{format_count(plan['images'])} in {plan['chunks']} chunks, batches of {plan['batch']}",
+        "images": f"{format_count(plan['images'])} in chunks of {chunk}, batches of {plan['batch']}",
         "conditions": ", ".join(plan["conditions"]),
         "layers": f"{', '.join(plan['layers'])} ({format_count(plan['units'])} units)",
         "device": plan["device"] if plan["devices"] == 1 else f"{plan['device']}, {plan['devices']} workers",

@@ -19,7 +19,7 @@ from psi_tui.table import ScreenColumn, Section, print_table
 
 @click.command()
 @run_argument
-@click.option("--table", default="layers", metavar="", help=f"{', '.join(TABLES)} (default: layers)")
+@click.option("--table", metavar="", help=f"{', '.join(TABLES)} (default: layers)")
 @click.option("--plot", metavar="", help="histogram of this layer, benign up and attacked down")
 @click.option("--condition", metavar="", help="what --plot compares with benign (default: the attack)")
 @click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
@@ -29,7 +29,7 @@ from psi_tui.table import ScreenColumn, Section, print_table
 def show(
     *,
     run: str,
-    table: str,
+    table: str | None,
     plot: str | None,
     condition: str | None,
     bins: int | None,
@@ -38,6 +38,9 @@ def show(
     as_json: bool,
 ) -> None:
     """Show what a run found, layer by layer; of an unfinished run, what is there so far."""
+    if plot is not None and table is not None:
+        raise ConfigError("plot: a plot is no table; write one of them, --plot or --table")
+    table = table or "layers"
     if table not in TABLES:
         raise ConfigError(unknown_name("table", table, TABLES))
     if bins is not None and not 1 <= bins <= 1000:
