@@ -1,8 +1,13 @@
 """Fixtures shared by all tests: every test has runs and cache folders of its own."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Processes that share few cores must not spin for each other; children of the tests inherit this.
+for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(library, "1")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,74 @@
+"""Real workers in real processes, and what they left, compared."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psi_core.chunks import chunk_path, read_arrays
+from psi_core.config import RunConfig
+from psi_core.engine.analysis import begin
+from psi_core.events import EventReader, events_path
+from psi_core.runs import Run
+
+
+def small_config(**options: Any) -> RunConfig:
+    """LeNet-5 with random weights over 90 digits: 7 chunks of at most 14 images in batches of 5, neither dividing."""
+    values = {"weights": "random", "images": 90, "chunk": 14, "batch": 5, "threads": 1, "epsilon": [0, 0.1], **options}
+    return RunConfig(**values)
+
+
+def new_run(folder: Path, **options: Any) -> Path:
+    """A run directory with nothing computed yet."""
+    return begin(small_config(**options), folder)[1].directory
+
+
+def start_worker(directory: Path, worker: int = 0, workers: int = 1) -> subprocess.Popen[bytes]:
+    """One worker as torchrun or srun would start it."""
+    ranked = {**os.environ, "RANK": str(worker), "WORLD_SIZE": str(workers)}
+    return subprocess.Popen([sys.executable, "-m", "psi_core", "work", str(directory)], env=ranked)
+
+
+def engine(*arguments: str, given: object = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m psi_core ARGUMENTS` to its end, with JSON on its standard input."""
+    return subprocess.run(
+        [sys.executable, "-m", "psi_core", *arguments],
+        input=json.dumps(given) if given is not None else "",
+        env={**os.environ, **environment},
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
+    """Returns as soon as `holds`, and fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def events(directory: Path, worker: int = 0) -> list[dict[str, Any]]:
+    """All events of one worker."""
+    return list(EventReader(events_path(directory, worker)).poll())
+
+
+def assert_same_results(directory: Path, reference: Path) -> None:
+    """Every array of every chunk is there and has the same bits."""
+    run = Run(reference)
+    assert not run.missing_chunks
+    assert not Run(directory).missing_chunks
+    for number in range(run.chunks):
+        ours, theirs = read_arrays(chunk_path(directory, number)), read_arrays(chunk_path(reference, number))
+        assert ours.keys() == theirs.keys()
+        for name, array in ours.items():
+            assert array.dtype == theirs[name].dtype
+            assert np.array_equal(array.view(np.uint8), theirs[name].view(np.uint8)), (number, name)

@@ -1,0 +1,53 @@
+"""The engine as a child process: what it refuses, and that a refusal leaves nothing behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from psi_core.runs import Run
+from tests.engine.processes import engine, events
+
+SMALL = {"weights": "random", "images": 12, "chunk": 6, "batch": 4, "threads": 1}
+
+
+def test_start_prints_the_path_and_works_on(tmp_path: Path) -> None:
+    answer = engine("start", "--runs-dir", str(tmp_path), given={**SMALL, "devices": 2})
+    assert answer.returncode == 0
+    run = Run(Path(json.loads(answer.stdout)["run"]))
+    assert run.status == "done"
+    assert {event["event"] for event in events(run.directory, 1)} >= {"started", "phase", "finished"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model": "lenet"}, "'lenet5'"),
+        ({"layers": "conv9"}, "'conv1'"),
+        ({"images": 10_001}, "10000"),
+        ({"model": "alexnet", "size": 62}, "63"),
+        ({"model": "vgg11", "size": 31}, "32"),
+        ({"weights": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"layers": "fc3"}, "rectify"),
+        ({"model": "torchvision:vit_b_16", "weights": "random"}, "--rectify"),
+        ({"epsilon": [0.03, -1]}, "-1"),
+        ({"model": "lenet5", "weights": "imagenet"}, "torchvision"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_refused_and_leaves_nothing(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    folder = tmp_path / "runs"
+    answer = engine("start", "--runs-dir", str(folder), given={**SMALL, **given})
+    assert answer.returncode == 2
+    error = json.loads(answer.stdout)["error"]
+    assert said in error
+    assert "\n" not in error
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_an_unwritable_runs_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    answer = engine("start", "--runs-dir", str(tmp_path / "file" / "runs"), given=SMALL)
+    assert answer.returncode == 2
+    assert "--runs-dir" in json.loads(answer.stdout)["error"]
