@@ -4,8 +4,6 @@ import json
 import math
 from typing import Any
 
-import numpy as np
-
 
 def json_text(value: Any) -> str:
     """Any of our results as indented JSON."""
@@ -13,10 +11,6 @@ def json_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
