@@ -15,8 +15,9 @@ from psi_core.errors import DataError
 _ROUNDING = 1e-6
 """The most that rounding can carry PSI beyond 0..1; anything further is left to be seen."""
 
-_BLOCK = 4096
-"""Squares are summed in float32 over blocks of this many units, then in float64: one long float32 sum errs by 1e-3."""
+_BLOCK = 256
+"""Squares are summed in float32 over blocks of this many units, then in float64. Where all units respond alike, the
+index errs by 2e-7 with this block, by 4e-6 with 4096, and by 1e-3 with one long float32 sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def psi(moments: Moments) -> Tensor:
 
     1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
     """
-    if moments.units == 1:
+    if moments.units < 2:
         return torch.full_like(moments.total, torch.nan)
     activity_ratio = moments.total.square() / (moments.units * moments.squares)
     index = (1 - activity_ratio) / (1 - 1 / moments.units)
