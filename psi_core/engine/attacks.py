@@ -37,6 +37,8 @@ ATTACKS: Mapping[str, OneStep] = {"fgsm": fgsm_step}
 
 CONTROLS: Mapping[str, OneStep] = {"sign-noise": sign_noise_step, "anti-fgsm": anti_fgsm_step}
 
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03) -> Tensor:
     """Images moved one step of `epsilon` up the loss, in pixel units (Goodfellow et al. 2015, arXiv:1412.6572).
@@ -56,7 +58,7 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03
 
     Raises:
         ValueError: images outside 0..1 or not floating point, labels that do not fit, epsilon outside 0..1, or a model
-            whose gradient does not reach its input.
+            that gives no logits or NaN, or whose gradient does not reach its input.
     """
     if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
         raise ConfigError(
@@ -69,15 +71,21 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03
         raise DataError(
             "images: some pixel is NaN or lies outside 0 to 1; divide by 255 and put the normalization inside the model"
         )
-    if labels.shape != images.shape[:1] or labels.is_floating_point():
+    if labels.shape != images.shape[:1] or labels.dtype not in _INTEGERS:
         raise DataError(
             f"labels: {tuple(labels.shape)} {labels.dtype}; give one integer for each of {len(images)} images"
         )
     with torch.inference_mode(False):
         originals = images.detach().clone()
-        with borrowed(model, images.device):
-            gradient = input_gradient(model, originals, labels.detach().clone().long())[1]
-        return fgsm_step(originals, gradient, epsilon, Noise(0, labels, 0)).detach()
+        targets = labels.detach().to(images.device, torch.int64, copy=True)
+        with borrowed(model, images.device), torch.enable_grad():
+            inputs = originals.detach().requires_grad_()
+            logits = model(inputs)
+            _require_logits_for(targets, logits)
+            gradient = gradient_of(logits, inputs, targets)
+        if gradient.isnan().any():
+            raise ModelError("model: the gradient of its loss holds NaN; check its weights")
+        return fgsm_step(originals, gradient, epsilon, Noise(0, targets, 0))
 
 
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -102,9 +110,17 @@ def gradient_of(logits: Tensor, inputs: Tensor, labels: Tensor | None) -> Tensor
     targets = logits.detach().argmax(1) if labels is None else labels
     with torch.enable_grad():
         loss = F.cross_entropy(logits.float(), targets, reduction="sum")
-        if not loss.requires_grad:
-            raise ModelError(
-                "model: no gradient reaches its input; take torch.no_grad() and detach() out of its forward"
-            )
-        (gradient,) = torch.autograd.grad(loss, inputs)
+        gradient = torch.autograd.grad(loss, inputs, allow_unused=True)[0] if loss.requires_grad else None
+    if gradient is None:
+        raise ModelError("model: no gradient reaches its input; take torch.no_grad() and detach() out of its forward")
     return gradient
+
+
+def _require_logits_for(labels: Tensor, logits: object) -> None:
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"model: its output is {found}, not logits (batch, classes); wrap it to return those")
+    # cross_entropy leaves out label -100 without a word, and answers others on a GPU with a failure that ends all work.
+    if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise DataError(f"labels: {found} for a model of {logits.shape[1]} classes; count them from 0")
