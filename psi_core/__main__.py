@@ -5,7 +5,7 @@
     work RUN_DIR           one worker; RANK and WORLD_SIZE in the environment make it one of several
     resume RUN_DIR         as start, for a run that is there
     fit                    a recipe in; prints the fit's events
-    models [PATTERN] | layers | doctor
+    models [PATTERN] | layers | doctor | bench
 
 A refusal is one line {"error": sentence, "kind": class} and exit code 2; a failure under way exits 1.
 """

@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -63,34 +63,33 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         raise
 
 
-def read_arrays(path: Path) -> Arrays:
-    """All arrays of an npz file; its CRCs are checked on the way.
+def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> Arrays:
+    """Arrays of an npz file by name; their CRCs are checked on the way.
+
+    Args:
+        path: of the file.
+        wanted: tells from its name whether an array is read; all are by default.
 
     Raises:
         RunError: the file is gone or damaged.
     """
     try:
-        data = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            # A zip's list of members has no CRC of its own; how many there should be stands near the end of the file.
+            file.seek(-12, os.SEEK_END)
+            if len(names) != int.from_bytes(file.read(2), "little"):
+                raise zipfile.BadZipFile("some of its arrays are missing")
             # Whole members: np.load stops where the array's own header says, and may never come to the CRC.
-            members = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
-        # A zip's list of members has no CRC of its own; how many there should be stands near the end of the file.
-        if len(members) != int.from_bytes(data[-12:-10], "little"):
-            raise zipfile.BadZipFile("some of its arrays are missing")
-        return {name: np.load(member, allow_pickle=False) for name, member in members.items()}
+            members = {name.removesuffix(".npy"): name for name in names}
+            data = {name: io.BytesIO(archive.read(member)) for name, member in members.items() if wanted(name)}
+        return {name: np.load(member, allow_pickle=False) for name, member in data.items()}
     except FileNotFoundError:
         raise RunError(f"{path}: there is no such file; resume the run to make it again") from None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(
             f"{path}: the chunk is damaged ({error}); delete it and resume the run to make it again"
         ) from None
-
-
-def concatenate(parts: Iterable[Arrays]) -> Arrays:
-    """Arrays of several chunks joined along the image axis, which is the last; class sums and counts are left out."""
-    parts = list(parts)
-    names = [name for name in parts[0] if not name.startswith("class_")] if parts else []
-    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in names}
 
 
 def add_class_sums(parts: Iterable[Arrays], layer: str) -> ClassSums:

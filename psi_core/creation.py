@@ -80,8 +80,13 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
     """
     path = run_directory / "model.json"
     if not path.exists():
-        with _written(path, card) as temporary, contextlib.suppress(FileExistsError):
-            os.link(temporary, path)  # Fails where another worker was first: nobody overwrites the run's weights.
+        with _written(path, card) as temporary:
+            try:
+                os.link(temporary, path)  # Fails where another worker was first: nobody overwrites the run's weights.
+            except FileExistsError:
+                pass
+            except OSError:
+                temporary.replace(path)  # A file system without hard links.
     recorded = json.loads(path.read_text(encoding="utf-8"))
     if recorded["sha256"] != card["sha256"]:
         raise RunError(

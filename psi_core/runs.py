@@ -1,14 +1,13 @@
-"""Runs: what a run directory holds, read; how a run is found by path, id, name, prefix or `latest`."""
+"""Runs: what a run directory holds, read."""
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +18,14 @@ from psi_core.chunks import (
     add_class_sums,
     chunk_count,
     chunk_path,
-    concatenate,
     finished_chunks,
     read_arrays,
 )
 from psi_core.conditions import Condition
 from psi_core.config import RunConfig
 from psi_core.errors import RunError, unknown_name
-from psi_core.paths import examples_directory, is_example, runs_directory
+from psi_core.paths import is_example
 from psi_core.status import Status, StatusReader, status_of
-
-PathText: TypeAlias = str | os.PathLike[str]
 
 FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
@@ -79,6 +75,7 @@ class Run:
     def __init__(self, directory: Path, *, preview: bool = False) -> None:
         self.directory = directory
         self._with_preview = preview
+        self._arrays: Arrays = {}
         path = directory / "config.json"
         values = _read_json(path)
         found = values.get("format") if isinstance(values, dict) else None
@@ -86,7 +83,7 @@ class Run:
             raise RunError(f"{directory}: format {found!r} is not {FORMAT}, which this version reads; upgrade psi-tui")
         try:
             self.id, self.created = str(values["id"]), str(values["created"])
-            self._created_at = datetime.fromisoformat(self.created).astimezone()
+            self.created_at = datetime.fromisoformat(self.created).astimezone()
             self.config = RunConfig(**{key: values[key] for key in RunConfig.model_fields if key in values})
             if values["conditions"] != self.conditions:
                 raise ValueError(f"its conditions are {values['conditions']}, not {self.conditions}")
@@ -163,24 +160,36 @@ class Run:
         return status_of(self.directory, self.chunks, StatusReader(self.directory).poll())
 
     @cached_property
-    def _parts(self) -> list[Arrays]:
-        finished = [(number, chunk_path(self.directory, number)) for number in finished_chunks(self.directory)]
-        parts = [read_arrays(path) for number, path in finished if number < self.chunks]
+    def _chunk_paths(self) -> list[Path]:
+        """Chunks that were finished when results were first asked for: all arrays speak of the same images."""
+        finished = finished_chunks(self.directory)
+        return [chunk_path(self.directory, number) for number in finished if number < self.chunks]
+
+    @cached_property
+    def _previews(self) -> list[Arrays]:
+        """Open chunks of images that no finished chunk holds."""
+        seen = [read_arrays(path, lambda name: name == "index")["index"] for path in self._chunk_paths]
+        previews = []
         for path in sorted(self.directory.glob("preview-*.npz")) if self._with_preview else []:
             # Its worker may replace or remove it while we look: then the next look shows more.
             with contextlib.suppress(RunError):
                 preview = read_arrays(path)
-                if preview["index"].size and not any(np.isin(preview["index"], part["index"]).any() for part in parts):
-                    parts.append(preview)
-        return parts
+                if preview["index"].size and not any(np.isin(preview["index"], index).any() for index in seen):
+                    seen.append(preview["index"])
+                    previews.append(preview)
+        return previews
 
-    @cached_property
-    def _arrays(self) -> Arrays:
-        if not self._parts:
-            return {}
-        arrays = concatenate(self._parts)
-        order = np.argsort(arrays["index"], kind="stable")
-        return {name: array[..., order] for name, array in arrays.items()}
+    def _read(self, name: str) -> NDArray[Any]:
+        """One array of every chunk and preview, joined along its last axis; read once."""
+        if name not in self._arrays:
+            parts = [read_arrays(path, lambda other: other == name) for path in self._chunk_paths] + self._previews
+            if not parts:
+                raise RunError(f"{self.name}: no results yet; wait for its first chunk, or resume it")
+            if not all(name in part for part in parts):
+                known = ("index", "label", "prediction", "confidence", "linf", "l2", *self.measures)
+                raise RunError(unknown_name(f"results of {self.name}", name, known))
+            self._arrays[name] = np.concatenate([part[name] for part in parts], axis=-1)
+        return self._arrays[name]
 
     def array(self, name: str) -> NDArray[Any]:
         """One array of the chunks, in image order, the image axis last.
@@ -191,11 +200,8 @@ class Run:
         Raises:
             RunError: there are no results yet, or none of that name.
         """
-        if not self._arrays:
-            raise RunError(f"{self.name}: no results yet; wait for its first chunk, or resume it")
-        if name not in self._arrays:
-            raise RunError(unknown_name(f"results of {self.name}", name, self._arrays))
-        return self._arrays[name]
+        order = np.argsort(self._read("index"), kind="stable")
+        return self._read(name)[..., order]
 
     @property
     def psi(self) -> NDArray[np.float32]:
@@ -219,75 +225,13 @@ class Run:
 
     def class_sums(self, layer: str) -> ClassSums:
         """Labels (k,), image counts (k,) and summed channel means (condition, k, channel) of one layer, by class."""
-        parts = [part for part in self._parts if "class_labels" in part]
-        if not parts:
-            raise RunError(f"{self.name}: no class sums yet; wait for its first chunk")
         if layer not in self.layers:
             raise RunError(unknown_name("layer", layer, self.layers))
+        wanted = {"class_labels", "class_counts", f"class_sum/{layer}"}
+        parts = [read_arrays(path, wanted.__contains__) for path in self._chunk_paths]
+        if not parts:
+            raise RunError(f"{self.name}: no class sums yet; wait for its first chunk")
         return add_class_sums(parts, layer)
-
-
-def load_run(run: PathText, runs_dir: PathText | None = None, *, preview: bool = False) -> Run:
-    """A run by path, id, unique name, unique prefix, or `latest`; the first that fits.
-
-    Args:
-        run: what to look for.
-        runs_dir: the folder of run directories; default $PSI_RUNS_DIR, else the user's data folder.
-        preview: whether to merge the open chunks of running workers.
-
-    Raises:
-        RunError: nothing fits, or several do.
-    """
-    return Run(find_run(run, runs_dir), preview=preview)
-
-
-def list_runs(runs_dir: PathText | None = None, *, examples: bool = True) -> list[Run]:
-    """Every readable run, newest first, the shipped examples last."""
-    own = sorted(_readable(runs_directory(runs_dir)), key=lambda run: (run._created_at, run.id), reverse=True)
-    shipped = sorted(_readable(examples_directory()), key=lambda run: run.name) if examples else []
-    return own + shipped
-
-
-def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
-    """The directory of the run that `load_run` would load."""
-    text = os.fspath(run)
-    # No path at all: too long a name, a folder that we may not enter, ~ of an unknown user.
-    with contextlib.suppress(OSError, RuntimeError):
-        path = Path(text).expanduser()
-        if text and (path / "config.json").is_file():
-            return path.absolute()
-    everything = list_runs(runs_dir)
-    own = [known for known in everything if not known.is_example]
-    identified = [known for known in own if known.id == text]
-    named = [known for known in everything if known.name == text]
-    prefixed = [known for known in own if known.id.startswith(text) or known.name.startswith(text)]
-    for found in (identified, named, prefixed if text not in ("", "latest") else []):
-        if len(found) == 1:
-            return found[0].directory
-        if found:
-            listed = ", ".join(known.id for known in found[:5]) + (", ..." if len(found) > 5 else "")
-            raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id, or a path")
-    if text == "latest" and own:
-        return own[0].directory
-    if text == "latest" or not everything:
-        raise RunError(f"run: there is none yet in {runs_directory(runs_dir)}; start one with psi-tui run")
-    names = [known.name for known in everything] + [known.id for known in own]
-    raise RunError(unknown_name("run", text, list(dict.fromkeys([*names, "latest"]))))
-
-
-def _readable(folder: Path) -> list[Run]:
-    """The runs of a folder. Names with a leading dot are runs half made or half deleted."""
-    try:
-        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(f"runs-dir: {folder} cannot be read ({error.strerror}); name another with --runs-dir") from None
-    runs = []
-    for path in paths:
-        with contextlib.suppress(RunError):
-            runs.append(Run(path))
-    return runs
 
 
 def _read_json(path: Path) -> Any:

@@ -39,6 +39,7 @@ _MODULES = {
     "models": "models",
     "layers": "models",
     "doctor": "doctor",
+    "bench": "bench",
 }
 """Commands in the order of use, and the module of `psi_tui.commands` that holds each under its own name."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from psi_core.events import log_path
 from psi_core.process import own_identity
-from psi_core.runs import Run, load_run
+from psi_core.run_index import load_run
+from psi_core.runs import Run
 from psi_core.status import STOP_FILE, StatusReader, WorkerState
 from psi_tui.bar import ProgressView, progress_view
 from psi_tui.child import Child, on_interrupt

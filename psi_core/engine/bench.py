@@ -17,7 +17,7 @@ from psi_core.engine.models import Classifier, input_channels
 from psi_core.engine.preparation import prepare
 
 
-def bench_rows(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
+def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
     """Images per second of the engine and of the floor, and their ratio.
 
     The floor: the same model, batch, precision and memory format; one forward with gradient, the input gradient, one

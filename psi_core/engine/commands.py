@@ -13,6 +13,7 @@ from typing import Any
 from psi_core.config import RunConfig
 from psi_core.creation import require_writable
 from psi_core.engine.analysis import begin
+from psi_core.engine.bench import bench_row
 from psi_core.engine.catalog import doctor_facts, layer_rows, model_rows
 from psi_core.engine.checkpoints import Recipe, default_epochs
 from psi_core.engine.datasets import first_images, load_dataset
@@ -41,7 +42,7 @@ def run_command(arguments: list[str]) -> int:
     for name in ("work", "resume"):
         commands.add_parser(name).add_argument("run_dir", type=Path)
     commands.add_parser("models").add_argument("pattern", nargs="?", default="")
-    for name in ("fit", "layers", "doctor"):
+    for name in ("fit", "layers", "doctor", "bench"):
         commands.add_parser(name)
     options = parser.parse_args(arguments)
     try:
@@ -79,7 +80,11 @@ def _work(options: argparse.Namespace) -> int:
     number, workers = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
     if not 0 <= number < workers:
         raise ConfigError(f"RANK: {number} is not below WORLD_SIZE {workers}; leave both to torchrun or srun")
-    return _work_logged(Run(directory), number, workers, None)
+    terminal = os.dup(2)  # torchrun and srun show what their workers say there.
+    code = _work_logged(Run(directory), number, workers, None)
+    if code:
+        os.write(terminal, f"psi-tui: worker {number} failed; see {log_path(directory, number)}\n".encode())
+    return code
 
 
 def _fit(_options: argparse.Namespace) -> int:
@@ -115,6 +120,13 @@ def _doctor(_options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(_options: argparse.Namespace) -> int:
+    values = _read_standard_input()
+    rounds = values.pop("rounds", 5)
+    _say(bench_row(RunConfig(**values), rounds))
+    return 0
+
+
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "start": _start,
     "plan": _plan,
@@ -124,6 +136,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "models": _models,
     "layers": _layers,
     "doctor": _doctor,
+    "bench": _bench,
 }
 
 
@@ -144,9 +157,8 @@ def _work_as_first(run: Run, prepared: Prepared | None) -> int:
 
 
 def _work_logged(run: Run, number: int, workers: int, prepared: Prepared | None) -> int:
-    """Works with standard output and error going to the worker's log; a failure is also said on the old ones."""
+    """Works with standard output and error going to the worker's log, so that whoever waits for ours is let go."""
     with log_path(run.directory, number).open("ab", buffering=0) as log:
-        terminal = os.dup(2)
         sys.stdout.flush()
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
@@ -154,12 +166,9 @@ def _work_logged(run: Run, number: int, workers: int, prepared: Prepared | None)
     _obey_signals(worker.orders)
     try:
         worker.work()
-    except Exception as error:  # noqa: BLE001 - the worker's door: whatever failed goes to the log, in full.
+    except Exception:  # noqa: BLE001 - the worker's door: whatever failed goes to the log, in full.
         traceback.print_exc()
-        os.write(terminal, f"psi-tui: {error} (see {log_path(run.directory, number)})\n".encode())
         return FAILED
-    finally:
-        os.close(terminal)
     return 0
 
 

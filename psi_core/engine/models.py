@@ -103,6 +103,12 @@ def model_source(name: str) -> ModelSource:
     return _factory_source(name)
 
 
+def absolute_model(name: str) -> str:
+    """The name with the path of a `file.py:factory` absolute, so that a run can be resumed from anywhere."""
+    place, _, function = name.rpartition(":")
+    return f"{Path(place).expanduser().absolute()}:{function}" if place.endswith(".py") else name
+
+
 def build_classifier(source: ModelSource, classes: int, normalize: str) -> Classifier:
     """A classifier in eval mode, parameters frozen, channels last, with the weights its source gives it.
 
@@ -163,7 +169,7 @@ def _torchvision_source(name: str, member: str) -> ModelSource:
 
 def _factory_source(name: str) -> ModelSource:
     place, _, function = name.rpartition(":")
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    module = _import_file(Path(place).expanduser()) if place.endswith(".py") else _import_module(place)
     factory = getattr(module, function, None)
     if not callable(factory):
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]

@@ -7,7 +7,8 @@ from typing import Any
 from psi_core.chunks import chunk_count
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import PsiError
-from psi_core.runs import Run, list_runs
+from psi_core.run_index import list_runs
+from psi_core.runs import Run
 from psi_core.status import StatusReader
 
 

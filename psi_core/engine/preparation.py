@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from psi_core.chunks import chunk_count
 from psi_core.config import RunConfig
@@ -17,6 +16,7 @@ from psi_core.engine.models import (
     IMAGENET_CLASSES,
     Classifier,
     ModelSource,
+    absolute_model,
     build_classifier,
     input_channels,
     model_source,
@@ -122,6 +122,8 @@ def prepare(config: RunConfig) -> Prepared:
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     resolved = config.model_copy(
         update={
+            "model": absolute_model(config.model),
+            "weights": str(place) if place is not None and config.weights != "imagenet" else config.weights,
             "device": device,
             "size": size,
             "images": images,
@@ -197,8 +199,3 @@ def _model_card(config: RunConfig, dataset: Dataset, trace: NetworkTrace, place:
         "parameters": trace.calls[-1].parameters if trace.calls else 0,
         "multiply_adds": trace.multiply_adds,
     }
-
-
-def parameters_of(network: nn.Module) -> int:
-    """How many numbers a network has learnt."""
-    return sum(parameter.numel() for parameter in network.parameters())

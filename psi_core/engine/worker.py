@@ -188,7 +188,8 @@ class Worker:
         now = time.monotonic()
         if now - self._preview_written >= _PREVIEW_SECONDS and chunk.done < len(chunk.positions):
             self._preview_written = now
-            write_arrays(preview_path(self.run.directory, self.number), maker.arrays(chunk))
+            with contextlib.suppress(OSError):  # Only a look ahead; a full disk is reported by the chunk itself.
+                write_arrays(preview_path(self.run.directory, self.number), maker.arrays(chunk))
         progress.advance(chunk.done)
         self._report_batch(maker, progress, number)
         if self.orders.leave_now:
@@ -220,7 +221,8 @@ class Worker:
 
         def beat() -> None:
             while not over.wait(HEARTBEAT_SECONDS):
-                self.log.write("heartbeat")
+                with contextlib.suppress(OSError):  # A full disk must not end the beat: it may be freed.
+                    self.log.write("heartbeat")
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()

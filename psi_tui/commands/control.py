@@ -6,7 +6,7 @@ import rich_click as click
 
 from psi_core.creation import delete_run
 from psi_core.errors import ConfigError, RunError
-from psi_core.runs import load_run
+from psi_core.run_index import load_run
 from psi_tui.child import Child
 from psi_tui.commands.run import watch_started
 from psi_tui.console import narrate

@@ -4,7 +4,7 @@ import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.export import FORMATS, export_run
-from psi_core.runs import load_run
+from psi_core.run_index import load_run
 from psi_core.tables import TABLES
 from psi_tui.console import narrate, write_result
 from psi_tui.options import run_argument, runs_dir_option

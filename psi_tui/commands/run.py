@@ -7,7 +7,7 @@ import rich_click as click
 
 from psi_core.config import RunConfig
 from psi_core.paths import runs_directory
-from psi_core.runs import load_run
+from psi_core.run_index import load_run
 from psi_tui.bar import waiting
 from psi_tui.child import Child, ask, listening
 from psi_tui.console import narrate, output_console, write_result

@@ -7,7 +7,8 @@ import rich_click as click
 
 from psi_core.chunks import finished_chunks
 from psi_core.paths import runs_directory
-from psi_core.runs import Run, list_runs
+from psi_core.run_index import list_runs
+from psi_core.runs import Run
 from psi_tui.console import narrate, output_console, write_result
 from psi_tui.formatting import format_accuracies, format_age, format_progress
 from psi_tui.json_text import json_text

@@ -7,7 +7,8 @@ import rich_click as click
 from psi_core.columns import Column, Row
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.export import json_text
-from psi_core.runs import Run, load_run
+from psi_core.run_index import load_run
+from psi_core.runs import Run
 from psi_core.tables import TABLES, histogram_rows, layer_rows, table_columns
 from psi_tui.console import output_console, write_result
 from psi_tui.formatting import format_cell

@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from psi_core.runs import find_run
+from psi_core.run_index import find_run
 from psi_tui.follow import follow
 from psi_tui.options import run_argument, runs_dir_option
 

@@ -13,7 +13,8 @@ from psi_core.creation import create_run, delete_run, record_model, require_writ
 from psi_core.errors import ConfigError, RunError
 from psi_core.events import EventLog, events_path
 from psi_core.process import own_identity
-from psi_core.runs import Run, list_runs
+from psi_core.run_index import list_runs
+from psi_core.runs import Run
 from tests.recorded import LAYERS, record_run
 
 Usage = namedtuple("Usage", "total used free")

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from psi_core.errors import RunError
-from psi_core.runs import find_run, list_runs, load_run
+from psi_core.run_index import find_run, list_runs, load_run
 from tests.recorded import record_run
 
 

@@ -9,7 +9,8 @@ import pytest
 from psi_core.chunks import chunk_path, chunk_range, write_arrays
 from psi_core.errors import RunError
 from psi_core.events import preview_path
-from psi_core.runs import Run, list_runs, load_run
+from psi_core.run_index import list_runs, load_run
+from psi_core.runs import Run
 from tests.recorded import LAYERS, record_run
 
 
