@@ -87,6 +87,10 @@ class _Costs:
             self.multiply_adds += output[0].numel() * module.in_features
 
 
+_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
+"""How forwards complain about an input: torch by RuntimeError, vision transformers by AssertionError."""
+
+
 def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     """Runs one gray image through the network and records every layer call.
 
@@ -127,8 +131,9 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     try:
         with borrowed(network, device), torch.inference_mode(), Taps(network, receive, with_modules=True):
             logits = network(image)
-    except RuntimeError as error:
-        found = f"{channels} x {size} x {size} pixels ({str(error).splitlines()[0]})"
+    except _REFUSALS as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        found = f"{channels} x {size} x {size} pixels ({reason})"
         raise ModelError(f"size: the model cannot take {found}; write another --size") from None
     finally:
         for handle in handles:

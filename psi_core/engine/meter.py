@@ -38,10 +38,11 @@ class SparsenessMeter:
         ):
             if value not in known:
                 raise ConfigError(unknown_name(where, value, known))
-        self._layers = None if layers is None else set(layers)
+        self._layers = layers
         self._rectify = rectify
         self._reducer = Reducer(unit, rectify)
         self._taps = Taps(model, self._receive, with_modules=layers is not None)
+        self._seen: dict[str, None] = {}
         self._values: dict[str, dict[str, list[Tensor]]] = {name: {} for name in MEASURES}
 
     def __enter__(self) -> "SparsenessMeter":
@@ -63,12 +64,17 @@ class SparsenessMeter:
 
         Raises:
             ConfigError: there is no such measure.
+            ModelError: a layer asked for never ran.
         """
         if name not in self._values:
             raise ConfigError(unknown_name("measure", name, self._values))
+        for layer in self._layers or ():
+            if self._seen and layer not in self._values[name]:
+                raise ModelError(unknown_name("layers", layer, self._seen))
         return {layer: torch.cat(batches) for layer, batches in self._values[name].items()}
 
     def _receive(self, path: str, kind: str, output: Tensor) -> None:
+        self._seen[path] = None
         wanted = kind in RELUS if self._layers is None else path in self._layers
         if not wanted:
             return

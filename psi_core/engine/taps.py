@@ -15,8 +15,6 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from psi_core.errors import ModelError
-
 _ACTIVATIONS: dict[Callable[..., Any], str] = {
     **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "relu"),
     F.relu6: "relu6",
@@ -49,7 +47,7 @@ class Taps(TorchFunctionMode):
     """Calls `receive` for every layer call of a network while the block runs.
 
     A call's name is the path of its module, with `.relu` and the like behind it where a module calls a function, and
-    `#2` behind the second call of a name in one forward.
+    `#2` behind the second call of a name in one forward. Modules that give anything but one tensor are passed over.
 
     Args:
         network: what to watch.
@@ -116,11 +114,10 @@ class Taps(TorchFunctionMode):
     def _announce(self, name: str, kind: str, output: Any) -> None:
         self._calls[name] += 1
         calls = self._calls[name]
-        if not isinstance(output, Tensor):
-            if self._owners is None:
-                return
-            raise ModelError(f"layers: {name} gives {type(output).__name__}, not one tensor; leave it out of --layers")
-        self._receive(name if calls == 1 else f"{name}#{calls}", kind, output)
+        if isinstance(output, Tensor):
+            # Else a relu() of the receiver's own, from within a hook, would be taken for one of the network's.
+            with torch._C.DisableTorchFunction():
+                self._receive(name if calls == 1 else f"{name}#{calls}", kind, output)
 
     def _begin_forward(self, _module: nn.Module, _inputs: Any) -> None:
         self._inside.clear()

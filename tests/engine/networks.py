@@ -45,13 +45,13 @@ def moody():
 class Functional(nn.Module):
     """One ReLU module called twice, ReLUs as functions and as methods; takes 1 x 8 x 8."""
 
-    def __init__(self):
+    def __init__(self, classes=3):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
         self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
         self.block = Block()
         self.shared = nn.ReLU(inplace=True)
-        self.head = nn.Linear(4, 3)
+        self.head = nn.Linear(4, classes)
 
     def forward(self, images):
         features = F.relu(self.conv1(images))
@@ -83,7 +83,7 @@ class Fickle(nn.Module):
         self.forwards = 0
         self.first, self.second = nn.ReLU(), nn.ReLU()
         self.block = Pair()
-        self.head = nn.Linear(64, 3)
+        self.head = nn.Linear(64, 10)
 
     def forward(self, images):
         self.forwards += 1
