@@ -178,7 +178,7 @@ def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> Chun
     plan = StepPlan(
         model=prepared.classifier,
         layers=prepared.calls,
-        owners=prepared.trace.owners | {call.owner for call in prepared.calls},
+        trace=prepared.trace,
         conditions=config.conditions,
         measures=config.measures,
         unit=config.unit,

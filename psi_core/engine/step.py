@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from psi_core.conditions import Condition
 from psi_core.engine.attacks import ATTACKS, CONTROLS, gradient_of
-from psi_core.engine.layers import LayerCall
+from psi_core.engine.layers import LayerCall, NetworkTrace
 from psi_core.engine.models import Classifier
 from psi_core.engine.noise import Noise
 from psi_core.engine.sparseness import MEASURES, Moments, Reducer
@@ -22,6 +22,8 @@ from psi_core.engine.taps import Taps
 from psi_core.errors import ModelError
 
 STEPS = {**ATTACKS, **CONTROLS}
+
+_ALIKE = "only networks that run alike for every batch can be measured"
 
 PER_IMAGE = ("prediction", "confidence", "linf", "l2")
 """What a step tells of an image under a condition besides the layers' measures."""
@@ -34,7 +36,7 @@ class StepPlan:
     Attributes:
         model: in eval mode, parameters frozen.
         layers: the calls to tap, in forward order.
-        owners: paths of the modules to watch.
+        trace: of the dry forward, which every forward must repeat.
         conditions: benign first.
         measures: names.
         unit: `neuron` or `channel`.
@@ -45,7 +47,7 @@ class StepPlan:
 
     model: Classifier
     layers: tuple[LayerCall, ...]
-    owners: frozenset[str]
+    trace: NetworkTrace
     conditions: tuple[Condition, ...]
     measures: tuple[str, ...]
     unit: str
@@ -99,10 +101,14 @@ class FusedStep:
     synchronize: Callable[[], None] = lambda: None
     seconds: StageSeconds = field(default_factory=StageSeconds)
     _reducer: Reducer = field(init=False)
+    _owners: frozenset[str] = field(init=False)
+    _known: frozenset[str] = field(init=False)
     _expected: dict[str, tuple[int, tuple[int, ...]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._reducer = Reducer(self.plan.unit, self.plan.rectify)
+        self._owners = self.plan.trace.owners | {call.owner for call in self.plan.layers}
+        self._known = frozenset(call.path for call in self.plan.trace.calls)
         self._expected = {call.path: (place, call.shape) for place, call in enumerate(self.plan.layers)}
 
     def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> StepResult:
@@ -153,26 +159,24 @@ class FusedStep:
 
         def receive(path: str, _kind: str, output: Tensor) -> None:
             expected = self._expected.get(path)
+            if expected is None and path not in self._known:
+                raise ModelError(f"layers: {path} fired in a batch and not in the dry forward; {_ALIKE}")
             if expected is None:
                 return
             place, shape = expected
             if place != len(sums) or tuple(output.shape[1:]) != shape:
                 raise ModelError(
                     f"layers: {path} came as layer {len(sums) + 1} with {tuple(output.shape[1:])}, "
-                    f"in the dry forward as layer {place + 1} with {shape}; "
-                    "only networks that run alike for every batch can be measured"
+                    f"in the dry forward as layer {place + 1} with {shape}; {_ALIKE}"
                 )
             with torch.no_grad():
                 sums.append(self._reducer(output))
 
         needs_modules = any(not call.is_nonnegative for call in self.plan.layers)
-        with Taps(self.plan.model.network, receive, owners=self.plan.owners, with_modules=needs_modules):
+        with Taps(self.plan.model.network, receive, owners=self._owners, with_modules=needs_modules):
             logits = self.plan.model(images)
         if len(sums) != len(self.plan.layers):
-            raise ModelError(
-                f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; "
-                "only networks that run alike for every batch can be measured"
-            )
+            raise ModelError(f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; {_ALIKE}")
         return logits, sums
 
     def _rows(
