@@ -1,10 +1,12 @@
 """The engine as a child process: what it refuses, and that a refusal leaves nothing behind."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+from psi_core.engine.commands import run_command
 from psi_core.runs import Run
 from tests.engine.processes import engine, events
 
@@ -23,27 +25,33 @@ def test_start_prints_the_path_and_works_on(tmp_path: Path) -> None:
     ("given", "said"),
     [
         ({"model": "lenet"}, "'lenet5'"),
-        ({"layers": "conv9"}, "'conv1'"),
+        ({"layers": "conv9"}, "did you mean 'conv"),
         ({"images": 10_001}, "10000"),
         ({"model": "alexnet", "size": 62}, "63"),
         ({"model": "vgg11", "size": 31}, "32"),
         ({"weights": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"device": "cuda:99"}, "cuda:99"),
-        ({"layers": "fc3"}, "rectify"),
+        ({"layers": "classifier.4"}, "--rectify"),
         ({"model": "torchvision:vit_b_16", "weights": "random"}, "--rectify"),
         ({"epsilon": [0.03, -1]}, "-1"),
         ({"model": "lenet5", "weights": "imagenet"}, "torchvision"),
     ],
     ids=str,
 )
-def test_bad_input_is_refused_and_leaves_nothing(tmp_path: Path, given: dict[str, object], said: str) -> None:
+def test_bad_input_is_refused_and_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: dict[str, object],
+    said: str,
+) -> None:
     folder = tmp_path / "runs"
-    answer = engine("start", "--runs-dir", str(folder), given={**SMALL, **given})
-    assert answer.returncode == 2
-    error = json.loads(answer.stdout)["error"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({**SMALL, **given})))
+    assert run_command(["start", "--runs-dir", str(folder)]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
     assert said in error
     assert "\n" not in error
-    assert not folder.exists() or not list(folder.iterdir())
+    assert not folder.exists()
 
 
 def test_an_unwritable_runs_folder_is_refused(tmp_path: Path) -> None:

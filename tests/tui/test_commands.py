@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from psi_core.runs import load_run
+from psi_core.run_index import load_run
 from tests.recorded import record_run
 
 COMMAND = Path(sys.executable).with_name("psi-tui")

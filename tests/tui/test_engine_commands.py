@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from psi_core.config import RunConfig
-from psi_core.runs import list_runs, load_run
+from psi_core.run_index import list_runs, load_run
 from psi_core.status import STOP_FILE
 from psi_tui import bar
 from tests.recorded import record_run

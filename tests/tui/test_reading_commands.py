@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 
 from psi_core.histograms import display_edges
-from psi_core.runs import load_run
+from psi_core.run_index import load_run
 from psi_core.tables import TABLES, condition_rows, layer_rows
 from tests.recorded import record_run
 

@@ -1,0 +1,101 @@
+"""Preparation: every field resolved, everything checked, before anything is written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from psi_core.config import RunConfig
+from psi_core.engine import analyze
+from psi_core.engine.architectures import ARCHITECTURES
+from psi_core.engine.planning import plan_of
+from psi_core.engine.preparation import prepare
+from psi_core.errors import ConfigError, DataError, ModelError
+from psi_core.runs import Run
+from tests.engine.processes import small_config
+
+
+def test_every_field_is_resolved() -> None:
+    config = prepare(RunConfig(weights="random")).config
+    assert (config.size, config.images, config.device, config.normalize) == (28, 10_000, "cpu", "0.1307/0.3081")
+    assert config.layers == ("conv1", "conv2", "fc1", "fc2")
+    assert all(isinstance(value, int) for value in (config.batch, config.chunk, config.threads))
+    assert config.chunk == 500
+
+
+def test_resolving_again_changes_nothing() -> None:
+    once = prepare(RunConfig(model="alexnet", weights="random", size=64, images=20))
+    twice = prepare(once.config)
+    assert twice.config == once.config
+    assert twice.layers == once.layers
+    assert twice.card == once.card
+
+
+def test_heavy_models_get_smaller_chunks_on_a_cpu() -> None:
+    vgg11 = prepare(RunConfig(model="vgg11", weights="random", layers="conv1")).config
+    assert isinstance(vgg11.chunk, int)
+    assert 50 <= vgg11.chunk < 100
+
+
+def test_random_weights_come_from_the_seed() -> None:
+    cards = [prepare(RunConfig(weights="random", seed=seed)).card["sha256"] for seed in (1, 1, 2)]
+    assert cards[0] == cards[1] != cards[2]
+
+
+def test_a_weights_file_is_taken_and_its_path_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ARCHITECTURES["lenet5"].build(10)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    monkeypatch.chdir(tmp_path)
+    prepared = prepare(RunConfig(weights="mine.safetensors"))
+    assert prepared.config.weights == str(tmp_path / "mine.safetensors")
+    for name, tensor in prepared.classifier.network.state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])
+
+
+@pytest.mark.parametrize("labels", ["true", "predicted"])
+def test_a_thousand_way_head_needs_predicted_labels(tmp_path: Path, labels: str) -> None:
+    path = tmp_path / "wide.safetensors"
+    save_file(ARCHITECTURES["lenet5"].build(1000).state_dict(), path)
+    config = small_config(weights=str(path), labels=labels, images=10)
+    if labels == "true":
+        with pytest.raises(ModelError, match=r"classifier\.4\.weight"):
+            prepare(config)
+    else:
+        run = analyze(config, tmp_path / "runs")
+        assert (run.labels == run.predictions[0]).all()
+        assert run.class_sums("fc1")[1].sum() == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"images": 10_001}, DataError),
+        ({"layers": "conv7"}, ModelError),
+        ({"device": "cuda:77"}, ConfigError),
+        ({"normalize": "0.1,0.2,0.3/1,1,1"}, ModelError),
+    ],
+    ids=str,
+)
+def test_what_cannot_stand_is_refused(options: dict[str, object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        prepare(small_config(**options))
+
+
+def test_a_plan_knows_the_time_only_from_an_earlier_run(tmp_path: Path) -> None:
+    prepared = prepare(small_config())
+    plan = plan_of(prepared, tmp_path)
+    assert plan["seconds"] is None
+    assert (plan["images"], plan["chunks"], plan["fit_needed"]) == (90, 7, False)
+    run = analyze(small_config(), tmp_path)
+    assert 0 < plan_of(prepared, tmp_path)["seconds"] < 600
+    size = sum(path.stat().st_size for path in Run(run.directory).directory.rglob("*") if path.is_file())
+    assert size < plan["disk_bytes"] < size + 2_000_000
+
+
+def test_bf16_is_one_precision_for_all_conditions(tmp_path: Path) -> None:
+    run = analyze(small_config(precision="bf16", epsilon=[0]), tmp_path)
+    assert (run.predictions[0] == run.predictions[1]).all()
+    assert (run.psi[0] == run.psi[1]).all()
+    events = (run.directory / "events-0.jsonl").read_text()
+    assert '"sign_agreement"' in events
