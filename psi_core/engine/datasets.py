@@ -1,6 +1,8 @@
 """Data sets: their images as unsigned bytes, and how these become what a network takes."""
 
 import gzip
+import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 from psi_core.errors import DataError
 from psi_core.paths import PACKAGE_DATA
 
-_IDX_UNSIGNED_BYTE = 0x08
+_IDX_UNSIGNED_BYTE = b"\x08"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,11 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """An array of unsigned bytes from a gzipped IDX file."""
     try:
         data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}); install psi-tui again") from None
-    kind, dimensions = data[2], data[3]
-    shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
-    start = 4 + 4 * dimensions
-    if kind != _IDX_UNSIGNED_BYTE or len(data) - start != int(np.prod(shape)):
+    start = 4 + 4 * data[3] if len(data) > 3 else 4
+    shape = tuple(int.from_bytes(data[place : place + 4], "big") for place in range(4, start, 4))
+    if data[2:3] != _IDX_UNSIGNED_BYTE or len(data) - start != math.prod(shape):
         raise DataError(f"{path}: not an IDX file of unsigned bytes; install psi-tui again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 

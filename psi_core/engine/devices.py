@@ -112,7 +112,7 @@ def precision(policy: str, device: str) -> Iterator[None]:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether the device or the machine had no memory left for a batch."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def peak_memory(device: str) -> int:

@@ -183,17 +183,24 @@ def _factory_source(name: str) -> ModelSource:
 
 
 def _import_module(place: str) -> ModuleType:
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise ModelError(f"model: {place!r} names no module; write package.module:factory or file.py:factory")
     try:
         return importlib.import_module(place)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise ModelError(f"model: {place} cannot be imported ({error}); check its name and PYTHONPATH") from None
 
 
 def _import_file(path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own, lest a file types.py takes the place of Python's.
+    name = f"psi_model_{path.stem}"
+    specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None or not path.is_file():
         raise ModelError(f"model: there is no file {path}; write file.py:factory")
     module = importlib.util.module_from_spec(specification)
-    sys.modules[path.stem] = module
-    specification.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        specification.loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise ModelError(f"model: {path} cannot be imported ({error}); mend it, or check PYTHONPATH") from None
     return module

@@ -3,6 +3,8 @@
 import hashlib
 import pickle
 import socket
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,12 @@ from psi_core.errors import ModelError
 
 _WRAPPERS = ("module.", "_orig_mod.")
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
+
+_DAMAGE = (
+    *(RuntimeError, ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, ImportError, MemoryError, struct.error, zipfile.BadZipFile),
+)
+"""What unpickling a damaged file raises; Python's documentation names no end to them."""
 
 StateDict = dict[str, Tensor]
 
@@ -57,6 +65,8 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
     """
     own = network.state_dict()
     for name, tensor in own.items():
+        if name not in state and name.endswith("num_batches_tracked"):
+            continue  # Files from before torch 0.4.1 lack this count of batches, which torch fills in.
         if name not in state:
             raise ModelError(f"weights: {where} lacks {name} {tuple(tensor.shape)}; it is of another architecture")
         if state[name].shape != tensor.shape:
@@ -132,12 +142,14 @@ def _read_safetensors(path: Path) -> Any:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # About pickles that torch.save did not write.
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
             f"weights: {path} is damaged or holds code besides tensors, which is never run; "
             "save a state dict with torch.save(model.state_dict(), path)"
         ) from None
-    except (RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"weights: {path} is no whole PyTorch file ({reason}); copy it again") from None

@@ -87,7 +87,8 @@ def test_any_torchvision_model_is_one_line(name, size):
         ("alexnett", "there is no 'alexnett'; did you mean 'alexnet'"),
         ("torchvision:resnet81", "did you mean 'torchvision:resnet18'"),
         ("no.such.place:net", "no.such.place cannot be imported"),
-        (":net", "cannot be imported"),
+        (":net", "'' names no module; write package.module:factory or file.py:factory"),
+        (".relative:net", "'.relative' names no module"),
         ("missing.py:net", "there is no file .*missing.py; write file.py:factory"),
     ],
 )
@@ -152,7 +153,7 @@ def test_a_misspelt_factory_is_refused(function, text, factories):
 def test_a_file_that_is_no_python_is_refused(factories):
     factories.write_text("def network(:\n")
     for place in (factories, "places.of_mine"):
-        with pytest.raises(ModelError, match="of_mine.* cannot be imported"):
+        with pytest.raises(ModelError, match=r"of_mine.* cannot be imported"):
             model_source(f"{place}:network")
 
 

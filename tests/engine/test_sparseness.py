@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psi_core.config import MEASURE_NAMES
 from psi_core.engine.sparseness import MEASURES, Moments, Reducer, population_sparseness
 
 ALLEN = [2.24, 3.6, 0.8, 2.4, 3.52, 5.68, 8.96, 0]
@@ -73,10 +72,6 @@ def test_active_fraction_and_mean_response_of_the_same_images():
     found = moments(IMAGES)
     assert MEASURES["active_fraction"](found).tolist() == [0.5, 0.5, 0.5]
     assert MEASURES["mean_response"](found).tolist() == [1.25, 1, 0.75]
-
-
-def test_every_measure_that_a_run_may_name_is_here():
-    assert tuple(MEASURES) == MEASURE_NAMES
 
 
 @given(responses, st.floats(1e-6, 1e6))

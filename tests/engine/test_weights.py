@@ -69,7 +69,7 @@ def test_wrappers_are_taken_off_and_said(wrap, said, state, tmp_path):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="there is no file .*nowhere.pt; write fitted, random"):
+    with pytest.raises(ModelError, match=r"there is no file .*nowhere.pt; write fitted, random"):
         read_weights(tmp_path / "nowhere.pt")
 
 
