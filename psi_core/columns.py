@@ -176,7 +176,7 @@ CONDITION_COLUMNS: tuple[Column, ...] = (
     Column("linf_mean", "L-inf", "number", "Mean over images of the largest change of a pixel.", True),
     Column("linf_max", "L-inf max", "number", "Largest change of any pixel of any image."),
     Column("l2_mean", "L2", "number", "Mean Euclidean size of the change.", True),
-    Column("zero_gradient_percent", "no gradient %", "percent", "Images whose gradient is 0 everywhere."),
+    Column("zero_gradient_percent", "no gradient %", "percent", "Images that a gradient of 0 left where they were."),
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

@@ -12,6 +12,8 @@ ATTACK_NAMES: tuple[str, ...] = ("fgsm",)
 CONTROL_NAMES: tuple[str, ...] = ("sign-noise", "anti-fgsm")
 """Controls that the engine knows; its CONTROLS mapping holds the same names."""
 
+_GRADIENT_STEPS = frozenset({"fgsm", "anti-fgsm"})
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -42,6 +44,11 @@ class Condition:
     def is_control(self) -> bool:
         """Whether this is a control rather than an attack."""
         return self.attack in CONTROL_NAMES
+
+    @property
+    def follows_gradient(self) -> bool:
+        """Whether the gradient alone decides where the image goes, so that one of 0 leaves it where it is."""
+        return self.epsilon > 0 and self.attack in _GRADIENT_STEPS
 
     @property
     def stream(self) -> int:

@@ -144,10 +144,7 @@ def condition_rows(run: Run) -> list[Row]:
     fooled = percent(np.count_nonzero(correct[0] & ~correct, axis=-1), np.count_nonzero(correct[0]))
     accuracy = percent(np.count_nonzero(correct, axis=-1), images)
     linf, l2 = run.array("linf").astype(np.float64), run.array("l2").astype(np.float64)
-    try:
-        vanished = percent(np.count_nonzero(run.array("zero_gradient"), axis=-1), images)
-    except RunError:  # Not every engine records it.
-        vanished = np.full(len(correct), np.nan)
+    unmoved = percent(np.count_nonzero(linf == 0, axis=-1), images)
     return [
         {
             "condition": run.conditions[at],
@@ -159,7 +156,7 @@ def condition_rows(run: Run) -> list[Row]:
             "linf_mean": as_cell(linf[at].mean()),
             "linf_max": as_cell(linf[at].max()),
             "l2_mean": as_cell(l2[at].mean()),
-            "zero_gradient_percent": as_cell(vanished[at]),
+            "zero_gradient_percent": as_cell(unmoved[at]) if condition.follows_gradient else None,
         }
         for at, condition in enumerate(run.condition_details)
     ]
