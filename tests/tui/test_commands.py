@@ -105,6 +105,15 @@ def test_a_detached_run_can_be_stopped_and_resumed():
     assert not directory.exists()
 
 
+def test_a_detached_run_lets_go_of_every_pipe():
+    command = [COMMAND, "run", *SMALL, "--images", "9000", "--chunk", "50", "--detach"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        path, _ = started.communicate(timeout=100)  # Comes back only when nobody holds the pipes any more.
+    assert load_run(path.strip()).status == "running"
+    assert psi_tui("stop", path.strip()).returncode == 0
+    assert psi_tui("watch", path.strip()).returncode == 130
+
+
 def test_the_real_engine_answers(own_folders):
     layers = json.loads(psi_tui("layers", "lenet5", "--json").stdout)
     assert [layer["name"] for layer in layers if layer["default"]] == ["conv1", "conv2", "fc1", "fc2"]
