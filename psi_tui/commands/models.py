@@ -28,15 +28,16 @@ _MODEL_COLUMNS = (
 
 _LAYER_COLUMNS = (
     ScreenColumn("layer", lambda row: row["name"], 9, is_text=True),
-    ScreenColumn("", lambda row: "measured" if row.get("default") else "", 7, is_text=True),
     ScreenColumn("module", lambda row: row["module"], 4, is_text=True),
-    ScreenColumn("kind", lambda row: row["kind"], 5, is_text=True),
+    ScreenColumn("kind", lambda row: row["kind"], 3, is_text=True),
     ScreenColumn("shape", lambda row: format_shape(row["shape"]), 6, is_text=True),
     ScreenColumn("units", lambda row: _number(row, "units"), 8),
-    ScreenColumn("channels", lambda row: _number(row, "channels"), 2),
-    ScreenColumn("parameters", lambda row: format_large(row.get("parameters")), 1),
-    ScreenColumn("multiply-adds", lambda row: format_large(row.get("multiply_adds")), 3),
+    ScreenColumn("channels", lambda row: _number(row, "channels"), 1),
+    ScreenColumn("parameters", lambda row: format_large(row.get("parameters")), 7),
+    ScreenColumn("multiply-adds", lambda row: format_large(row.get("multiply_adds")), 5),
 )
+
+_TAPPED_COLUMN = ScreenColumn("usually", lambda row: "tapped" if row.get("default") else "", 2, is_text=True)
 
 
 @click.command()
@@ -72,4 +73,5 @@ def layers(model: str, size: str | None, with_all: bool, as_json: bool) -> None:
     if as_json:
         write_result(json_text(found))
     else:
-        print_table(output_console(), _LAYER_COLUMNS, [Section(found)])
+        columns = (*_LAYER_COLUMNS, _TAPPED_COLUMN) if with_all else _LAYER_COLUMNS
+        print_table(output_console(), columns, [Section(found)])
