@@ -93,7 +93,7 @@ class Worker:
         threads = self.run.config.threads
         assert isinstance(threads, int), "a run's configuration is resolved"
         with _threads(threads):
-            prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device}))
+            prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device, "devices": 1}))
             for note in prepared.notes:
                 self.log.write("warning", text=note)
             try:

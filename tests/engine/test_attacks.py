@@ -103,6 +103,11 @@ def test_fgsm_and_anti_fgsm_mirror_each_other_and_move_the_loss(images, labels, 
     torch.testing.assert_close((up - images)[inside], (images - down)[inside], atol=1e-6, rtol=0)
 
 
+def test_the_gradient_of_an_image_does_not_depend_on_its_batch(images, labels, gradient):
+    alone = [input_gradient(perceptron().eval(), images[i : i + 1], labels[i : i + 1])[1] for i in range(6)]
+    torch.testing.assert_close(torch.cat(alone), gradient)
+
+
 @pytest.mark.parametrize("rows", [[3], [5, 0, 1]])
 def test_fgsm_of_an_image_does_not_depend_on_its_batch(rows, images, labels):
     whole = fgsm(perceptron(), images, labels, 0.1)

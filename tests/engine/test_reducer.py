@@ -118,10 +118,11 @@ def test_nan_and_infinity_show_in_the_sums(wrong):
     assert (torch.isfinite(moments.total) & torch.isfinite(moments.squares)).tolist() == [True, False, True]
 
 
-def test_a_smaller_batch_after_a_larger_one_sees_only_its_own_units():
+def test_batches_of_other_sizes_see_only_their_own_units():
     reducer = Reducer()
-    reducer(torch.ones(4, 5, 8, 8))
-    assert reducer(torch.zeros(2, 5, 8, 8))[0].active.tolist() == [0, 0]
+    for images, value in ((4, 1), (2, 0), (6, 1), (6, 0)):
+        output = torch.full((images, 5, 8, 8), float(value))
+        assert reducer(output)[0].active.tolist() == images * [320 * value]
 
 
 def test_the_output_is_left_as_it_was():
