@@ -20,17 +20,22 @@ OneStep = Callable[[Tensor, Tensor, float, Noise], Tensor]
 
 def fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
     """One step of `epsilon` up the loss (Goodfellow et al. 2015, arXiv:1412.6572)."""
-    return (images + epsilon * gradient.sign()).clamp(0, 1)
+    return _stepped(images, gradient.sign(), epsilon)
 
 
 def anti_fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
     """One step of `epsilon` down the loss: the image statistics of FGSM without its harm."""
-    return (images - epsilon * gradient.sign()).clamp(0, 1)
+    return _stepped(images, gradient.sign(), -epsilon)
 
 
 def sign_noise_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
     """One step of `epsilon` in a random direction of the same L-infinity norm."""
-    return (images + epsilon * noise.signs(images)).clamp(0, 1)
+    return _stepped(images, noise.signs(images), epsilon)
+
+
+def _stepped(images: Tensor, signs: Tensor, step: float) -> Tensor:
+    """Images plus `step` times `signs`, kept in 0..1; made in the memory of `signs`, since fresh memory costs more."""
+    return signs.mul_(step).add_(images).clamp_(0, 1)
 
 
 ATTACKS: Mapping[str, OneStep] = {"fgsm": fgsm_step}

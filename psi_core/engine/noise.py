@@ -69,5 +69,7 @@ class Noise:
         elements = like[0].numel()
         packed = self.words(draw, -(-elements // 64)).view(torch.uint8)
         bits = (packed[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1
-        signs = bits.flatten(1)[:, :elements].to(like.dtype).mul_(2).sub_(1)
-        return signs.view(like.shape)
+        bits = bits.flatten(1)[:, :elements].reshape(like.shape)
+        if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+            bits = bits.contiguous(memory_format=torch.channels_last)  # While they are bytes: a fourth of the memory.
+        return bits.to(like.dtype).mul_(2).sub_(1)

@@ -17,7 +17,7 @@ from psi_core.engine.attacks import ATTACKS, CONTROLS, gradient_of
 from psi_core.engine.layers import LayerCall, NetworkTrace
 from psi_core.engine.models import Classifier
 from psi_core.engine.noise import Noise
-from psi_core.engine.sparseness import MEASURES, Moments, Reducer
+from psi_core.engine.sparseness import MEASURES, Moments, Reducer, cached_parts, flat_in_memory, sum_of_squares
 from psi_core.engine.taps import Taps
 from psi_core.errors import ModelError
 
@@ -139,7 +139,7 @@ class FusedStep:
             for condition in plan.conditions[1:]:
                 change = STEPS[condition.attack]
                 changed = change(images, gradient, condition.epsilon, Noise(plan.seed, indices, condition.stream))
-                norms = _norms(changed - images)
+                norms = _norms(changed, images)
                 logits, sums = self._measured(changed)
                 rows.append(self._rows(logits, labels, norms, sums))
                 channel_means.append([means for _, means in sums])
@@ -190,7 +190,12 @@ class FusedStep:
         return torch.stack([row.float() for row in (probabilities.argmax(1), confidence, *norms, *measured, *finite)])
 
 
-def _norms(change: Tensor) -> tuple[Tensor, Tensor]:
+def _norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """L-infinity and L2 norm of each image's change, float32 (batch,)."""
-    flat = change.flatten(1)
-    return flat.abs().amax(1), torch.linalg.vector_norm(flat.double(), dim=1).float()
+    pairs = zip(cached_parts(changed), cached_parts(images), strict=True)
+    linf, squares = [], []
+    for after, before in pairs:
+        change = flat_in_memory(after - before)
+        linf.append(torch.linalg.vector_norm(change, torch.inf, dim=1))
+        squares.append(sum_of_squares(change))
+    return torch.cat(linf), torch.cat(squares).sqrt().float()
