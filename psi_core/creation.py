@@ -95,16 +95,25 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
         )
 
 
+def require_deletable(directory: Path) -> None:
+    """Makes sure that a run may be deleted.
+
+    Raises:
+        RunError: it ships with the package, or a worker still writes to it.
+    """
+    if is_example(directory):
+        raise RunError(f"{directory.name}: ships with psi-tui and is never deleted; name a run of your own")
+    if any(worker.is_alive for worker in StatusReader(directory).poll()):
+        raise RunError(f"{directory.name}: still runs; stop it first with psi-tui stop {directory.name}")
+
+
 def delete_run(directory: Path) -> None:
     """Removes a run directory; it leaves the list at once, by a rename, and the disk after that.
 
     Raises:
         RunError: it ships with the package, a worker still writes to it, or it cannot be removed.
     """
-    if is_example(directory):
-        raise RunError(f"{directory.name}: ships with psi-tui and is never deleted; name a run of your own")
-    if any(worker.is_alive for worker in StatusReader(directory).poll()):
-        raise RunError(f"{directory.name}: still runs; stop it first with psi-tui stop {directory.name}")
+    require_deletable(directory)
     doomed = directory.with_name(f".{directory.name}.deleted")
     try:
         directory.rename(doomed)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from psi_core.columns import Cell, Column, Row, readable
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.paths import temporary_beside
 from psi_core.runs import Run
 from psi_core.tables import TABLES, table_columns
 
@@ -80,7 +81,7 @@ def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, form
     """
     _require_format(format)
     text = FORMATS[format](rows, columns)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         try:
             temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -99,6 +100,12 @@ def export_run(
     tables: Iterable[str] = tuple(TABLES),
 ) -> list[Path]:
     """Writes a run's tables as `layers.csv` and so on, and gives their paths; the folder is made where it is missing.
+
+    Args:
+        run: with results.
+        folder: to write into.
+        format: one of FORMATS.
+        tables: names of TABLES; all by default.
 
     Raises:
         ConfigError: there is no such format or table, or the folder cannot be written to.

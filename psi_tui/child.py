@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError
-from psi_core.process import start_child
+from psi_core.process import start_child, worker_environment
 
 _KINDS: dict[str, type[PsiError]] = {kind.__name__: kind for kind in (ConfigError, DataError, ModelError, RunError)}
 
@@ -20,12 +20,17 @@ class EngineError(RunError):
 class Child:
     """One child process, asked one question.
 
+    Args:
+        arguments: what follows `python -m psi_core`.
+        question: JSON for its standard input, or None.
+        workers: how many it will start, itself the first.
+
     Attributes:
         process: the process itself, in a session of its own.
     """
 
-    def __init__(self, arguments: Sequence[str], question: Any = None) -> None:
-        self.process = start_child(arguments)
+    def __init__(self, arguments: Sequence[str], question: Any = None, *, workers: int = 1) -> None:
+        self.process = start_child(arguments, environment=worker_environment(workers))
         assert self.process.stdin is not None, "start_child pipes standard input"
         try:
             with self.process.stdin as stdin:

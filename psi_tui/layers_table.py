@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from psi_core.histograms import TABLE_BINS
 from psi_core.runs import Run
+from psi_core.statistics import SUBSETS
 from psi_core.tables import condition_rows, layer_rows
 from psi_tui.bar import waiting
 from psi_tui.formatting import (
@@ -72,8 +73,6 @@ def print_layers(console: "Console", run: Run, *, subset: str = "all", bins: int
     if silent:
         asides.append(f"silent in some layer, left out: {format_count(silent)} images")
     if subset != "all":
-        from psi_core.statistics import SUBSETS
-
         asides.append(f"subset {subset}: {SUBSETS[subset]}")
     for aside in asides:
         console.print(aside, style="dim", soft_wrap=True)

@@ -35,7 +35,7 @@ def model_rows(pattern: str = "") -> list[dict[str, Any]]:
     return rows
 
 
-def layer_rows(options: dict[str, Any]) -> list[dict[str, Any]]:
+def model_layer_rows(options: dict[str, Any]) -> list[dict[str, Any]]:
     """Layers of a model in forward order, as `layers.json` holds them, with `default`: tapped unless told otherwise.
 
     Args:

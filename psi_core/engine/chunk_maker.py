@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -120,8 +121,7 @@ class ChunkMaker:
 
     def sign_agreement(self, policy: str) -> float:
         """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1."""
-        rows = slice(0, min(self.batch, len(self.dataset)))
-        images, labels, _ = self._inputs(np.arange(rows.stop))
+        images, labels, _ = self._inputs(np.arange(min(self.batch, len(self.dataset))))
         signs = []
         for each in (policy, "exact"):
             with precision(each, self.device):
@@ -187,7 +187,7 @@ def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> Chun
         uses_predictions=config.labels == "predicted",
     )
     is_cuda = device.startswith("cuda")
-    step = FusedStep(plan, synchronize=torch.cuda.synchronize) if is_cuda else FusedStep(plan)
+    step = FusedStep(plan, synchronize=partial(torch.cuda.synchronize, device)) if is_cuda else FusedStep(plan)
     channels = input_channels(prepared.classifier.network)
     classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
     return ChunkMaker(step, prepared.dataset, config.size, channels, classes, device, config.batch)

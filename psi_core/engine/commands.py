@@ -14,8 +14,8 @@ from psi_core.config import RunConfig
 from psi_core.creation import require_writable
 from psi_core.engine.analysis import begin
 from psi_core.engine.bench import bench_row
-from psi_core.engine.catalog import doctor_facts, layer_rows, model_rows
-from psi_core.engine.checkpoints import Recipe, default_epochs
+from psi_core.engine.catalog import doctor_facts, model_layer_rows, model_rows
+from psi_core.engine.checkpoints import Recipe, default_epochs, find_checkpoint
 from psi_core.engine.datasets import first_images, load_dataset
 from psi_core.engine.devices import resolve_device
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
@@ -95,7 +95,7 @@ def _fit(_options: argparse.Namespace) -> int:
     def report(kind: str, fields: Mapping[str, Any]) -> None:
         _say({"event": kind, **fields})
 
-    is_cached = _cached(recipe)
+    is_cached = find_checkpoint(recipe) is not None
     try:
         checkpoint = ensure_fitted(recipe, device, report, interrupted)
     except FitInterruptedError:
@@ -111,7 +111,7 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _layers(_options: argparse.Namespace) -> int:
-    _say(layer_rows(_read_standard_input()))
+    _say(model_layer_rows(_read_standard_input()))
     return 0
 
 
@@ -143,12 +143,10 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 def _work_as_first(run: Run, prepared: Prepared | None) -> int:
     """Starts the run's other workers and works as the first."""
     workers = run.config.devices
-    # Workers that share a CPU must not spin while they wait for each other's cores.
-    waiting = {"OMP_WAIT_POLICY": "PASSIVE"} if run.config.device == "cpu" and workers > 1 else {}
     children = []
     for number in range(1, workers):
         with log_path(run.directory, number).open("ab") as log:
-            ranked = {"RANK": str(number), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(number), **waiting}
+            ranked = {"RANK": str(number), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(number)}
             children.append(start_child(["work", str(run.directory)], environment=ranked, output=log))
     code = _work_logged(run, 0, workers, prepared)
     for child in children:
@@ -213,12 +211,6 @@ def _recipe(values: dict[str, Any]) -> tuple[Recipe, str]:
     size = source.input_size(config.size)
     recipe = Recipe(config.model, config.data, size, images, int(epochs), init, config.seed)
     return recipe, resolve_device(config.device)
-
-
-def _cached(recipe: Recipe) -> bool:
-    from psi_core.engine.checkpoints import find_checkpoint
-
-    return find_checkpoint(recipe) is not None
 
 
 def _read_standard_input() -> dict[str, Any]:

@@ -61,8 +61,22 @@ def describe_device(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "cuda": torch.version.cuda if device.startswith("cuda") else None,
+        "driver": driver_version(),
     }
     return facts
+
+
+def driver_version() -> str | None:
+    """Version of the NVIDIA driver, or None where there is none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        version = pynvml.nvmlSystemGetDriverVersion()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+    return str(version)
 
 
 def processor_name() -> str:

@@ -114,7 +114,7 @@ class Fit:
                 self._report_progress(loss, images_per_second)
             if self._is_stuck(guessing):
                 self._lower_rate()
-                started, steps_before = time.monotonic(), 0
+                elapsed_before, started, steps_before = self.seconds, time.monotonic(), 0
         self.seconds = elapsed_before + time.monotonic() - started
 
     def _advance(self) -> float:

@@ -82,7 +82,8 @@ class Prepared:
         """The same with fitted weights in place."""
         state, _ = read_weights(checkpoint.path)
         apply_weights(self.classifier.network, state, str(checkpoint.path))
-        card = self._card_of(str(checkpoint.path), checkpoint.card["sha256"])
+        sha256 = checkpoint.card["sha256"]
+        card = _model_card(self.config, self.dataset, self.trace, str(checkpoint.path), sha256)
         return replace(self, card={**card, "fit": checkpoint.card})
 
     def disk_bytes(self) -> int:
@@ -92,9 +93,6 @@ class Prepared:
         rows = len(config.conditions) * (len(self.layers) * len(config.measures) + 4)
         sums = len(config.conditions) * sum(layer.channels for layer in self.layers) * len(self.dataset.class_names) * 8
         return int(1.1 * (rows * 4 * config.images + sums * chunk_count(config.images, config.chunk))) + 1_000_000
-
-    def _card_of(self, place: str, sha256: str) -> dict[str, Any]:
-        return _model_card(self.config, self.dataset, self.trace, place, sha256)
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -113,6 +111,11 @@ def prepare(config: RunConfig) -> Prepared:
     state, notes, place = _weights_file(source, config)
     classes = len(dataset.class_names)
     normalize = resolved_normalization(source, config)
+    if config.weights == "fitted" and normalize != source.normalization:
+        raise ConfigError(
+            f"normalize: the fitted weights of {config.model} were made with {source.normalization}, not {normalize}; "
+            "leave --normalize out, or name a weights file"
+        )
     classifier = _build(source, _head_classes(source, state, config, classes), normalize, config.seed)
     if state is not None:
         apply_weights(classifier.network, state, str(place))

@@ -4,7 +4,7 @@ import sys
 
 import rich_click as click
 
-from psi_core.creation import delete_run
+from psi_core.creation import delete_run, require_deletable
 from psi_core.errors import ConfigError, RunError
 from psi_core.run_index import load_run
 from psi_tui.child import Child
@@ -43,7 +43,9 @@ def resume(context: click.RichContext, run: str, runs_dir: str | None, detach: b
     if status == "done":
         narrate(f"{found.name} is finished; nothing to resume")
         return
-    context.exit(watch_started(Child(["resume", str(found.directory)]), detach=detach, quiet=quiet))
+    context.exit(
+        watch_started(Child(["resume", str(found.directory)], workers=found.config.devices), detach=detach, quiet=quiet)
+    )
 
 
 @click.command()
@@ -53,10 +55,7 @@ def resume(context: click.RichContext, run: str, runs_dir: str | None, detach: b
 def delete(run: str, runs_dir: str | None, yes: bool) -> None:
     """Delete a run and all its results."""
     found = load_run(run, runs_dir)
-    if found.is_example:
-        raise RunError(f"delete: {found.name} ships with psi-tui; it cannot be deleted")
-    if found.status == "running":
-        raise RunError(f"delete: {found.name} is running; stop it first with psi-tui stop {found.id}")
+    require_deletable(found.directory)
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("delete: there is no terminal to ask at; write --yes")

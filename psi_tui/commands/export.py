@@ -14,16 +14,13 @@ from psi_tui.options import run_argument, runs_dir_option
 @run_argument
 @click.option("--to", "folder", metavar="", required=True, help="folder to write into; made where it is missing")
 @click.option("--format", default="csv", metavar="", help=f"{', '.join(FORMATS)} (default: csv)")
-@click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLES)} (default: all but images)")
-@click.option("--images", is_flag=True, help="the images table too: one row per image and condition")
+@click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLES)} (default: all)")
 @runs_dir_option
-def export(*, run: str, folder: str, format: str, tables: str | None, images: bool, runs_dir: str | None) -> None:  # noqa: A002
+def export(*, run: str, folder: str, format: str, tables: str | None, runs_dir: str | None) -> None:  # noqa: A002
     """Write a run's tables as files: CSV and JSON in full precision, Markdown and LaTeX for the page."""
     if format not in FORMATS:
         raise ConfigError(unknown_name("format", format, FORMATS))
-    names = [name for name in TABLES if name != "images"] if tables is None else [n.strip() for n in tables.split(",")]
-    if images and "images" not in names:
-        names.append("images")
+    names = list(TABLES) if tables is None else [name.strip() for name in tables.split(",")]
     found = load_run(run, runs_dir)
     if found.missing_chunks:
         narrate(f"{found.name} is not finished; these tables hold what is there")

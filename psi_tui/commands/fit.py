@@ -22,7 +22,7 @@ _FIELDS = ("model", "data", "size", "images", "epochs", "from", "seed", "device"
 @click.option("--size", metavar="", help="network input in pixels (default: the model's own)")
 @click.option("--images", metavar="", help="the first N training images (default: all)")
 @click.option("--epochs", metavar="", help="passes over them (default: the recipe's)")
-@click.option("--from", metavar="", help="weights to start from: random, imagenet or a file")
+@click.option("--from", metavar="", help="weights to start from: random or imagenet (default: random)")
 @click.option("--seed", metavar="", help="seed of every random number")
 @click.option("--device", metavar="", help="auto, cpu, cuda or cuda:K")
 @click.pass_context

@@ -57,7 +57,7 @@ def run(
             answer = ask(["plan", "--runs-dir", folder], question)
         _print_plan(answer, folder)
         return
-    child = Child(["start", "--runs-dir", folder], question)
+    child = Child(["start", "--runs-dir", folder], question, workers=config.devices)
     context.exit(watch_started(child, detach=detach, quiet=quiet))
 
 

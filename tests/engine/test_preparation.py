@@ -99,3 +99,9 @@ def test_bf16_is_one_precision_for_all_conditions(tmp_path: Path) -> None:
     assert (run.psi[0] == run.psi[1]).all()
     events = (run.directory / "events-0.jsonl").read_text()
     assert '"sign_agreement"' in events
+
+
+def test_fitted_weights_keep_the_normalization_they_were_made_with() -> None:
+    assert prepare(RunConfig(normalize="0.1307/0.3081")).config.normalize == "0.1307/0.3081"
+    with pytest.raises(ConfigError, match=r"normalize: .*made with 0\.1307/0\.3081, not none"):
+        prepare(RunConfig(normalize="none"))

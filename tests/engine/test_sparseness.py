@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psi_core.engine.sparseness import MEASURES, Moments, Reducer, population_sparseness
+from psi_core.statistics import population_sparseness as light_sparseness
 
 ALLEN = [2.24, 3.6, 0.8, 2.4, 3.52, 5.68, 8.96, 0]
 """AllenSDK's own test responses."""
@@ -141,3 +142,11 @@ def test_rounding_is_clamped_and_nothing_else():
 
     assert index((2 + 1e-7) ** 0.5) == 0
     assert index((2 + 1e-2) ** 0.5) < -1e-3
+
+
+@given(st.lists(responses, min_size=1, max_size=4))
+def test_readers_without_torch_have_the_same_index(rows):
+    for row in rows:
+        assert light_sparseness(np.array([row], dtype=float)).tolist() == pytest.approx(
+            psi(row), abs=1e-12, nan_ok=True
+        )

@@ -1,5 +1,6 @@
 """Fixtures of the command line's tests: calling it, and an engine that does what a test wants."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     running: list[subprocess.Popen[str]] = []
 
     def install(script: str) -> None:
-        def start(arguments: list[str]) -> subprocess.Popen[str]:
+        def start(arguments: list[str], *, environment: dict[str, str]) -> subprocess.Popen[str]:
             process = subprocess.Popen(
                 [sys.executable, "-c", script, *arguments],
                 stdin=subprocess.PIPE,
@@ -50,6 +51,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 text=True,
                 start_new_session=True,
                 cwd=ROOT,
+                env={**os.environ, **environment},
             )
             running.append(process)
             return process

@@ -107,10 +107,10 @@ def test_a_plot_needs_no_color(psi, own_folders):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "md", "tex"])
-def test_export_writes_every_table_but_images(psi, own_folders, tmp_path, suffix):
+def test_export_writes_every_table(psi, own_folders, tmp_path, suffix):
     record_run(own_folders)
     outcome = psi("export", "latest", "--to", tmp_path / "results", "--format", suffix)
-    names = {f"{table}.{suffix}" for table in TABLES if table != "images"}
+    names = {f"{table}.{suffix}" for table in TABLES}
     assert outcome.code == 0
     assert {path.name for path in (tmp_path / "results").iterdir()} == names
     assert {line.rsplit("/", 1)[1] for line in outcome.out.splitlines()} == names
@@ -118,7 +118,7 @@ def test_export_writes_every_table_but_images(psi, own_folders, tmp_path, suffix
 
 def test_export_of_images_holds_each_once(psi, own_folders, tmp_path):
     record_run(own_folders, chunks=[0])
-    outcome = psi("export", "latest", "--to", tmp_path, "--tables", "conditions", "--images")
+    outcome = psi("export", "latest", "--to", tmp_path, "--tables", "conditions, images")
     with (tmp_path / "images.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 25 * 4
     assert "not finished" in outcome.err
