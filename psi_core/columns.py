@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Cell: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Cell]
 
-Kind: TypeAlias = Literal["text", "count", "flag", "epsilon", "psi", "shift", "percent", "p", "number"]
+Kind: TypeAlias = Literal["text", "count", "flag", "epsilon", "psi", "shift", "percent", "change", "p", "number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Column:
         name: key of the rows and header of the CSV.
         heading: short, for screens and papers.
         kind: what the cells are, which decides how they are rounded where people read them: `psi` and `shift` (signed)
-            are in units of the index, `percent` 0..100, `epsilon` in pixel units.
+            are in units of the index, `percent` and `change` (signed) 0..100, `epsilon` in pixel units.
         help: one sentence.
         is_key: whether a narrow screen or a printed page shows it.
     """
@@ -39,6 +39,7 @@ _FORMATS: dict[Kind, str] = {
     "psi": ".4f",
     "shift": "+.4f",
     "percent": ".1f",
+    "change": "+.1f",
     "p": ".4f",
     "number": ".3f",
 }
@@ -59,6 +60,11 @@ def as_cell(value: float | np.generic | NDArray[np.generic]) -> Cell:
     """A number for a row: NaN becomes None, numpy's types Python's."""
     number: Cell = value.item() if isinstance(value, np.generic | np.ndarray) else value
     return None if isinstance(number, float) and math.isnan(number) else number
+
+
+def as_number(cell: Cell) -> float:
+    """A cell as a number: NaN where it holds none. The reverse of `as_cell`."""
+    return float(cell) if isinstance(cell, int | float) else math.nan
 
 
 _LAYER = Column("layer", "layer", "text", "The tapped layer, in forward order.", True)
@@ -179,6 +185,28 @@ CONDITION_COLUMNS: tuple[Column, ...] = (
     Column("zero_gradient_percent", "no gradient %", "percent", "Images that a gradient of 0 left where they were."),
 )
 
+STUDY_COLUMNS: tuple[Column, ...] = (
+    _LAYER,
+    _CONDITION,
+    Column("images", "images", "count", "Images with a PSI; silent ones are left out."),
+    Column("bins", "bins", "count", "Bins of the histogram over 0..1; other bins give other heights."),
+    Column("peak_left", "peak left", "psi", "Left edge of the fullest bin; the lowest of equal ones."),
+    Column("peak_right", "peak right", "psi", "Right edge of the fullest bin."),
+    Column("published", "published", "percent", "The peak value that the study's table gives.", True),
+    Column(
+        "height_percent", "H %", "percent", "Reading H: images in the fullest bin. Concentration, not sparseness.", True
+    ),
+    Column("accuracy_percent", "A %", "percent", "Reading A: accuracy of the images in the fullest bin.", True),
+    Column("location", "L", "percent", "Reading L: 100 x the PSI at the middle of the fullest bin.", True),
+    Column("published_change", "d published", "change", "Published value, attacked minus benign."),
+    Column("height_change", "d H", "change", "Height, attacked minus benign."),
+    Column("accuracy_change", "d A", "change", "Accuracy in the fullest bin, attacked minus benign."),
+    Column("location_change", "d L", "change", "Location, attacked minus benign."),
+    Column("agrees_height", "H agrees", "flag", "Whether H moves the way the published value does.", True),
+    Column("agrees_accuracy", "A agrees", "flag", "Whether A moves the way the published value does.", True),
+    Column("agrees_location", "L agrees", "flag", "Whether L moves the way the published value does.", True),
+)
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "layers": LAYER_COLUMNS,
     "measures": MEASURE_COLUMNS,
@@ -186,6 +214,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "classes": CLASS_COLUMNS,
     "images": IMAGE_COLUMNS,
     "conditions": CONDITION_COLUMNS,
+    "study": STUDY_COLUMNS,
 }
 """Columns by table."""
 

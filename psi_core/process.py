@@ -50,8 +50,18 @@ def worker_environment(workers: int) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE"} if workers > 1 else {}
 
 
+def assistant_environment() -> dict[str, str]:
+    """Variables to start a child with that works beside others: one thread, and none that spins."""
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(libraries, "1")}
+
+
 def start_child(
-    arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, output: int | IO[Any] | None = None
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    output: int | IO[Any] | None = None,
+    errors: int | IO[Any] | None = None,
 ) -> subprocess.Popen[str]:
     """Starts `python -m psi_core ARGUMENTS` in a session of its own, so that a hang-up of ours does not reach it.
 
@@ -59,12 +69,13 @@ def start_child(
         arguments: what follows `python -m psi_core`.
         environment: variables added to ours.
         output: where its standard output and error go; None pipes the output and shares our standard error.
+        errors: where its standard error goes instead.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "psi_core", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if output is None else output,
-        stderr=None if output is None else output,
+        stderr=output if errors is None else errors,
         env={**os.environ, **(environment or {})},
         text=True,
         start_new_session=True,

@@ -138,6 +138,12 @@ class Run:
         return dict(_read_json(path)) if path.exists() else {}
 
     @property
+    def card(self) -> dict[str, Any]:
+        """`card.json` of a shipped example: what it is, and the `command` that makes it again; empty elsewhere."""
+        path = self.directory / "card.json"
+        return dict(_read_json(path)) if path.exists() else {}
+
+    @property
     def images(self) -> int:
         """How many images the whole run has."""
         assert self.config.images is not None, "a run's configuration is resolved"
@@ -178,6 +184,11 @@ class Run:
                     seen.append(preview["index"])
                     previews.append(preview)
         return previews
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether open chunks are among the results: these may change with every look."""
+        return self._with_preview and bool(self._previews)
 
     def _read(self, name: str) -> NDArray[Any]:
         """One array of every chunk and preview, joined along its last axis; read once."""

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.columns import COLUMNS, Column, Row, as_cell, image_columns
-from psi_core.errors import RunError
+from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.histograms import TABLE_BINS, bin_counts, table_edges
 from psi_core.layer_table import layer_rows, shift_cells
 from psi_core.runs import Run
-from psi_core.statistics import paired_statistics, percent, population_sparseness, summarize
+from psi_core.statistics import SUBSETS, paired_statistics, percent, population_sparseness, summarize
+from psi_core.study import study_rows
 
 __all__ = [
     "TABLES",
@@ -25,7 +26,10 @@ __all__ = [
     "image_rows",
     "layer_rows",
     "measure_rows",
+    "require_bins",
+    "study_rows",
     "table_columns",
+    "table_rows",
 ]
 
 
@@ -169,8 +173,50 @@ TABLES: dict[str, Callable[[Run], list[Row]]] = {
     "classes": class_rows,
     "images": image_rows,
     "conditions": condition_rows,
+    "study": study_rows,
 }
 """The function that makes each table's rows. All raise RunError while a run has no results."""
+
+
+MOST_BINS = 1000
+"""Bins that a table may be asked for."""
+
+
+def table_rows(run: Run, table: str, *, subset: str = "all", bins: int = TABLE_BINS) -> list[Row]:
+    """Rows of any of TABLES, asked for by name.
+
+    Args:
+        run: with results.
+        table: its name.
+        subset: one of `statistics.SUBSETS`; only the layers table has others than `all`.
+        bins: of histograms and peaks, over 0..1; tables without any pass them over.
+
+    Raises:
+        ConfigError: there is no such table or subset, or the bins are out of range.
+        RunError: the run has no results yet.
+    """
+    if table not in TABLES:
+        raise ConfigError(unknown_name("table", table, TABLES))
+    if subset not in SUBSETS:
+        raise ConfigError(unknown_name("subset", subset, SUBSETS))
+    require_bins(bins)
+    if table == "layers":
+        return layer_rows(run, subset, bins)
+    if subset != "all":
+        raise ConfigError(f"subset: the {table} table has all images; leave --subset out, or show layers")
+    if table == "histogram":
+        return histogram_rows(run, bins)
+    return study_rows(run, bins) if table == "study" else TABLES[table](run)
+
+
+def require_bins(bins: int) -> None:
+    """Makes sure that a histogram can have so many bins.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not 1 <= bins <= MOST_BINS:
+        raise ConfigError(f"bins: {bins} is out of range; write a number from 1 to {MOST_BINS}")
 
 
 def table_columns(table: str, run: Run) -> tuple[Column, ...]:

@@ -1,16 +1,21 @@
 """Talks to the engine's child processes: JSON on their standard input, JSON lines back. The only door to torch."""
 
 import json
+import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError
 from psi_core.process import start_child, worker_environment
 
 _KINDS: dict[str, type[PsiError]] = {kind.__name__: kind for kind in (ConfigError, DataError, ModelError, RunError)}
+
+_TAIL_BYTES = 4096
+"""How much of a child's standard error is looked through for its last words."""
 
 
 class EngineError(RunError):
@@ -24,13 +29,17 @@ class Child:
         arguments: what follows `python -m psi_core`.
         question: JSON for its standard input, or None.
         workers: how many it will start, itself the first.
+        errors: file for its standard error, which its last words are then quoted from; default: ours.
 
     Attributes:
         process: the process itself, in a session of its own.
     """
 
-    def __init__(self, arguments: Sequence[str], question: Any = None, *, workers: int = 1) -> None:
-        self.process = start_child(arguments, environment=worker_environment(workers))
+    def __init__(
+        self, arguments: Sequence[str], question: Any = None, *, workers: int = 1, errors: IO[bytes] | None = None
+    ) -> None:
+        self._errors = errors
+        self.process = start_child(arguments, environment=worker_environment(workers), errors=errors)
         assert self.process.stdin is not None, "start_child pipes standard input"
         try:
             with self.process.stdin as stdin:
@@ -48,13 +57,7 @@ class Child:
         """
         assert self.process.stdout is not None, "start_child pipes standard output"
         for line in self.process.stdout:
-            try:
-                answer = json.loads(line)
-            except ValueError:
-                raise EngineError(f"engine: answered {line.strip()[:80]!r}; run psi-tui doctor") from None
-            if isinstance(answer, dict) and "error" in answer:
-                raise _KINDS.get(str(answer.get("kind")), EngineError)(answer["error"])
-            yield answer
+            yield checked(read_line(line))
 
     def answer(self) -> Any:
         """Its next JSON line.
@@ -65,10 +68,56 @@ class Child:
         """
         for answer in self.answers():
             return answer
-        raise EngineError(
-            f"engine: ended with status {self.process.wait()} and no answer; "
-            "its message stands above, and psi-tui doctor may tell more"
-        )
+        raise ended_without_answer(self.process.wait(), self._errors)
+
+
+def read_line(line: str) -> Any:
+    """What a line of a child says.
+
+    Raises:
+        EngineError: it is no JSON.
+    """
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise EngineError(f"engine: answered {line.strip()[:80]!r}; run psi-tui doctor") from None
+
+
+def checked(answer: Any) -> Any:
+    """The answer of a child, unless it is an error.
+
+    Raises:
+        PsiError: of the kind that the child reports.
+    """
+    if isinstance(answer, dict) and "error" in answer:
+        raise _KINDS.get(str(answer.get("kind")), EngineError)(answer["error"])
+    return answer
+
+
+def anonymous_file() -> IO[bytes]:
+    """A file without a name for a child's standard error, in memory where the system can: then no disk is too full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("psi-tui"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def ended_without_answer(status: int, errors: IO[bytes] | None) -> EngineError:
+    """The error for a child that is gone.
+
+    Args:
+        status: it ended with; the negative number of a signal that ended it.
+        errors: the file with its standard error, or None where that was ours.
+    """
+    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    words = "its message stands above" if errors is None else f"its last words: {_last_line(errors) or 'none'}"
+    return EngineError(f"engine: {how} and no answer; {words}; psi-tui doctor may tell more")
+
+
+def _last_line(file: IO[bytes]) -> str:
+    # pread: the place in the file is the child's too.
+    start = max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES)
+    lines = os.pread(file.fileno(), _TAIL_BYTES, start).decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def ask(arguments: Sequence[str], question: Any = None) -> Any:

@@ -15,6 +15,7 @@ from click.exceptions import NoSuchOption
 from psi_core.errors import PsiError, unknown_name
 from psi_tui.child import EngineError
 from psi_tui.console import narrate
+from psi_tui.options import ascii_option, runs_dir_option
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -27,10 +28,12 @@ _HELP_LOOK = {
 
 
 _MODULES = {
+    "open": "open",
     "run": "run",
     "runs": "runs",
     "watch": "watch",
     "show": "show",
+    "compare": "compare",
     "export": "export",
     "resume": "control",
     "stop": "control",
@@ -72,12 +75,23 @@ class CommandGroup(click.RichGroup):
 )
 @click.rich_config(help_config=_HELP_LOOK)
 @click.version_option(package_name="psi-tui", message="psi-tui %(version)s")
+@runs_dir_option
+@ascii_option
 @click.pass_context
-def commands(context: click.Context) -> None:
-    """Population sparseness of convolutional networks under adversarial attack, measured layer by layer."""
+def commands(context: click.RichContext, runs_dir: str | None, ascii_only: bool) -> None:
+    """Population sparseness of convolutional networks under adversarial attack, measured layer by layer.
+
+    Without a command: the app.
+    """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        narrate("The app is not there yet; start with: psi-tui run --images 500")
+        from psi_tui.commands.open import start_app
+
+        context.exit(start_app(runs_dir=runs_dir, ascii_only=ascii_only))
+    elif context.invoked_subcommand != "open" and (runs_dir is not None or ascii_only):
+        option = "--runs-dir" if runs_dir is not None else "--ascii"
+        raise click.UsageError(
+            f"{option}: stands behind the command; write psi-tui {context.invoked_subcommand} {option} ..."
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ runs_dir_option = click.option(
     "--runs-dir", metavar="DIR", help="folder of the run directories (default: $PSI_RUNS_DIR, else your data folder)"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table, in full precision")
+ascii_option = click.option("--ascii", "ascii_only", is_flag=True, help="the app draws with ASCII alone")
 run_argument = click.argument("run")
 """A run by path, id, unique name, unique prefix, or `latest`."""
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from psi_core.chunks import finished_chunks
-from psi_core.errors import RunError
 from psi_core.runs import Run
 from psi_core.status import Status, WorkerState, status_of
+from psi_core.summaries import headline_accuracies, headline_condition
+
+__all__ = ["Progress", "headline_accuracies", "headline_condition", "progress_of"]
 
 PHASES = ("load", "fit", "run")
 
@@ -59,7 +61,7 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
     events = [worker.progress for worker in workers if worker.progress is not None and worker.phase == phase]
     living = [worker.progress for worker in workers if worker.is_alive and worker.progress is not None]
     rate = sum(float(event.get("images_per_second") or 0) for event in living) or None
-    if phase != "run":
+    if phase != "run" and status == "running":
         last: dict[str, Any] = max(events, key=lambda event: float(event["time"]), default={})
         return Progress(
             status,
@@ -78,26 +80,6 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
     return Progress(
         status, phase, done, run.images, rate, min(batches, default=None), _shares(events) or None, warnings=warnings
     )
-
-
-def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
-    """Accuracy in percent of what is there: benign, and under the first attack at its largest epsilon.
-
-    None where there are no results yet, and for labels that are the network's own predictions.
-    """
-    if run.config.labels == "predicted":
-        return None, None
-    try:
-        correct = (run.predictions == run.labels).mean(axis=-1) * 100
-    except RunError:
-        return None, None
-    return float(correct[0]), float(correct[run.conditions.index(headline_condition(run))])
-
-
-def headline_condition(run: Run) -> str:
-    """The condition that stands for the run where there is room for one: the first attack at its largest epsilon."""
-    attacks = [condition for condition in run.condition_details if condition.attack == run.config.attack[0]]
-    return max(attacks, key=lambda condition: condition.epsilon).name
 
 
 def _shares(events: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -47,8 +47,8 @@ def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: S
 
     cells = [[[column.cell(row) for column in columns] for row in section.rows] for section in sections]
     every = [row for section in cells for row in section]
-    kept = _fitting(columns, every, console.width)
-    widths = {place: _width(columns[place], place, every) for place in kept}
+    kept = fitting_columns(columns, every, console.width)
+    widths = {place: column_width(columns[place], place, every) for place in kept}
 
     def line(texts: Sequence[str]) -> str:
         parts = [_padded(texts[place], widths[place], columns[place].is_text) for place in kept]
@@ -67,12 +67,19 @@ def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: S
             show((line(row), ""))
 
 
-def _fitting(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+def fitting_columns(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Places of the columns that have a value and fit a width together, the least important left out first.
+
+    Args:
+        columns: all of them.
+        rows: the text of every cell.
+        width: what there is, with two columns of space between any two.
+    """
     kept = [
         place for place in range(len(columns)) if place == 0 or any(row[place] not in ("", MISSING) for row in rows)
     ]
     while len(kept) > 1:
-        taken = sum(_width(columns[place], place, rows) for place in kept) + _GAP * (len(kept) - 1)
+        taken = sum(column_width(columns[place], place, rows) for place in kept) + _GAP * (len(kept) - 1)
         if taken <= width:
             break
         # Of equally important columns the last goes first.
@@ -80,7 +87,8 @@ def _fitting(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], wid
     return kept
 
 
-def _width(column: ScreenColumn, place: int, rows: Iterable[Sequence[str]]) -> int:
+def column_width(column: ScreenColumn, place: int, rows: Iterable[Sequence[str]]) -> int:
+    """How many columns of the terminal the title and every cell of one column need."""
     from rich.cells import cell_len
 
     return max([cell_len(column.title), *(cell_len(row[place]) for row in rows)])

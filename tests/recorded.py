@@ -1,7 +1,8 @@
 """Run directories recorded through the real writer, with planted numbers, for tests of readers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +28,13 @@ def record_run(
     shift: float = 0.05,
     silent: int = 0,
     finished: bool = True,
+    identity: Mapping[str, Any] | None = None,
     **options: object,
 ) -> Path:
     """A run of random numbers with a planted shift of `shift` x epsilon / 0.03 in conv1 under attacks.
 
     Controls and other layers get noise without a shift. The first `silent` images are silent in fc1.
-    Only `chunks` are written (all by default).
+    Only `chunks` are written (all by default). `identity` is that of the process that stands for the worker.
     """
     values = {"images": images, "chunk": chunk, "batch": 25, "threads": 2, "size": 28, "device": "cpu", **options}
     config = RunConfig(**{"normalize": "none", "layers": [layer.name for layer in LAYERS], **values})
@@ -42,7 +44,8 @@ def record_run(
         directory, {"source": "recorded", "sha256": "0" * 64, "class_names": [str(digit) for digit in range(10)]}
     )
     log = EventLog(events_path(directory, 0))
-    log.write("started", host="elsewhere", boot_id="x", pid_namespace="x", pid=1, process_start=1, device="cpu")
+    elsewhere = {"host": "elsewhere", "boot_id": "x", "pid_namespace": "x", "pid": 1, "process_start": 1}
+    log.write("started", **(identity or elsewhere), device="cpu")
     random = np.random.default_rng(7)
     conditions = config.conditions
     label = random.integers(0, 10, images)

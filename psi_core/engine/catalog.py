@@ -17,7 +17,7 @@ from psi_core.paths import cache_directory, runs_directory
 
 
 def model_rows(pattern: str = "") -> list[dict[str, Any]]:
-    """Models by name: the bundled ones with all their figures, torchvision's with their names alone.
+    """Models by name: the bundled ones with all their figures, torchvision's with name and family alone.
 
     Args:
         pattern: part of the name; all by default.
@@ -26,10 +26,12 @@ def model_rows(pattern: str = "") -> list[dict[str, Any]]:
         ModelError: no name holds the pattern.
     """
     bundled = [name for name in ARCHITECTURES if pattern.lower() in name]
-    others = [f"torchvision:{name}" for name in torchvision.models.list_models(module=torchvision.models)]
+    others = {
+        f"torchvision:{name}": _family(name) for name in torchvision.models.list_models(module=torchvision.models)
+    }
     rows = [_bundled_row(name) for name in bundled]
     blank = {"size": None, "classes": None, "layers": None, "parameters": None, "multiply_adds": None}
-    rows += [{"name": name, "family": "torchvision", **blank} for name in others if pattern.lower() in name]
+    rows += [{"name": name, "family": family, **blank} for name, family in others.items() if pattern.lower() in name]
     if not rows:
         raise ModelError(unknown_name("models", pattern, [*ARCHITECTURES, *others]))
     return rows
@@ -73,6 +75,11 @@ def _trace(config: RunConfig) -> NetworkTrace:
     size = source.input_size(config.size)
     classifier = build_classifier(source, 10, resolved_normalization(source, config))
     return trace_network(classifier.network, input_channels(classifier.network), size)
+
+
+def _family(name: str) -> str:
+    """The module of torchvision that builds a model: `resnet` for ResNets, ResNeXts and wide ResNets."""
+    return str(torchvision.models.get_model_builder(name).__module__).rpartition(".")[2]
 
 
 @cache

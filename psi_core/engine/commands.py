@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.config import RunConfig
-from psi_core.creation import require_writable
 from psi_core.engine.analysis import begin
 from psi_core.engine.bench import bench_row
 from psi_core.engine.catalog import doctor_facts, model_layer_rows, model_rows
@@ -20,8 +19,8 @@ from psi_core.engine.datasets import first_images, load_dataset
 from psi_core.engine.devices import resolve_device
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models import model_source
-from psi_core.engine.planning import plan_of
-from psi_core.engine.preparation import Prepared, prepare
+from psi_core.engine.preparation import Prepared
+from psi_core.engine.questions import plan_run
 from psi_core.engine.worker import Orders, Worker
 from psi_core.errors import ConfigError, PsiError, RunError, unknown_name
 from psi_core.events import log_path
@@ -59,10 +58,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    prepared = prepare(RunConfig(**_read_standard_input()))
-    folder = runs_directory(options.runs_dir)
-    require_writable(folder, prepared.disk_bytes())
-    _say(plan_of(prepared, folder))
+    _say(plan_run(_read_standard_input(), options.runs_dir))
     return 0
 
 

@@ -1,5 +1,6 @@
 """`psi-tui runs`: every run there is."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -9,12 +10,17 @@ from psi_core.chunks import finished_chunks
 from psi_core.paths import runs_directory
 from psi_core.run_index import list_runs
 from psi_core.runs import Run
+from psi_core.summaries import run_summary
 from psi_tui.console import narrate, output_console, write_result
-from psi_tui.formatting import format_accuracies, format_age, format_progress
+from psi_tui.formatting import MISSING, format_accuracies, format_age, format_cell, format_progress
 from psi_tui.json_text import json_text
 from psi_tui.options import json_option, runs_dir_option
-from psi_tui.progress import headline_accuracies
 from psi_tui.table import ScreenColumn, Section, print_table
+
+
+def _shift(row: Any) -> str:
+    return MISSING if row["shift"] is None else f"{row['shift_layer']} {format_cell(row['shift'], 'shift')}"
+
 
 _COLUMNS = (
     ScreenColumn("run", lambda row: row["name"], 9, is_text=True),
@@ -26,6 +32,7 @@ _COLUMNS = (
     ScreenColumn(
         "accuracy %", lambda row: format_accuracies(row["accuracy_percent"], row["attacked_accuracy_percent"]), 5
     ),
+    ScreenColumn("largest shift", _shift, 2, is_text=True),
     ScreenColumn("status", lambda row: row["status"], 8, is_text=True),
     ScreenColumn("age", lambda row: row["age"], 4),
 )
@@ -41,15 +48,13 @@ def runs(runs_dir: str | None, as_json: bool) -> None:
     if as_json:
         write_result(json_text(rows))
         return
-    if not rows:
+    if all(row["is_example"] for row in rows):
         narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")
-        return
     shown = [{**row, "age": "example" if row["is_example"] else format_age(row["created"], now)} for row in rows]
     print_table(output_console(), _COLUMNS, [Section(shown)])
 
 
 def _row(run: Run) -> dict[str, Any]:
-    benign, attacked = headline_accuracies(run)
     assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
     return {
         "id": run.id,
@@ -62,8 +67,7 @@ def _row(run: Run) -> dict[str, Any]:
         "epsilon": list(run.config.epsilon),
         "images": run.images,
         "images_done": min(run.images, len(finished_chunks(run.directory)) * run.config.chunk),
-        "accuracy_percent": benign,
-        "attacked_accuracy_percent": attacked,
+        **asdict(run_summary(run)),
         "status": run.status,
         "is_example": run.is_example,
     }

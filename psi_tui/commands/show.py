@@ -4,17 +4,19 @@ from typing import Any
 
 import rich_click as click
 
-from psi_core.columns import Column, Row
+from psi_core.columns import Column
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.export import json_text
+from psi_core.histograms import TABLE_BINS
 from psi_core.run_index import load_run
-from psi_core.runs import Run
-from psi_core.tables import TABLES, histogram_rows, layer_rows, table_columns
+from psi_core.study import study_note
+from psi_core.tables import TABLES, require_bins, table_columns, table_rows
 from psi_tui.console import output_console, write_result
 from psi_tui.formatting import format_cell
+from psi_tui.layer_histogram import layer_histogram
 from psi_tui.layers_table import print_layers, title
 from psi_tui.options import json_option, run_argument, runs_dir_option
-from psi_tui.plot_layer import layer_histogram, print_histogram
+from psi_tui.plot_layer import print_histogram
 from psi_tui.table import ScreenColumn, Section, print_table
 
 
@@ -44,8 +46,8 @@ def show(
     table = table or "layers"
     if table not in TABLES:
         raise ConfigError(unknown_name("table", table, TABLES))
-    if bins is not None and not 1 <= bins <= 1000:
-        raise ConfigError(f"bins: {bins} is out of range; write a number from 1 to 1000")
+    if bins is not None:
+        require_bins(bins)
     found = load_run(run, runs_dir)
     if plot is not None:
         histogram = layer_histogram(found, plot, condition=condition, bins=bins, subset=subset)
@@ -53,25 +55,20 @@ def show(
             write_result(json_text(histogram.rows, table_columns("histogram", found)).rstrip())
         else:
             print_histogram(output_console(), found, histogram)
-    elif as_json:
-        write_result(json_text(_rows(found, table, bins, subset), table_columns(table, found)).rstrip())
-    elif table == "layers":
-        print_layers(output_console(), found, subset=subset, **({} if bins is None else {"bins": bins}))
-    else:
-        rows = _rows(found, table, bins, subset)
-        columns = [_screen_column(column) for column in table_columns(table, found)]
-        console = output_console()
-        console.print(title(found), style="bold", soft_wrap=True)
-        print_table(console, columns, [Section(rows)])
-
-
-def _rows(run: Run, table: str, bins: int | None, subset: str) -> list[Row]:
-    chosen: dict[str, Any] = {} if bins is None else {"bins": bins}
-    if table == "layers":
-        return layer_rows(run, subset=subset, **chosen)
-    if subset != "all":
-        raise ConfigError(f"subset: the {table} table has all images; leave --subset out, or show layers")
-    return histogram_rows(run, **chosen) if table == "histogram" else TABLES[table](run)
+        return
+    bins = TABLE_BINS if bins is None else bins
+    if table == "layers" and not as_json:
+        print_layers(output_console(), found, subset=subset, bins=bins)
+        return
+    rows, columns = table_rows(found, table, subset=subset, bins=bins), table_columns(table, found)
+    if as_json:
+        write_result(json_text(rows, columns).rstrip())
+        return
+    console = output_console()
+    console.print(title(found), style="bold", soft_wrap=True)
+    print_table(console, [_screen_column(column) for column in columns], [Section(rows)])
+    if table == "study":
+        console.print(study_note(bins), style="dim")
 
 
 def _screen_column(column: Column) -> ScreenColumn:

@@ -104,3 +104,8 @@ def test_a_child_is_psi_core_in_a_session_of_its_own(tmp_path, monkeypatch):
     assert piped.communicate("")[0] is None
     answered = start_child(["inspect"])
     assert answered.communicate("")[0].startswith("-m psi_core inspect")
+    with (tmp_path / "errors").open("w+") as errors:
+        apart = start_child(["inspect"], errors=errors)
+        assert apart.communicate("asked")[0].startswith("-m psi_core inspect")
+        errors.seek(0)
+        assert errors.read() == "asked\n"

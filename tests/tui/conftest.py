@@ -3,14 +3,19 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from psi_tui import child
 from psi_tui.cli import main
+from tests.tui.warm_engine import warm_assistant, warm_engine
+
+__all__ = ["warm_assistant", "warm_engine"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,11 +48,14 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     running: list[subprocess.Popen[str]] = []
 
     def install(script: str) -> None:
-        def start(arguments: list[str], *, environment: dict[str, str]) -> subprocess.Popen[str]:
+        def start(
+            arguments: list[str], *, environment: dict[str, str], errors: IO[bytes] | None = None
+        ) -> subprocess.Popen[str]:
             process = subprocess.Popen(
                 [sys.executable, "-c", script, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=errors,
                 text=True,
                 start_new_session=True,
                 cwd=ROOT,
@@ -62,3 +70,13 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     for process in running:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(autouse=True)
+def plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app finds neither a GPU nor a tmux around it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    for name in ("TMUX", "NO_COLOR", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)

@@ -48,10 +48,14 @@ def test_listing_runs_does_not_load_scipy(own_folders):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60).returncode == 0
 
 
-def test_without_a_command_there_is_help():
-    done = psi_tui()
-    assert done.returncode == 0
-    assert "Usage: psi-tui" in done.stdout
+@pytest.mark.parametrize(("arguments", "instead"), [([], "psi-tui runs"), (["open", "mine"], "psi-tui show ")])
+@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
+def test_without_a_terminal_the_app_names_the_plain_command(own_folders, arguments, instead, term):
+    record_run(own_folders, name="mine")
+    done = psi_tui(*arguments, TERM=term)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert instead in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}])

@@ -187,7 +187,7 @@ def test_the_first_interrupt_stops_the_run_and_resume_goes_on(psi, engine, inter
     assert f"psi-tui resume {run.id}" in outcome.err
     interrupt(1)
     assert psi("resume", "latest").code == 130
-    assert len(list_runs()) == 1
+    assert len(list_runs(examples=False)) == 1
 
 
 def test_the_second_interrupt_ends_the_workers(psi, engine, interrupt):
@@ -222,7 +222,7 @@ def test_what_is_finished_needs_no_resuming(psi, own_folders):
     assert psi("resume", "mine").code == 0
     assert psi("watch", "mine").code == 0
     assert psi("delete", "mine", "--yes").code == 0
-    assert list_runs() == []
+    assert list_runs(examples=False) == []
 
 
 FIT = """

@@ -17,22 +17,27 @@ ESCAPE = "\x1b"
 
 def test_no_runs_is_no_error(psi):
     outcome = psi("runs")
-    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.code == 0
+    assert "example-alexnet" in outcome.out
     assert "psi-tui run" in outcome.err
 
 
-def test_runs_lists_what_there_is(psi, own_folders):
+def test_runs_lists_what_there_is(psi, own_folders, monkeypatch):
     record_run(own_folders, name="mine", epsilon="0.01,0.03")
     record_run(own_folders, chunks=[0], labels="predicted")
-    unfinished, mine = json.loads(psi("runs", "--json").out)
+    unfinished, mine, example = json.loads(psi("runs", "--json").out)
     rows = condition_rows(load_run("mine"))
+    assert example["is_example"]
     assert (mine["name"], mine["status"], mine["images_done"]) == ("mine", "done", 60)
     assert mine["accuracy_percent"] == pytest.approx(rows[0]["accuracy_percent"])
     assert mine["attacked_accuracy_percent"] == pytest.approx(rows[2]["accuracy_percent"])
+    assert (mine["shift_layer"], mine["shift"]) == ("conv1", pytest.approx(0.05, abs=0.005))
     assert (unfinished["images_done"], unfinished["accuracy_percent"]) == (25, None)
     lines = psi("runs").out.splitlines()
     assert "mine" in lines[2]
     assert "25/60" in lines[1]
+    monkeypatch.setenv("COLUMNS", "140")
+    assert f"conv1 {mine['shift']:+.4f}" in psi("runs").out.splitlines()[2]
 
 
 def test_runs_dir_beats_the_environment(psi, own_folders, tmp_path):
@@ -81,6 +86,15 @@ def test_bins_and_subset_reach_the_numbers(psi, own_folders):
     assert len(histogram) == 3 * 3 * 4
     assert "images that the network had right" not in psi("show", "latest").out
     assert "subset fooled:" in psi("show", "latest", "--subset", "fooled").out
+
+
+def test_the_study_table_says_what_its_readings_are(psi, own_folders):
+    record_run(own_folders, model="alexnet")
+    out = psi("show", "latest", "--table", "study", "--bins", 7).out
+    assert "fullest of 7 bins over 0..1" in out
+    assert "H its share of images: concentration, not sparseness" in out
+    titles = out.splitlines()[1]
+    assert all(title in titles for title in ("published", "H %", "A %", "L", "H agrees", "A agrees", "L agrees"))
 
 
 def test_a_plot_counts_what_numpy_counts(psi, own_folders):

@@ -1,0 +1,183 @@
+"""Pictures: one image of a run, benign and under a condition, small enough for a terminal. The engine makes them.
+
+A picture that was made once is kept in the user's cache folder; a run may bring its own in a folder `pictures`.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.cache_files import keep_file, note_use
+from psi_core.chunks import chunk_path, read_arrays
+from psi_core.conditions import Condition
+from psi_core.errors import ConfigError, RunError, unknown_name
+from psi_core.paths import cache_directory
+from psi_core.runs import Run
+
+PICTURE_SIZE = 56
+"""Width and height in pixels that no picture exceeds."""
+
+MOST_FILES = 500
+"""How many pictures the cache holds, of all runs; those longest unused go."""
+
+_DECIMALS = 4
+"""Of a pixel as it is told: finer than any display."""
+
+Pixels = NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image, and what a condition makes of it. Pixels are gray (y, x) or red, green, blue (y, x, 3), in 0..1.
+
+    Attributes:
+        benign: the image as the network takes it, area-averaged to at most PICTURE_SIZE.
+        attacked: likewise, under the condition; None where it cannot be made.
+        difference: attacked minus benign, mean over channels, area-averaged (y, x).
+        linf: largest change of a pixel, at full size.
+        l2: Euclidean size of the change, at full size.
+        prediction: class that the network chooses under the condition.
+        confidence: probability that it gives to the labeled class.
+        reason: why what is None could not be made, in one sentence; empty where all is there.
+    """
+
+    benign: Pixels
+    attacked: Pixels | None = None
+    difference: Pixels | None = None
+    linf: float | None = None
+    l2: float | None = None
+    prediction: int | None = None
+    confidence: float | None = None
+    reason: str = ""
+
+
+def kept_picture(run: str, index: int, condition: str, width: int, height: int) -> dict[str, Any] | None:
+    """The answer about one image, as `picture_answer` gives it, where a whole picture of it is kept."""
+    found = Run(Path(run))
+    require_image(found, index, condition, width, height)
+    picture = find_picture(found, index, condition)
+    return None if picture is None else picture_answer(found, index, condition, picture, (width, height))
+
+
+def picture_answer(run: Run, index: int, condition: str, picture: Picture, within: tuple[int, int]) -> dict[str, Any]:
+    """What the app is told of one image.
+
+    Args:
+        run: that it belongs to.
+        index: its position in the data set.
+        condition: what was done to it.
+        picture: of it.
+        within: width and height that the pixels are averaged down to; smaller ones are never enlarged.
+    """
+
+    def told(pixels: Pixels | None) -> list[Any] | None:
+        if pixels is None:
+            return None
+        values: list[Any] = np.round(area_average(pixels, *within), _DECIMALS).tolist()
+        return values
+
+    return {
+        "benign": told(picture.benign),
+        "attacked": told(picture.attacked),
+        "difference": told(picture.difference),
+        **{name: getattr(picture, name) for name in _NUMBERS},
+        "recorded": _recorded(run, index, condition),
+        "reason": picture.reason or None,
+    }
+
+
+def require_image(run: Run, index: int, condition: str, width: int, height: int) -> Condition:
+    """The condition that is meant, if the run has it and the image.
+
+    Raises:
+        ConfigError: the run has no such image or condition, or nothing can be shown in so little space.
+    """
+    if not 0 <= index < run.images:
+        raise ConfigError(f"index: {run.name} has no image {index}; write a number from 0 to {run.images - 1}")
+    if condition not in run.conditions:
+        raise ConfigError(unknown_name("condition", condition, run.conditions))
+    if min(width, height) < 1:
+        raise ConfigError(f"width, height: {width} x {height} shows nothing; write at least 1 x 1")
+    return run.condition_details[run.conditions.index(condition)]
+
+
+def find_picture(run: Run, index: int, condition: str) -> Picture | None:
+    """The picture that the run brings, or that was made before; damaged files are passed over."""
+    brought = _read(run.directory / "pictures" / _file_name(index, condition))
+    if brought is not None:
+        return brought
+    path = _cache_path(run, index, condition)
+    note_use(path)
+    return _read(path)
+
+
+def keep_picture(run: Run, index: int, condition: str, picture: Picture) -> None:
+    """Keeps a whole picture for later."""
+    assert not picture.reason, "only whole pictures are kept"
+    file = io.BytesIO()
+    arrays: Any = {name: np.asarray(getattr(picture, name)) for name in (*_PIXELS, *_NUMBERS)}
+    np.savez_compressed(file, **arrays)
+    path = _cache_path(run, index, condition)
+    keep_file(path, file.getvalue(), below=path.parents[1], most=MOST_FILES)
+
+
+def area_average(pixels: NDArray[np.floating], width: int, height: int) -> NDArray[np.float64]:
+    """An image averaged down to fit `width` x `height`, its proportions kept; one that fits is left as it is.
+
+    Args:
+        pixels: (y, x) or (y, x, channel).
+        width: at most.
+        height: at most.
+    """
+    rows, columns = pixels.shape[:2]
+    scale = min(width / columns, height / rows, 1.0)
+    down, across = (_averaging(size, max(1, round(size * scale))) for size in (rows, columns))
+    lowered = np.einsum("iy,yx...->ix...", down, pixels.astype(np.float64))
+    averaged: NDArray[np.float64] = np.einsum("jx,ix...->ij...", across, lowered)
+    return averaged
+
+
+def _read(path: Path) -> Picture | None:
+    try:
+        arrays = read_arrays(path)
+        values: dict[str, Any] = {name: arrays[name] for name in _PIXELS}
+        values |= {name: arrays[name].item() for name in _NUMBERS}
+    except (RunError, KeyError, ValueError):
+        return None
+    return Picture(**values)
+
+
+def _averaging(size: int, wanted: int) -> NDArray[np.float64]:
+    """How much of each old pixel each new one takes, (wanted, size); the rows add up to 1."""
+    edges = np.arange(wanted + 1) * (size / wanted)
+    old = np.arange(size)
+    shares: NDArray[np.float64] = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    return np.clip(shares, 0.0, None) * (wanted / size)
+
+
+def _recorded(run: Run, index: int, condition: str) -> dict[str, Any] | None:
+    """What the run itself says of the image: label, and of the condition its numbers; None while it does not."""
+    assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
+    try:
+        chunk = chunk_path(run.directory, index // run.config.chunk)
+        arrays = read_arrays(chunk, {"index", "label", *_NUMBERS}.__contains__)
+    except RunError:
+        return None
+    at, place = run.conditions.index(condition), int(np.flatnonzero(arrays["index"] == index)[0])
+    return {"label": int(arrays["label"][place]), **{name: arrays[name][at, place].item() for name in _NUMBERS}}
+
+
+def _cache_path(run: Run, index: int, condition: str) -> Path:
+    return cache_directory() / "pictures" / run.id / _file_name(index, condition)
+
+
+def _file_name(index: int, condition: str) -> str:
+    return f"{index}-{condition}.npz"
+
+
+_PIXELS = ("benign", "attacked", "difference")
+_NUMBERS = ("prediction", "confidence", "linf", "l2")

@@ -1,0 +1,75 @@
+"""A run in four numbers, for lists of runs. Cheap: no scipy, and the cache of statistics."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.errors import RunError
+from psi_core.runs import Run
+from psi_core.statistics_cache import remembered
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a list of runs tells of one; None where there is nothing to tell.
+
+    Attributes:
+        accuracy_percent: of the benign images; None for labels that are the network's own predictions.
+        attacked_accuracy_percent: under the headline condition; likewise.
+        shift_layer: the layer whose mean PSI the headline condition moves furthest.
+        shift: that mean difference, attacked minus benign by image, signed.
+    """
+
+    accuracy_percent: float | None = None
+    attacked_accuracy_percent: float | None = None
+    shift_layer: str | None = None
+    shift: float | None = None
+
+
+def run_summary(run: Run) -> RunSummary:
+    """The summary of what is there; empty while nothing is."""
+    try:
+        return RunSummary(**remembered(run, ("summary",), lambda: asdict(_summary(run))))
+    except RunError:
+        return RunSummary()
+
+
+def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
+    """Accuracy in percent of what is there: benign, and under the headline condition.
+
+    None where there are no results yet, and for labels that are the network's own predictions.
+    """
+    if run.config.labels == "predicted":
+        return None, None
+    try:
+        correct = (run.predictions == run.labels).mean(axis=-1) * 100
+    except RunError:
+        return None, None
+    return float(correct[0]), float(correct[run.conditions.index(headline_condition(run))])
+
+
+def headline_condition(run: Run) -> str:
+    """The condition that stands for the run where there is room for one: the first attack at its largest epsilon."""
+    attacks = [condition for condition in run.condition_details if condition.attack == run.config.attack[0]]
+    return max(attacks, key=lambda condition: condition.epsilon).name
+
+
+def _summary(run: Run) -> RunSummary:
+    at = run.conditions.index(headline_condition(run))
+    means = _paired_means(run.psi[0], run.psi[at])
+    if np.isnan(means).all():
+        return RunSummary(*headline_accuracies(run))
+    largest = int(np.nanargmax(np.abs(means)))
+    return RunSummary(*headline_accuracies(run), run.layers[largest], float(means[largest]))
+
+
+def _paired_means(benign: NDArray[np.float32], attacked: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean difference by layer, from (layer, image); NaN where no image has a value in both."""
+    differences = attacked.astype(np.float64) - benign
+    is_present = ~np.isnan(differences)
+    pairs = np.count_nonzero(is_present, axis=-1)
+    totals = np.where(is_present, differences, 0.0).sum(axis=-1)
+    means = np.full(pairs.shape, np.nan)
+    np.divide(totals, pairs, out=means, where=pairs > 0)
+    return means

@@ -1,0 +1,56 @@
+"""`psi-tui compare`: runs side by side, as the app's fifth screen shows them."""
+
+import rich_click as click
+
+from psi_core.errors import ConfigError, unknown_name
+from psi_core.run_index import load_run
+from psi_core.table_cache import cached_rows
+from psi_tui.bar import waiting
+from psi_tui.comparison import (
+    LETTERS,
+    QUANTITIES,
+    ComparedRun,
+    common_conditions,
+    comparison_columns,
+    comparison_rows,
+    default_conditions,
+)
+from psi_tui.console import output_console, write_result
+from psi_tui.json_text import json_text
+from psi_tui.options import json_option, runs_dir_option
+from psi_tui.table import Section, print_table
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--quantity", default="shift", metavar="", help=f"{', '.join(QUANTITIES)} (default: shift)")
+@click.option("--condition", metavar="", help="one that all have (default: the strongest attack that all have)")
+@runs_dir_option
+@json_option
+def compare(
+    *, runs: tuple[str, ...], quantity: str, condition: str | None, runs_dir: str | None, as_json: bool
+) -> None:
+    """Compare two runs or more, layer by layer, under an attack that all have, or else each its own."""
+    if quantity not in QUANTITIES:
+        raise ConfigError(unknown_name("quantity", quantity, QUANTITIES))
+    if not 2 <= len(runs) <= len(LETTERS):
+        raise ConfigError(f"compare: {len(runs)} run named; write two or more, such as psi-tui compare RUN RUN")
+    found = [load_run(text, runs_dir) for text in runs]
+    common = common_conditions(found)
+    if condition is not None and condition not in common:
+        raise ConfigError(unknown_name("condition", condition, common or ["(these runs have none in common)"]))
+    conditions = default_conditions(found) if condition is None else [condition] * len(found)
+    compared = []
+    for letter, run, under in zip(LETTERS, found, conditions, strict=False):
+        with waiting(f"comparing the conditions of {run.name}"):
+            compared.append(ComparedRun.from_rows(letter, run.name, under, cached_rows(run, "layers")))
+    chosen, those = QUANTITIES[quantity], tuple(compared)
+    rows = [*comparison_rows(those, chosen).values()]
+    if as_json:
+        write_result(json_text({"quantity": quantity, "runs": [each.name for each in those], "layers": rows}))
+        return
+    console = output_console()
+    for each in those:
+        console.print(each.legend, soft_wrap=True, markup=False)
+    console.print(chosen.title, style="bold")
+    print_table(console, comparison_columns(those, chosen), [Section(rows)])

@@ -1,0 +1,69 @@
+"""`psi-tui` and `psi-tui open RUN`: the app."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import rich_click as click
+
+from psi_core.errors import ConfigError
+from psi_core.paths import runs_directory
+from psi_tui.options import ascii_option, run_argument, runs_dir_option
+
+_SWITCH_SECONDS = 0.001
+"""How long a thread that reads or draws may keep Python to itself. A fifth of the default halves the longest wait of a
+key, from 0.22 s to 0.11 s beside a worker that keeps both cores of two busy."""
+
+
+@click.command(name="open")
+@run_argument
+@runs_dir_option
+@ascii_option
+@click.pass_context
+def open(context: click.RichContext, run: str, runs_dir: str | None, ascii_only: bool) -> None:  # noqa: A001
+    """Open a run in the app."""
+    from psi_core.run_index import find_run
+
+    before = context.parent.params if context.parent is not None else {}
+    runs_dir, ascii_only = runs_dir or before.get("runs_dir"), ascii_only or bool(before.get("ascii_only"))
+    context.exit(start_app(runs_dir=runs_dir, ascii_only=ascii_only, directory=find_run(run, runs_dir)))
+
+
+def start_app(*, runs_dir: str | None = None, ascii_only: bool = False, directory: Path | None = None) -> int:
+    """Runs the app until it is left, and gives the exit code.
+
+    Args:
+        runs_dir: as typed.
+        ascii_only: whether only ASCII may reach the terminal.
+        directory: of a run to show at once.
+
+    Raises:
+        ConfigError: there is no terminal that could show it.
+    """
+    require_terminal("psi-tui runs" if directory is None else f"psi-tui show {directory.name}")
+    from psi_tui.app import PsiApp
+
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Started below nohup, it would outlive its terminal and spin.
+    app = PsiApp(runs_directory(runs_dir), open_directory=directory, ascii_only=ascii_only)
+    app.run()
+    return app.return_code or 0
+
+
+def require_terminal(instead: str) -> None:
+    """Makes sure that a screen can be drawn.
+
+    Args:
+        instead: the command that prints the same plainly.
+
+    Raises:
+        ConfigError: standard input or output is no terminal, or a dumb one.
+    """
+    if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        reason = f"TERM is {os.environ.get('TERM', '') or 'not set'}, which cannot draw a screen"
+    elif not (sys.stdin.isatty() and sys.stdout.isatty()):
+        reason = "standard input or output is no terminal"
+    else:
+        return
+    raise ConfigError(f"app: {reason}; write a command instead, such as {instead}, or psi-tui --help")

@@ -1,0 +1,107 @@
+"""What a plot shows, as plain values that compare equal when they look alike; `plots` draws them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["benign", "attacked", "control", "other"]
+"""What a series is to the study: it decides its color and its marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class MirroredHistogram:
+    """Two histograms on shared bins, one growing up from the middle and one down.
+
+    Attributes:
+        edges: borders of the bins, ascending, evenly spaced, one more than there are counts.
+        upper: images in each bin, drawn upwards.
+        lower: likewise, drawn downwards.
+        upper_name: what grows up, as `benign, 10,000 images`; empty: it is not written.
+        lower_name: what grows down.
+    """
+
+    edges: tuple[float, ...]
+    upper: tuple[int, ...]
+    lower: tuple[int, ...]
+    upper_name: str = ""
+    lower_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points of one kind, in order; one with a NaN or an infinity is a gap.
+
+    Attributes:
+        name: as the legend has it.
+        x: where they lie across.
+        y: how high they lie, as many as `x`.
+        role: what they are to the study.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    role: Role = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Points without lines, as PSI against recognition rate.
+
+    Attributes:
+        series: first to last as the legend has them.
+        x_title: what lies across, with its unit.
+        y_title: what lies upwards.
+    """
+
+    series: tuple[Series, ...]
+    x_title: str
+    y_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Points joined by lines: something against epsilon, or layer by layer.
+
+    Attributes:
+        series: first to last as the legend has them.
+        x_title: what lies across, with its unit.
+        y_title: what lies upwards.
+        x_labels: names of the places 0, 1, 2 ... across, as layers have them; None: `x` are numbers to be read off.
+    """
+
+    series: tuple[Series, ...]
+    x_title: str
+    y_title: str
+    x_labels: tuple[str, ...] | None = None
+
+
+Figure = MirroredHistogram | Scatter | Curves
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """Colors of plots, as rich names them or as `#rrggbb`.
+
+    Attributes:
+        benign: of the first benign series, and of what grows up.
+        attacked: of the first attacked series, and of what grows down.
+        control: of the first control.
+        other: of all further series, in turn; at least one.
+        muted: of axes, ticks and titles.
+    """
+
+    benign: str
+    attacked: str
+    control: str
+    other: tuple[str, ...]
+    muted: str
+
+
+TERMINAL_PALETTE = Palette(
+    benign="bright_blue",
+    attacked="bright_yellow",
+    control="bright_magenta",
+    other=("bright_cyan", "bright_green", "bright_red", "bright_white", "blue", "yellow"),
+    muted="default",
+)
+"""The terminal's own colors, which its user chose to be readable there."""

@@ -1,0 +1,90 @@
+"""The fields of a run's form: RunConfig's own, in groups, with defaults, choices, help and refusals as texts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args, get_origin
+
+from psi_core.config import MODEL_NAMES, WEIGHTS_NAMES, RunConfig
+from psi_core.errors import ConfigError
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "What is measured": ("model", "weights", "data", "split", "images", "size", "normalize"),
+    "Layers": ("layers", "unit", "rectify", "measures"),
+    "Attack": ("attack", "epsilon", "controls", "labels", "seed"),
+    "Computing": ("device", "devices", "precision", "batch", "chunk", "threads"),
+    "Run": ("name",),
+}
+"""Names of RunConfig's fields by heading, as the help of `psi-tui run` groups them too."""
+
+_WHERE_EMPTY = {"images": "all", "size": "the model's own", "name": "none"}
+"""What an empty field means."""
+
+_SUGGESTIONS = {"model": MODEL_NAMES, "weights": WEIGHTS_NAMES, "normalize": ("auto", "none", "imagenet")}
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """One field.
+
+    Attributes:
+        name: in RunConfig.
+        help: one line.
+        choices: all values that it may have; empty where any text is possible.
+        where_empty: what it means when it is left empty.
+        suggestions: values to complete what is typed with.
+    """
+
+    name: str
+    help: str
+    choices: tuple[str, ...] = ()
+    where_empty: str = ""
+    suggestions: tuple[str, ...] = ()
+
+
+def form_field(name: str) -> FormField:
+    """The field of that name."""
+    info = RunConfig.model_fields[name]
+    choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    return FormField(
+        name,
+        info.description or "",
+        tuple(map(str, choices)),
+        _WHERE_EMPTY.get(name, ""),
+        _SUGGESTIONS.get(name, ()),
+    )
+
+
+def default_text(name: str, model: str = "lenet5") -> str:
+    """What a field holds unless something is typed.
+
+    Args:
+        name: of the field.
+        model: of the run: a factory keeps the weights it was made with.
+    """
+    if name == "weights":
+        try:
+            return RunConfig(model=model).weights
+        except ConfigError:
+            pass  # No model; its own field says so.
+    value = RunConfig.model_fields[name].default
+    if value is None:
+        return ""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def typed_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Those of the texts that are no defaults, in the order of RunConfig's fields."""
+    model = values["model"].strip()
+    texts = {name: values[name].strip() for name in RunConfig.model_fields}
+    return {name: text for name, text in texts.items() if text != default_text(name, model)}
+
+
+def refusal_of(name: str, text: str) -> str | None:
+    """RunConfig's sentence about a text that cannot stand in a field, or None."""
+    if not text.strip() and RunConfig.model_fields[name].default is None:
+        return None
+    try:
+        RunConfig(**{name: text.strip()})
+    except ConfigError as error:
+        return str(error)
+    return None

@@ -1,0 +1,96 @@
+"""How mirrored histograms are drawn: one growing up from the middle, one down, at half a line's height."""
+
+import math
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from psi_tui.figures import MirroredHistogram, Palette
+from psi_tui.plots.canvas import Canvas, open_canvas
+from psi_tui.plots.ticks import Tick, axis_width, end_labels, nice_ticks, number_labels, widened
+from psi_tui.plots.words import end_line, name_line
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_NAMED_HEIGHT = 10
+_LEAST_HALF, _LEAST_COLUMNS = 2, 8
+_UP, _DOWN = 1, 2
+
+
+def draw_histogram(
+    figure: MirroredHistogram, width: int, height: int, palette: Palette, *, ascii_only: bool
+) -> "Text | None":
+    """The picture with both axes, and from 10 lines on with what is above and below; None where it does not fit."""
+    from rich.text import Text
+
+    has_names = height >= _NAMED_HEIGHT and bool(figure.upper_name or figure.lower_name)
+    half = (height - 2 - 2 * has_names) // 2
+    highest = max(*figure.upper, *figure.lower, 1)
+    levels = [level for level in nice_ticks(0, highest, 2 if half > 4 else 1) if level == round(level)]
+    numbers = [f"{level:,.0f}" for level in levels]
+    heights = [half * level / highest for level in levels]
+    y_ticks = [Tick(half - place, number) for place, number in zip(heights[:0:-1], numbers[:0:-1], strict=True)]
+    y_ticks += [Tick(half + place, number) for place, number in zip(heights, numbers, strict=True)]
+    columns = width - axis_width(y_ticks)
+    if half < _LEAST_HALF or columns < _LEAST_COLUMNS:
+        return None
+    pixels = 1 if ascii_only else 2
+    per_bin = pixels * columns // len(figure.upper)
+    across = per_bin * len(figure.upper) or pixels * columns  # All bins equally wide, where there is room for that.
+    columns = math.ceil(across / pixels)
+    low, high = widened(figure.edges[0], figure.edges[-1])
+    values = nice_ticks(low, high, max(2, (columns + axis_width(y_ticks)) // 16))
+    x_ticks = [
+        Tick(min((value - low) / (high - low) * across / pixels, columns - 0.5), label)
+        for value, label in zip(values, number_labels(values, 1), strict=True)
+    ]
+    with open_canvas(columns, 2 * half, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
+        _draw_halves(canvas, figure, across, half, highest, pixels)
+        picture = canvas.text((palette.muted, palette.benign, palette.attacked))
+    if not has_names:
+        return picture
+    upper = name_line(f"up    {figure.upper_name}", width, palette.benign, ascii_only=ascii_only)
+    lower = name_line(f"down  {figure.lower_name}", width, palette.attacked, ascii_only=ascii_only)
+    return Text("\n").join([upper, picture, lower])
+
+
+def draw_small_histogram(
+    figure: MirroredHistogram, width: int, height: int, palette: Palette, *, ascii_only: bool
+) -> "Text | None":
+    """The picture on both sides of one line that tells the lowest and highest value; None where it does not fit."""
+    from rich.text import Text
+
+    half = (height - 1) // 2
+    if half < 1 or width < 4:
+        return None
+    with open_canvas(width, 2 * half, ascii_only=ascii_only) as canvas:
+        highest, pixels = max(*figure.upper, *figure.lower, 1), 1 if ascii_only else 2
+        _draw_halves(canvas, figure, pixels * width, half, highest, pixels)
+        lines = canvas.text((palette.muted, palette.benign, palette.attacked)).split("\n")
+    middle = end_line(
+        *end_labels(*widened(figure.edges[0], figure.edges[-1])), width, palette.muted, ascii_only=ascii_only
+    )
+    return Text("\n").join([*lines[:half], middle, *lines[half:]])
+
+
+def _draw_halves(canvas: Canvas, figure: MirroredHistogram, across: int, half: int, highest: int, pixels: int) -> None:
+    """Bars of both halves on `across` pixels, as far as each bin has images."""
+    bins = len(figure.upper)
+    borders = [place * across // bins for place in range(bins + 1)]
+    for counts, sign, ink in ((figure.upper, 1, _UP), (figure.lower, -1, _DOWN)):
+        steps = [_steps(count / highest * half * pixels, pixels) if count else 0 for count in counts]
+        # Neighbors of one height make one bar: plotext's time goes by bars, and a small picture has few heights.
+        runs = [(step, list(places)) for step, places in groupby(range(bins), steps.__getitem__) if step]
+        lefts = [borders[places[0]] for _, places in runs]
+        rights = [max(left + 1, borders[places[-1] + 1]) for (_, places), left in zip(runs, lefts, strict=True)]
+        canvas.bars(
+            [((left + 0.5) / pixels, (right - 0.5) / pixels) for left, right in zip(lefts, rights, strict=True)],
+            [half + sign * 0.5 / pixels] * len(runs),
+            [half + sign * (step - 0.5) / pixels for step, _ in runs],
+            ink,
+        )
+
+
+def _steps(height: float, pixels: int) -> int:
+    """Pixels that a bar fills: at least one; half lines are begun, whole ones rounded."""
+    return max(1, math.ceil(height - 1e-9) if pixels > 1 else round(height))

@@ -1,0 +1,173 @@
+"""How scatters and curves are drawn: every series with a marker of its own, named in a legend above."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psi_tui.figures import Curves, Palette, Scatter, Series
+from psi_tui.plots.canvas import Canvas, open_canvas
+from psi_tui.plots.markers import Ink, ink_colors, inks, marked_places
+from psi_tui.plots.ticks import (
+    Tick,
+    axis_width,
+    end_labels,
+    is_drawable,
+    nice_ticks,
+    number_labels,
+    rounded_ends,
+    thinned,
+    widened,
+)
+from psi_tui.plots.words import end_line, legend_lines, name_line, shortened
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_TITLED_ROWS = 8
+_LEAST_COLUMNS, _LEAST_ROWS = 10, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Values onto cells: the lowest falls into the middle of the first cell, the highest into that of the last.
+
+    Attributes:
+        low: the lowest value.
+        high: the highest, above it.
+        cells: how many there are.
+        margin: of them kept empty at either end.
+    """
+
+    low: float
+    high: float
+    cells: int
+    margin: int = 0
+
+    def place(self, value: float) -> float:
+        """Where a value lies, in cells."""
+        share = (value - self.low) / (self.high - self.low)
+        return self.margin + 0.5 + share * (self.cells - 1 - 2 * self.margin)
+
+
+def drawable_points(series: Series) -> list[tuple[float, float]]:
+    """The points that can be drawn."""
+    return [(x, y) for x, y in zip(series.x, series.y, strict=True) if is_drawable(x) and is_drawable(y)]
+
+
+def draw_series(
+    figure: Scatter | Curves, width: int, height: int, palette: Palette, *, ascii_only: bool
+) -> "Text | None":
+    """The picture with legend, axes and, where there is room, their titles; None where it does not fit."""
+    from rich.text import Text
+
+    drawn = inks(figure.series, palette)
+    legend = legend_lines(
+        [(ink.marker, series.name, ink.color) for series, ink in zip(figure.series, drawn, strict=True)],
+        width,
+        1 + (height >= 12) + (height >= 24),
+        ascii_only=ascii_only,
+    )
+    rows = height - len(legend) - 2
+    has_titles = rows - 2 >= _TITLED_ROWS
+    rows -= 2 * has_titles
+    if rows < _LEAST_ROWS:
+        return None
+    across, upwards = _limits(figure)
+    upwards = rounded_ends(*upwards, max(2, rows // 3))
+    y_scale = Scale(*upwards, rows)
+    values = nice_ticks(*upwards, max(2, rows // 3))
+    labels = number_labels(values, is_signed=upwards[0] < 0)
+    y_ticks = [Tick(y_scale.place(value), label) for value, label in zip(values, labels, strict=True)]
+    columns = width - axis_width(y_ticks)
+    if columns < _LEAST_COLUMNS:
+        return None
+    x_scale = Scale(*across, columns, margin=1)
+    x_ticks = _x_ticks(figure, x_scale, ascii_only=ascii_only)
+    with open_canvas(columns, rows, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
+        if upwards[0] < 0 < upwards[1]:
+            canvas.rule(math.floor(y_scale.place(0)) + 0.5, columns)
+        _draw_points(canvas, figure, x_scale, y_scale, drawn)
+        picture = canvas.text((palette.muted, *ink_colors(drawn)))
+    if not has_titles:
+        return Text("\n").join([*legend, picture])
+    above = name_line(figure.y_title, width, palette.muted, ascii_only=ascii_only)
+    title = shortened(figure.x_title, columns, ascii_only=ascii_only)
+    indent = axis_width(y_ticks) + (columns - len(title)) // 2
+    below = name_line(" " * indent + title, width, palette.muted, ascii_only=ascii_only)
+    return Text("\n").join([*legend, above, picture, below])
+
+
+def draw_small_series(
+    figure: Scatter | Curves, width: int, height: int, palette: Palette, *, ascii_only: bool
+) -> "Text | None":
+    """The points above one line that tells the lowest and highest value across; None where it does not fit."""
+    from rich.text import Text
+
+    rows = height - 1
+    if rows < 2 or width < 4:
+        return None
+    drawn = inks(figure.series, palette)
+    across, upwards = _limits(figure)
+    with open_canvas(width, rows, ascii_only=ascii_only) as canvas:
+        _draw_points(canvas, figure, Scale(*across, width), Scale(*upwards, rows), drawn)
+        picture = canvas.text((palette.muted, *ink_colors(drawn)))
+    names = figure.x_labels if isinstance(figure, Curves) else None
+    ends = end_labels(*across)
+    if names:
+        most = max(0, (width - 3) // 2)
+        ends = (
+            shortened(names[0], most, ascii_only=ascii_only, at_start=True),
+            shortened(names[-1], most, ascii_only=ascii_only, at_start=True),
+        )
+    return Text("\n").join([picture, end_line(*ends, width, palette.muted, ascii_only=ascii_only)])
+
+
+def _limits(figure: Scatter | Curves) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Lowest and highest value across and upwards; a span of no width is widened."""
+    points = [point for series in figure.series for point in drawable_points(series)]
+    across, upwards = zip(*points, strict=True)
+    if isinstance(figure, Curves) and figure.x_labels:
+        across = (*across, 0, len(figure.x_labels) - 1)
+    return widened(min(across), max(across)), widened(min(upwards), max(upwards))
+
+
+def _x_ticks(figure: Scatter | Curves, scale: Scale, *, ascii_only: bool) -> list[Tick]:
+    """Names of places where there are any, else round numbers."""
+    width = scale.cells
+    if isinstance(figure, Curves) and figure.x_labels:
+        most = max(12, width // 5)
+        labels = [shortened(name or "?", most, ascii_only=ascii_only, at_start=True) for name in figure.x_labels]
+        values: Sequence[float] = range(len(labels))
+    else:
+        values = nice_ticks(scale.low, scale.high, max(2, width // 12))
+        labels = number_labels(values)
+    places = [int(scale.place(value)) + 0.5 for value in values]
+    return thinned([Tick(place, label) for place, label in zip(places, labels, strict=True)], width)
+
+
+def _draw_points(
+    canvas: Canvas, figure: Scatter | Curves, x_scale: Scale, y_scale: Scale, drawn: Sequence[Ink]
+) -> None:
+    """Lines first, so that no line hides a marker; the first series last, so that it lies on top."""
+    if isinstance(figure, Curves):
+        for series, ink in reversed(list(zip(figure.series, drawn, strict=True))):
+            for stretch in _stretches(series):
+                canvas.line([(x_scale.place(x), y_scale.place(y)) for x, y in stretch], ink.number)
+    cells = [
+        [(int(x_scale.place(x)), int(y_scale.place(y))) for x, y in drawable_points(series)] for series in figure.series
+    ]
+    places = marked_places(cells, x_scale.cells, is_joined=isinstance(figure, Curves))
+    for marked, ink in reversed(list(zip(places, drawn, strict=True))):
+        canvas.markers([(column + 0.5, row + 0.5) for column, row in marked], ink.marker, ink.number)
+
+
+def _stretches(series: Series) -> list[list[tuple[float, float]]]:
+    """The points between gaps."""
+    stretches: list[list[tuple[float, float]]] = [[]]
+    for x, y in zip(series.x, series.y, strict=True):
+        if is_drawable(x) and is_drawable(y):
+            stretches[-1].append((x, y))
+        elif stretches[-1]:
+            stretches.append([])
+    return [stretch for stretch in stretches if len(stretch) > 1]

@@ -1,0 +1,165 @@
+"""What all five screens share: the frame, and the keys that move, zoom, copy, export and help."""
+
+from typing import ClassVar
+
+from textual import getters
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from psi_tui.app import PsiApp
+from psi_tui.run_list import RunEntry
+from psi_tui.widgets.navigation import NavigationBar
+
+_MOVES: dict[str, tuple[str, ...]] = {
+    "up": ("cursor_up", "scroll_up"),
+    "down": ("cursor_down", "scroll_down"),
+    "left": ("cursor_left", "scroll_left"),
+    "right": ("cursor_right", "scroll_right"),
+    "top": ("scroll_top", "scroll_home"),
+    "bottom": ("scroll_bottom", "scroll_end"),
+}
+"""Actions of a focused widget that answer a move; the first that it has."""
+
+
+class Pane(Container):
+    """A part of a screen that `+` makes as large as the screen."""
+
+    ALLOW_MAXIMIZE = True
+
+
+class PsiScreen(Screen[None]):
+    """One of the five screens.
+
+    Attributes:
+        NAME: of its mode.
+    """
+
+    app = getters.app(PsiApp)
+
+    NAME: ClassVar[str] = ""
+    AUTO_FOCUS = None
+    # Textual declares it as an attribute of instances, and reads it from the class.
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [  # type: ignore[misc]
+        (0, "-narrow"),
+        (100, "-medium"),
+        (140, "-wide"),
+    ]
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "move('up')", "up", show=False),
+        Binding("j", "move('down')", "down", show=False),
+        Binding("h", "move('left')", "left", show=False),
+        Binding("l", "move('right')", "right", show=False),
+        Binding("g", "move('top')", "first", show=False),
+        Binding("G", "move('bottom')", "last", show=False),
+        Binding("plus,equals_sign", "zoom", "zoom the pane", show=False, key_display="+"),
+        Binding("minus", "zoom_out", "zoom out", show=False, key_display="-"),
+        Binding("slash", "filter", "filter", show=False, key_display="/"),
+        Binding("y", "copy", "copy", show=False),
+        Binding("e", "export", "export", show=False),
+        Binding("tab", "step_pane(1)", "next pane", show=False),
+        Binding("shift+tab", "step_pane(-1)", "previous pane", show=False),
+        Binding("escape", "back", "back", show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """The frame around `compose_body`."""
+        yield NavigationBar(self.NAME)
+        yield from self.compose_body()
+        yield Footer(show_command_palette=False)
+
+    def compose_body(self) -> ComposeResult:
+        """Everything between the top line and the keys."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        """Follows the list of runs for the top line."""
+        self.watch(self.app, "entries", self._count_live)
+
+    def _count_live(self, entries: tuple[RunEntry, ...] | None) -> None:
+        live = sum(entry.progress.status == "running" for entry in entries or ())
+        self.query_one(NavigationBar).live = live
+
+    def hint(self, sentence: str) -> None:
+        """Says why a key cannot act now."""
+        self.app.say(sentence)
+
+    def copies(self) -> dict[str, str]:
+        """What `y` offers: a title, and the text that would be copied."""
+        return {}
+
+    def action_move(self, where: str) -> None:
+        """Moves in the focused widget, whatever it is."""
+        focused = self.focused
+        for name in _MOVES[where] if focused is not None else ():
+            action = getattr(focused, f"action_{name}", None)
+            if action is not None:
+                action()
+                return
+        self.hint("nothing to move in is focused; tab goes to the next pane")
+
+    def action_step_pane(self, by: int) -> None:
+        """Focuses what takes keys next."""
+        before = self.focused
+        if (self.focus_next() if by > 0 else self.focus_previous()) is before:
+            self.hint("there is only one pane here")
+
+    def action_zoom(self) -> None:
+        """Makes the focused pane as large as the screen."""
+        pane = pane_of(self.focused)
+        if pane is None:
+            self.hint("no pane is focused; tab goes to the next one, + makes it large")
+        elif not self.maximize(pane, container=False):
+            self.hint("this pane is large already; - brings the others back")
+
+    def action_zoom_out(self) -> None:
+        """Brings the other panes back."""
+        if self.maximized is None:
+            self.hint("no pane is large; + makes the focused one so")
+        else:
+            self.minimize()
+
+    def action_filter(self) -> None:
+        """Puts the cursor into the screen's filter, where it has one."""
+        self.hint("nothing to filter here; images, models and runs have a filter")
+
+    def action_copy(self) -> None:
+        """Offers what can be copied from here."""
+        choices = self.copies()
+        if choices:
+            self.app.offer_copies(choices)
+        else:
+            self.hint("nothing to copy yet; open a run first (1, then enter)")
+
+    def action_copy_text(self) -> None:
+        """Copies what is selected with the mouse; ctrl+c alone ends nothing here."""
+        selected = self.get_selected_text()
+        if selected:
+            self.app.copy(selected, "selected text")
+        else:
+            self.hint("no text is selected; y copies, q quits")
+
+    def action_export(self) -> None:
+        """Exports the screen's run."""
+        self.hint("nothing to export here; mark or open a run first (1, then enter)")
+
+    def action_back(self) -> None:
+        """Leaves a large pane or a filter, else goes to the home screen."""
+        if self.maximized is not None:
+            self.minimize()
+        elif self.NAME == "runs":
+            self.hint("this is the home screen; q quits, and runs go on")
+        else:
+            self.app.go("runs")
+
+
+def pane_of(widget: Widget | None) -> Widget | None:
+    """The pane that a widget lies in, or None."""
+    for node in widget.ancestors_with_self if widget is not None else ():
+        if isinstance(node, Pane):
+            return node
+    return None

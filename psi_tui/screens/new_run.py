@@ -1,0 +1,251 @@
+"""Screen 3: everything that a run is, what it will cost, and the command that starts the same."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Button, Static
+from textual.worker import Worker
+
+from psi_core.errors import ConfigError, PsiError
+from psi_tui.command_line import run_command
+from psi_tui.gpu import device_choices
+from psi_tui.plan_text import plan_sentence
+from psi_tui.screens.base import Pane, PsiScreen
+from psi_tui.widgets.config_form import ConfigForm
+
+_PAUSE = 0.5
+"""Seconds without a change before the engine is asked."""
+
+
+class NewRunScreen(PsiScreen):
+    """A form, the plan of the run it describes, and the equivalent command."""
+
+    NAME = "new_run"
+
+    CSS = """
+    NewRunScreen {
+        #new-run-pane { height: 1fr; padding: 0 0 0 1; }
+        #new-run-bottom { height: auto; border-top: solid $panel; padding: 0 1; }
+        #new-run-bottom Horizontal { height: auto; }
+        #new-run-bottom .name { width: 12; padding: 0 0 0 2; color: $foreground 65%; text-style: bold; }
+        #plan, #command { width: 1fr; height: auto; max-height: 4; }
+        #plan.-refused { color: $error; }
+        #start { width: auto; min-width: 9; margin: 0 0 0 12; }
+        #start-words { width: 1fr; padding: 0 2; color: $foreground 65%; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "start", "start"),
+        Binding("ctrl+r", "start", "start"),
+        Binding("y", "copy", "copy"),
+        Binding("ctrl+y", "copy_command", "copy command"),
+        Binding("escape", "back", "back", priority=True),
+        Binding("up", "move('up')", "up", show=False),
+        Binding("down", "move('down')", "down", show=False),
+        Binding("question_mark", "app.help", "help", key_display="?"),
+        Binding("q", "app.quit", "quit"),
+    ]
+
+    @dataclass
+    class Planned(Message):
+        """The engine told what a run would cost, or refused it."""
+
+        question: dict[str, Any]
+        plan: dict[str, Any] | None
+        refusal: str = ""
+
+    @dataclass
+    class DevicesRead(Message):
+        """The devices of this machine are known."""
+
+        choices: list[tuple[str, str]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prefilled: dict[str, str] = {}
+        self._pause: Timer | None = None
+        self._asking: dict[str, Any] | None = None
+        self._starting: Worker[None] | None = None
+
+    def compose_body(self) -> ComposeResult:
+        """The form above; plan, command and the way to start below, always in sight."""
+        with Pane(id="new-run-pane"):
+            yield ConfigForm(id="form")
+        with Vertical(id="new-run-bottom"):
+            with Horizontal():
+                yield Static("plan", classes="name")
+                yield Static(id="plan", markup=False)
+            with Horizontal():
+                yield Static("command", classes="name")
+                yield Static(id="command", markup=False)
+            with Horizontal():
+                yield Button("start", id="start", variant="primary", compact=True)
+                yield Static("r, or ctrl+r from inside a field", id="start-words", markup=False)
+
+    def on_mount(self) -> None:
+        """Begins at the first field, or with what was filled in before the form was there."""
+        self.form.fill(self._prefilled)
+        self.form.focus()
+        self._show_command()
+
+    @property
+    def form(self) -> ConfigForm:
+        """The form."""
+        return self.query_one(ConfigForm)
+
+    def prefill(self, values: dict[str, str]) -> None:
+        """Fills fields by RunConfig's names; the others keep what was typed."""
+        if self.query(ConfigForm):
+            self.form.fill(values)
+            self.form.focus()
+        else:
+            self._prefilled = values
+
+    # What the run would cost.
+
+    @on(events.ScreenResume)
+    def _look_again(self) -> None:
+        """Free memory and the speed of earlier runs change while other screens are shown."""
+        self._read_devices()
+        self._plan_soon()
+
+    @on(ConfigForm.Changed)
+    def _form_changed(self) -> None:
+        self._show_command()
+        self._plan_soon()
+
+    def _plan_soon(self) -> None:
+        if self._pause is not None:
+            self._pause.stop()
+        try:
+            self.form.config()
+        except ConfigError as error:
+            self._show_plan(self._refusal_words(str(error)), is_refused=True)
+        else:
+            self._show_plan("… asking the engine (the first time takes some seconds)")
+            self._pause = self.set_timer(_PAUSE, self._plan_now)
+
+    def _refusal_words(self, sentence: str) -> str:
+        names = list(self.form.refusals)
+        if not names:
+            return sentence
+        return f"no run like this yet: see {', '.join(names)} above"
+
+    def _plan_now(self) -> None:
+        """Asks, unless the last question is still under way: its answer asks again where the form has changed."""
+        question = self._question()
+        if question is not None and self._asking is None:
+            self._asking = question
+            self._ask_plan(question)
+
+    def _question(self) -> dict[str, Any] | None:
+        try:
+            return self.form.config().model_dump(mode="json", exclude_unset=True)
+        except ConfigError:
+            return None
+
+    @work(thread=True, group="plan")
+    def _ask_plan(self, question: dict[str, Any]) -> None:
+        try:
+            plan = self.app.engine.ask("plan", config=question, runs_dir=str(self.app.runs_dir))
+        except (PsiError, OSError) as error:
+            self.post_message(self.Planned(question, None, str(error)))
+        else:
+            self.post_message(self.Planned(question, plan))
+
+    @on(Planned)
+    def _planned(self, message: Planned) -> None:
+        self._asking = None
+        if message.question != self._question():
+            self._plan_soon()
+        elif message.plan is None:
+            self._show_plan(message.refusal, is_refused=True)
+        else:
+            self._show_plan(plan_sentence(message.plan))
+
+    def _show_plan(self, sentence: str, *, is_refused: bool = False) -> None:
+        line = self.query_one("#plan", Static)
+        line.set_class(is_refused, "-refused")
+        line.update(f"✗ {sentence}" if is_refused else sentence)
+
+    @work(thread=True, exclusive=True, group="devices")
+    def _read_devices(self) -> None:
+        self.post_message(self.DevicesRead(device_choices()))
+
+    @on(DevicesRead)
+    def _offer_devices(self, message: DevicesRead) -> None:
+        self.form.offer_devices(message.choices)
+
+    # Starting and copying.
+
+    @property
+    def command(self) -> str:
+        """The command that starts this run."""
+        return run_command(self.form.typed, self.app.runs_dir)
+
+    def _show_command(self) -> None:
+        self.query_one("#command", Static).update(self.command)
+
+    @on(Button.Pressed)
+    def _start_pressed(self) -> None:
+        self.action_start()
+
+    def action_start(self) -> None:
+        """Starts the run, or goes to the first field that cannot stand."""
+        if self._starting is not None and self._starting.is_running:
+            self.hint("the run is being started; it opens by itself")
+            return
+        try:
+            config = self.form.config()
+        except ConfigError as error:
+            self.hint(str(error))
+            for name in list(self.form.refusals)[:1]:
+                self.form.edit(name)
+            return
+        self.hint("starting the run; it opens by itself")
+        self._starting = self.app.start_run(config.model_dump(mode="json", exclude_unset=True))
+
+    def action_copy_command(self) -> None:
+        """Copies the command."""
+        self.app.copy(self.command, "command")
+
+    def copies(self) -> dict[str, str]:
+        """The command, and the run as a file that the command reads too."""
+        choices = {"command": self.command}
+        with contextlib.suppress(ConfigError):  # A run that cannot stand has no file.
+            choices["SPEC.toml with every field"] = self.form.config().to_toml()
+        return choices
+
+    # Moving.
+
+    @on(ConfigForm.Left)
+    def _go_to_start(self) -> None:
+        self.set_focus(self.query_one("#start", Button))
+
+    @on(ConfigForm.Refused)
+    def _say_why(self, message: ConfigForm.Refused) -> None:
+        self.hint(message.sentence)
+
+    def action_move(self, where: str) -> None:
+        """Moves over the fields, from wherever the focus is."""
+        was_at_start = self.query_one("#start", Button).has_focus
+        self.form.leave()
+        self.set_focus(self.form)
+        if not was_at_start or where != "up":
+            super().action_move(where)
+
+    def action_back(self) -> None:
+        """Leaves a field or the start button for the form, then goes home."""
+        if self.maximized is None and (self.form.is_inside or not self.form.has_focus):
+            self.form.leave()
+            self.set_focus(self.form)
+        else:
+            super().action_back()

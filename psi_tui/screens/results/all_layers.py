@@ -1,0 +1,158 @@
+"""Tab All layers: one small histogram a layer, or the profile of PSI from layer to layer."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import ItemGrid, VerticalScroll
+from textual.widgets import Static
+
+from psi_core.histograms import TABLE_BINS
+from psi_tui.figures import Curves, MirroredHistogram, Role, Series
+from psi_tui.layer_histogram import layer_histogram
+from psi_tui.screens.base import Pane
+from psi_tui.screens.results.view import ResultsTab, ResultsView
+from psi_tui.widgets.plot import Plot
+
+_SMALL_BINS = 32
+_SMALL_WIDTH, _SMALL_HEIGHT = 30, 9
+"""The least room that a small plot takes, title included."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """Small multiples by layer, and the profile."""
+
+    histograms: dict[str, MirroredHistogram]
+    profile: Curves | None
+
+
+class AllLayersTab(ResultsTab):
+    """Small multiples; `v` shows the profile instead."""
+
+    TABLES: ClassVar[tuple[str, ...]] = ("layers",)
+    SHOWS = frozenset({"condition", "subset", "bins"})
+    FOCUS = "#multiples-scroll"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "toggle_view", "profile")]
+
+    def compose(self) -> ComposeResult:
+        """A legend, and the plots."""
+        yield Static(id="all-layers-legend", markup=False)
+        with Pane(id="all-layers-pane"):
+            with VerticalScroll(id="multiples-scroll"):
+                yield ItemGrid(id="multiples", min_column_width=_SMALL_WIDTH)
+            yield Plot(id="profile")
+
+    def on_mount(self) -> None:
+        """Begins with the histograms."""
+        self._layers: tuple[str, ...] = ()
+        self._small: list[_Small] = []
+        self.query_one("#profile").display = False
+
+    @property
+    def shows_profile(self) -> bool:
+        """Whether the profile is shown in place of the histograms."""
+        return bool(self.query_one("#profile").display)
+
+    def show(self, view: ResultsView) -> None:
+        """The legend."""
+        words = "mean shift of PSI, layer by layer; v: histograms" if self.shows_profile else "v: profile over layers"
+        self.query_one("#all-layers-legend", Static).update(
+            f"up benign, down {view.choices.condition}   {words}"
+            if not self.shows_profile
+            else f"{view.choices.condition} against benign   {words}",
+            layout=False,
+        )
+
+    def compute(self, view: ResultsView) -> object:
+        """Every layer's histogram, and the profile once the statistics are there."""
+        snapshot, choices = view.snapshot, view.choices
+        if not snapshot.has_results:
+            return None
+        is_study = choices.bins == TABLE_BINS
+        histograms = {
+            layer: layer_histogram(
+                snapshot.run,
+                layer,
+                condition=choices.condition,
+                bins=choices.bins if is_study else _SMALL_BINS,
+                subset=choices.subset,
+                whole_range=is_study,
+            )
+            for layer in snapshot.run.layers
+        }
+        small = {
+            layer: MirroredHistogram(found.figure.edges, found.figure.upper, found.figure.lower)
+            for layer, found in histograms.items()
+        }
+        return _Pictures(small, profile_of(view))
+
+    def show_computed(self, view: ResultsView, computed: object) -> None:
+        """The plots."""
+        pictures = computed if isinstance(computed, _Pictures) else _Pictures({}, None)
+        profile = self.query_one("#profile", Plot)
+        profile.empty = view.waiting
+        profile.figure = pictures.profile
+        layers = tuple(view.snapshot.run.layers)
+        grid = self.query_one("#multiples", ItemGrid)
+        if layers != self._layers:
+            self._layers = layers
+            grid.remove_children()
+            self._small = [_Small(layer) for layer in layers]
+            grid.mount_all(self._small)
+            self.on_resize()
+        for small in self._small:
+            small.plot.empty = view.waiting
+            small.plot.figure = pictures.histograms.get(small.layer_name)
+
+    def on_resize(self) -> None:
+        """Spreads few plots over the height there is; many scroll."""
+        scroll, grid = self.query_one("#multiples-scroll"), self.query_one("#multiples", ItemGrid)
+        columns = max(1, (scroll.size.width + 1) // (_SMALL_WIDTH + 1))
+        rows = -(-max(1, len(self._layers)) // columns)
+        has_room = rows * _SMALL_HEIGHT <= scroll.size.height
+        grid.styles.height = "100%" if has_room else "auto"
+        grid.styles.grid_rows = "1fr" if has_room else str(_SMALL_HEIGHT)
+
+    def action_toggle_view(self) -> None:
+        """Profile or histograms."""
+        is_profile = self.shows_profile
+        self.query_one("#profile").display = not is_profile
+        self.query_one("#multiples-scroll").display = is_profile
+
+
+class _Small(Pane):
+    """One layer's small histogram under its name.
+
+    Args:
+        layer: its name.
+    """
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(classes="small")
+        self.layer_name = layer
+        self.border_title = layer
+        self.plot = Plot(compact=True)
+
+    def compose(self) -> ComposeResult:
+        """The plot."""
+        yield self.plot
+
+
+def profile_of(view: ResultsView) -> Curves | None:
+    """Mean shift of every layer's PSI under the chosen condition and under its control; None before they are known."""
+    rows = view.rows("layers", view.choices.condition)
+    if not rows:
+        return None
+    layers = tuple(view.snapshot.run.layers)
+    places = tuple(float(place) for place in range(len(layers)))
+
+    def series(condition: str, role: Role) -> Series:
+        found = {row["layer"]: row["delta_mean"] for row in view.rows("layers", condition)}
+        values = tuple(float("nan") if found.get(layer) is None else float(found[layer] or 0) for layer in layers)
+        return Series(condition, places, values, role)
+
+    control = view.condition.control
+    shown = [series(view.choices.condition, "attacked"), *([series(control, "control")] if control else [])]
+    return Curves(tuple(shown), "layer", "mean shift of PSI", layers)

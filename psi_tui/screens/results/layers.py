@@ -1,0 +1,267 @@
+"""Tab Layers: benign against attacked in every layer, and the histogram of the one under the cursor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import DataTable, Static, Tree
+from textual.widgets.tree import TreeNode
+
+from psi_core.columns import as_number
+from psi_core.conditions import epsilon_in_levels
+from psi_core.histograms import TABLE_BINS
+from psi_tui.figures import MirroredHistogram
+from psi_tui.formatting import (
+    MISSING,
+    Row,
+    format_accuracies,
+    format_cell,
+    format_count,
+    format_effect,
+    format_mean_sd,
+    format_peak,
+    format_shape,
+)
+from psi_tui.layer_histogram import layer_histogram
+from psi_tui.screens.base import Pane
+from psi_tui.screens.results.all_layers import profile_of
+from psi_tui.screens.results.messages import LayerChosen
+from psi_tui.screens.results.view import READINGS, Reading, ResultsTab, ResultsView
+from psi_tui.table import ScreenColumn
+from psi_tui.widgets.fitted_table import FittedTable
+from psi_tui.widgets.plot import Plot
+
+_PEAKS: dict[Reading, Any] = {
+    "L": lambda row: format_peak(row["peak_center"]),
+    "H": lambda row: format_cell(row["peak_percent"], "percent"),
+    "A": lambda row: format_cell(row["peak_accuracy_percent"], "percent"),
+}
+
+
+def _both(row: Row, show: Any) -> str:
+    return f"{show(row['benign'])} → {show(row['attacked'])}"
+
+
+def _interval(row: Row) -> str:
+    low, high = (format_cell(row["attacked"][f"delta_ci_{end}"], "shift") for end in ("low", "high"))
+    return MISSING if low == MISSING else f"{low}..{high}"
+
+
+def _attacked(name: str, kind: Any) -> Any:
+    return lambda row: format_cell(row["attacked"][name], kind)
+
+
+def columns(reading: Reading) -> tuple[ScreenColumn, ...]:
+    """Columns of the table under one reading of the peaks; with room, the other readings stand beside it."""
+    peaks = [
+        ScreenColumn(
+            f"peak {letter}" + ("" if letter == "L" else " %"),
+            lambda row, show=show: _both(row, show),  # type: ignore[misc]
+            9 if letter == reading else 2,
+        )
+        for letter, show in _PEAKS.items()
+    ]
+    return (
+        ScreenColumn("layer", lambda row: row["benign"]["layer"], 10, is_text=True),
+        *peaks,
+        ScreenColumn("benign PSI ± sd", lambda row: format_mean_sd(row["benign"], "psi"), 5),
+        ScreenColumn("attacked PSI ± sd", lambda row: format_mean_sd(row["attacked"], "psi"), 3),
+        ScreenColumn("Δ", _attacked("delta_mean", "shift"), 9),
+        ScreenColumn("95 % CI of Δ", _interval, 5),
+        ScreenColumn("Δ-control", _attacked("delta_control_mean", "shift"), 7),
+        ScreenColumn("d_z", lambda row: format_effect(row["attacked"]["effect_size"]), 8),
+        ScreenColumn("p Holm", _attacked("p_holm", "p"), 6),
+        ScreenColumn("AUROC", _attacked("auroc", "number"), 7),
+        ScreenColumn("silent", lambda row: format_cell(row["attacked"]["silent"] or None, "count"), 8),
+    )
+
+
+def _condition_line(view: ResultsView, width: int) -> str:
+    """What is compared, and what it did to the images and their recognition, as far as one line has room."""
+    condition, benign = view.condition, view.rows("conditions", view.snapshot.run.conditions[0])
+    attacked = view.rows("conditions", view.choices.condition)
+    subset = _subset_words(view)
+    text = f"{condition.name} ({epsilon_in_levels(condition.epsilon)}) against benign{subset}"
+    if not (benign and attacked):
+        return text
+    accuracies = format_accuracies(*(as_number(row[0]["accuracy_percent"]) for row in (benign, attacked)))
+    facts = [f"accuracy {accuracies} %"] if accuracies != MISSING else []
+    facts.append(f"fooled {format_cell(attacked[0]['success_percent'], 'percent')} %")
+    facts.append(f"L∞ {format_cell(attacked[0]['linf_mean'], 'number')}")
+    facts.append(f"L2 {format_cell(attacked[0]['l2_mean'], 'number')}")
+    for fact in facts:
+        if len(text) + 3 + len(fact) <= width:
+            text += f"   {fact}"
+    return text
+
+
+def _subset_words(view: ResultsView) -> str:
+    """The subset and how many images it has: a large effect in two images is none."""
+    subset = view.choices.subset
+    if subset == "all":
+        return ""
+    rows = view.rows("layers", view.choices.condition)
+    return f", {format_count(as_number(rows[0]['images']))} {subset} only" if rows else f", {subset} only"
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A histogram and what stands above it, as far as there is room."""
+
+    figure: MirroredHistogram
+    title: str
+    sides: str
+    bins: str
+
+
+class HistogramPane(Pane, can_focus=True):
+    """The histogram; focused, `+` makes it large."""
+
+
+class LayerTable(FittedTable):
+    """Layers; enter makes the histogram large."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "large plot")]
+
+
+class LayersTab(ResultsTab):
+    """Table, verdict, histogram; from 140 columns a tree of the layers too."""
+
+    TABLES: ClassVar[tuple[str, ...]] = ("layers", "conditions")
+    SHOWS = frozenset({"condition", "layer", "subset", "bins", "reading"})
+    FOCUS = "#layer-table"
+
+    def compose(self) -> ComposeResult:
+        """Tree, table and histogram."""
+        tree: Tree[str] = Tree("layers", id="layer-tree")
+        tree.show_root = True
+        tree.guide_depth = 2
+        yield tree
+        with Vertical(id="layer-numbers"):
+            yield Static(id="condition-line", markup=False)
+            with Pane(id="layer-table-pane"):
+                yield LayerTable(columns("L"), id="layer-table")
+                yield Static(id="layer-waiting", markup=False, classes="empty")
+            yield Static(id="verdict", markup=False)
+            with Pane(id="layer-profile-pane") as pane:
+                pane.border_title = "mean shift of PSI, layer by layer"
+                yield Plot(id="layer-profile")
+        with HistogramPane(id="histogram-pane"):
+            yield Plot(id="histogram")
+
+    def on_mount(self) -> None:
+        """Remembers what is shown, so that only changes are drawn."""
+        self._reading: Reading = "L"
+        self._listed: tuple[str, ...] = ()
+        self._layer = ""
+
+    def show(self, view: ResultsView) -> None:
+        """The table, the condition and the verdict."""
+        self._show_tree(view)
+        table = self.query_one(FittedTable)
+        if view.choices.reading != self._reading:
+            self._reading = view.choices.reading
+            table.show_columns(columns(self._reading))
+        benign = view.rows("layers", view.snapshot.run.conditions[0])
+        attacked = view.rows("layers", view.choices.condition)
+        pairs = {str(b["layer"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
+        with self.prevent(DataTable.RowHighlighted):
+            table.show_rows(pairs)
+            table.select_key(view.choices.layer)
+        self.query_one("#layer-profile", Plot).figure = profile_of(view)
+        self._layer = view.choices.layer
+        table.display = bool(pairs)
+        waiting = self.query_one("#layer-waiting", Static)
+        waiting.display = not pairs
+        waiting.update(view.waiting)
+        self._show_words(view, attacked)
+
+    def compute(self, view: ResultsView) -> object:
+        """The histogram of the chosen layer."""
+        choices = view.choices
+        if not view.snapshot.has_results:
+            return None
+        histogram = layer_histogram(
+            view.snapshot.run,
+            choices.layer,
+            condition=choices.condition,
+            bins=choices.bins,
+            subset=choices.subset,
+            whole_range=choices.bins == TABLE_BINS,
+        )
+        outside = f", {format_count(histogram.outside)} outside" if histogram.outside else ""
+        bins = f"{len(histogram.edges) - 1} bins{outside}"
+        return _Picture(histogram.figure, f"PSI of {choices.layer}", f"up benign, down {choices.condition}", bins)
+
+    def show_computed(self, view: ResultsView, computed: object) -> None:
+        """The histogram."""
+        pane, plot = self.query_one(HistogramPane), self.query_one("#histogram", Plot)
+        plot.empty = view.waiting
+        if isinstance(computed, _Picture):
+            words = (computed.title, computed.sides, computed.bins)
+            has_room = sum(map(len, words)) + 10 <= pane.size.width
+            pane.border_title = "   ".join(words if has_room else (computed.title, computed.bins))
+            plot.figure = computed.figure
+        else:
+            pane.border_title = f"PSI of {view.choices.layer}"
+            plot.figure = None
+
+    def copies(self, view: ResultsView) -> dict[str, str]:
+        """The table, the verdicts, the histogram's command."""
+        rows = view.rows("layers", view.choices.condition)
+        verdicts = "\n".join(f"{row['layer']}\t{row['verdict']}" for row in rows)
+        command = (
+            f"psi-tui show {view.snapshot.run.id} --plot {view.choices.layer} --condition {view.choices.condition}"
+        )
+        table = {"this table": self.query_one(FittedTable).tab_separated()} if rows else {}
+        return {**table, **({"verdicts": verdicts} if rows else {}), "command that prints this histogram": command}
+
+    def _show_tree(self, view: ResultsView) -> None:
+        run = view.snapshot.run
+        tree = self.query_one(Tree)
+        if self._listed != tuple(run.layers):
+            self._listed = tuple(run.layers)
+            tree.clear()
+            tree.root.set_label(Text(run.config.model, style="bold"))
+            for layer in run.layer_infos:
+                tree.root.add_leaf(Text(f"{layer.name:<6} {format_shape(layer.shape)}"), data=layer.name)
+            tree.root.expand()
+        nodes = [node for node in tree.root.children if node.data == view.choices.layer]
+        if nodes and tree.cursor_node is not nodes[0]:
+            with self.prevent(Tree.NodeHighlighted):
+                tree.move_cursor(nodes[0])
+
+    def _show_words(self, view: ResultsView, attacked: Sequence[Row]) -> None:
+        line = self.query_one("#condition-line", Static)
+        line.update(_condition_line(view, line.size.width), layout=False)
+        row = next((row for row in attacked if row["layer"] == view.choices.layer), None)
+        verdict = f"{row['layer']}: {row['verdict']}" if row is not None else ""
+        if self._reading != "L":
+            verdict = f"{verdict}\npeak {self._reading}: {READINGS[self._reading]}"
+        self.query_one("#verdict", Static).update(verdict)
+
+    @on(DataTable.RowHighlighted)
+    def _layer_chosen(self, message: DataTable.RowHighlighted) -> None:
+        message.stop()
+        key = message.row_key.value
+        if key is not None and key != self._layer:
+            self.post_message(LayerChosen(key))
+
+    @on(DataTable.RowSelected)
+    def _make_large(self, message: DataTable.RowSelected) -> None:
+        message.stop()
+        pane = self.query_one(HistogramPane)
+        pane.focus()
+        self.screen.maximize(pane, container=False)
+
+    @on(Tree.NodeHighlighted)
+    def _node_chosen(self, message: Tree.NodeHighlighted[str]) -> None:
+        message.stop()
+        node: TreeNode[str] = message.node
+        if node.data is not None and node.data != self._layer:
+            self.post_message(LayerChosen(node.data))

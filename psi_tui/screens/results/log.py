@@ -1,0 +1,117 @@
+"""Tab Log: what the workers said, and the tail of their logs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.widgets import RichLog, Static
+
+from psi_core.events import Event, EventReader, events_path, log_path, worker_numbers
+from psi_tui.formatting import format_bytes
+from psi_tui.screens.base import Pane
+from psi_tui.screens.results.view import ResultsTab, ResultsView
+
+_EVENTS = 200
+_LOG_LINES = 200
+_QUIET = ("heartbeat",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Lines of the events and of the logs."""
+
+    events: tuple[str, ...]
+    logs: tuple[str, ...]
+
+
+class LogTab(ResultsTab):
+    """Events above, the workers' own output below."""
+
+    FOCUS = "#events"
+
+    def compose(self) -> ComposeResult:
+        """Two logs."""
+        with Pane(id="events-pane") as events:
+            events.border_title = "events"
+            yield RichLog(id="events", max_lines=_EVENTS, wrap=True, min_width=20, auto_scroll=True)
+        with Pane(id="output-pane") as output:
+            output.border_title = "output of the workers"
+            yield RichLog(id="output", max_lines=_LOG_LINES, wrap=True, min_width=20, auto_scroll=True)
+        yield Static(id="log-place", markup=False)
+
+    def on_mount(self) -> None:
+        """Nothing is read yet."""
+        self._shown: _Read | None = None
+
+    def compute(self, view: ResultsView) -> object:
+        """Reads both."""
+        directory = view.snapshot.run.directory
+        events: list[tuple[float, str]] = []
+        logs: list[str] = []
+        for number in worker_numbers(directory):
+            said = [
+                event for event in EventReader(events_path(directory, number)).poll() if event["event"] not in _QUIET
+            ]
+            events += [(float(event["time"]), _line(number, event)) for event in _thinned(said)]
+            logs += _tail(log_path(directory, number))
+        return _Read(tuple(line for _, line in sorted(events)[-_EVENTS:]), tuple(logs))
+
+    def show_computed(self, view: ResultsView, computed: object) -> None:
+        """Writes what changed."""
+        assert isinstance(computed, _Read), "it is what compute gives"
+        if self._shown is None or computed.events != self._shown.events:
+            self._write("#events", computed.events or ("no events",))
+        if self._shown is None or computed.logs != self._shown.logs:
+            self._write("#output", computed.logs or ("the workers wrote nothing",))
+        self._shown = computed
+        run = view.snapshot.run
+        place = "ships with psi-tui" if run.is_example else str(run.directory)
+        self.query_one("#log-place", Static).update(place, layout=False)
+
+    def copies(self, view: ResultsView) -> dict[str, str]:
+        """Both logs, and where they lie."""
+        shown = self._shown or _Read((), ())
+        return {
+            "events": "\n".join(shown.events),
+            "output of the workers": "\n".join(shown.logs),
+            "path of the log": str(log_path(view.snapshot.run.directory, 0)),
+        }
+
+    def _write(self, name: str, lines: tuple[str, ...]) -> None:
+        log = self.query_one(name, RichLog)
+        log.clear()
+        for line in lines:
+            log.write(line, animate=False)
+
+
+def _thinned(events: list[Event]) -> list[Event]:
+    """Every event but progress, of which only the last of a series tells something."""
+    kept = []
+    for event, following in zip(events, [*events[1:], None], strict=True):
+        is_progress = event["event"] in ("batch", "fit")
+        if not is_progress or following is None or following["event"] != event["event"]:
+            kept.append(event)
+    return kept
+
+
+def _line(worker: int, event: Event) -> str:
+    when = datetime.fromtimestamp(float(event["time"])).astimezone()
+    facts = {key: value for key, value in event.items() if key not in ("event", "time", "seconds", "boot_id")}
+    told = ", ".join(_fact(str(event["event"]), key, value) for key, value in facts.items() if value is not None)
+    return f"{when:%H:%M:%S}  worker {worker}  {event['event']}  {told}"
+
+
+def _fact(event: str, key: str, value: object) -> str:
+    if key == "memory" and isinstance(value, int | float):
+        text = format_bytes(value)
+    else:
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if key == event == "phase" else f"{key.replace('_', ' ')} {text}"
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        return []

@@ -1,0 +1,204 @@
+"""Screen 4: the head of a run, its tabs, and the choices they share."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
+from textual.widgets import Static, TabbedContent, TabPane
+
+from psi_core.statistics import SUBSETS
+from psi_tui.screens.results.all_layers import AllLayersTab
+from psi_tui.screens.results.classes import ClassesTab
+from psi_tui.screens.results.epsilon import EpsilonTab
+from psi_tui.screens.results.images import ImagesTab
+from psi_tui.screens.results.layers import LayersTab
+from psi_tui.screens.results.log import LogTab
+from psi_tui.screens.results.messages import ImagesWanted, LayerChosen, LayerWanted
+from psi_tui.screens.results.reader import ResultsReader
+from psi_tui.screens.results.study import StudyTab
+from psi_tui.screens.results.view import BINNINGS, READINGS, ResultsTab
+from psi_tui.widgets.progress_panel import ProgressPanel
+
+TABS: dict[str, tuple[str, type[ResultsTab]]] = {
+    "layers": ("Layers", LayersTab),
+    "all_layers": ("All layers", AllLayersTab),
+    "classes": ("Classes", ClassesTab),
+    "epsilon": ("Epsilon", EpsilonTab),
+    "images": ("Images", ImagesTab),
+    "study": ("Study", StudyTab),
+    "log": ("Log", LogTab),
+}
+"""The tabs in order: id, title, and what fills each."""
+
+
+class ResultsScreen(ResultsReader):
+    """Shows the open run; hands the choices to the active tab."""
+
+    NAME = "results"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket", "step_layer(-1)", "previous layer", key_display="[", show=False),
+        Binding("right_square_bracket", "step_layer(1)", "layer", key_display="]"),
+        Binding("less_than_sign", "step_tab(-1)", "previous tab", key_display="<", show=False),
+        Binding("greater_than_sign", "step_tab(1)", "tab", key_display=">"),
+        Binding("c", "step_condition", "condition"),
+        Binding("b", "step_bins", "bins"),
+        Binding("p", "step_reading", "peak"),
+        Binding("f", "step_subset", "subset"),
+        Binding("x", "stop", "stop", show=False),
+        Binding("r", "resume", "resume", show=False),
+        Binding("n", "new", "new run", show=False),
+        Binding("question_mark", "app.help", "help", key_display="?"),
+        Binding("q", "app.quit", "quit", show=False),
+    ]
+
+    def compose_body(self) -> ComposeResult:
+        """Head and tabs."""
+        yield ProgressPanel()
+        with TabbedContent(id="tabs", initial=self.app.state.results_tab):
+            for name, (title, tab_class) in TABS.items():
+                with TabPane(title, id=name):
+                    yield tab_class()
+        yield Static("No run is open.\n\nPress [b]1[/b], choose one, press [b]enter[/b].", id="results-empty")
+
+    def _choose(self, **changes: Any) -> None:
+        if self.choices is None:
+            self.hint("no run is open; 1, then enter opens one")
+            return
+        self.choices = replace(self.choices, **changes)
+        state = self.app.state
+        state.condition, state.layer = self.choices.condition, self.choices.layer
+        state.bins, state.peak = self.choices.bins, self.choices.reading
+        self.app.remember()
+        for name in changes.keys() - self.tab.SHOWS:
+            tabs = ", ".join(title for title, tab_class in TABS.values() if name in tab_class.SHOWS)
+            self.hint(f"{name}: {changes[name]}, shown in {tabs}")
+        self.refresh_tab()
+
+    @on(LayerChosen)
+    def _layer_chosen(self, message: LayerChosen) -> None:
+        if self.choices is not None and message.layer != self.choices.layer:
+            self._choose(layer=message.layer)
+
+    @on(LayerWanted)
+    def _layer_wanted(self, message: LayerWanted) -> None:
+        self.query_one(TabbedContent).active = "layers"
+        self._layer_chosen(message)
+
+    @on(ImagesWanted)
+    def _images_wanted(self, message: ImagesWanted) -> None:
+        self.query_one(TabbedContent).active = "images"
+        self.query_one(ImagesTab).filter_by(message.filter)
+
+    @on(TabbedContent.TabActivated)
+    def _tab_chosen(self, message: TabbedContent.TabActivated) -> None:
+        self.minimize()
+        name = message.pane.id
+        if name in TABS:
+            self.app.state.results_tab = name  # type: ignore[assignment]
+            self.app.remember()
+            self.refresh_tab()
+            self._focus_tab()
+
+    def _focus_tab(self) -> None:
+        """Keys go to the first thing in the tab that takes them."""
+        if self.tab.FOCUS:
+            self.tab.query_one(self.tab.FOCUS).focus()
+        else:
+            self.set_focus(None)
+
+    def action_step_layer(self, by: int) -> None:
+        """Chooses the next or the previous layer."""
+        if self.choices is not None and self._shown is not None:
+            layers = self._shown.run.layers
+            self._choose(layer=layers[(layers.index(self.choices.layer) + by) % len(layers)])
+        else:
+            self._choose()
+
+    def action_step_tab(self, by: int) -> None:
+        """Goes to the next or the previous tab."""
+        names = list(TABS)
+        tabs = self.query_one(TabbedContent)
+        tabs.active = names[(names.index(tabs.active) + by) % len(names)]
+
+    def action_step_condition(self) -> None:
+        """Compares the next condition with benign."""
+        if self.choices is not None and self._shown is not None:
+            conditions = self._shown.run.conditions[1:]
+            if len(conditions) == 1:
+                self.hint(f"{conditions[0]} is the only condition of this run")
+            self._choose(condition=_after(conditions, self.choices.condition))
+        else:
+            self._choose()
+
+    def action_step_bins(self) -> None:
+        """Takes the next binning."""
+        if self.choices is not None:
+            self._choose(bins=_after(BINNINGS, self.choices.bins))
+            is_study = self.choices.bins == BINNINGS[-1]
+            self.hint(
+                f"{self.choices.bins} bins " + ("over 0..1, the study's" if is_study else "over the layer's range")
+            )
+        else:
+            self._choose()
+
+    def action_step_reading(self) -> None:
+        """Takes the next reading of "peak"."""
+        self._choose(**({"reading": _after(tuple(READINGS), self.choices.reading)} if self.choices else {}))
+
+    def action_step_subset(self) -> None:
+        """Takes the next subset of the images."""
+        if self.choices is not None:
+            self._choose(subset=_after(tuple(SUBSETS), self.choices.subset))
+            self.hint(f"{self.choices.subset}: {SUBSETS[self.choices.subset]}")
+        else:
+            self._choose()
+
+    def action_stop(self) -> None:
+        """Stops the run after its open chunk."""
+        if self._shown is not None:
+            self.app.stop_run(self._shown.run.directory, self._shown.run.name, self._shown.progress.status)
+        else:
+            self._choose()
+
+    def action_resume(self) -> None:
+        """Makes what the run still misses."""
+        if self._shown is not None:
+            self.app.resume_run(self._shown.run.directory, self._shown.run.name, self._shown.progress.status)
+        else:
+            self._choose()
+
+    def action_new(self) -> None:
+        """Goes to the form."""
+        self.app.new_run()
+
+    def action_filter(self) -> None:
+        """Opens the filter of the images."""
+        try:
+            self.query_one(TabbedContent).active = "images"
+            self.query_one(ImagesTab).open_filter()
+        except NoMatches:
+            self._choose()
+
+    def action_export(self) -> None:
+        """Exports the run."""
+        if self._shown is not None:
+            self.app.offer_exports(self._shown.run.directory, self._shown.run.name)
+        else:
+            self._choose()
+
+    def copies(self) -> dict[str, str]:
+        """What the tab offers, and the run itself."""
+        view = self.view
+        if view is None:
+            return {}
+        run = view.snapshot.run
+        return {**self.tab.copies(view), "path of the run": str(run.directory), "id of the run": run.id}
+
+
+def _after(values: Any, value: Any) -> Any:
+    """The value that follows, the first after the last."""
+    return dict(pairwise([*values, values[0]]))[value]

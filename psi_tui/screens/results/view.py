@@ -1,0 +1,115 @@
+"""What the results screen shows at one moment: a run, and what the user chose to see of it."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from textual import getters
+from textual.containers import Container
+
+from psi_core.columns import Row
+from psi_core.conditions import Condition
+from psi_core.histograms import DISPLAY_BINS, TABLE_BINS
+from psi_tui.app import PsiApp
+from psi_tui.run_reader import Snapshot
+
+Reading = Literal["L", "H", "A"]
+
+READINGS: dict[Reading, str] = {
+    "L": "location, PSI at the middle of the fullest bin",
+    "H": "height, % of the images in the fullest bin; concentration, not sparseness",
+    "A": "accuracy, % recognized among the images in the fullest bin",
+}
+"""The three readings of the study's peak values."""
+
+BINNINGS: tuple[int, ...] = (DISPLAY_BINS, 2 * DISPLAY_BINS, TABLE_BINS)
+"""What `b` cycles through: two over the range the layer really takes, and the study's 20 over 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user chose to see.
+
+    Attributes:
+        condition: compared with benign.
+        layer: under the cursor.
+        subset: of the images, one of `statistics.SUBSETS`.
+        bins: of the histograms; 20 are the study's, over 0..1.
+        reading: of the peaks.
+    """
+
+    condition: str
+    layer: str
+    subset: str = "all"
+    bins: int = DISPLAY_BINS
+    reading: Reading = "L"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsView:
+    """A run and the choices.
+
+    Attributes:
+        snapshot: of the run.
+        choices: of the user.
+        tables: rows that have arrived, by table; an older state of a growing run until the newer rows are there.
+        problem: why the statistics are not there, or empty.
+    """
+
+    snapshot: Snapshot
+    choices: Choices
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def condition(self) -> Condition:
+        """The chosen condition with attack, epsilon and control."""
+        run = self.snapshot.run
+        return run.condition_details[run.conditions.index(self.choices.condition)]
+
+    def rows(self, table: str, condition: str) -> list[Row]:
+        """Rows of a table under one condition; empty until they arrive."""
+        return [row for row in self.tables.get(table, []) if row["condition"] == condition]
+
+    @property
+    def waiting(self) -> str:
+        """Why there is nothing to show yet, and the way out."""
+        progress = self.snapshot.progress
+        if self.problem:
+            return self.problem
+        if self.snapshot.has_results:
+            return "comparing the conditions ..."
+        if progress.status == "running":
+            word = {"load": "the model is being loaded", "fit": "the weights are being fitted"}.get(progress.phase, "")
+            return f"No image is through yet{f': {word}' if word else ''}."
+        if progress.status == "done":
+            return "This run has no images."
+        return f"No results: the run is {progress.status}. Press r to resume it, or see tab Log."
+
+
+class ResultsTab(Container):
+    """One tab: it shows a view at once as far as that is cheap, and the rest when a thread has computed it."""
+
+    app = getters.app(PsiApp)
+
+    TABLES: ClassVar[tuple[str, ...]] = ()
+    """Tables whose rows it needs."""
+
+    SHOWS: ClassVar[frozenset[str]] = frozenset()
+    """Which of the choices change what it shows."""
+
+    FOCUS: ClassVar[str] = ""
+    """Which of its widgets takes the keys first; empty where none does."""
+
+    def show(self, view: ResultsView) -> None:
+        """Shows what needs no computing."""
+
+    def compute(self, view: ResultsView) -> object:
+        """What needs computing, in a thread; touches no widget."""
+        return None
+
+    def show_computed(self, view: ResultsView, computed: object) -> None:
+        """Shows what `compute` gave."""
+
+    def copies(self, view: ResultsView) -> dict[str, str]:
+        """What `y` offers here: a title, and the text."""
+        return {}

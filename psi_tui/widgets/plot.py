@@ -1,0 +1,132 @@
+"""A plot that is drawn in a thread, and only when what it shows, its size or its colors are others than before."""
+
+from typing import Protocol, cast
+
+from rich.text import Text
+from textual import on, work
+from textual.app import RenderResult
+from textual.geometry import Region
+from textual.message import Message
+from textual.reactive import reactive, var
+from textual.widget import Widget
+from textual.worker import get_current_worker
+
+from psi_tui.figures import Figure, Palette
+from psi_tui.plots import draw
+from psi_tui.plots.words import centered
+
+
+class PlotApp(Protocol):
+    """What a plot asks its app."""
+
+    @property
+    def palette(self) -> Palette:
+        """Colors of plots under the present theme."""
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether only ASCII may reach the terminal."""
+
+
+def _changed_lines(before: Text | None, now: Text, width: int) -> list[Region]:
+    """The lines of a picture that differ, so that a slow line carries no more; none stand for all of them."""
+    if before is None:
+        return []
+    old, new = before.split(allow_blank=True), now.split(allow_blank=True)
+    if len(old) != len(new):
+        return []
+    return [Region(0, y, width, 1) for y, (was, line) in enumerate(zip(old, new, strict=True)) if not _alike(was, line)]
+
+
+def _alike(was: Text, line: Text) -> bool:
+    return was.plain == line.plain and was.spans == line.spans and was.style == line.style
+
+
+class Plot(Widget, can_focus=False):
+    """Shows one figure as large as itself; the picture before stays until the new one is drawn.
+
+    Args:
+        empty: what stands in its middle as long as there is no figure.
+        compact: whether it is one of many small ones.
+        id: of the widget.
+
+    Attributes:
+        figure: what it shows; setting an equal one does nothing.
+        empty: what stands in its middle as long as there is no figure.
+    """
+
+    DEFAULT_CSS = """
+    Plot {
+        width: 1fr;
+        height: 1fr;
+        text-wrap: nowrap;
+        text-overflow: clip;
+    }
+    """
+
+    figure: var[Figure | None] = var(None)
+    empty: reactive[str] = reactive("")
+
+    class Drawn(Message):
+        """A picture was drawn."""
+
+        def __init__(self, wanted: tuple[object, ...], picture: Text) -> None:
+            self.wanted = wanted
+            self.picture = picture
+            super().__init__()
+
+    def __init__(self, empty: str = "", *, compact: bool = False, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.set_reactive(Plot.empty, empty)
+        self.compact = compact
+        self._wanted: tuple[object, ...] = ()
+        self._picture: Text | None = None
+
+    def on_mount(self) -> None:
+        """Follows what changes the colors and letters of every plot."""
+        self.watch(self.app, "theme", self._draw_changed, init=False)
+        self.watch(self.app, "ascii_only", self._draw_changed, init=False)
+        self._draw_changed()
+
+    def on_resize(self) -> None:
+        """Draws in the new size."""
+        self._draw_changed()
+
+    def watch_figure(self) -> None:
+        """Draws the new figure, or shows at once that there is none."""
+        self._draw_changed()
+
+    def render(self) -> RenderResult:
+        """The last picture drawn."""
+        if self.figure is None:
+            return centered(self.empty, *self.size)
+        return self._picture or ""
+
+    def _draw_changed(self) -> None:
+        """Has a picture drawn unless the last one asked for is the same."""
+        if not self.is_attached:
+            return
+        if self.figure is None:
+            self._wanted, self._picture = (), None
+            self.refresh()
+            return
+        app = cast(PlotApp, self.app)
+        wanted = (self.figure, *self.size, app.palette, app.ascii_only, self.compact)
+        if wanted != self._wanted and self.size:
+            self._wanted = wanted
+            self._draw(*wanted)
+
+    @work(thread=True, exclusive=True, group="plot")
+    def _draw(self, figure: Figure, width: int, height: int, palette: Palette, ascii_only: bool, compact: bool) -> None:
+        if get_current_worker().is_cancelled:
+            return
+        picture = draw(figure, width, height, palette, ascii_only, compact)
+        self.post_message(self.Drawn((figure, width, height, palette, ascii_only, compact), picture))
+
+    @on(Drawn)
+    def _show(self, message: Drawn) -> None:
+        """Shows a picture that is still wanted."""
+        message.stop()
+        if message.wanted == self._wanted:
+            before, self._picture = self._picture, message.picture
+            self.refresh(*_changed_lines(before, message.picture, self.size.width))

@@ -1,0 +1,83 @@
+"""The run that ships with the package is a whole, real one, and its card says how to make it again."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from psi_core import RunConfig, load_run
+from psi_core.errors import RunError
+from psi_core.paths import examples_directory
+from psi_core.pictures import find_picture
+from psi_core.run_index import list_runs
+from psi_core.tables import layer_rows
+
+
+@pytest.fixture(scope="module")
+def example():
+    return load_run("example-alexnet")
+
+
+def test_it_is_found_by_name_and_never_the_latest(own_folders, example):
+    assert example.is_example
+    assert example.status == "done"
+    assert [run.name for run in list_runs()] == ["example-alexnet"]
+    with pytest.raises(RunError):
+        load_run("latest")
+
+
+def test_it_holds_what_was_asked_of_it(example):
+    config = example.config
+    assert (config.model, config.data, config.images, config.weights) == ("alexnet", "mnist", 10_000, "fitted")
+    assert {"benign", "fgsm@0.03", "fgsm@0.1", "sign-noise@0.03", "anti-fgsm@0.1"} <= set(example.conditions)
+    assert example.layers == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2"]
+
+
+def test_the_command_of_its_card_is_its_configuration(example):
+    words = shlex.split(example.card["command"])
+    assert words[:2] == ["psi-tui", "run"]
+    typed = {option.removeprefix("--"): value for option, value in zip(words[2::2], words[3::2], strict=True)}
+    asked = RunConfig(**typed)
+    for name in asked.model_fields_set:
+        assert getattr(asked, name) == getattr(example.config, name)
+    for name in ("seed", "controls", "labels", "unit", "rectify", "measures", "precision"):
+        assert getattr(asked, name) == getattr(example.config, name)
+
+
+def test_its_numbers_are_those_of_a_network_that_was_attacked(example):
+    correct = (example.predictions == example.labels).mean(axis=1)
+    at = {name: place for place, name in enumerate(example.conditions)}
+    assert correct[0] > 0.985
+    assert correct[at["fgsm@0.1"]] < correct[at["fgsm@0.03"]] < correct[0]
+    assert correct[at["sign-noise@0.1"]] > 0.98
+    assert np.isfinite(example.psi).all()
+    epsilons = np.array([condition.epsilon for condition in example.condition_details])
+    assert (example.array("linf").max(axis=1) <= epsilons + 1e-6).all()
+
+
+def test_every_layer_has_a_verdict(example):
+    assert all(row["verdict"] for row in layer_rows(example) if row["condition"] != "benign")
+
+
+def test_some_of_its_images_can_be_seen_without_its_weights(own_folders, example):
+    pictured = {int(path.name.split("-")[0]) for path in (example.directory / "pictures").iterdir()}
+    assert {0, 1, 2} <= pictured
+    flipped = np.flatnonzero((example.predictions[0] == example.labels) & (example.predictions[2] != example.labels))
+    assert set(flipped[:10].tolist()) <= pictured
+    for condition in ("fgsm@0.03", "fgsm@0.1", "anti-fgsm@0.03"):
+        picture = find_picture(example, 0, condition)
+        at = example.conditions.index(condition)
+        assert picture.linf == pytest.approx(float(example.array("linf")[at, 0]))
+        assert picture.prediction == example.predictions[at, 0]
+
+
+def test_nothing_in_it_names_a_machine(example):
+    for path in example.directory.glob("*.json*"):
+        assert not re.search(r'"/\w', path.read_text()), "an absolute path"
+        assert not re.search(r'"(host|boot_id|pid_namespace)": "[^"]', path.read_text())
+
+
+def test_it_lies_where_examples_do(example):
+    assert example.directory.parent == examples_directory()
+    assert example.id == example.directory.name
