@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import work
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.reactive import var
@@ -23,6 +22,7 @@ from psi_tui.clipboard import copy
 from psi_tui.figures import Palette
 from psi_tui.messages import ReadingFailed, RunAdvanced, RunsListed, WatchingFailed
 from psi_tui.palette import ActionProvider
+from psi_tui.repainting import RepaintingApp
 from psi_tui.run_list import RunEntry
 from psi_tui.run_reader import Snapshot
 from psi_tui.state import ScreenName, load_state
@@ -42,7 +42,7 @@ def _screen(name: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class PsiApp(App[None]):
+class PsiApp(RepaintingApp):
     """The app.
 
     Args:

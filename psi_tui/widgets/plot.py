@@ -86,20 +86,17 @@ class Plot(Widget, can_focus=False):
         """Follows what changes the colors and letters of every plot."""
         self.watch(self.app, "theme", self._draw_changed, init=False)
         self.watch(self.app, "ascii_only", self._draw_changed, init=False)
-        self._draw_changed()
-
-    def on_resize(self) -> None:
-        """Draws in the new size."""
-        self._draw_changed()
 
     def watch_figure(self) -> None:
         """Draws the new figure, or shows at once that there is none."""
         self._draw_changed()
 
     def render(self) -> RenderResult:
-        """The last picture drawn."""
+        """The last picture drawn. Where its size has become another, so will the picture: no Resize is waited for, since
+        a widget mounted while the screen is being laid out may never get its first."""
         if self.figure is None:
             return centered(self.empty, *self.size)
+        self._draw_changed()
         return self._picture or ""
 
     def _draw_changed(self) -> None:

@@ -115,7 +115,7 @@ def test_stop_keeps_what_is_done_and_resume_goes_on(reference: Path, tmp_path: P
     ("number", "whole_chunk"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGUSR1, False)]
 )
 def test_signals_leave_a_run_that_can_be_resumed(tmp_path: Path, number: signal.Signals, whole_chunk: bool) -> None:
-    directory = new_run(tmp_path, images=4000, chunk=2000, batch=5)
+    directory = new_run(tmp_path, images=10_000, chunk=2000, batch=5)
     process = start_worker(directory)
     wait_until(lambda: any(event["event"] == "batch" for event in events(directory)))
     process.send_signal(number)
@@ -125,7 +125,7 @@ def test_signals_leave_a_run_that_can_be_resumed(tmp_path: Path, number: signal.
 
 
 def test_a_live_run_is_not_resumed_and_its_rank_not_taken(tmp_path: Path) -> None:
-    directory = new_run(tmp_path, images=4000, chunk=2000, batch=5)
+    directory = new_run(tmp_path, images=10_000, chunk=2000, batch=5)
     process = start_worker(directory)
     wait_until(lambda: Run(directory).status == "running")
     assert engine("resume", str(directory)).returncode == 2

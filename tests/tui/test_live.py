@@ -135,6 +135,7 @@ async def test_a_run_that_fails_before_our_eyes_is_a_dialog_with_its_log(own_fol
         EventLog(events_path(directory, 0)).write("failed", error="chunk 1: No space left on device")
         worker.bury()
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
+        await until(pilot, lambda: text_of(app), "the dialog's text")
         text = "".join(text_of(app).replace("│", "").split())
         assert "Nospaceleftondevice" in text
         assert "Next:rresumesit" in text

@@ -256,3 +256,16 @@ def test_it_never_takes_the_focus():
         assert app.focused is None
 
     in_app(Plot(), act)
+
+
+def test_a_plot_that_is_never_told_its_size_is_drawn_all_the_same():
+    class Untold(Plot):
+        def on_resize(self, event):
+            event.prevent_default()
+
+    async def act(app, pilot):
+        await until(pilot, lambda: "█" in str(app.plot.render()))
+
+    plot = Untold()
+    plot.figure = figure(1, 2, 3, 4)
+    in_app(plot, act)
