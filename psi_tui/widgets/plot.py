@@ -92,8 +92,11 @@ class Plot(Widget, can_focus=False):
         self._draw_changed()
 
     def render(self) -> RenderResult:
-        """The last picture drawn. Where its size has become another, so will the picture: no Resize is waited for, since
-        a widget mounted while the screen is being laid out may never get its first."""
+        """The last picture drawn.
+
+        Where its size has become another, so will the picture. No Resize is waited for: a widget that is mounted while
+        the screen is being laid out may never get its first.
+        """
         if self.figure is None:
             return centered(self.empty, *self.size)
         self._draw_changed()
