@@ -8,10 +8,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from psi_tui.app import PsiApp
 from psi_tui.run_list import RunEntry
+from psi_tui.widgets.key_footer import KeyFooter
 from psi_tui.widgets.navigation import NavigationBar
 
 _MOVES: dict[str, tuple[str, ...]] = {
@@ -70,7 +70,7 @@ class PsiScreen(Screen[None]):
         """The frame around `compose_body`."""
         yield NavigationBar(self.NAME)
         yield from self.compose_body()
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def compose_body(self) -> ComposeResult:
         """Everything between the top line and the keys."""
