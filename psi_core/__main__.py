@@ -4,6 +4,7 @@
     plan --runs-dir DIR    a RunConfig in; prints what the run would cost
     work RUN_DIR           one worker; RANK and WORLD_SIZE in the environment make it one of several
     resume RUN_DIR         as start, for a run that is there
+    images RUN_DIR         {"to", "formats"} in; writes the images of a run, prints how far it is
     fit                    a recipe in; prints the fit's events
     models [PATTERN] | layers | doctor | bench
     assist                 answers questions, one JSON line each, until its standard input ends; see psi_core.assist

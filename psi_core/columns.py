@@ -73,7 +73,11 @@ _ATTACK = Column("attack", "attack", "text", "The attack or control; benign for 
 _EPSILON = Column("epsilon", "epsilon", "epsilon", "Largest change of a pixel, on the 0..1 scale.")
 _LABEL = Column("label", "label", "count", "Number of the class.", True)
 _ACCURACY = Column(
-    "accuracy_percent", "accuracy %", "percent", "Share of these images that the network names correctly.", True
+    "accuracy_percent",
+    "accuracy %",
+    "percent",
+    "Share of these images that the network names correctly; empty where labels are its own predictions.",
+    True,
 )
 
 
@@ -152,7 +156,7 @@ CLASS_COLUMNS: tuple[Column, ...] = (
     _LAYER,
     _CONDITION,
     _LABEL,
-    Column("class_name", "class", "text", "Name of the class."),
+    Column("class_name", "class", "text", "Name of the class.", True),
     Column("images", "images", "count", "Images of the class, silent ones too.", True),
     _ACCURACY,
     Column("psi_mean", "PSI", "psi", "Mean over its images of their PSI.", True),
@@ -178,7 +182,13 @@ CONDITION_COLUMNS: tuple[Column, ...] = (
     _EPSILON,
     Column("images", "images", "count", "Images seen so far.", True),
     _ACCURACY,
-    Column("success_percent", "fooled %", "percent", "Of the images right before, the share now wrong.", True),
+    Column(
+        "success_percent",
+        "fooled %",
+        "percent",
+        "Of the images right before, the share now wrong; where labels are own predictions, the share that changed.",
+        True,
+    ),
     Column("linf_mean", "L-inf", "number", "Mean over images of the largest change of a pixel.", True),
     Column("linf_max", "L-inf max", "number", "Largest change of any pixel of any image."),
     Column("l2_mean", "L2", "number", "Mean Euclidean size of the change.", True),

@@ -1,5 +1,6 @@
 """Conditions: what was done to an image before the network saw it (`benign`, `fgsm@0.03`, `sign-noise@0.03`)."""
 
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ ATTACK_NAMES: tuple[str, ...] = ("fgsm",)
 CONTROL_NAMES: tuple[str, ...] = ("sign-noise", "anti-fgsm")
 """Controls that the engine knows; its CONTROLS mapping holds the same names."""
 
+GIVEN = "attacked"
+"""Name of the condition of images that were attacked elsewhere."""
+
 _GRADIENT_STEPS = frozenset({"fgsm", "anti-fgsm"})
 
 
@@ -21,7 +25,8 @@ class Condition:
 
     Attributes:
         attack: `benign`, or the name of an attack or control.
-        epsilon: largest change of a pixel, in units of the 0..1 pixel range; 0 for benign.
+        epsilon: largest change of a pixel, in units of the 0..1 pixel range; 0 for benign, NaN for given images, of
+            which only the realized norms are known.
         control: name of the condition that the differences are also taken against; None for benign, for controls
             themselves and where the run has no controls.
     """
@@ -33,12 +38,17 @@ class Condition:
     @property
     def name(self) -> str:
         """`benign`, or `attack@epsilon`; the epsilon reads back as the same float."""
-        return BENIGN if self.attack == BENIGN else f"{self.attack}@{epsilon_text(self.epsilon)}"
+        return self.attack if self.attack in (BENIGN, GIVEN) else f"{self.attack}@{epsilon_text(self.epsilon)}"
 
     @property
     def is_benign(self) -> bool:
         """Whether the image is left as it is."""
         return self.attack == BENIGN
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the images were attacked elsewhere."""
+        return self.attack == GIVEN
 
     @property
     def is_control(self) -> bool:
@@ -66,10 +76,13 @@ def epsilon_in_levels(epsilon: float) -> str:
     return f"{epsilon * 255:.4g}/255"
 
 
-def conditions_of(attacks: Iterable[str], epsilons: Iterable[float], controls: Iterable[str]) -> tuple[Condition, ...]:
-    """The conditions of a run in order: benign, every attack at every epsilon, every control at every epsilon above 0.
+def conditions_of(
+    attacks: Iterable[str], epsilons: Iterable[float], controls: Iterable[str], *, is_given: bool = False
+) -> tuple[Condition, ...]:
+    """The conditions of a run in order: benign, every attack at every epsilon, given images, every control.
 
-    An attack's `control` is the first of `controls` at the same epsilon.
+    An attack's `control` is the first of `controls` at the same epsilon; controls come at every epsilon above 0. Given
+    images come without one: their epsilon is not known.
     """
     epsilons, controls = list(epsilons), list(controls)
 
@@ -78,4 +91,5 @@ def conditions_of(attacks: Iterable[str], epsilons: Iterable[float], controls: I
 
     attacked = [Condition(attack, epsilon, control_at(epsilon)) for attack in attacks for epsilon in epsilons]
     controlled = [Condition(control, epsilon) for control in controls for epsilon in epsilons if epsilon > 0]
-    return (Condition(BENIGN), *attacked, *controlled)
+    given = [Condition(GIVEN, math.nan)] if is_given else []
+    return (Condition(BENIGN), *attacked, *given, *controlled)

@@ -18,10 +18,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, Condition, conditions_of, epsilon_text
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.refusals import refusal
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
 """Models bundled by name; the engine's table of architectures holds the same names."""
@@ -29,8 +29,10 @@ MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
 WEIGHTS_NAMES: tuple[str, ...] = ("fitted", "random", "imagenet", "built")
 """Sources of weights by name; any other is a file."""
 
-DATA_NAMES: tuple[str, ...] = ("mnist",)
-"""Data sets bundled by name."""
+DATA_NAMES: tuple[str, ...] = ("mnist", "folder:PATH", "npz:PATH", "torchvision:NAME")
+"""Data sets: bundled by name, or your own by kind and place."""
+
+_DATA_KINDS = ("folder", "npz", "torchvision")
 
 MEASURE_NAMES: tuple[str, ...] = ("psi", "active_fraction", "mean_response")
 """Measures per image and layer; the engine's MEASURES mapping holds the same names."""
@@ -47,15 +49,6 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
 AutoCount = Annotated[int, Field(ge=1)] | Literal["auto"]
 
-_FITTING = {
-    "int": "a whole number",
-    "float": "a number such as 0.03, which is 7.65/255",
-    "finite": "a whole number",
-    "string": "text",
-    "tuple": "a list, or text with commas",
-}
-"""What fits a field, by the first word of pydantic's complaint."""
-
 
 class RunConfig(BaseModel):
     """What a run is: model, data, conditions, measures and how they are computed.
@@ -70,14 +63,20 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     model: str = Field(
-        "lenet5", description="lenet5, alexnet, vgg11, torchvision:NAME, or a factory package.module:f, file.py:f"
+        "lenet5",
+        description="lenet5, alexnet, vgg11, torchvision:NAME, timm:NAME, or a factory package.module:f, file.py:f",
     )
     weights: str = Field("fitted", description="fitted, random, imagenet, built, or a .safetensors, .pt or .pth file")
-    data: str = Field("mnist", description="mnist (bundled)")
+    data: str = Field(
+        "mnist", description="mnist (bundled), folder:PATH (a folder a class), npz:PATH, torchvision:NAME[@ROOT]"
+    )
     split: Literal["test", "train"] = Field("test", description="which part of the data")
     images: Annotated[int, Field(ge=1)] | None = Field(None, description="the first N images (default: all)")
     size: Annotated[int, Field(ge=1)] | None = Field(
         None, description="network input in pixels (default: the model's own)"
+    )
+    resize: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="shorter edge of pictures in pixels, before the center is cut out (default: size)"
     )
     normalize: str = Field("auto", description="none, imagenet, or MEAN/SD; inside the model")
     layers: Names = Field(("relu",), description="names, globs, module paths, relu, all")
@@ -85,8 +84,9 @@ class RunConfig(BaseModel):
         "neuron", description="a unit is every scalar, or a channel's spatial mean"
     )
     rectify: Literal["none", "relu", "abs"] = Field("none", description="how signed layers are made non-negative")
-    attack: Names = Field(("fgsm",), description="attacks, with commas: " + ", ".join(ATTACK_NAMES))
+    attack: Names = Field(("fgsm",), description="attacks, with commas, or none: " + ", ".join(ATTACK_NAMES))
     epsilon: Numbers = Field((0.03,), description="largest pixel changes in 0..1, with commas")
+    attacked: str = Field("", description="images attacked elsewhere, as one more condition: npz:PATH or folder:PATH")
     controls: Names = Field(CONTROL_NAMES, description="controls at every epsilon, with commas, or none")
     measures: Names = Field(MEASURE_NAMES, description="measures per image and layer, with commas")
     labels: Literal["true", "predicted"] = Field("true", description="true labels, or the network's own predictions")
@@ -97,10 +97,11 @@ class RunConfig(BaseModel):
     batch: AutoCount = Field("auto", description="images per batch")
     chunk: AutoCount = Field("auto", description="images per chunk file")
     threads: AutoCount = Field("auto", description="CPU threads per worker")
+    skip_unreadable: bool = Field(False, description="leave out pictures that cannot be read, instead of stopping")
     name: str = Field("", description="a name for the run")
 
     _choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "attack": ATTACK_NAMES,
+        "attack": (*ATTACK_NAMES, "none"),
         "controls": (*CONTROL_NAMES, "none"),
         "measures": MEASURE_NAMES,
     }
@@ -109,12 +110,13 @@ class RunConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(_sentence(error.errors()[0])) from None
+            raise ConfigError(refusal(error.errors()[0], type(self).model_fields)) from None
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
-        if any(isinstance(part, bool) for part in (value if isinstance(value, list | tuple) else (value,))):
+        parts = value if isinstance(value, list | tuple) else (value,)
+        if info.field_name != "skip_unreadable" and any(isinstance(part, bool) for part in parts):
             raise ValueError(
                 f"{info.field_name}: true and false do not fit; write the value itself, or leave the key out"
             )
@@ -137,9 +139,18 @@ class RunConfig(BaseModel):
     @field_validator("data")
     @classmethod
     def _known_data(cls, value: str) -> str:
-        if value in DATA_NAMES:
+        kind, _, place = value.partition(":")
+        if value == "mnist" or (kind in _DATA_KINDS and place):
             return value
         raise ValueError(unknown_name("data", value, DATA_NAMES))
+
+    @field_validator("attacked")
+    @classmethod
+    def _known_attacked(cls, value: str) -> str:
+        kind, _, place = value.partition(":")
+        if not value or (kind in ("folder", "npz") and place):
+            return value
+        raise ValueError(unknown_name("attacked", value, ("npz:PATH", "folder:PATH")))
 
     @field_validator("attack", "controls", "measures")
     @classmethod
@@ -153,8 +164,6 @@ class RunConfig(BaseModel):
         for name in value:
             if name not in known:
                 raise ValueError(unknown_name(field, name, known))
-        if field == "attack" and not value:
-            raise ValueError(f"attack: the list is empty; write one of {', '.join(known)}")
         if field == "measures":
             return tuple(dict.fromkeys(("psi", *value)))
         return tuple(dict.fromkeys(value))
@@ -207,14 +216,23 @@ class RunConfig(BaseModel):
     def _factory_keeps_its_weights(cls, values: Any) -> Any:
         if isinstance(values, dict) and "weights" not in values:
             model = values.get("model", "")
-            if isinstance(model, str) and ":" in model and not model.startswith("torchvision:"):
+            if isinstance(model, str) and ":" in model and not model.startswith(("torchvision:", "timm:")):
                 return {**values, "weights": "built"}
         return values
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> "RunConfig":
+        if not self.attack and not self.attacked:
+            raise ValueError(
+                "attack: the list is empty, which leaves nothing to compare with benign; "
+                f"write one of {', '.join(ATTACK_NAMES)}, or images with --attacked"
+            )
+        return self
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The run's conditions in order, benign first."""
-        return conditions_of(self.attack, self.epsilon, self.controls)
+        return conditions_of(self.attack, self.epsilon, self.controls, is_given=bool(self.attacked))
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **typed: Any) -> "RunConfig":
@@ -253,22 +271,3 @@ def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     except ValueError:
         pass
     raise ValueError(f"normalize: {text!r} does not fit; write none, imagenet, or MEAN/SD such as 0.1307/0.3081")
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    """One sentence for pydantic's first complaint, in our own words."""
-    field = str(detail["loc"][0]) if detail["loc"] else "config"
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return unknown_name("config key", field, RunConfig.model_fields)
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "literal_error" and "'auto'" not in context["expected"]:
-        choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return unknown_name(field, str(detail["input"]), choices)
-    if kind.startswith(("greater_than", "less_than")):
-        bounds = detail["msg"].removeprefix("Input should be ")
-        return f"{field}: {str(detail['input']).strip()} is out of range; write a number {bounds}"
-    if field in ("batch", "chunk", "threads"):
-        return f"{field}: {detail['input']!r} does not fit; write a whole number of at least 1, or auto"
-    return f"{field}: {detail['input']!r} does not fit; write {_FITTING[kind.partition('_')[0]]}"

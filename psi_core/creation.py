@@ -73,10 +73,10 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
-    """Writes `model.json` once, or makes sure that these are the weights the run began with.
+    """Writes `model.json` once, or makes sure that these are the weights and images the run began with.
 
     Raises:
-        RunError: the run began with other weights.
+        RunError: the run began with others.
     """
     path = run_directory / "model.json"
     if not path.exists():
@@ -93,6 +93,12 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
             f"weights: {card['source']} has SHA-256 {card['sha256'][:12]}, "
             f"but the run began with {recorded['sha256'][:12]}; put the old weights back, or start a new run"
         )
+    for key, what in (("data_sha256", "data"), ("attacked_sha256", "attacked")):
+        if recorded.get(key) not in (None, card.get(key)):
+            raise RunError(
+                f"{what}: the images are others than those that the run began with, so that positions would not fit; "
+                "put the old ones back, or start a new run"
+            )
 
 
 def require_deletable(directory: Path) -> None:

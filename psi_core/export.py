@@ -5,11 +5,15 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from psi_core.columns import Cell, Column, Row, readable
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.histograms import TABLE_BINS
+from psi_core.notes import run_line, table_notes
 from psi_core.paths import temporary_beside
 from psi_core.runs import Run
 from psi_core.tables import TABLES, table_columns
@@ -32,23 +36,23 @@ def json_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
 
 def markdown_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
     """A pipe table, rounded."""
-    ruler = ["---" if column.kind in ("text", "flag") else "---:" for column in columns]
-    body = ([readable(row[column.name], column.kind).replace("|", r"\|") for column in columns] for row in rows)
-    lines = [[column.heading for column in columns], ruler, *body]
+    ruler = ["---" if column.kind in _TEXT_KINDS else "---:" for column in columns]
+    body = ([_escape_markdown(readable(row[column.name], column.kind)) for column in columns] for row in rows)
+    lines = [[_escape_markdown(column.heading) for column in columns], ruler, *body]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def latex_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
-    """A booktabs tabular, rounded."""
-    alignment = "".join("l" if column.kind in ("text", "flag") else "r" for column in columns)
-    heading = " & ".join(_escape_latex(column.heading) for column in columns)
-    body = (" & ".join(_escape_latex(readable(row[column.name], column.kind)) for column in columns) for row in rows)
+    """A booktabs tabular, rounded; rows that share their first cell stand together."""
+    alignment = "".join("l" if column.kind in _TEXT_KINDS else "r" for column in columns)
+    heading = " & ".join(_escape_latex(column.heading).replace(r"d\_z", "$d_z$") for column in columns)
+    body = [" & ".join(_latex_cell(row[column.name], column) for column in columns) + r" \\" for row in rows]
     lines = [
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         rf"{heading} \\",
         r"\midrule",
-        *(rf"{line} \\" for line in body),
+        *_spaced_groups(body),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -64,7 +68,48 @@ FORMATS: dict[str, Callable[[Iterable[Row], Sequence[Column]], str]] = {
 """What writes each format; the names are also the files' suffixes."""
 
 PAGE_FORMATS = ("md", "tex")
-"""Formats for reading: a whole run's export gives them the key columns only."""
+"""Formats for reading: a run's table gives them the key columns only, and what must be told beside it."""
+
+_TEXT_KINDS = ("text", "flag")
+"""Kinds of columns that are set flush left."""
+
+
+def table_text(
+    run: Run,
+    table: str,
+    rows: Sequence[Row],
+    format: str,  # noqa: A002
+    *,
+    subset: str = "all",
+    bins: int = TABLE_BINS,
+) -> str:
+    """One table of a run as text: whole in CSV and JSON, for the page the key columns that hold something, and notes.
+
+    Markdown has the notes below the table, LaTeX as comments above it.
+
+    Args:
+        run: whose table it is.
+        table: one of `tables.TABLES`.
+        rows: of that table.
+        format: one of FORMATS.
+        subset: that the rows were made for.
+        bins: likewise.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    _require_format(format)
+    columns = table_columns(table, run)
+    if format not in PAGE_FORMATS:
+        return FORMATS[format](rows, columns)
+    kept = [
+        column for column in columns if column.is_key and any(readable(row[column.name], column.kind) for row in rows)
+    ]
+    text = FORMATS[format](rows, kept)
+    notes = [run_line(run), *table_notes(run, table, subset=subset, bins=bins)]
+    if format == "md":
+        return f"{text}\n" + "".join(f"{_escape_markdown(note)}  \n" for note in notes)
+    return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
 
 
 def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, format: str) -> None:  # noqa: A002
@@ -80,7 +125,10 @@ def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, form
         ConfigError: there is no such format, or the file cannot be written.
     """
     _require_format(format)
-    text = FORMATS[format](rows, columns)
+    _write(FORMATS[format](rows, columns), path)
+
+
+def _write(text: str, path: Path) -> None:
     temporary = temporary_beside(path)
     try:
         try:
@@ -116,16 +164,16 @@ def export_run(
     for table in tables:
         if table not in TABLES:
             raise ConfigError(unknown_name("table", table, TABLES))
-    made = [(table, TABLES[table](run), table_columns(table, run)) for table in tables]
+    made = [(table, table_text(run, table, TABLES[table](run), format)) for table in tables]
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}); name another folder with --to") from None
     paths = []
-    for table, rows, columns in made:
+    for table, text in made:
         path = folder / f"{table}.{format}"
-        write_table(rows, [c for c in columns if c.is_key or format not in PAGE_FORMATS], path, format)
+        _write(text, path)
         paths.append(path)
     return paths
 
@@ -154,6 +202,10 @@ _LATEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
+        "→": r"$\rightarrow$",
+        "±": r"$\pm$",
+        "Δ": r"$\Delta$",
+        "∞": r"$\infty$",
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
 )
@@ -161,3 +213,23 @@ _LATEX = str.maketrans(
 
 def _escape_latex(text: str) -> str:
     return text.translate(_LATEX)
+
+
+def _latex_cell(cell: Cell, column: Column) -> str:
+    """A cell; signed numbers as mathematics, for a minus sign is no hyphen."""
+    text = readable(cell, column.kind)
+    is_signed = column.kind not in _TEXT_KINDS and text.startswith(("+", "-", "<"))
+    return f"${text}$" if is_signed else _escape_latex(text)
+
+
+def _spaced_groups(lines: Sequence[str]) -> list[str]:
+    """Lines with a little space between those that differ in their first cell, where some share it."""
+    groups = [[*group] for _, group in groupby(lines, key=lambda line: line.partition(" & ")[0])]
+    if len(groups) == len(lines):
+        return [*lines]
+    return [line for group in groups for line in (r"\addlinespace", *group)][1:]
+
+
+def _escape_markdown(text: str) -> str:
+    r"""With a backslash before whatever Markdown would take for its own; `_` inside a word it leaves alone."""
+    return re.sub(r"([\\`*|]|(?<!\w)_|_(?!\w)|<(?=\w))", r"\\\1", text)

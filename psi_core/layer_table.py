@@ -56,7 +56,7 @@ def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS) -> list[Ro
                 "units": layer.units,
                 "condition": names[at],
                 "attack": condition.attack,
-                "epsilon": condition.epsilon,
+                "epsilon": as_cell(condition.epsilon),
                 "subset": subset,
             }
             control = controls[at]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psi_core.conditions import GIVEN
 from psi_core.errors import RunError
 from psi_core.runs import Run
 from psi_core.statistics_cache import remembered
@@ -50,8 +51,11 @@ def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
 
 
 def headline_condition(run: Run) -> str:
-    """The condition that stands for the run where there is room for one: the first attack at its largest epsilon."""
-    attacks = [condition for condition in run.condition_details if condition.attack == run.config.attack[0]]
+    """The condition that stands for the run where there is room for one: the first attack at its largest epsilon, or
+    the images attacked elsewhere where the run has no attack of its own.
+    """
+    first = next(iter(run.config.attack), GIVEN)
+    attacks = [condition for condition in run.condition_details if condition.attack == first]
     return max(attacks, key=lambda condition: condition.epsilon).name
 
 

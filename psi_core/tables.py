@@ -153,7 +153,7 @@ def condition_rows(run: Run) -> list[Row]:
         {
             "condition": run.conditions[at],
             "attack": condition.attack,
-            "epsilon": condition.epsilon,
+            "epsilon": as_cell(condition.epsilon),
             "images": images,
             "accuracy_percent": as_cell(accuracy[at]) if run.config.labels == "true" else None,
             "success_percent": None if condition.is_benign else as_cell(fooled[at]),

@@ -18,7 +18,7 @@ PARTS = {"benign": "benign + PSI", "gradient": "gradient", "attacked": "attacked
 
 _BAR = "blue"
 
-_PHASE_WORDS = {"load": "loading", "fit": "fitting", "test": "testing", "run": "measuring"}
+_PHASE_WORDS = {"load": "loading", "fit": "fitting", "test": "testing", "run": "measuring", "export": "writing"}
 
 
 class ProgressView(Protocol):

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from psi_core.config import RunConfig
 from psi_core.paths import runs_directory
 
 
@@ -16,7 +17,8 @@ def run_command(typed: Mapping[str, str], runs_dir: Path) -> str:
     """
     words = ["psi-tui", "run"]
     for name, text in typed.items():
-        words += _option(f"--{name.replace('_', '-')}", text)
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if RunConfig.model_fields[name].annotation is bool else _option(option, text)
     if runs_dir != runs_directory():
         words += _option("--runs-dir", str(runs_dir))
     return shlex.join(words)

@@ -8,7 +8,7 @@ from psi_core.columns import Cell, Kind, Row, as_number
 from psi_core.runs import Run
 from psi_core.summaries import headline_condition
 from psi_tui.figures import Curves, Series
-from psi_tui.formatting import format_accuracies, format_cell
+from psi_tui.formatting import MISSING, format_accuracies, format_cell
 from psi_tui.table import ScreenColumn
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -75,9 +75,10 @@ class ComparedRun:
 
     @property
     def legend(self) -> str:
-        """One line: letter, name, condition and what that does to the accuracy."""
+        """One line: letter, name, condition and what that does to the accuracy, where there is one."""
         accuracies = format_accuracies(*map(as_number, self.accuracies))
-        return f"{self.letter}  {self.name}: {self.condition}, accuracy {accuracies} %"
+        told = "" if accuracies == MISSING else f", accuracy {accuracies} %"
+        return f"{self.letter}  {self.name}: {self.condition}{told}"
 
     def value(self, layer: str, quantity: Quantity) -> Cell:
         """The quantity of one layer; None where the run has no such layer, or no such number."""

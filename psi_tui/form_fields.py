@@ -8,16 +8,25 @@ from psi_core.config import MODEL_NAMES, WEIGHTS_NAMES, RunConfig
 from psi_core.errors import ConfigError
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "What is measured": ("model", "weights", "data", "split", "images", "size", "normalize"),
+    "What is measured": ("model", "weights", "data", "split", "images", "size", "resize", "normalize"),
     "Layers": ("layers", "unit", "rectify", "measures"),
-    "Attack": ("attack", "epsilon", "controls", "labels", "seed"),
+    "Attack": ("attack", "epsilon", "attacked", "controls", "labels", "seed"),
     "Computing": ("device", "devices", "precision", "batch", "chunk", "threads"),
-    "Run": ("name",),
+    "Run": ("skip_unreadable", "name"),
 }
 """Names of RunConfig's fields by heading, as the help of `psi-tui run` groups them too."""
 
-_WHERE_EMPTY = {"images": "all", "size": "the model's own", "name": "none"}
+_WHERE_EMPTY = {
+    "images": "all",
+    "size": "the model's own",
+    "resize": "the network's input size",
+    "attacked": "none",
+    "name": "none",
+}
 """What an empty field means."""
+
+_LABELS = {"skip_unreadable": "skip bad"}
+"""What stands before a field where its name is too long."""
 
 _SUGGESTIONS = {"model": MODEL_NAMES, "weights": WEIGHTS_NAMES, "normalize": ("auto", "none", "imagenet")}
 
@@ -40,11 +49,18 @@ class FormField:
     where_empty: str = ""
     suggestions: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """What stands before it."""
+        return _LABELS.get(self.name, self.name)
+
 
 def form_field(name: str) -> FormField:
     """The field of that name."""
     info = RunConfig.model_fields[name]
     choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    if info.annotation is bool:
+        choices = ("no", "yes")
     return FormField(
         name,
         info.description or "",
@@ -66,9 +82,15 @@ def default_text(name: str, model: str = "lenet5") -> str:
             return RunConfig(model=model).weights
         except ConfigError:
             pass  # No model; its own field says so.
-    value = RunConfig.model_fields[name].default
+    return field_text(RunConfig.model_fields[name].default)
+
+
+def field_text(value: object) -> str:
+    """A value of a field as it is typed."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from psi_core.histograms import TABLE_BINS
+from psi_core.notes import table_notes
 from psi_core.runs import Run
-from psi_core.statistics import SUBSETS
 from psi_core.tables import condition_rows, layer_rows
 from psi_tui.bar import waiting
 from psi_tui.formatting import (
@@ -68,12 +68,10 @@ def print_layers(console: "Console", run: Run, *, subset: str = "all", bins: int
     if verdicts and console.width >= _VERDICT_WIDTH:
         console.print()
         print_table(console, _VERDICTS, [Section(verdicts)])
-    asides = [f"peak: the fullest of {bins} bins; peak % is its share of images: concentration, not sparseness"]
+    asides = table_notes(run, "layers", subset=subset, bins=bins)
     silent = sum(int(row["silent"] or 0) for row in rows)
     if silent:
         asides.append(f"silent in some layer, left out: {format_count(silent)} images")
-    if subset != "all":
-        asides.append(f"subset {subset}: {SUBSETS[subset]}")
     for aside in asides:
         console.print(aside, style="dim", soft_wrap=True)
 

@@ -27,8 +27,12 @@ def config_options(command: Command) -> Command:
     """
     for name, field in reversed(RunConfig.model_fields.items()):
         default = _default_text(field)
+        option = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            command = click.option(option, name, is_flag=True, help=_help_text(field))(command)
+            continue
         command = click.option(
-            f"--{name.replace('_', '-')}",
+            option,
             name,
             metavar="",
             default=default,
@@ -38,8 +42,8 @@ def config_options(command: Command) -> Command:
     return command
 
 
-def typed_values(context: click.Context) -> dict[str, str]:
-    """The RunConfig fields that were typed on this command line, as text."""
+def typed_values(context: click.Context) -> dict[str, Any]:
+    """The RunConfig fields that were typed on this command line: text, or True for a flag."""
     sources = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     return {
         name: context.params[name]

@@ -1,17 +1,25 @@
-"""The command palette's provider: every action that a key of the present screen does, by its words, and the themes."""
+"""The command palette's provider: every action of the present screen by its words, named set-ups, and the themes."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 
+from psi_core.presets import PRESETS, Preset
+from psi_tui.form_fields import field_text
 from psi_tui.themes import THEMES
+
+if TYPE_CHECKING:
+    from psi_tui.app import PsiApp
 
 
 class ActionProvider(Provider):
-    """Every binding of the focused widget, the screen and the app, with its key; last the themes, which have none."""
+    """Every binding of the focused widget, the screen and the app, with its key; last the presets and the themes, which
+    have none.
+    """
 
     async def discover(self) -> Hits:
         """All of them."""
@@ -33,8 +41,15 @@ class ActionProvider(Provider):
             if text not in said:
                 said.add(text)
                 yield text, partial(self.app.run_action, binding.action, node)
+        for name, preset in PRESETS.items():
+            yield f"new run: preset {name}: {preset.description}", partial(self._begin, preset)
         for theme in THEMES:
             yield f"theme {theme.name.removeprefix('psi-')}", partial(setattr, self.app, "theme", theme.name)
+
+    def _begin(self, preset: Preset) -> None:
+        """Opens the form filled with a preset."""
+        app = cast("PsiApp", self.app)
+        app.new_run(**{name: field_text(value) for name, value in preset.values.items()})
 
 
 def bindings_of(*nodes: DOMNode | None) -> Iterator[tuple[DOMNode, Binding]]:

@@ -1,10 +1,19 @@
 """What the README shows is what the package takes."""
 
+import os
 import re
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from psi_core import RunConfig
+from psi_core.run_index import load_run
 from psi_tui.cli import _MODULES
+from tests.engine.picture_files import digit_folder
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -19,3 +28,24 @@ def test_the_shown_spec_is_a_run(tmp_path: Path) -> None:
 def test_every_shown_command_exists() -> None:
     shown = set(re.findall(r"(?:`|```sh\n|&& )psi-tui ([a-z]+)", README))
     assert {"run", "fit", "runs", "show", "export", "stop", "models", "bench"} <= shown <= set(_MODULES)
+
+
+def test_the_examples_of_an_own_model_and_own_images_run(tmp_path: Path, own_folders: Path) -> None:
+    section = README.partition("## Your own model and images\n")[2].partition("\n## ")[0]
+    (model,), (commands,) = (re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL) for kind in ("python", "sh"))
+    (tmp_path / "mine.py").write_text(model)
+    network = runpy.run_path(str(tmp_path / "mine.py"))["small"]()
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "small.pt")
+    digit_folder(tmp_path / "digits", 80)
+    here = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-ec", commands], cwd=tmp_path, env=here, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    last = load_run("latest")
+    assert (last.config.model, last.images, len(last.layers)) == ("torchvision:resnet18", 20, 17)
+    given, made = sorted((load_run(str(path)) for path in own_folders.iterdir()), key=lambda run: len(run.conditions))[
+        :2
+    ]
+    assert given.conditions == ["benign", "attacked"]
+    assert np.array_equal(given.psi[1], made.psi[1], equal_nan=True)

@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from psi_core.config import RunConfig
 from psi_core.engine.attacks import input_gradient
 from psi_core.engine.chunk_maker import ChunkMaker, make_chunk_maker
-from psi_core.engine.datasets import network_inputs
+from psi_core.engine.datasets import read_inputs
 from psi_core.engine.devices import describe_device, peak_memory, precision
 from psi_core.engine.models import Classifier, input_channels
 from psi_core.engine.preparation import prepare
@@ -67,10 +68,9 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
 def _ready_batches(maker: ChunkMaker, images: int, size: int, channels: int) -> list[tuple[Tensor, Tensor]]:
     batches = []
     for start in range(0, images, maker.batch):
-        rows = slice(start, min(start + maker.batch, images))
-        pixels = torch.from_numpy(maker.dataset.images[rows].copy()).to(maker.device)
-        labels = torch.from_numpy(maker.dataset.labels[rows].copy()).to(maker.device)
-        batches.append((network_inputs(pixels, size, channels), labels))
+        positions = np.arange(start, min(start + maker.batch, images))
+        labels = torch.from_numpy(maker.dataset.labels[positions]).to(maker.device)
+        batches.append((read_inputs(maker.dataset, positions, size, channels, maker.device), labels))
     return batches
 
 

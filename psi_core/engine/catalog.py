@@ -12,12 +12,15 @@ from psi_core.engine.architectures import ARCHITECTURES
 from psi_core.engine.devices import describe_device, resolve_device, usable_cores
 from psi_core.engine.layers import NetworkTrace, describe_layers, select_calls, trace_network
 from psi_core.engine.models import build_classifier, input_channels, model_source, resolved_normalization
+from psi_core.engine.timm_models import timm_names
 from psi_core.errors import ModelError, unknown_name
 from psi_core.paths import cache_directory, runs_directory
 
 
 def model_rows(pattern: str = "") -> list[dict[str, Any]]:
-    """Models by name: the bundled ones with all their figures, torchvision's with name and family alone.
+    """Models by name: the bundled ones with all their figures, torchvision's and timm's with name and family alone.
+
+    timm's are listed where it is installed.
 
     Args:
         pattern: part of the name; all by default.
@@ -29,6 +32,7 @@ def model_rows(pattern: str = "") -> list[dict[str, Any]]:
     others = {
         f"torchvision:{name}": _family(name) for name in torchvision.models.list_models(module=torchvision.models)
     }
+    others |= {f"timm:{name}": "timm" for name in timm_names()}
     rows = [_bundled_row(name) for name in bundled]
     blank = {"size": None, "classes": None, "layers": None, "parameters": None, "multiply_adds": None}
     rows += [{"name": name, "family": family, **blank} for name, family in others.items() if pattern.lower() in name]
@@ -51,7 +55,7 @@ def model_layer_rows(options: dict[str, Any]) -> list[dict[str, Any]]:
     trace = _trace(config)
     # Only listed here, so signed layers need no rectification yet.
     shown = select_calls(trace, config.layers, "abs", config.model)
-    defaults = {call.path for call in trace.calls if call.is_relu}
+    defaults = {call.path for call in trace.calls if call.is_relu and call.is_per_image}
     infos = describe_layers(shown, config.unit)
     return [{**asdict(info), "default": info.module in defaults} for info in infos]
 
@@ -87,6 +91,6 @@ def _bundled_row(name: str) -> dict[str, Any]:
     trace = _trace(RunConfig(model=name))
     last = trace.calls[-1]
     figures = {"parameters": last.parameters, "multiply_adds": trace.multiply_adds}
-    relus = sum(call.is_relu for call in trace.calls)
+    relus = sum(call.is_relu and call.is_per_image for call in trace.calls)
     size = ARCHITECTURES[name].size
     return {"name": name, "family": "bundled", "size": size, "classes": trace.classes, "layers": relus, **figures}

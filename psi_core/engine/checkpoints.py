@@ -27,6 +27,7 @@ class Recipe:
         epochs: passes over them.
         init: `random` or `imagenet`; the head is always random.
         seed: of weights, order and dropout.
+        resize: shorter edge of pictures before the center is cut out, or None.
     """
 
     model: str
@@ -36,13 +37,17 @@ class Recipe:
     epochs: int
     init: str = "random"
     seed: int = 0
+    resize: int | None = None
 
     @property
     def stem(self) -> str:
         """File name of its checkpoint without the ending: readable, and unique by a hash of everything."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-        model = "".join(c if c.isalnum() or c in "_." else "-" for c in self.model)
-        return f"{model}-{self.data}-{self.size}px-{self.images}x{self.epochs}-{digest}"
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        model, data = (
+            "".join(c if c.isalnum() or c in "_." else "-" for c in text) for text in (self.model, self.data)
+        )
+        return f"{model}-{data[-40:]}-{self.size}px-{self.images}x{self.epochs}-{digest}"
 
 
 def default_epochs(images: int) -> int:

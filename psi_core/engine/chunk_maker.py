@@ -12,7 +12,8 @@ from torch import Tensor
 from psi_core.chunks import Arrays
 from psi_core.config import RunConfig
 from psi_core.engine.attacks import input_gradient
-from psi_core.engine.datasets import Dataset, network_inputs
+from psi_core.engine.datasets import Dataset, Reading, Unreadable, network_inputs, unreadable_error
+from psi_core.engine.datasets.inputs import Readable
 from psi_core.engine.devices import is_out_of_memory, precision
 from psi_core.engine.models import input_channels
 from psi_core.engine.preparation import Prepared
@@ -29,7 +30,7 @@ class OpenChunk:
     """A chunk being made.
 
     Attributes:
-        positions: of its images in the data set.
+        positions: of its images in the data set; those that cannot be read leave it.
         values: float32 (row, image), rows as in StepResult; filled up to `done`.
         labels: int64 (image,), filled up to `done`.
         class_sums: per layer float64 (condition, class, channel), on the device.
@@ -48,16 +49,30 @@ class ChunkMaker:
 
     Args:
         step: the fused step.
-        dataset: whole.
+        dataset: its labels are classes of the network.
         size: of the network's input in pixels.
         channels: that the network takes.
         classes: how many class sums are kept.
         device: where it runs.
         batch: images at a time; halved when memory runs out.
+        given: images attacked elsewhere, or None.
+        skips_unreadable: whether images that cannot be read are left out.
+
+    Attributes:
+        skipped: images left out so far.
     """
 
     def __init__(
-        self, step: FusedStep, dataset: Dataset, size: int, channels: int, classes: int, device: str, batch: int
+        self,
+        step: FusedStep,
+        dataset: Dataset,
+        size: int,
+        channels: int,
+        classes: int,
+        device: str,
+        batch: int,
+        given: Readable | None = None,
+        skips_unreadable: bool = False,
     ) -> None:
         self.step = step
         self.plan: StepPlan = step.plan
@@ -67,6 +82,9 @@ class ChunkMaker:
         self.classes = classes
         self.device = device
         self.batch = batch
+        self.given = given
+        self.skips_unreadable = skips_unreadable
+        self.skipped: list[Unreadable] = []
 
     def make(
         self, positions: range, after_batch: Callable[[OpenChunk], None], out_of_memory: Callable[[int, int], None]
@@ -79,13 +97,17 @@ class ChunkMaker:
             out_of_memory: called with the old and the new batch size; the same images are then tried again.
 
         Raises:
+            DataError: an image cannot be read.
             RunError: a layer answered an image with NaN or infinity, or one image alone does not fit in memory.
         """
         chunk = self._open(np.arange(positions.start, positions.stop))
         while chunk.done < len(chunk.positions):
+            readings = self._read(chunk)
             rows = slice(chunk.done, min(chunk.done + self.batch, len(chunk.positions)))
+            if rows.start == rows.stop:
+                break
             try:
-                result = self._run(chunk, rows)
+                result = self._run(chunk, rows, readings)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -103,7 +125,8 @@ class ChunkMaker:
     def arrays(self, chunk: OpenChunk) -> Arrays:
         """What a chunk file holds, of the images done so far."""
         plan, done = self.plan, chunk.done
-        values = chunk.values[:, :done].reshape(len(plan.conditions), -1, done)
+        conditions = len(plan.conditions)
+        values = chunk.values[:, :done].reshape(conditions, len(chunk.values) // conditions, done)
         arrays: Arrays = {"index": chunk.positions[:done], "label": chunk.labels[:done]}
         for place, name in enumerate(PER_IMAGE):
             arrays[name] = np.ascontiguousarray(values[:, place])
@@ -113,7 +136,7 @@ class ChunkMaker:
             start = len(PER_IMAGE) + place * layers
             arrays[name] = np.ascontiguousarray(values[:, start : start + layers])
         if done == len(chunk.positions):
-            present, counts = np.unique(chunk.labels, return_counts=True)
+            present, counts = np.unique(chunk.labels[:done], return_counts=True)
             arrays |= {"class_labels": present, "class_counts": counts}
             for call, sums in zip(plan.layers, chunk.class_sums, strict=True):
                 arrays[f"class_sum/{call.name}"] = sums.cpu().numpy()[:, present]
@@ -121,7 +144,9 @@ class ChunkMaker:
 
     def sign_agreement(self, policy: str) -> float:
         """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1."""
-        images, labels, _ = self._inputs(np.arange(min(self.batch, len(self.dataset))))
+        chunk = self._open(np.arange(min(self.batch, len(self.dataset))))
+        readings = self._read(chunk)
+        images, labels, _, _ = self._inputs(chunk.positions, readings)
         signs = []
         for each in (policy, "exact"):
             with precision(each, self.device):
@@ -139,15 +164,34 @@ class ChunkMaker:
         images = len(positions)
         return OpenChunk(positions, np.zeros((rows, images), np.float32), np.zeros(images, np.int64), sums)
 
-    def _run(self, chunk: OpenChunk, rows: slice) -> StepResult:
-        return self.step(*self._inputs(chunk.positions[rows]))
+    def _read(self, chunk: OpenChunk) -> list[Reading]:
+        """The next batch of every source; images that one of them cannot read leave the chunk."""
+        sources = [self.dataset, *([self.given] if self.given is not None else [])]
+        while True:
+            positions = chunk.positions[chunk.done : chunk.done + self.batch]
+            readings = [source.read(positions, self.size, self.channels) for source in sources]
+            unreadable = {each.position: each for reading in readings for each in reading.unreadable}
+            if not unreadable:
+                return readings
+            if not self.skips_unreadable:
+                raise unreadable_error(next(iter(unreadable.values())))
+            self.skipped += unreadable.values()
+            chunk.positions = chunk.positions[~np.isin(chunk.positions, list(unreadable))]
 
-    def _inputs(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Images as the network takes them, their labels and their positions, on the device."""
-        pixels = torch.from_numpy(self.dataset.images[positions]).to(self.device, non_blocking=True)
+    def _run(self, chunk: OpenChunk, rows: slice, readings: list[Reading]) -> StepResult:
+        return self.step(*self._inputs(chunk.positions[rows], readings))
+
+    def _inputs(
+        self, positions: NDArray[np.int64], readings: list[Reading]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Images as the network takes them, their labels, their positions and the given images, on the device."""
+        images, *given = (
+            network_inputs(torch.from_numpy(each.pixels).to(self.device, non_blocking=True), self.size, self.channels)
+            for each in readings
+        )
         labels = torch.from_numpy(self.dataset.labels[positions]).to(self.device, non_blocking=True)
         indices = torch.from_numpy(positions).to(self.device, non_blocking=True)
-        return network_inputs(pixels, self.size, self.channels), labels, indices
+        return images, labels, indices, given[0] if given else None
 
     def _take(self, chunk: OpenChunk, rows: slice, result: StepResult) -> None:
         chunk.values[:, rows] = result.values.cpu().numpy()
@@ -190,4 +234,14 @@ def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> Chun
     step = FusedStep(plan, synchronize=partial(torch.cuda.synchronize, device)) if is_cuda else FusedStep(plan)
     channels = input_channels(prepared.classifier.network)
     classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
-    return ChunkMaker(step, prepared.dataset, config.size, channels, classes, device, config.batch)
+    return ChunkMaker(
+        step,
+        prepared.dataset,
+        config.size,
+        channels,
+        classes,
+        device,
+        config.batch,
+        prepared.given,
+        config.skip_unreadable,
+    )

@@ -15,9 +15,10 @@ from psi_core.engine.analysis import begin
 from psi_core.engine.bench import bench_row
 from psi_core.engine.catalog import doctor_facts, model_layer_rows, model_rows
 from psi_core.engine.checkpoints import Recipe, default_epochs, find_checkpoint
-from psi_core.engine.datasets import first_images, load_dataset
+from psi_core.engine.datasets import absolute_data, first_images, load_dataset
 from psi_core.engine.devices import resolve_device
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.image_export import FORMATS, export_images
 from psi_core.engine.models import model_source
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.questions import plan_run
@@ -38,7 +39,7 @@ def run_command(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("start", "plan"):
         commands.add_parser(name).add_argument("--runs-dir")
-    for name in ("work", "resume"):
+    for name in ("work", "resume", "images"):
         commands.add_parser(name).add_argument("run_dir", type=Path)
     commands.add_parser("models").add_argument("pattern", nargs="?", default="")
     for name in ("fit", "layers", "doctor", "bench"):
@@ -101,6 +102,18 @@ def _fit(_options: argparse.Namespace) -> int:
     return 0
 
 
+def _images(options: argparse.Namespace) -> int:
+    values = _read_standard_input()
+
+    def report(done: int, total: int) -> None:
+        _say({"event": "images", "done": done, "total": total})
+
+    run = Run(options.run_dir.absolute())
+    paths, warnings = export_images(run, Path(values["to"]).expanduser(), values.get("formats", FORMATS), report)
+    _say({"event": "finished", "paths": paths, "warnings": warnings})
+    return 0
+
+
 def _models(options: argparse.Namespace) -> int:
     _say(model_rows(options.pattern))
     return 0
@@ -129,6 +142,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "work": _work,
     "resume": _resume,
     "fit": _fit,
+    "images": _images,
     "models": _models,
     "layers": _layers,
     "doctor": _doctor,
@@ -190,14 +204,15 @@ def _interruption() -> Callable[[], bool]:
 
 
 def _recipe(values: dict[str, Any]) -> tuple[Recipe, str]:
-    known = ("model", "data", "size", "images", "epochs", "from", "seed", "device")
+    known = ("model", "data", "size", "resize", "images", "epochs", "from", "seed", "device")
     for key in values:
         if key not in known:
             raise ConfigError(unknown_name("fit", key, known))
-    shared = {key: values[key] for key in ("model", "data", "size", "images", "seed", "device") if key in values}
+    shared = {key: values[key] for key in known if key in values and key not in ("epochs", "from")}
     config = RunConfig(**shared)
     source = model_source(config.model)
-    images = first_images(load_dataset(config.data, "train"), config.images)
+    data = absolute_data(config.data)
+    images = first_images(load_dataset(data, "train", config.resize), config.images)
     epochs = values.get("epochs", default_epochs(images))
     if not str(epochs).isdigit() or int(epochs) < 1:
         raise ConfigError(f"epochs: {epochs!r} does not fit; write a whole number of at least 1")
@@ -205,7 +220,7 @@ def _recipe(values: dict[str, Any]) -> tuple[Recipe, str]:
     if init not in ("random", "imagenet"):
         raise ConfigError(unknown_name("from", str(init), ("random", "imagenet")))
     size = source.input_size(config.size)
-    recipe = Recipe(config.model, config.data, size, images, int(epochs), init, config.seed)
+    recipe = Recipe(config.model, data, size, images, int(epochs), init, config.seed, config.resize)
     return recipe, resolve_device(config.device)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from psi_core.creation import write_json
 from psi_core.engine.checkpoints import Checkpoint, Recipe, find_checkpoint, fitting_lock
-from psi_core.engine.datasets import Dataset, load_dataset, network_inputs
+from psi_core.engine.datasets import Dataset, load_dataset, read_inputs
 from psi_core.engine.devices import processor_name
 from psi_core.engine.models import Classifier, ModelSource, build_classifier, input_channels, model_source
 from psi_core.engine.weights import file_sha256, imagenet_file, read_weights
@@ -62,7 +62,7 @@ class Fit:
         self.report = report
         self.should_stop = should_stop
         self.source: ModelSource = model_source(recipe.model)
-        self.train_set = load_dataset(recipe.data, "train")
+        self.train_set = load_dataset(recipe.data, "train", recipe.resize)
         self.steps = -(-recipe.images // BATCH) * recipe.epochs
         self.rate = _RATES.get(recipe.model, _RATE)
         self.lowerings = 0
@@ -145,9 +145,9 @@ class Fit:
         return min(1.0, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * step / self.steps))
 
     def _batch(self, dataset: Dataset, positions: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Tensor, Tensor]:
-        pixels = torch.from_numpy(dataset.images[positions]).to(self.device)
+        channels = input_channels(self.classifier.network)
         labels = torch.from_numpy(dataset.labels[positions]).to(self.device)
-        return network_inputs(pixels, self.recipe.size, input_channels(self.classifier.network)), labels
+        return read_inputs(dataset, positions, self.recipe.size, channels, self.device), labels
 
     def _is_stuck(self, guessing: float) -> bool:
         patience = max(60, min(200, self.steps // 4))
@@ -168,7 +168,7 @@ class Fit:
 
     def _test(self) -> float:
         """Share of the test images that the fitted classifier gets right, 0..1."""
-        dataset = load_dataset(self.recipe.data, "test")
+        dataset = load_dataset(self.recipe.data, "test", self.recipe.resize)
         self.classifier.eval().requires_grad_(False)
         right, started = 0, time.monotonic()
         for positions in _batches(len(dataset), 4 * BATCH):

@@ -27,6 +27,7 @@ class LayerCall:
         is_relu: whether `--layers relu` takes it.
         is_nonnegative: whether its outputs cannot be negative.
         is_leaf: whether no other module runs inside it; `--layers all` takes these.
+        is_per_image: whether it gives one row per image; only such calls can be measured.
         parameters: of all modules that ran up to it.
         multiply_adds: likewise, per image.
     """
@@ -39,6 +40,7 @@ class LayerCall:
     is_relu: bool
     is_nonnegative: bool
     is_leaf: bool
+    is_per_image: bool
     parameters: int
     multiply_adds: int
 
@@ -68,12 +70,17 @@ class NetworkTrace:
         return frozenset(call.owner for call in self.calls if call.is_nonnegative)
 
 
+_DRY_IMAGES = 2
+"""One would not tell a row per image from a row per batch, as SwinV2's position biases are, or from windows."""
+
+
 class _Costs:
-    """Parameters and multiply-adds so far, added up by hooks as modules run."""
+    """Parameters, multiply-adds and outputs of leaves so far, the last two per image, added up as modules run."""
 
     def __init__(self) -> None:
         self.parameters = 0
         self.multiply_adds = 0
+        self.leaf_outputs = 0
         self._counted: set[int] = set()
 
     def add(self, module: nn.Module, _inputs: object, output: object) -> None:
@@ -82,9 +89,9 @@ class _Costs:
                 self._counted.add(id(parameter))
                 self.parameters += parameter.numel()
         if isinstance(output, Tensor) and isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            self.multiply_adds += output[0].numel() * module.weight[0].numel()
+            self.multiply_adds += output.numel() // _DRY_IMAGES * module.weight[0].numel()
         elif isinstance(output, Tensor) and isinstance(module, nn.Linear):
-            self.multiply_adds += output[0].numel() * module.in_features
+            self.multiply_adds += output.numel() // _DRY_IMAGES * module.in_features
 
 
 _REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
@@ -92,7 +99,7 @@ _REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
 
 
 def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
-    """Runs one gray image through the network and records every layer call.
+    """Runs gray images through the network and records every layer call.
 
     Raises:
         ModelError: the network cannot take that input, or does not give logits (batch, classes).
@@ -108,6 +115,8 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
         owner = base.rpartition(".")[0] if is_function else base
         module = modules.get(base)
         is_relu = kind in RELUS
+        is_leaf = is_function or (module is not None and next(module.children(), None) is None)
+        costs.leaf_outputs += output.numel() // _DRY_IMAGES if is_leaf else 0
         calls.append(
             LayerCall(
                 name=study_names.next_relu() if study_names and is_relu else path,
@@ -117,7 +126,8 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
                 shape=tuple(output.shape[1:]),
                 is_relu=is_relu,
                 is_nonnegative=kind != "module",
-                is_leaf=is_function or (module is not None and next(module.children(), None) is None),
+                is_leaf=is_leaf,
+                is_per_image=output.dim() > 1 and len(output) == _DRY_IMAGES,
                 parameters=costs.parameters,
                 multiply_adds=costs.multiply_adds,
             )
@@ -127,10 +137,10 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
 
     parameter = next(network.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
-    image = torch.full((1, channels, size, size), 0.5, device=device)
+    images = torch.full((_DRY_IMAGES, channels, size, size), 0.5, device=device)
     try:
         with borrowed(network, device), torch.inference_mode(), Taps(network, receive, with_modules=True):
-            logits = network(image)
+            logits = network(images)
     except _REFUSALS as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         found = f"{channels} x {size} x {size} pixels ({reason})"
@@ -138,11 +148,13 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     finally:
         for handle in handles:
             handle.remove()
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != _DRY_IMAGES:
         found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"model: its output is {found}, not logits (batch, classes); wrap it to return those")
-    kept = sum(torch.Size(call.shape).numel() for call in calls if call.is_leaf)
-    return NetworkTrace(tuple(calls), int(logits.shape[1]), 4 * kept)
+        raise ModelError(
+            f"model: its output is {found} for {_DRY_IMAGES} images, not logits (batch, classes); "
+            "wrap it to return those"
+        )
+    return NetworkTrace(tuple(calls), int(logits.shape[1]), 4 * costs.leaf_outputs)
 
 
 class _StudyNames:
@@ -192,9 +204,14 @@ def select_calls(trace: NetworkTrace, wanted: Iterable[str], rectify: str, model
                 f"layers: {call.name} ({call.kind}) can respond below 0, where sparseness means nothing; "
                 "add --rectify relu or --rectify abs"
             )
-        if not call.shape:
-            raise ModelError(f"layers: {call.name} gives one number per batch, not per image; leave it out")
+        if not call.is_per_image:
+            raise ModelError(f"layers: {call.name} does not give a row of responses per image; leave it out")
     return calls
+
+
+def exact_name(call: LayerCall) -> str:
+    """What selects this call and no other: its name, behind `=` where the name is also a word for many layers."""
+    return f"={call.name}" if call.name in ("relu", "all") else call.name
 
 
 def describe_layers(calls: Sequence[LayerCall], unit: str) -> tuple[LayerInfo, ...]:
@@ -210,12 +227,14 @@ def describe_layers(calls: Sequence[LayerCall], unit: str) -> tuple[LayerInfo, .
 
 
 def _fits(call: LayerCall, pattern: str) -> bool:
-    if pattern == "relu":
-        return call.is_relu
-    if pattern == "all":
-        return call.is_leaf
+    if pattern.startswith("="):
+        return pattern[1:] in (call.name, call.path)
+    if pattern in ("relu", "all"):
+        return call.is_per_image and (call.is_relu if pattern == "relu" else call.is_leaf)
     if pattern in (call.name, call.path):
         return True
-    return any(c in pattern for c in "*?[") and (
-        fnmatch.fnmatchcase(call.name, pattern) or fnmatch.fnmatchcase(call.path, pattern)
+    return (
+        call.is_per_image
+        and any(c in pattern for c in "*?[")
+        and (fnmatch.fnmatchcase(call.name, pattern) or fnmatch.fnmatchcase(call.path, pattern))
     )

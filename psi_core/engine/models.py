@@ -1,12 +1,9 @@
 """Models: from a name or a factory to a classifier in eval mode, normalization inside, input size and classes known."""
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 import torchvision
@@ -14,12 +11,15 @@ from torch import Tensor, nn
 
 from psi_core.config import RunConfig, parse_mean_sd
 from psi_core.engine.architectures import ARCHITECTURES, LeNet5
+from psi_core.engine.factories import COMPLAINTS, find_factory
+from psi_core.engine.timm_models import timm_model
 from psi_core.errors import ModelError, unknown_name
 
 IMAGENET_MEAN_SD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet's pixels in 0..1, as torchvision's weights expect them."""
 
-IMAGENET_CLASSES = 1000
+_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+_OF_FIXED_SIZE = ("vit_", "maxvit_")
 
 
 class Classifier(nn.Module):
@@ -57,7 +57,8 @@ class ModelSource:
         smallest: least input in pixels, where known.
         largest: greatest input in pixels, where known.
         normalization: used unless the run names another.
-        imagenet: name of its ImageNet weights in torchvision, or None.
+        imagenet: name of its published weights in torchvision, or `timm:` and that in timm, or None.
+        imagenet_normalization: what those weights expect, or None where it is `normalization`.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ModelSource:
     largest: int | None
     normalization: str
     imagenet: str | None
+    imagenet_normalization: str | None = None
 
     def input_size(self, size: int | None) -> int:
         """The size asked for, or the model's own.
@@ -85,7 +87,7 @@ class ModelSource:
 
 
 def model_source(name: str) -> ModelSource:
-    """The source of `lenet5`, `alexnet`, `vgg11`, `torchvision:NAME`, `package.module:factory` or `file.py:factory`.
+    """The source of a bundled name, `torchvision:NAME`, `timm:NAME`, `package.module:factory` or `file.py:factory`.
 
     Raises:
         ModelError: there is no such model.
@@ -100,7 +102,10 @@ def model_source(name: str) -> ModelSource:
         raise ModelError(unknown_name("model", name, ARCHITECTURES))
     if family == "torchvision":
         return _torchvision_source(name, member)
-    return _factory_source(name)
+    if family == "timm":
+        return _timm_source(name, member)
+    factory = find_factory(name)
+    return ModelSource(name, _anywhere(lambda _classes: factory.make()), factory.size, 1, None, "none", None)
 
 
 def absolute_model(name: str) -> str:
@@ -126,7 +131,9 @@ def build_classifier(source: ModelSource, classes: int, normalize: str) -> Class
 
 def resolved_normalization(source: ModelSource, config: RunConfig) -> str:
     """The normalization a run asks for, `auto` replaced by the model's own."""
-    return source.normalization if config.normalize == "auto" else config.normalize
+    if config.normalize != "auto":
+        return config.normalize
+    return (source.imagenet_normalization if config.weights == "imagenet" else None) or source.normalization
 
 
 def normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -136,13 +143,27 @@ def normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return IMAGENET_MEAN_SD if name == "imagenet" else parse_mean_sd(name)
 
 
+def blank_network(source: ModelSource, classes: int) -> nn.Module:
+    """The network for its names and shapes alone, without memory for its numbers where it can be built so."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return source.build(classes)
+
+
 def input_channels(network: nn.Module) -> int:
-    """Channels that the network's first convolution takes; 1 where it begins flat."""
+    """Channels that the network takes: of its `input_size`, or of its first layer.
+
+    A first layer that is flat takes as many channels as make its inputs a square: 784 are 1 x 28 x 28, 3072 are
+    3 x 32 x 32.
+    """
+    size = getattr(network, "input_size", None)
+    if isinstance(size, tuple | list) and len(size) == 3:
+        return int(size[0])
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels
         if isinstance(module, nn.Linear):
-            return 1
+            third, rest = divmod(module.in_features, 3)
+            return 3 if rest == 0 and math.isqrt(third) ** 2 == third else 1
     return 3
 
 
@@ -156,51 +177,65 @@ def _torchvision_source(name: str, member: str) -> ModelSource:
     if member not in known:
         raise ModelError(unknown_name("model", name, [f"torchvision:{model}" for model in known]))
 
+    transforms = torchvision.models.get_model_weights(member).DEFAULT.transforms()
+    size = int(transforms.crop_size[0])
+    # GoogLeNet's and Inception's weights came from TensorFlow, for pixels in -1..1, and torchvision hides that inside
+    # the network.
+    expected = (3 * (0.5,),) * 2 if member in _WITH_AUXILIARY_HEADS else (transforms.mean, transforms.std)
+    options: dict[str, object] = {}
+    if member in _WITH_AUXILIARY_HEADS:
+        # They warn unless told to initialize, and carry heads that inference never uses.
+        options = {"aux_logits": False, "init_weights": True}
+    elif member.startswith("vit_"):
+        options = {"image_size": size}
+    is_fixed = member.startswith(_OF_FIXED_SIZE)
+
     def build(classes: int) -> nn.Module:
-        # GoogLeNet and Inception warn unless told to initialize, and carry auxiliary heads that inference never uses.
-        options = {"aux_logits": False, "init_weights": True} if member in ("googlenet", "inception_v3") else {}
         network: nn.Module = torchvision.models.get_model(member, num_classes=classes, **options)
         return network
 
-    weights = torchvision.models.get_model_weights(member).DEFAULT
-    size = int(weights.transforms().crop_size[0])
-    return ModelSource(name, build, size, 1, None, "imagenet", member)
+    return ModelSource(
+        name=name,
+        build=_anywhere(build),
+        size=size,
+        smallest=size if is_fixed else 1,
+        largest=size if is_fixed else None,
+        normalization="imagenet",
+        imagenet=member,
+        imagenet_normalization=_normalization_name(*expected),
+    )
 
 
-def _factory_source(name: str) -> ModelSource:
-    place, _, function = name.rpartition(":")
-    module = _import_file(Path(place).expanduser()) if place.endswith(".py") else _import_module(place)
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ModelError(unknown_name(f"model: {place}", function, callables or ["a function that returns the module"]))
-    network = factory()
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"model: {name} returned {type(network).__name__}; it must return a torch.nn.Module")
-    size = getattr(network, "input_size", None)
-    edge = size[-1] if isinstance(size, tuple | list) else size
-    return ModelSource(name, lambda _classes: factory(), edge, 1, None, "none", None)
+def _timm_source(name: str, member: str) -> ModelSource:
+    known = timm_model(member)
+    return ModelSource(
+        name=name,
+        build=_anywhere(known.build),
+        size=known.size,
+        smallest=known.smallest,
+        largest=known.largest,
+        normalization=_normalization_name(known.mean, known.sd),
+        imagenet=name if known.has_weights else None,
+    )
 
 
-def _import_module(place: str) -> ModuleType:
-    if not all(part.isidentifier() for part in place.split(".")):
-        raise ModelError(f"model: {place!r} names no module; write package.module:factory or file.py:factory")
-    try:
-        return importlib.import_module(place)
-    except (ImportError, SyntaxError) as error:
-        raise ModelError(f"model: {place} cannot be imported ({error}); check its name and PYTHONPATH") from None
+def _normalization_name(mean: Sequence[float], sd: Sequence[float]) -> str:
+    """How a run's configuration writes it: `imagenet`, or MEAN/SD."""
+    if (tuple(mean), tuple(sd)) == IMAGENET_MEAN_SD:
+        return "imagenet"
+    return "/".join(",".join(map(str, side)) for side in (mean, sd))
 
 
-def _import_file(path: Path) -> ModuleType:
-    # A name of its own, lest a file types.py takes the place of Python's.
-    name = f"psi_model_{path.stem}"
-    specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None or not path.is_file():
-        raise ModelError(f"model: there is no file {path}; write file.py:factory")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    try:
-        specification.loader.exec_module(module)
-    except (ImportError, SyntaxError) as error:
-        raise ModelError(f"model: {path} cannot be imported ({error}); mend it, or check PYTHONPATH") from None
-    return module
+def _anywhere(make: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    """The same, but on the CPU where it cannot be built on the meta device: RegNet computes its widths with tensors."""
+
+    def build(classes: int) -> nn.Module:
+        try:
+            return make(classes)
+        except COMPLAINTS:
+            if torch.get_default_device().type != "meta":
+                raise
+        with torch.device("cpu"):
+            return make(classes)
+
+    return build

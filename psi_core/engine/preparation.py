@@ -9,21 +9,32 @@ import torch
 from psi_core.chunks import chunk_count
 from psi_core.config import RunConfig
 from psi_core.engine.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
-from psi_core.engine.datasets import Dataset, first_images, load_dataset
+from psi_core.engine.datasets import Dataset, absolute_data, first_images, load_dataset, load_given
+from psi_core.engine.datasets.classes import match_classes
+from psi_core.engine.datasets.given import GivenImages
+from psi_core.engine.datasets.picture_set import PictureDataset
 from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
-from psi_core.engine.layers import LayerCall, NetworkTrace, describe_layers, select_calls, trace_network
+from psi_core.engine.head_names import head_names
+from psi_core.engine.layers import (
+    LayerCall,
+    NetworkTrace,
+    describe_layers,
+    exact_name,
+    select_calls,
+    trace_network,
+)
 from psi_core.engine.models import (
-    IMAGENET_CLASSES,
     Classifier,
     ModelSource,
     absolute_model,
+    blank_network,
     build_classifier,
     input_channels,
     model_source,
     resolved_normalization,
 )
+from psi_core.engine.state_dicts import StateDict
 from psi_core.engine.weights import (
-    StateDict,
     apply_weights,
     classes_in,
     file_sha256,
@@ -48,7 +59,8 @@ class Prepared:
         config: every field resolved.
         source: of the model.
         classifier: in eval mode, frozen, on the CPU; weights as named, but for `fitted`, which come later.
-        dataset: whole.
+        dataset: its labels are classes of the network.
+        given: images attacked elsewhere, or None.
         trace: of one dry forward.
         calls: tapped layers in forward order.
         layers: the same, as `layers.json` holds them.
@@ -60,6 +72,7 @@ class Prepared:
     source: ModelSource
     classifier: Classifier
     dataset: Dataset
+    given: GivenImages | PictureDataset | None
     trace: NetworkTrace
     calls: tuple[LayerCall, ...]
     layers: tuple[LayerInfo, ...]
@@ -70,8 +83,9 @@ class Prepared:
     def recipe(self) -> Recipe:
         """The default recipe for this model, data and size, which `fitted` stands for."""
         assert self.config.size is not None, "a prepared run's configuration is resolved"
-        images = len(load_dataset(self.config.data, "train"))
-        return Recipe(self.config.model, self.config.data, self.config.size, images, default_epochs(images))
+        images = len(load_dataset(self.config.data, "train", self.config.resize))
+        epochs = default_epochs(images)
+        return Recipe(self.config.model, self.config.data, self.config.size, images, epochs, resize=self.config.resize)
 
     @property
     def needs_fit(self) -> bool:
@@ -83,7 +97,7 @@ class Prepared:
         state, _ = read_weights(checkpoint.path)
         apply_weights(self.classifier.network, state, str(checkpoint.path))
         sha256 = checkpoint.card["sha256"]
-        card = _model_card(self.config, self.dataset, self.trace, str(checkpoint.path), sha256)
+        card = _model_card(self.config, self.dataset, self.given, self.trace, str(checkpoint.path), sha256)
         return replace(self, card={**card, "fit": checkpoint.card})
 
     def disk_bytes(self) -> int:
@@ -106,32 +120,40 @@ def prepare(config: RunConfig) -> Prepared:
         raise ConfigError(f"devices: {config.devices} asked for and {torch.cuda.device_count()} there; write fewer")
     source = model_source(config.model)
     size = source.input_size(config.size)
-    dataset = load_dataset(config.data, config.split)
+    if config.resize is not None and config.resize < size:
+        raise ConfigError(f"resize: {config.resize} is below the input of {size} pixels; write at least {size}")
+    dataset = load_dataset(config.data, config.split, config.resize)
     images = first_images(dataset, config.images)
-    state, notes, place = _weights_file(source, config)
+    if config.weights == "fitted" and config.data != "mnist":
+        load_dataset(config.data, "train", config.resize)  # Refused here, where there is nothing to fit them to.
     classes = len(dataset.class_names)
+    place, state, notes, head = _weights_file(source, config, classes)
     normalize = resolved_normalization(source, config)
     if config.weights == "fitted" and normalize != source.normalization:
         raise ConfigError(
             f"normalize: the fitted weights of {config.model} were made with {source.normalization}, not {normalize}; "
             "leave --normalize out, or name a weights file"
         )
-    classifier = _build(source, _head_classes(source, state, config, classes), normalize, config.seed)
+    classifier = _build(source, head, normalize, config.seed)
     if state is not None:
         apply_weights(classifier.network, state, str(place))
     trace = trace_network(classifier.network, input_channels(classifier.network), size)
-    _require_matching_classes(trace.classes, classes, config)
+    if config.labels == "true":
+        dataset = match_classes(dataset, trace.classes, config.model)
+    given = _given_images(config, dataset, images)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     resolved = config.model_copy(
         update={
             "model": absolute_model(config.model),
+            "data": absolute_data(config.data),
+            "attacked": absolute_data(config.attacked) if config.attacked else "",
             "weights": str(place) if place is not None and config.weights != "imagenet" else config.weights,
             "device": device,
             "size": size,
             "images": images,
             "normalize": normalize,
-            "layers": tuple(call.name for call in calls),
+            "layers": tuple(exact_name(call) for call in calls),
             "batch": batch,
             "chunk": _automatic_chunk(device, trace, config, batch) if config.chunk == "auto" else config.chunk,
             "threads": usable_cores() if config.threads == "auto" else config.threads,
@@ -141,28 +163,21 @@ def prepare(config: RunConfig) -> Prepared:
     card: dict[str, Any] = {}
     if config.weights != "fitted":
         sha256 = file_sha256(place) if place is not None else state_sha256(classifier.network)
-        card = _model_card(resolved, dataset, trace, str(place or config.weights), sha256)
-    return Prepared(resolved, source, classifier, dataset, trace, calls, layers, card, tuple(notes))
+        card = _model_card(resolved, dataset, given, trace, str(place or config.weights), sha256)
+    return Prepared(resolved, source, classifier, dataset, given, trace, calls, layers, card, tuple(notes))
 
 
-def _weights_file(source: ModelSource, config: RunConfig) -> tuple[StateDict | None, list[str], Path | None]:
+def _weights_file(
+    source: ModelSource, config: RunConfig, classes: int
+) -> tuple[Path | None, StateDict | None, list[str], int]:
+    """Path, tensors and notes of the weights file, if there is one, and the classes of the head to build."""
     if config.weights in ("fitted", "random", "built"):
-        return None, [], None
+        return None, None, [], classes
     path = imagenet_file(source) if config.weights == "imagenet" else Path(config.weights).expanduser().absolute()
-    state, notes = read_weights(path)
-    return state, notes, path
-
-
-def _head_classes(source: ModelSource, state: StateDict | None, config: RunConfig, classes: int) -> int:
-    """Classes of the head to build: those in the weights where they say so, else the data's."""
-    if config.weights == "imagenet":
-        return IMAGENET_CLASSES
-    if state is None:
-        return classes
-    with torch.device("meta"):
-        found = classes_in(state, source.build(classes))
-    # A head of another width is only right with --labels predicted; elsewhere the shapes are the clearer message.
-    return found if found is not None and config.labels == "predicted" else classes
+    blank = blank_network(source, classes)
+    state, notes = read_weights(path, blank)
+    found = classes_in(state, blank)
+    return path, state, notes, classes if found is None else found
 
 
 def _build(source: ModelSource, classes: int, normalize: str, seed: int) -> Classifier:
@@ -171,12 +186,11 @@ def _build(source: ModelSource, classes: int, normalize: str, seed: int) -> Clas
         return build_classifier(source, classes, normalize)
 
 
-def _require_matching_classes(head: int, classes: int, config: RunConfig) -> None:
-    if head != classes and config.labels == "true":
-        raise ConfigError(
-            f"labels: {config.model} has {head} classes and {config.data} {classes}, so true labels mean nothing; "
-            "add --labels predicted, or use weights made for this data"
-        )
+def _given_images(config: RunConfig, dataset: Dataset, images: int) -> GivenImages | PictureDataset | None:
+    if not config.attacked:
+        return None
+    labels = dataset.labels if config.labels == "true" else None
+    return load_given(config.attacked, dataset, images, config.resize, labels, may_lack=config.skip_unreadable)
 
 
 def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
@@ -191,14 +205,22 @@ def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch:
     return wanted if batch > wanted else -(-wanted // batch) * batch
 
 
-def _model_card(config: RunConfig, dataset: Dataset, trace: NetworkTrace, place: str, sha256: str) -> dict[str, Any]:
-    names = dataset.class_names if trace.classes == len(dataset.class_names) else [str(i) for i in range(trace.classes)]
+def _model_card(
+    config: RunConfig,
+    dataset: Dataset,
+    given: GivenImages | PictureDataset | None,
+    trace: NetworkTrace,
+    place: str,
+    sha256: str,
+) -> dict[str, Any]:
     return {
         "model": config.model,
         "weights": config.weights,
         "source": place,
         "sha256": sha256,
-        "class_names": list(names),
+        "data_sha256": dataset.fingerprint,
+        "attacked_sha256": given.fingerprint if given is not None else None,
+        "class_names": head_names(config, dataset, trace.classes, sha256),
         "parameters": trace.calls[-1].parameters if trace.calls else 0,
         "multiply_adds": trace.multiply_adds,
     }

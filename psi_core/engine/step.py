@@ -103,21 +103,24 @@ class FusedStep:
     _reducer: Reducer = field(init=False)
     _owners: frozenset[str] = field(init=False)
     _known: frozenset[str] = field(init=False)
+    _activations: int = field(init=False)
     _expected: dict[str, tuple[int, tuple[int, ...]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._reducer = Reducer(self.plan.unit, self.plan.rectify)
         self._owners = self.plan.trace.owners | {call.owner for call in self.plan.layers}
         self._known = frozenset(call.path for call in self.plan.trace.calls)
+        self._activations = sum(call.is_nonnegative for call in self.plan.trace.calls)
         self._expected = {call.path: (place, call.shape) for place, call in enumerate(self.plan.layers)}
 
-    def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> StepResult:
+    def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor, given: Tensor | None = None) -> StepResult:
         """All conditions of one batch.
 
         Args:
             images: float32 (batch, channel, size, size) in 0..1.
             true_labels: int64 (batch,).
             indices: int64 (batch,), positions in the data set.
+            given: images attacked elsewhere, as `images`; for the condition of that name.
 
         Raises:
             ModelError: a layer fired another number of times, in another order or shape than in the dry forward.
@@ -137,8 +140,12 @@ class FusedStep:
             channel_means = [[means for _, means in sums]]
             del logits
             for condition in plan.conditions[1:]:
-                change = STEPS[condition.attack]
-                changed = change(images, gradient, condition.epsilon, Noise(plan.seed, indices, condition.stream))
+                if condition.is_given:
+                    assert given is not None, "a run with given images reads them"
+                    changed = given
+                else:
+                    noise = Noise(plan.seed, indices, condition.stream)
+                    changed = STEPS[condition.attack](images, gradient, condition.epsilon, noise)
                 norms = _norms(changed, images)
                 logits, sums = self._measured(changed)
                 rows.append(self._rows(logits, labels, norms, sums))
@@ -156,18 +163,21 @@ class FusedStep:
     def _measured(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
         """Logits, and sums of every tapped layer, of one forward."""
         sums: list[tuple[Moments, Tensor]] = []
+        activations = 0
 
-        def receive(path: str, _kind: str, output: Tensor) -> None:
+        def receive(path: str, kind: str, output: Tensor) -> None:
+            nonlocal activations
+            activations += kind != "module"
             expected = self._expected.get(path)
             if expected is None and path not in self._known:
                 raise ModelError(f"layers: {path} fired in a batch and not in the dry forward; {_ALIKE}")
             if expected is None:
                 return
             place, shape = expected
-            if place != len(sums) or tuple(output.shape[1:]) != shape:
+            if place != len(sums) or tuple(output.shape) != (len(images), *shape):
                 raise ModelError(
-                    f"layers: {path} came as layer {len(sums) + 1} with {tuple(output.shape[1:])}, "
-                    f"in the dry forward as layer {place + 1} with {shape}; {_ALIKE}"
+                    f"layers: {path} came as layer {len(sums) + 1} with {tuple(output.shape)}, "
+                    f"in the dry forward as layer {place + 1} with {(len(images), *shape)}; {_ALIKE}"
                 )
             with torch.no_grad():
                 sums.append(self._reducer(output))
@@ -177,6 +187,11 @@ class FusedStep:
             logits = self.plan.model(images)
         if len(sums) != len(self.plan.layers):
             raise ModelError(f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; {_ALIKE}")
+        # A skipped call that is not tapped would still shift the numbers behind its name, #2 to #3.
+        if activations != self._activations:
+            raise ModelError(
+                f"layers: {activations} activations fired in a batch, {self._activations} in the dry forward; {_ALIKE}"
+            )
         return logits, sums
 
     def _rows(

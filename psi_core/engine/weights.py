@@ -6,7 +6,6 @@ import socket
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from psi_core.engine.models import ModelSource
+from psi_core.engine.state_dicts import StateDict, state_dict_of
+from psi_core.engine.timm_models import timm_weights
 from psi_core.errors import ModelError
 
-_WRAPPERS = ("module.", "_orig_mod.")
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 _DAMAGE = (
@@ -28,11 +28,13 @@ _DAMAGE = (
 )
 """What unpickling a damaged file raises; Python's documentation names no end to them."""
 
-StateDict = dict[str, Tensor]
 
+def read_weights(path: Path, network: nn.Module | None = None) -> tuple[StateDict, list[str]]:
+    """The float32 tensors of a `.safetensors`, `.pt` or `.pth` file, and what was done to them, one sentence each.
 
-def read_weights(path: Path) -> tuple[StateDict, list[str]]:
-    """The tensors of a `.safetensors`, `.pt` or `.pth` file, and what had to be unwrapped, one sentence each.
+    Args:
+        path: of the file.
+        network: that they are for, also on the meta device: its names tell which prefixes are the file's own.
 
     Raises:
         ModelError: the file is missing, damaged, holds code, or no tensors by name.
@@ -43,18 +45,8 @@ def read_weights(path: Path) -> tuple[StateDict, list[str]]:
             "or the path of a .safetensors, .pt or .pth file"
         )
     values = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    notes = []
-    if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
-        values = values["state_dict"]
-        notes.append(f"weights: took 'state_dict' out of {path.name}")
-    if not isinstance(values, Mapping) or not values or not all(isinstance(v, Tensor) for v in values.values()):
-        raise ModelError(f"weights: {path} holds no state dict; save it with torch.save(model.state_dict(), path)")
-    state = {str(name): tensor for name, tensor in values.items()}
-    for prefix in _WRAPPERS * 2:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-            notes.append(f"weights: took the prefix '{prefix}' off every tensor of {path.name}")
-    return state, notes
+    own = network.state_dict().keys() if network is not None else ()
+    return state_dict_of(values, own, path.name)
 
 
 def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
@@ -80,7 +72,11 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
         if name not in own:
             shape = tuple(tensor.shape)
             raise ModelError(f"weights: {where} has {name} {shape}, which the model lacks; name its model")
-    network.load_state_dict(state)
+    # Not load_state_dict: MNASNet refuses a state dict whose version is lost, as it is in safetensors.
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in state:
+                tensor.copy_(state[name])
 
 
 def classes_in(state: StateDict, network: nn.Module) -> int | None:
@@ -91,27 +87,36 @@ def classes_in(state: StateDict, network: nn.Module) -> int | None:
 
 
 def imagenet_file(source: ModelSource) -> Path:
-    """Torchvision's ImageNet weights of a model, from its cache, or downloaded into it.
+    """The published weights of a model of torchvision's or timm's, from their cache, or downloaded into it.
 
     Raises:
-        ModelError: torchvision has none, or they are not in the cache and cannot be downloaded.
+        ModelError: there are none, or they are not in the cache and cannot be downloaded.
     """
     if source.imagenet is None:
-        raise ModelError(f"weights: torchvision has none for {source.name}; write fitted, random or a file")
-    weights = torchvision.models.get_model_weights(source.imagenet).DEFAULT
+        raise ModelError(
+            f"weights: no ImageNet weights are published for {source.name}; write fitted, random or a file"
+        )
+    if source.imagenet.startswith("timm:"):
+        place = timm_weights(source.imagenet.removeprefix("timm:"))
+        return place if isinstance(place, Path) else _downloaded(place, source.name)
+    return _downloaded(torchvision.models.get_model_weights(source.imagenet).DEFAULT.url, source.name)
+
+
+def _downloaded(url: str, model: str) -> Path:
+    """The file of a URL in torch's cache, downloaded unless it is there."""
     folder = Path(str(torch.hub.get_dir())) / "checkpoints"
-    path: Path = folder / weights.url.rpartition("/")[2]
+    path = folder / url.rpartition("/")[2]
     if not path.is_file():
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            digest = path.stem.rpartition("-")[2]
-            torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=digest, progress=False)
+            _, dash, digest = path.stem.rpartition("-")
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest if dash else None, progress=False)
         except (OSError, RuntimeError) as error:
             raise ModelError(
-                f"weights: ImageNet weights of {source.name} are not at {path} and cannot be downloaded ({error}); "
-                f"put the file {weights.url} there"
+                f"weights: ImageNet weights of {model} are not at {path} and cannot be downloaded ({error}); "
+                f"put the file {url} there, or anywhere and name it with --weights"
             ) from None
         finally:
             socket.setdefaulttimeout(before)

@@ -166,6 +166,7 @@ class Worker:
                     f"{place}: chunk {number} cannot be written ({error.strerror}); free some disk and resume"
                 ) from None
             preview_path(self.run.directory, self.number).unlink(missing_ok=True)
+            self._report_skipped(maker, number, len(rows))
             progress.finish(len(rows))
             self._report_batch(maker, progress, number)
         return "finished"
@@ -194,6 +195,13 @@ class Worker:
         self._report_batch(maker, progress, number)
         if self.orders.leave_now:
             raise LeftEarlyError
+
+    def _report_skipped(self, maker: ChunkMaker, number: int, images: int) -> None:
+        skipped, maker.skipped = maker.skipped, []
+        if skipped:
+            first = f"{skipped[0].place} ({skipped[0].reason})"
+            text = f"left out {len(skipped)} of {images} images of chunk {number} that cannot be read, such as {first}"
+            self.log.write("warning", text=text, chunks=[number], images=[each.position for each in skipped])
 
     def _report_batch(self, maker: ChunkMaker, progress: ShareProgress, number: int) -> None:
         seconds = {stage: round(value, 3) for stage, value in asdict(maker.step.seconds).items()}

@@ -1,13 +1,20 @@
-"""`psi-tui export`: a run's tables as files."""
+"""`psi-tui export`: a run's tables and images as files."""
 
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.export import FORMATS, export_run
 from psi_core.run_index import load_run
+from psi_core.runs import Run
 from psi_core.tables import TABLES
+from psi_tui.bar import progress_view
+from psi_tui.child import Child, EngineError, listening
 from psi_tui.console import narrate, write_result
 from psi_tui.options import run_argument, runs_dir_option
+from psi_tui.progress import Progress
+
+IMAGE_FORMATS = ("npz", "png")
+"""What the engine writes images as."""
 
 
 @click.command()
@@ -15,14 +22,50 @@ from psi_tui.options import run_argument, runs_dir_option
 @click.option("--to", "folder", metavar="", required=True, help="folder to write into; made where it is missing")
 @click.option("--format", default="csv", metavar="", help=f"{', '.join(FORMATS)} (default: csv)")
 @click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLES)} (default: all)")
+@click.option("--images", is_flag=True, help="also the images of every condition, made again")
+@click.option("--image-formats", metavar="", help="npz (exact) and png (8 bits), with commas (default: both)")
 @runs_dir_option
-def export(*, run: str, folder: str, format: str, tables: str | None, runs_dir: str | None) -> None:  # noqa: A002
-    """Write a run's tables as files: CSV and JSON in full precision, Markdown and LaTeX for the page."""
+def export(
+    *,
+    run: str,
+    folder: str,
+    format: str,  # noqa: A002
+    tables: str | None,
+    images: bool,
+    image_formats: str | None,
+    runs_dir: str | None,
+) -> None:
+    """Write a run's tables as files: CSV and JSON in full precision, Markdown and LaTeX for the page.
+
+    With --images, every image too: images-CONDITION.npz holds it exactly as the network saw it, and `run --attacked`
+    takes it; png/CONDITION holds it rounded to 8 bits.
+    """
     if format not in FORMATS:
         raise ConfigError(unknown_name("format", format, FORMATS))
     names = list(TABLES) if tables is None else [name.strip() for name in tables.split(",")]
+    kinds = list(IMAGE_FORMATS) if image_formats is None else [name.strip() for name in image_formats.split(",")]
+    for kind in kinds:
+        if kind not in IMAGE_FORMATS:
+            raise ConfigError(unknown_name("image-formats", kind, IMAGE_FORMATS))
     found = load_run(run, runs_dir)
     if found.missing_chunks:
-        narrate(f"{found.name} is not finished; these tables hold what is there")
+        narrate(f"{found.name} is not finished; these files hold what is there")
     for path in export_run(found, folder, format, names):
         write_result(str(path))
+    if images or image_formats is not None:
+        for place in _export_images(found, folder, kinds):
+            write_result(place)
+
+
+def _export_images(run: Run, folder: str, kinds: list[str]) -> list[str]:
+    """Has a child make and write the images, and gives the paths."""
+    child = Child(["images", str(run.directory)], {"to": folder, "formats": kinds})
+    with listening(child), progress_view(hint="") as view:
+        view.update(Progress("running", "load"))
+        for answer in child.answers():
+            if answer["event"] == "finished":
+                for warning in answer["warnings"]:
+                    view.say(f"warning: {warning}")
+                return [str(path) for path in answer["paths"]]
+            view.update(Progress("running", "export", answer["done"], answer["total"]))
+    raise EngineError(f"export: ended with status {child.process.wait()} and no word; its message stands above")

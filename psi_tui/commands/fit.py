@@ -13,13 +13,14 @@ from psi_tui.progress import Progress
 
 INTERRUPTED = 130
 
-_FIELDS = ("model", "data", "size", "images", "epochs", "from", "seed", "device")
+_FIELDS = ("model", "data", "size", "resize", "images", "epochs", "from", "seed", "device")
 
 
 @click.command()
 @click.option("--model", metavar="", required=True, help="what `run --model` takes: lenet5, alexnet, vgg11, ...")
-@click.option("--data", metavar="", help="what to fit it to (default: mnist)")
+@click.option("--data", metavar="", help="what to fit it to, as `run --data` takes it (default: mnist)")
 @click.option("--size", metavar="", help="network input in pixels (default: the model's own)")
+@click.option("--resize", metavar="", help="shorter edge of pictures in pixels (default: size)")
 @click.option("--images", metavar="", help="the first N training images (default: all)")
 @click.option("--epochs", metavar="", help="passes over them (default: the recipe's)")
 @click.option("--from", metavar="", help="weights to start from: random or imagenet (default: random)")

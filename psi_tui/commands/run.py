@@ -5,8 +5,8 @@ from typing import Any
 
 import rich_click as click
 
-from psi_core.config import RunConfig
 from psi_core.paths import runs_directory
+from psi_core.presets import PRESETS, config_of
 from psi_core.run_index import load_run
 from psi_tui.bar import waiting
 from psi_tui.child import Child, ask, listening
@@ -16,19 +16,23 @@ from psi_tui.formatting import format_bytes, format_count, format_duration
 from psi_tui.layers_table import print_layers
 from psi_tui.options import config_options, runs_dir_option, typed_values
 
+_PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in PRESETS.items())
 
-@click.command()
+
+@click.command(epilog=_PRESET_LINES)
 @click.argument("spec", required=False, metavar="[SPEC.toml]")
+@click.option("--preset", metavar="", help=f"a named set-up that the file and the options beat: {', '.join(PRESETS)}")
 @config_options
 @runs_dir_option
 @click.option("--detach", is_flag=True, help="print the run's path and return; the run goes on")
 @click.option("--plan", is_flag=True, help="say what the run would do and cost, and exit")
 @click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
 @click.option_panel(
-    "What is measured", options=["--model", "--weights", "--data", "--split", "--images", "--size", "--normalize"]
+    "What is measured",
+    options=["--model", "--weights", "--data", "--split", "--images", "--size", "--resize", "--normalize"],
 )
 @click.option_panel("Layers", options=["--layers", "--unit", "--rectify", "--measures"])
-@click.option_panel("Attack", options=["--attack", "--epsilon", "--controls", "--labels", "--seed"])
+@click.option_panel("Attack", options=["--attack", "--epsilon", "--attacked", "--controls", "--labels", "--seed"])
 @click.option_panel("Computing", options=["--device", "--devices", "--precision", "--batch", "--chunk", "--threads"])
 @click.pass_context
 def run(
@@ -36,6 +40,7 @@ def run(
     /,
     *,
     spec: str | None,
+    preset: str | None,
     runs_dir: str | None,
     detach: bool,
     plan: bool,
@@ -44,12 +49,11 @@ def run(
 ) -> None:
     """Measure a network's population sparseness, benign and attacked.
 
-    SPEC.toml holds the same keys as the options, with underscores; what is typed beats the file.
+    SPEC.toml holds the same keys as the options, with underscores; what is typed beats the file, the file a preset.
     The run goes on when this shell is closed; Ctrl-C stops it after the open chunk, and `resume` goes on from there.
     Lists are written with commas: --epsilon 0.01,0.03,0.1
     """
-    typed = typed_values(context)
-    config = RunConfig.from_toml(spec, **typed) if spec else RunConfig(**typed)
+    config = config_of(preset, spec, **typed_values(context))
     question = config.model_dump(mode="json", exclude_unset=True)
     folder = str(runs_directory(runs_dir))
     if plan:

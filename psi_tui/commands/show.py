@@ -1,4 +1,4 @@
-"""`psi-tui show`: what a run found, as a table, as JSON, or as a histogram."""
+"""`psi-tui show`: what a run found, as a table on screen or as text for elsewhere, or as a histogram."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import rich_click as click
 
 from psi_core.columns import Column
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.export import json_text
+from psi_core.export import FORMATS, table_text
 from psi_core.histograms import TABLE_BINS
+from psi_core.notes import table_notes
 from psi_core.run_index import load_run
-from psi_core.study import study_note
 from psi_core.tables import TABLES, require_bins, table_columns, table_rows
 from psi_tui.console import output_console, write_result
 from psi_tui.formatting import format_cell
@@ -27,6 +27,7 @@ from psi_tui.table import ScreenColumn, Section, print_table
 @click.option("--condition", metavar="", help="what --plot compares with benign (default: the attack)")
 @click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
 @click.option("--subset", default="all", metavar="", help="all, correct, fooled or resisted images")
+@click.option("--format", metavar="", help=f"{', '.join(FORMATS)}, as export writes it (default: for this screen)")
 @runs_dir_option
 @json_option
 def show(
@@ -37,12 +38,14 @@ def show(
     condition: str | None,
     bins: int | None,
     subset: str,
+    format: str | None,  # noqa: A002
     runs_dir: str | None,
     as_json: bool,
 ) -> None:
     """Show what a run found, layer by layer; of an unfinished run, what is there so far."""
     if plot is not None and table is not None:
         raise ConfigError("plot: a plot is no table; write one of them, --plot or --table")
+    format = _format(format, as_json)  # noqa: A001
     table = table or "layers"
     if table not in TABLES:
         raise ConfigError(unknown_name("table", table, TABLES))
@@ -51,24 +54,35 @@ def show(
     found = load_run(run, runs_dir)
     if plot is not None:
         histogram = layer_histogram(found, plot, condition=condition, bins=bins, subset=subset)
-        if as_json:
-            write_result(json_text(histogram.rows, table_columns("histogram", found)).rstrip())
-        else:
+        if format is None:
             print_histogram(output_console(), found, histogram)
+        else:
+            write_result(table_text(found, "histogram", histogram.rows, format, subset=subset).rstrip())
         return
     bins = TABLE_BINS if bins is None else bins
-    if table == "layers" and not as_json:
+    if table == "layers" and format is None:
         print_layers(output_console(), found, subset=subset, bins=bins)
         return
-    rows, columns = table_rows(found, table, subset=subset, bins=bins), table_columns(table, found)
-    if as_json:
-        write_result(json_text(rows, columns).rstrip())
+    rows = table_rows(found, table, subset=subset, bins=bins)
+    if format is not None:
+        write_result(table_text(found, table, rows, format, subset=subset, bins=bins).rstrip())
         return
     console = output_console()
     console.print(title(found), style="bold", soft_wrap=True)
-    print_table(console, [_screen_column(column) for column in columns], [Section(rows)])
-    if table == "study":
-        console.print(study_note(bins), style="dim")
+    print_table(console, [_screen_column(column) for column in table_columns(table, found)], [Section(rows)])
+    for note in table_notes(found, table, bins=bins):
+        console.print(note, style="dim", highlight=False)
+
+
+def _format(format: str | None, as_json: bool) -> str | None:  # noqa: A002
+    """The format asked for, or None for the screen; `--json` is `--format json`."""
+    if format is None:
+        return "json" if as_json else None
+    if format not in FORMATS:
+        raise ConfigError(unknown_name("format", format, FORMATS))
+    if as_json and format != "json":
+        raise ConfigError(f"format: --json and --format {format} are two answers; write one of them")
+    return format
 
 
 def _screen_column(column: Column) -> ScreenColumn:

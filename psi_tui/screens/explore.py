@@ -184,6 +184,7 @@ class ExploreScreen(PsiScreen):
 
     @on(PromptLine.Submitted, "#explore-filter")
     def _filter_kept(self, message: PromptLine.Submitted) -> None:
+        self.model_tree.keep_filter(message.text)
         if not message.text.strip():
             self._filter.close()
 
@@ -289,8 +290,7 @@ class ExploreScreen(PsiScreen):
 
     def copies(self) -> dict[str, str]:
         """Names, the table of layers, and the command that lists them."""
-        copies = copies_of(self.outline, self.model_tree.current)
-        return {**copies, "these facts": self.query_one(FactsPanel).text()}
+        return {**copies_of(self.outline, self.model_tree.current), "these facts": self.query_one(FactsPanel).text()}
 
     def _need_model(self, otherwise: str) -> Line | None:
         line = self.model_tree.current

@@ -92,7 +92,7 @@ def _field_lines(state: FieldState, is_current: bool, is_edited: bool, look: For
     label = [
         Segment(CURSOR if is_current else " ", styles["cursor"]),
         Segment(CHANGED if state.is_changed else " ", styles["changed"]),
-        Segment(state.definition.name.ljust(LABEL_WIDTH - 2), label_style),
+        Segment(state.definition.label.ljust(LABEL_WIDTH - 2), label_style),
     ]
     value = _choice_segments(state, look, is_edited) if state.choices else [_text_segment(state, look)]
     is_refused = state.refusal is not None

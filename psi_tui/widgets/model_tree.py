@@ -86,6 +86,7 @@ class ModelTree(ScrollView, can_focus=True):
         self.lines: list[Line] = outline.lines()
         self.cursor = 0
         self._last: Line | None = None
+        self._before_filter: Line | None = None
         self._shown: list[tuple[int, int]] = []
         self._fitted_to: tuple[int, list[str]] = (0, [])
 
@@ -95,11 +96,26 @@ class ModelTree(ScrollView, can_focus=True):
         return self.lines[self.cursor] if self.lines else None
 
     def filter(self, text: str) -> None:
-        """Shows the lines that hold every word; the cursor goes to the first of them unless its own line is one."""
+        """Shows the lines that hold every word; the cursor goes to the first of them unless its own line is one.
+
+        A filter that is given up takes it back to where it was.
+        """
+        if text.split() and not self.filter_text.split():
+            self._before_filter = self.current
         self.filter_text = text
         self.rebuild()
+        if not text.split() and self._before_filter is not None:
+            keys = [line.key for line in self.lines]
+            if self._before_filter.key in keys:
+                self._move(keys.index(self._before_filter.key))
+            self._before_filter = None
         if self.lines and not self.lines[self.cursor].fits:
             self._move(next((place for place, line in enumerate(self.lines) if line.fits), 0))
+
+    def keep_filter(self, text: str) -> None:
+        """Shows the lines that hold every word; the cursor stays where it then is, also when the filter is cleared."""
+        self.filter(text)
+        self._before_filter = None
 
     def rebuild(self) -> None:
         """Reads the outline again; the cursor stays on its line, or comes back to it after a filter that left none."""

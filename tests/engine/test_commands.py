@@ -34,7 +34,7 @@ def test_start_prints_the_path_and_works_on(tmp_path: Path) -> None:
         ({"layers": "classifier.4"}, "--rectify"),
         ({"model": "torchvision:vit_b_16", "weights": "random"}, "--rectify"),
         ({"epsilon": [0.03, -1]}, "-1"),
-        ({"model": "lenet5", "weights": "imagenet"}, "torchvision"),
+        ({"model": "lenet5", "weights": "imagenet"}, "no ImageNet weights"),
     ],
     ids=str,
 )

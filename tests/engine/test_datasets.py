@@ -9,8 +9,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
-from psi_core.engine import datasets
-from psi_core.engine.datasets import first_images, load_dataset, network_inputs
+from psi_core.engine.datasets import first_images, load_dataset, mnist, network_inputs
 from psi_core.errors import DataError
 from psi_core.paths import PACKAGE_DATA
 
@@ -59,7 +58,7 @@ def spoiled(data):
 
 def test_damaged_files_are_refused(tmp_path, monkeypatch):
     shutil.copytree(PACKAGE_DATA / "mnist", tmp_path / "mnist")
-    monkeypatch.setattr(datasets, "PACKAGE_DATA", tmp_path)
+    monkeypatch.setattr(mnist, "PACKAGE_DATA", tmp_path)
     path = tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz"
     for name, data in spoiled(path.read_bytes()).items():
         path.unlink(missing_ok=True)

@@ -151,16 +151,16 @@ def test_a_layer_without_an_image_axis_is_refused():
             return F.relu(images.flatten(1) + self.total(images.flatten(1))[:, None])
 
     trace = trace_network(Network(), 1, 8)
-    with pytest.raises(ModelError, match="total gives one number"):
+    with pytest.raises(ModelError, match="total does not give a row of responses per image"):
         select_calls(trace, ["total"], "abs", "mine.py:net")
 
 
 @pytest.mark.parametrize(
     ("layer", "found"),
-    [(nn.RNN(8, 3), "tuple"), (nn.Identity(), r"\(1, 8, 8\)")],
+    [(nn.RNN(8, 3), "tuple"), (nn.Identity(), r"\(2, 8, 8\)"), (nn.Flatten(0, 1), r"\(16, 8\)")],
 )
 def test_an_output_that_is_no_logits_is_refused(layer, found):
-    with pytest.raises(ModelError, match=f"its output is {found}, not logits"):
+    with pytest.raises(ModelError, match=f"its output is {found} for 2 images, not logits"):
         trace_network(nn.Sequential(nn.Flatten(1, 2), layer), 1, 8)
 
 

@@ -1,6 +1,4 @@
-"""Models: by name or by factory, normalization inside, wrong names and sizes refused with the way out."""
-
-import sys
+"""Models: by name, normalization inside, wrong names and sizes refused with the way out."""
 
 import pytest
 import torch
@@ -17,42 +15,6 @@ from psi_core.engine.models import (
 )
 from psi_core.errors import ModelError
 from tests.engine.networks import images_of, seeded
-
-FACTORIES = """
-import torch
-
-CLASSES = 10
-
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, CLASSES), torch.nn.ReLU())
-
-    def forward(self, images):
-        return self.flat(images)
-
-def network():
-    return Net()
-
-def sized():
-    net = Net()
-    net.input_size = (1, 8, 8)
-    return net
-
-def number():
-    return 3
-"""
-
-
-@pytest.fixture
-def factories(tmp_path, monkeypatch):
-    """A file of factories; also importable as `places.of_mine`."""
-    path = tmp_path / "places" / "of_mine.py"
-    path.parent.mkdir()
-    path.write_text(FACTORIES)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -119,53 +81,6 @@ def test_the_smallest_size_reaches_the_last_layer(name, size):
         assert source.build(10)(torch.zeros(1, 3, size, size, device="meta")).shape == (1, 10)
 
 
-@pytest.mark.parametrize("place", ["places.of_mine", "{path}"])
-def test_a_factory_is_the_users_own_code(place, factories):
-    place = place.format(path=factories)
-    source = model_source(f"{place}:sized")
-    assert source.input_size(None) == 8
-    assert source.normalization == "none"
-    assert source.imagenet is None
-    assert build_classifier(source, 1000, "none")(images_of(2)).shape == (2, 10)
-
-
-def test_a_factory_that_names_no_size_needs_one(factories):
-    source = model_source(f"{factories}:network")
-    assert source.input_size(8) == 8
-    with pytest.raises(ModelError, match="does not say what input it takes; write --size"):
-        source.input_size(None)
-
-
-@pytest.mark.parametrize(
-    ("function", "text"),
-    [
-        ("netwrok", "there is no 'netwrok'; did you mean 'network'"),
-        ("CLASSES", "there is no 'CLASSES'"),
-        ("", "there is no ''"),
-        ("number", "returned int; it must return a torch.nn.Module"),
-    ],
-)
-def test_a_misspelt_factory_is_refused(function, text, factories):
-    with pytest.raises(ModelError, match=text):
-        model_source(f"{factories}:{function}")
-
-
-def test_a_file_that_is_no_python_is_refused(factories):
-    factories.write_text("def network(:\n")
-    for place in (factories, "places.of_mine"):
-        with pytest.raises(ModelError, match=r"of_mine.* cannot be imported"):
-            model_source(f"{place}:network")
-
-
-def test_a_file_named_like_a_module_does_not_take_its_place(factories):
-    import json
-
-    path = factories.with_name("json.py")
-    path.write_text(FACTORIES)
-    assert isinstance(model_source(f"{path}:sized").build(10), nn.Module)
-    assert sys.modules["json"] is json
-
-
 def test_normalization_is_inside_the_model():
     source, images = model_source("lenet5"), images_of(2, size=28)
     plain = seeded(lambda: build_classifier(source, 10, "none"))
@@ -196,7 +111,19 @@ def test_a_classifier_comes_in_eval_mode_frozen_and_channels_last():
 
 @pytest.mark.parametrize(
     ("layers", "channels"),
-    [([nn.Conv2d(4, 1, 1)], 4), ([nn.Flatten(), nn.Linear(64, 3)], 1), ([nn.Identity()], 3)],
+    [
+        ([nn.Conv2d(4, 1, 1)], 4),
+        ([nn.Flatten(), nn.Linear(64, 3)], 1),
+        ([nn.Flatten(), nn.Linear(28 * 28, 3)], 1),
+        ([nn.Flatten(), nn.Linear(3 * 32 * 32, 3)], 3),
+        ([nn.Identity()], 3),
+    ],
 )
 def test_input_channels_are_those_of_the_first_layer(layers, channels):
     assert input_channels(nn.Sequential(*layers)) == channels
+
+
+def test_input_channels_are_those_that_the_network_names():
+    network = nn.Sequential(nn.Unfold(4, stride=4), nn.Conv1d(32, 4, 1))
+    network.input_size = (2, 8, 8)
+    assert input_channels(network) == 2

@@ -120,7 +120,7 @@ def test_other_weights_are_refused_and_noise_needs_none(colored: Run, tmp_path: 
 
 def test_other_fitted_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = analyzed(tmp_path, weights="fitted")
-    monkeypatch.setattr("psi_core.engine.pictures.file_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr("psi_core.engine.run_images.file_sha256", lambda path: "0" * 64)
     assert_only_without_gradient(run, "lenet5.safetensors are others than the run was measured with")
 
 

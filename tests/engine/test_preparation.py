@@ -59,7 +59,7 @@ def test_a_thousand_way_head_needs_predicted_labels(tmp_path: Path, labels: str)
     save_file(ARCHITECTURES["lenet5"].build(1000).state_dict(), path)
     config = small_config(weights=str(path), labels=labels, images=10)
     if labels == "true":
-        with pytest.raises(ModelError, match=r"classifier\.4\.weight"):
+        with pytest.raises(ConfigError, match=r"lenet5 has 1000 classes and mnist 10 .*add --labels predicted"):
             prepare(config)
     else:
         run = analyze(config, tmp_path / "runs")
@@ -105,3 +105,12 @@ def test_fitted_weights_keep_the_normalization_they_were_made_with() -> None:
     assert prepare(RunConfig(normalize="0.1307/0.3081")).config.normalize == "0.1307/0.3081"
     with pytest.raises(ConfigError, match=r"normalize: .*made with 0\.1307/0\.3081, not none"):
         prepare(RunConfig(normalize="none"))
+
+
+def test_a_layer_that_is_called_as_a_keyword_is_taken_alone_again_on_resume() -> None:
+    config = RunConfig(model="torchvision:resnet18", weights="random", size=32, images=10, layers="relu*")
+    prepared = prepare(config)
+    assert [layer.name for layer in prepared.layers] == ["relu"]
+    again = prepare(prepared.config)
+    assert again.layers == prepared.layers
+    assert again.config == prepared.config

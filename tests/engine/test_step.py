@@ -190,7 +190,8 @@ def test_no_activation_outlives_the_batch(dataset):
     watched.seen.clear()
     gc.disable()
     try:
-        result = maker.step(*maker._inputs(np.arange(4)))
+        positions = np.arange(4)
+        result = maker.step(*maker._inputs(positions, [dataset.read(positions, 8, 1)]))
         assert len(watched.seen) == 2 * len(CONDITIONS)
         assert all(memory.expired() for memory in watched.seen)
     finally:
@@ -263,7 +264,7 @@ def test_out_of_memory_halves_the_batch_and_retries_the_same_images(dataset):
 
 
 def test_one_image_that_does_not_fit_ends_the_chunk(dataset):
-    classifier = small(nn.Sequential(Hungry(1), *perceptron(10)))
+    classifier = small(nn.Sequential(Hungry(2), *perceptron(10)))
     maker = maker_of(classifier, dataset, 8, batch=2)
     classifier.network[0].most = 0
     with pytest.raises(RunError, match="one image alone does not fit"):
@@ -273,7 +274,7 @@ def test_one_image_that_does_not_fit_ends_the_chunk(dataset):
 def test_other_failures_of_a_forward_are_not_taken_for_memory(dataset):
     class Bomb(nn.Module):
         def forward(self, features):
-            if len(features) > 1:
+            if len(features) > 2:
                 raise RuntimeError("forward failed")
             return features
 

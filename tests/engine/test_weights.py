@@ -209,7 +209,9 @@ def test_imagenet_weights_in_the_cache_are_taken(hub):
 
 
 def test_models_without_imagenet_weights_say_so(hub):
-    with pytest.raises(ModelError, match="torchvision has none for lenet5; write fitted, random or a file"):
+    with pytest.raises(
+        ModelError, match="no ImageNet weights are published for lenet5; write fitted, random or a file"
+    ):
         imagenet_file(model_source("lenet5"))
 
 

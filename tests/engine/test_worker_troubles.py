@@ -46,10 +46,10 @@ def test_too_little_memory_halves_the_batch_and_names_the_chunk(
 ) -> None:
     run_batch = ChunkMaker._run
 
-    def run_small_batches(maker: ChunkMaker, chunk: Any, rows: slice) -> Any:
+    def run_small_batches(maker: ChunkMaker, chunk: Any, rows: slice, readings: Any) -> Any:
         if rows.start == 0 and maker.batch > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return run_batch(maker, chunk, rows)
+        return run_batch(maker, chunk, rows, readings)
 
     monkeypatch.setattr(ChunkMaker, "_run", run_small_batches)
     run = analyze(small_config(), tmp_path)

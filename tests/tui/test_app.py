@@ -220,6 +220,20 @@ async def test_help_tells_every_key_of_the_screen(own_folders):
         assert app.current_mode == "runs"
 
 
+async def test_the_palette_fills_the_form_with_a_named_set_up(own_folders):
+    async with running(own_folders, WIDE) as (app, pilot):
+        await pilot.press("colon")
+        await shows(app, pilot, CommandPalette)
+        await pilot.press(*"imagenet-vgg11")
+        await until(pilot, lambda: "ImageNet weights" in text_of(app), "the preset")
+        await pilot.pause(0.3)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.current_mode == "new_run", "the form")
+        await until(pilot, lambda: "--weights imagenet" in text_of(app), "its command")
+        config = app.screen.form.config()
+        assert (config.model, config.weights, config.labels) == ("vgg11", "imagenet", "predicted")
+
+
 @pytest.mark.parametrize("key", ["ctrl+p", "colon"])
 async def test_the_palette_runs_any_action(own_folders, key):
     record_run(own_folders, name="mine")

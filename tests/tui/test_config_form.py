@@ -19,6 +19,7 @@ from psi_tui.commands.run import run as run_click_command
 from psi_tui.form_fields import GROUPS, default_text, form_field, refusal_of, typed_values
 from psi_tui.options import typed_values as typed_on_command_line
 from psi_tui.widgets.config_form import ConfigForm
+from psi_tui.widgets.form_lines import LABEL_WIDTH
 
 FIELDS = list(RunConfig.model_fields)
 DEFAULTS = {name: default_text(name) for name in FIELDS}
@@ -28,11 +29,13 @@ WRONG = {
     "data": "mnits",
     "images": "0",
     "size": "x",
+    "resize": "0",
     "normalize": "0.1/0",
     "layers": "",
     "measures": "phi",
     "attack": "fgsn",
     "epsilon": "0.03,3",
+    "attacked": "zip:there",
     "controls": "none,anti-fgsm",
     "seed": "-1",
     "devices": "0",
@@ -102,6 +105,11 @@ def test_a_default_reads_back_as_the_default(name):
         assert getattr(RunConfig(**{name: text}), name) == getattr(RunConfig(), name)
     assert typed_values(DEFAULTS) == {}
     assert form_field(name).help
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_label_leaves_a_gap_before_the_value(name):
+    assert len(form_field(name).label) < LABEL_WIDTH - 2
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "name"])

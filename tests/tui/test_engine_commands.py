@@ -113,7 +113,7 @@ def test_only_what_was_typed_is_passed_and_it_beats_the_file(psi, question, own_
 
 @pytest.mark.parametrize("field", RunConfig.model_fields)
 def test_every_field_of_the_configuration_is_an_option(psi, field):
-    assert f"--{field}" in psi("run", "--help").out
+    assert f"--{field.replace('_', '-')}" in psi("run", "--help").out
 
 
 def test_other_questions(psi, question):

@@ -91,7 +91,8 @@ async def test_torchvisions_models_stand_by_family(own_folders):
     async with exploring(own_folders) as (app, pilot, screen):
         await press(pilot, "slash", *"resnet18", "enter")
         titles = [line.title for line in screen.model_tree.lines]
-        assert titles == ["torchvision", "resnet", "resnet18"]
+        assert titles[:3] == ["torchvision", "resnet", "resnet18"]
+        assert titles[3] == "timm", "an extra that comes with the tests"
         await press(pilot, "n")
         assert isinstance(app.screen, NewRunScreen)
         assert app.screen.form.typed["model"] == "torchvision:resnet18"
@@ -241,6 +242,18 @@ async def test_keys_of_one_packet_go_where_they_would_go_one_by_one(own_folders)
         assert app.screen is screen
         assert screen.outline.marked("lenet5") == ["fc1"], "no letter of the filter acted"
         assert screen.model_tree.current is not None
+        assert screen.model_tree.current.title == "fc1"
+
+
+async def test_a_filter_given_up_takes_the_cursor_back_and_one_that_is_kept_does_not(own_folders):
+    async with exploring(own_folders) as (_, pilot, screen):
+        await open_lenet(pilot)
+        await press(pilot, "slash", *"resnet18")
+        assert screen.model_tree.current.title != "lenet5"
+        await press(pilot, "escape")
+        assert screen.model_tree.current.title == "lenet5"
+        await press(pilot, "slash", *"fc1", "enter")
+        await press(pilot, "escape")
         assert screen.model_tree.current.title == "fc1"
 
 

@@ -187,7 +187,7 @@ def test_the_cursor_stays_on_its_line_while_that_fits_and_goes_to_the_first_that
         assert tree.current.title == "block5.layer2.152"
         tree.filter("block5")
         assert tree.current.title == "block5.layer2.152"
-        tree.filter("block6")
+        tree.keep_filter("block6")
         assert tree.current.title == "block6.layer0.180"
         tree.filter("")
         assert tree.current.title == "block6.layer0.180"

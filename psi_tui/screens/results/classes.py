@@ -42,6 +42,9 @@ COLUMNS = (
 )
 
 
+_NO_ACCURACY = "no accuracy: labels are the network's benign predictions"
+
+
 class ScatterPane(Pane, can_focus=True):
     """The scatter; focused, `+` makes it large."""
 
@@ -83,11 +86,13 @@ class ClassesTab(ResultsTab):
         waiting.display = not pairs
         waiting.update(view.waiting)
         self.query_one(ScatterPane).border_title = f"PSI of {view.choices.layer} against recognition, a point a class"
+        has_accuracy = view.snapshot.run.config.labels == "true"
         plot = self.query_one(Plot)
-        plot.empty = view.waiting
+        plot.empty = view.waiting if not pairs or has_accuracy else _NO_ACCURACY
         series = (_series(benign, "benign"), _series(attacked, "attacked", view.choices.condition))
-        plot.figure = Scatter(series, "mean PSI", "accuracy %") if pairs else None
-        self.query_one("#class-note", Static).update(_note(series) if pairs else "")
+        plot.figure = Scatter(series, "mean PSI", "accuracy %") if pairs and has_accuracy else None
+        note = _note(series) if has_accuracy else _NO_ACCURACY
+        self.query_one("#class-note", Static).update(note if pairs else "")
 
     @on(DataTable.RowSelected)
     def _show_images(self, message: DataTable.RowSelected) -> None:
@@ -116,6 +121,6 @@ def _note(series: tuple[Series, ...]) -> str:
             parts.append(f"{each.name} {np.corrcoef(x[kept], y[kept])[0, 1]:+.2f}")
             counts.add(int(kept.sum()))
     if not parts:
-        return "accuracy is empty where labels are the network's own predictions"
+        return "no correlation: fewer than three classes, or all alike"
     few = "; |r| < 0.63 is n.s." if counts == {10} else ""
     return f"r over {max(counts)} classes: {', '.join(parts)}{few}"

@@ -86,7 +86,8 @@ def _condition_line(view: ResultsView, width: int) -> str:
     condition, benign = view.condition, view.rows("conditions", view.snapshot.run.conditions[0])
     attacked = view.rows("conditions", view.choices.condition)
     subset = _subset_words(view)
-    text = f"{condition.name} ({epsilon_in_levels(condition.epsilon)}) against benign{subset}"
+    levels = "" if condition.is_given else f" ({epsilon_in_levels(condition.epsilon)})"
+    text = f"{condition.name}{levels} against benign{subset}"
     if not (benign and attacked):
         return text
     accuracies = format_accuracies(*(as_number(row[0]["accuracy_percent"]) for row in (benign, attacked)))

@@ -1,0 +1,39 @@
+"""One picture of a file as bytes at one size, whatever kind it is."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+"""Pillow's modes of gray with more than 8 bits; 65535 is white."""
+
+
+def decoded(image: Image.Image, size: int, channels: int, resize: int | None) -> NDArray[np.uint8]:
+    """Bytes (size, size), or (size, size, 3) for a network that takes color.
+
+    Turned as EXIF says, to RGB or gray, the shorter edge brought to `resize` bilinearly (antialiased, as torchvision
+    does with pictures), the center cut out. A picture of the right size is left as it is. Transparency is dropped.
+
+    Args:
+        image: opened, not yet loaded.
+        size: in pixels.
+        channels: that the network takes.
+        resize: shorter edge in pixels, at least `size`; None for `size`.
+    """
+    upright = ImageOps.exif_transpose(image)
+    shown = _eight_bits(upright).convert("L" if channels == 1 else "RGB")
+    edge = resize or size
+    if min(shown.size) != edge:
+        scale = edge / min(shown.size)
+        width, height = (max(edge, round(length * scale)) for length in shown.size)
+        shown = shown.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (round((length - size) / 2) for length in shown.size)
+    return np.asarray(shown.crop((left, top, left + size, top + size)), np.uint8)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floats of unknown range")
+    if image.mode not in _SIXTEEN_BITS:
+        return image
+    return Image.fromarray(np.rint(np.asarray(image, np.float64).clip(0, 65535) / 257).astype(np.uint8))

@@ -1,0 +1,134 @@
+"""Images attacked elsewhere, paired with the benign ones of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from psi_core.engine.datasets.dataset import ArrayDataset, Dataset, Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.engine.datasets.folder import pictures_below
+from psi_core.engine.datasets.npz import checked_images, checked_index, read_npz
+from psi_core.engine.datasets.picture_set import PictureDataset
+from psi_core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class GivenImages:
+    """Attacked images by the position of the benign one.
+
+    Attributes:
+        images: bytes, or float32 in 0..1.
+        rows: row of the image at every position of a run; -1 where there is none.
+        place: their file.
+    """
+
+    images: Pixels
+    rows: NDArray[np.int64]
+    place: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all images and their pairing."""
+        return fingerprint_of(self.images, self.rows)
+
+    def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
+        """Attacked images at these positions, at their own size."""
+        rows = self.rows[positions]
+        lacking = (Unreadable(int(each), self.place, "it has no partner") for each in positions[rows < 0])
+        return Reading(self.images[rows[rows >= 0]], tuple(lacking))
+
+
+def load_given(
+    name: str,
+    dataset: Dataset,
+    images: int,
+    resize: int | None,
+    labels: NDArray[np.int64] | None,
+    *,
+    may_lack: bool = False,
+) -> GivenImages | PictureDataset:
+    """The attacked images `npz:PATH` or `folder:PATH` of the first images of a data set.
+
+    An archive is paired by its array `index`, which holds positions in the data set (or the `index` of the data set's
+    own archive), else by order; its `labels`, where they are there, must be the benign images' own. A folder is paired
+    by file name, without its ending: `cat/01.png` is the attacked `cat/01.jpg`.
+
+    Args:
+        name: as the run's configuration names it.
+        dataset: the benign images.
+        images: how many of them the run takes.
+        resize: as for the data set itself.
+        labels: of the data set, which those of an archive must be; None to leave them unread.
+        may_lack: whether images without a partner are left out like those that cannot be read.
+
+    Raises:
+        DataError: they are not there, have another shape or range, or one has no partner.
+    """
+    kind, _, place = name.partition(":")
+    path = Path(place).expanduser()
+    if kind == "npz":
+        return _from_archive(path, dataset, images, labels, may_lack)
+    return _from_folder(name, path, dataset, images, resize, may_lack)
+
+
+def _from_archive(
+    path: Path, dataset: Dataset, images: int, expected: NDArray[np.int64] | None, may_lack: bool
+) -> GivenImages:
+    arrays = read_npz(path)
+    if "images" not in arrays:
+        raise DataError(f"attacked: {path} holds no array images but {sorted(arrays)}; save one with np.savez")
+    found = checked_images(arrays["images"], str(path))
+    index = checked_index(arrays, len(found), str(path))
+    keys = dataset.keys if isinstance(dataset, ArrayDataset) and dataset.keys is not None else np.arange(len(dataset))
+    row_of = {int(key): row for row, key in enumerate(index)}
+    rows = np.array([row_of.get(int(key), -1) for key in keys[:images]], np.int64)
+    lacking = np.flatnonzero(rows < 0)
+    if len(lacking) and not may_lack:
+        raise DataError(
+            f"attacked: {path} holds {len(found)} images and none for {dataset.place_of(int(lacking[0]))}, one of "
+            f"{len(lacking)} without a partner; save them all, or add --skip-unreadable to leave these out"
+        )
+    given = GivenImages(found, rows, str(path))
+    labels, paired = arrays.get("labels"), np.flatnonzero(rows >= 0)
+    if labels is None or expected is None:
+        return given
+    if labels.shape != index.shape or (labels[rows[paired]] != expected[paired]).any():
+        raise DataError(
+            f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
+            "or their positions as index"
+        )
+    return given
+
+
+def _from_folder(
+    name: str, root: Path, dataset: Dataset, images: int, resize: int | None, may_lack: bool
+) -> PictureDataset:
+    if not isinstance(dataset, PictureDataset):
+        raise DataError(
+            f"attacked: {dataset.name} has no file names to pair a folder by; write npz:PATH, paired by position"
+        )
+    if not root.is_dir():
+        raise DataError(f"attacked: there is no folder {root}; write folder: and the path of one")
+    by_stem = {_stem(file.relative_to(root)): file for file in pictures_below(root)}
+    files = [by_stem.get(_stem(PurePath(place))) for place in dataset.places[:images]]
+    lacking = [place for place, file in zip(dataset.places, files, strict=False) if file is None]
+    if lacking and not may_lack:
+        raise DataError(
+            f"attacked: {root} has no picture for {lacking[0]}, one of {len(lacking)} without a partner; "
+            "name the files as the benign ones, or add --skip-unreadable to leave these out"
+        )
+
+    def opened(position: int) -> Image.Image:
+        file = files[position]
+        if file is None:
+            raise FileNotFoundError("it has no partner")
+        return Image.open(file)
+
+    places = tuple(str(file or f"{root}: {place}") for file, place in zip(files, dataset.places, strict=False))
+    return PictureDataset(name, dataset.labels[:images], dataset.class_names, opened, places, resize)
+
+
+def _stem(path: PurePath) -> str:
+    return path.with_suffix("").as_posix()

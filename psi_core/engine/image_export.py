@@ -1,0 +1,149 @@
+"""The images that a run measured, made again and written: exactly as float archives, rounded as pictures."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psi_core.conditions import Condition
+from psi_core.engine.devices import available_device, precision
+from psi_core.engine.image_files import ImageArchive, write_pictures
+from psi_core.engine.run_images import remade, reopened
+from psi_core.errors import ConfigError
+from psi_core.runs import Run
+
+FORMATS = ("npz", "png")
+
+_ROUNDING = 1e-6
+
+
+@dataclass(slots=True)
+class _Rounding:
+    """How far 8-bit pictures are from the attack that was measured.
+
+    Attributes:
+        exact: largest change of a pixel as measured.
+        rounded: largest change between the benign and the attacked picture.
+    """
+
+    exact: float = 0.0
+    rounded: float = 0.0
+
+
+@dataclass(slots=True)
+class ImageExport:
+    """Writes `images-CONDITION.npz` and `png/CONDITION/...`.
+
+    Attributes:
+        run: with results and its weights at hand.
+        folder: to write into.
+        formats: of FORMATS.
+        report: called with images done and to do.
+    """
+
+    run: Run
+    folder: Path
+    formats: tuple[str, ...]
+    report: Callable[[int, int], None]
+    _roundings: dict[str, _Rounding] = field(default_factory=dict)
+
+    def write(self) -> list[str]:
+        """Makes and writes all images of all conditions; gives their paths.
+
+        Raises:
+            ConfigError: the folder cannot be written to.
+            PsiError: the run's weights or images are not here any more.
+        """
+        positions, device = self.run.index, available_device(self.run.config.device)
+        prepared = reopened(self.run, device)
+        with ExitStack() as archives, precision(self.run.config.precision, device):
+            opened: dict[str, ImageArchive] = {}
+            for rows in self._batches(len(positions)):
+                benign, _, made = remade(self.run, prepared, positions[rows], self.run.condition_details)
+                for condition, images in zip(self.run.condition_details, made, strict=True):
+                    self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives)
+                self.report(rows.stop, len(positions))
+        return self._paths()
+
+    def warnings(self) -> list[str]:
+        """One sentence for every condition that 8 bits change."""
+        return [
+            f"{name}: 8-bit pictures do not hold this attack; its largest change is {255 * each.exact:.4g} gray levels "
+            f"as measured and {255 * each.rounded:.4g} in the files, so measure the npz instead"
+            for name, each in self._roundings.items()
+            if abs(each.exact - each.rounded) > _ROUNDING
+        ]
+
+    def _write(
+        self,
+        condition: Condition,
+        images: NDArray[np.float32],
+        benign: NDArray[np.float32],
+        rows: slice,
+        opened: dict[str, ImageArchive],
+        archives: ExitStack,
+    ) -> None:
+        name = condition.name
+        if "npz" in self.formats:
+            if name not in opened:
+                shape = (len(self.run.index), *images.shape[1:])
+                opened[name] = archives.enter_context(ImageArchive(self._archive(name), shape, self._others()))
+            opened[name].add(images)
+        if "png" in self.formats:
+            names = [f"{position:06}" for position in self.run.index[rows]]
+            written = write_pictures(self.folder / "png" / name, names, images)
+            shown = np.rint(benign * 255).astype(np.float32) / np.float32(255)
+            found = self._roundings.setdefault(name, _Rounding())
+            found.exact = max(found.exact, float(np.abs(images - benign).max(initial=0)))
+            found.rounded = max(found.rounded, float(np.abs(written - shown).max(initial=0)))
+
+    def _others(self) -> dict[str, NDArray[np.generic]]:
+        """What goes with the images of every archive."""
+        others: dict[str, NDArray[np.generic]] = {"labels": self.run.labels, "index": self.run.index}
+        names = self.run.model.get("class_names")
+        return {**others, "class_names": np.array(names)} if names else others
+
+    def _batches(self, images: int) -> Iterator[slice]:
+        batch = self.run.config.batch
+        assert isinstance(batch, int), "a run's configuration is resolved"
+        return (slice(start, min(start + batch, images)) for start in range(0, images, batch))
+
+    def _archive(self, condition: str) -> Path:
+        return self.folder / f"images-{condition}.npz"
+
+    def _paths(self) -> list[str]:
+        archives = [str(self._archive(name)) for name in self.run.conditions] if "npz" in self.formats else []
+        return [*archives, *([str(self.folder / "png")] if "png" in self.formats else [])]
+
+
+def export_images(
+    run: Run, folder: Path, formats: Sequence[str], report: Callable[[int, int], None]
+) -> tuple[list[str], list[str]]:
+    """Writes the images of a run; gives the paths, and one sentence for every condition that 8 bits change.
+
+    Args:
+        run: with results.
+        folder: to write into; made where it is missing.
+        formats: of FORMATS.
+        report: called with images done and to do.
+
+    Raises:
+        ConfigError: the folder cannot be written to.
+        PsiError: the run has no results, or its weights or images are not here any more.
+    """
+    export = ImageExport(run, folder, tuple(formats), report)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return export.write(), export.warnings()
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written to ({error.strerror}); name another folder with --to") from None
+
+
+def _pixels(images: Tensor) -> NDArray[np.float32]:
+    """(image, height, width), or with color (image, height, width, 3)."""
+    pixels: NDArray[np.float32] = images.detach().cpu().permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels

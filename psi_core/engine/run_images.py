@@ -1,0 +1,108 @@
+"""The images of a run, made again by the very functions and numbers that the run used."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psi_core.conditions import Condition
+from psi_core.engine.attacks import input_gradient
+from psi_core.engine.checkpoints import find_checkpoint
+from psi_core.engine.datasets import read_inputs
+from psi_core.engine.datasets.inputs import Readable
+from psi_core.engine.models import input_channels
+from psi_core.engine.noise import Noise
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.engine.step import STEPS
+from psi_core.engine.weights import file_sha256
+from psi_core.errors import DataError, ModelError
+from psi_core.runs import Run
+
+
+def reopened(run: Run, device: str) -> Prepared:
+    """The run's classifier with the weights that it was measured with, its images and labels, on a device.
+
+    Nothing is fitted or downloaded.
+
+    Raises:
+        PsiError: they are not here, or others lie in their place.
+    """
+    recorded = run.model
+    if not recorded:
+        raise ModelError(f"weights: {run.name} has none yet; wait until it measures images, or resume it")
+    config = run.config.model_copy(update={"device": device, "devices": 1})
+    if config.weights not in ("fitted", "random", "built") and not Path(recorded["source"]).is_file():
+        raise ModelError(f"weights: {recorded['source']} is not there any more; put it back")
+    prepared = prepare(config)
+    place, sha256 = config.weights, prepared.card.get("sha256")
+    if config.weights == "fitted":
+        checkpoint = find_checkpoint(prepared.recipe)
+        if checkpoint is None:
+            size = "" if config.size == prepared.source.size else f" --size {config.size}"
+            raise ModelError(
+                f"weights: those fitted for this run are not here; make such weights with "
+                f"psi-tui fit --model {config.model}{size}"
+            )
+        prepared = prepared.with_checkpoint(checkpoint)
+        place, sha256 = str(checkpoint.path), file_sha256(checkpoint.path)
+    if sha256 != recorded.get("sha256"):
+        raise ModelError(
+            f"weights: {place} are others than the run was measured with; put those back, "
+            f"or measure these with psi-tui run --model {config.model}"
+        )
+    for key, what in (("data_sha256", "data"), ("attacked_sha256", "attacked")):
+        if recorded.get(key) not in (None, prepared.card.get(key)):
+            raise DataError(f"{what}: the images are others than those the run measured; put the old ones back")
+    prepared.classifier.to(device)
+    return prepared
+
+
+def remade(
+    run: Run, prepared: Prepared, positions: NDArray[np.int64], conditions: Sequence[Condition]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Images of a run under some of its conditions.
+
+    Args:
+        run: whose seed and preprocessing are used.
+        prepared: the same, reopened.
+        positions: of the images in the data set.
+        conditions: of the run's.
+
+    Returns:
+        The benign images (batch, channel, size, size) in 0..1, the labels (batch,) that the run's attack refers to, and
+        the images of each condition.
+
+    Raises:
+        DataError: an image is not there any more.
+    """
+    assert run.config.size is not None, "a run's configuration is resolved"
+    device, channels = str(prepared.classifier.mean.device), input_channels(prepared.classifier.network)
+    images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
+    labels = torch.from_numpy(prepared.dataset.labels[positions]).to(device)
+    is_predicted = run.config.labels == "predicted"
+    logits, gradient = input_gradient(prepared.classifier, images, None if is_predicted else labels)
+    with torch.inference_mode():
+        made = [changed(run, positions, each, images, gradient, prepared.given) for each in conditions]
+    return images, logits.argmax(1) if is_predicted else labels, made
+
+
+def changed(
+    run: Run,
+    positions: NDArray[np.int64],
+    condition: Condition,
+    images: Tensor,
+    gradient: Tensor,
+    given: Readable | None,
+) -> Tensor:
+    """Benign images under a condition, as the run made them."""
+    if condition.is_benign:
+        return images
+    if condition.is_given:
+        assert given is not None, "a run with given images names them"
+        return read_inputs(given, positions, images.shape[-1], images.shape[1], str(images.device))
+    indices = torch.from_numpy(positions).to(images.device)
+    noise = Noise(run.config.seed, indices, condition.stream)
+    return STEPS[condition.attack](images, gradient, condition.epsilon, noise)

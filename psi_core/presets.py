@@ -1,0 +1,62 @@
+"""Named set-ups of a run: values of RunConfig under one name. What a SPEC.toml or the command line says beats them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from psi_core.config import RunConfig
+from psi_core.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One named set-up.
+
+    Attributes:
+        description: one sentence.
+        values: of RunConfig; fields that are not named keep their defaults.
+    """
+
+    description: str
+    values: Mapping[str, Any]
+
+
+def _study(model: str, description: str, **values: str) -> Preset:
+    """The study's data and attack: MNIST's validation images, FGSM at 0.03, the ReLU outputs."""
+    shared = {"data": "mnist", "split": "test", "attack": ("fgsm",), "epsilon": (0.03,), "layers": ("relu",)}
+    return Preset(description, MappingProxyType({"model": model, **values, **shared}))
+
+
+_FITTED = "with a 10-way head fitted to MNIST's training digits, against the true labels"
+_IMAGENET = "with ImageNet weights and their 1,000-way head on digits, against its own predictions"
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "study-fitted": _study("alexnet", f"AlexNet {_FITTED}", weights="fitted", labels="true"),
+        "study-imagenet": _study("alexnet", f"AlexNet {_IMAGENET}", weights="imagenet", labels="predicted"),
+        "study-fitted-vgg11": _study("vgg11", f"VGG11 {_FITTED}", weights="fitted", labels="true"),
+        "study-imagenet-vgg11": _study("vgg11", f"VGG11 {_IMAGENET}", weights="imagenet", labels="predicted"),
+    }
+)
+"""Set-ups by name. `study-imagenet` is the likeliest of the reproduced study, which does not describe its head."""
+
+
+def config_of(preset: str | None, spec: str | os.PathLike[str] | None = None, **typed: Any) -> RunConfig:
+    """The run that a preset, a SPEC.toml and typed values describe together; the later beats the earlier.
+
+    Args:
+        preset: one of PRESETS, or None.
+        spec: path of a TOML file, or None.
+        typed: values of RunConfig.
+
+    Raises:
+        ConfigError: there is no such preset, the file cannot be read, or a value cannot stand.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError(unknown_name("preset", preset, PRESETS))
+    own = RunConfig(**typed) if spec is None else RunConfig.from_toml(spec, **typed)
+    if preset is None:
+        return own
+    return RunConfig(**{**PRESETS[preset].values, **own.model_dump(exclude_unset=True)})

@@ -1,0 +1,85 @@
+"""Images of a run as files: exactly what was measured, or rounded and said so."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from psi_core.engine import analyze
+from psi_core.engine.image_export import export_images
+from psi_core.errors import ConfigError, ModelError
+from tests.engine.picture_files import DIGITS
+from tests.engine.processes import engine, small_config
+
+
+def exported(run, folder, formats=("npz", "png")):
+    return export_images(run, folder, formats, lambda done, total: None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return analyze(small_config(images=40, epsilon=[0.03, 8 / 255]), tmp_path_factory.mktemp("runs"))
+
+
+def test_archives_hold_exactly_what_was_measured(run, tmp_path):
+    paths, _ = exported(run, tmp_path)
+    assert paths == [*(str(tmp_path / f"images-{name}.npz") for name in run.conditions), str(tmp_path / "png")]
+    benign = np.load(tmp_path / "images-benign.npz")
+    assert (benign["images"] == (DIGITS.images[:40] / np.float32(255)).astype(np.float32)).all()
+    assert (benign["labels"] == run.labels).all()
+    assert (benign["index"] == run.index).all()
+    assert benign["class_names"].tolist() == run.model["class_names"]
+    for place, name in enumerate(run.conditions):
+        change = np.abs(np.load(tmp_path / f"images-{name}.npz")["images"] - benign["images"])
+        assert np.allclose(change.max(axis=(1, 2)), run.array("linf")[place], atol=1e-7)
+
+
+def test_an_exported_attack_measures_as_the_attack_did(run, tmp_path):
+    exported(run, tmp_path, ["npz"])
+    assert not (tmp_path / "png").exists()
+    given = f"npz:{tmp_path / 'images-fgsm@0.03.npz'}"
+    config = small_config(images=40, attack="none", controls="none", attacked=given)
+    again = analyze(config, tmp_path / "runs")
+    at = run.conditions.index("fgsm@0.03")
+    assert (again.psi[1] == run.psi[at]).all()
+    assert (again.predictions[1] == run.predictions[at]).all()
+
+
+def test_pictures_are_rounded_and_what_that_changes_is_said(run, tmp_path):
+    _, warnings = exported(run, tmp_path, ["png"])
+    assert not list(tmp_path.glob("*.npz"))
+    for position in (0, 39):
+        found = np.asarray(Image.open(tmp_path / "png" / "benign" / f"{position:06}.png"))
+        assert (found == DIGITS.images[position]).all()
+    named = {warning.partition(":")[0] for warning in warnings}
+    assert named == {"fgsm@0.03", "sign-noise@0.03", "anti-fgsm@0.03"}
+    assert "7.65 gray levels as measured and 8 in the files" in warnings[0]
+
+
+def test_it_is_made_batch_by_batch_and_reported(run, tmp_path):
+    seen = []
+    export_images(run, tmp_path, ["npz"], lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 40) for done in range(5, 41, 5)]
+
+
+def test_nothing_is_left_where_it_fails(run, tmp_path):
+    def fail(done, total):
+        raise ModelError("stopped")
+
+    with pytest.raises(ModelError):
+        export_images(run, tmp_path / "out", ["npz"], fail)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_refused(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot be written to .*--to"):
+        exported(run, tmp_path / "file" / "out")
+
+
+def test_the_child_says_how_far_it_is_and_what_it_wrote(run, tmp_path):
+    answer = engine("images", str(run.directory), given={"to": str(tmp_path), "formats": ["npz"]})
+    lines = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [line["event"] for line in lines] == ["images"] * 8 + ["finished"]
+    assert lines[-1]["paths"][0] == str(tmp_path / "images-benign.npz")

@@ -1,0 +1,177 @@
+"""Archives of images, as data sets and as images attacked elsewhere."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from psi_core.engine import analyze, fgsm
+from psi_core.engine.architectures import ARCHITECTURES
+from psi_core.engine.datasets import load_dataset, load_given, network_inputs
+from psi_core.engine.models import build_classifier, model_source
+from psi_core.errors import ConfigError, DataError
+from psi_core.tables import TABLES
+from tests.engine.picture_files import DIGITS, colored, digit_folder
+from tests.engine.processes import small_config
+
+
+def saved(path, **arrays):
+    np.savez(path, **arrays)
+    return f"npz:{path}"
+
+
+def digits(images=40, **others):
+    return {"images": DIGITS.images[:images], "labels": DIGITS.labels[:images], **others}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("layout", ["gray", "last", "first"])
+def test_bytes_and_floats_in_any_layout_are_the_same_images(tmp_path, dtype, layout):
+    images = DIGITS.images[:5] if layout == "gray" else np.stack([colored(position) for position in range(5)])
+    if dtype != np.uint8:
+        images = (images / 255).astype(dtype)
+    if layout == "first":
+        images = images.transpose(0, 3, 1, 2)
+    dataset = load_dataset(saved(tmp_path / "a.npz", images=images, labels=DIGITS.labels[:5]), "test")
+    found = network_inputs(torch.from_numpy(dataset.read(np.arange(5), 28, 3).pixels), 28, 3)
+    expected = np.stack([colored(position) for position in range(5)]) if layout != "gray" else DIGITS.images[:5].copy()
+    expected = network_inputs(torch.from_numpy(expected), 28, 3)
+    torch.testing.assert_close(found, expected, atol=1e-7 if dtype != np.float16 else 3e-4, rtol=0)
+
+
+def test_a_run_over_an_archive_gives_what_the_bundled_digits_give(tmp_path):
+    options = {"images": 40, "epsilon": [0.1]}
+    mine = analyze(small_config(data=saved(tmp_path / "a.npz", **digits(80)), **options), tmp_path / "runs")
+    bundled = analyze(small_config(**options), tmp_path / "runs")
+    assert (mine.psi == bundled.psi).all()
+    assert (mine.labels == bundled.labels).all()
+
+
+IMAGES = DIGITS.images[:4]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"pictures": IMAGES}, r"no array images but \['pictures'\]"),
+        ({"images": IMAGES[0]}, r"images in .* are \(28, 28\)"),
+        ({"images": IMAGES.astype(np.int32)}, "are int32"),
+        ({"images": IMAGES.astype(np.float32)}, r"between 0 and 25.; save floats in 0\.\.1"),
+        ({"images": np.full((4, 28, 28), np.nan)}, "between nan and nan"),
+        ({"images": IMAGES[:0]}, "holds no image"),
+        ({"images": IMAGES, "labels": np.zeros(3, int)}, "one for each of the 4 images"),
+        ({"images": IMAGES, "labels": np.zeros(4)}, "labels in .* are float64"),
+        ({"images": IMAGES, "labels": np.array([0, 1, -1, 2])}, "class numbers from 0 on"),
+        ({"images": IMAGES, "labels": np.arange(4), "class_names": np.array(["a", "b"])}, "up to 3 and 2 class_names"),
+        ({"images": np.array([object()], dtype=object)}, "no whole npz of plain arrays"),
+    ],
+)
+def test_arrays_that_cannot_be_images_are_refused(tmp_path, arrays, sentence):
+    with pytest.raises(DataError, match=sentence):
+        load_dataset(saved(tmp_path / "a.npz", **arrays), "test")
+
+
+def test_files_that_are_no_archive_are_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"nothing")
+    np.save(tmp_path / "b.npy", IMAGES)
+    whole = tmp_path / "c.npz"
+    np.savez(whole, images=IMAGES)
+    whole.write_bytes(whole.read_bytes()[:-50])
+    for name in ("a.npz", "b.npy", "c.npz", "missing.npz"):
+        with pytest.raises(DataError, match=name):
+            load_dataset(f"npz:{tmp_path / name}", "test")
+    with pytest.raises(DataError, match="no train part"):
+        load_dataset(saved(tmp_path / "d.npz", **digits()), "train")
+
+
+def test_without_labels_only_predictions_can_stand_in(tmp_path):
+    path = tmp_path / "ten.safetensors"
+    save_file(ARCHITECTURES["lenet5"].build(10).state_dict(), path)
+    options = {"data": saved(tmp_path / "a.npz", images=DIGITS.images[:20]), "images": 20, "weights": str(path)}
+    with pytest.raises(ConfigError, match="add --labels predicted"):
+        analyze(small_config(**options), tmp_path / "runs")
+    run = analyze(small_config(labels="predicted", **options), tmp_path / "runs")
+    assert (run.labels == run.predictions[0]).all()
+
+
+@pytest.fixture
+def attacked():
+    """FGSM at 0.1 of the first 40 digits by the network that small_config measures, float32 (40, 28, 28, 1)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        source = model_source("lenet5")
+        classifier = build_classifier(source, 10, source.normalization)
+    images = network_inputs(torch.from_numpy(DIGITS.images[:40].copy()), 28, 1)
+    return fgsm(classifier, images, torch.from_numpy(DIGITS.labels[:40]), 0.1).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def test_given_images_are_a_condition_like_the_attack_that_made_them(tmp_path, attacked):
+    place = saved(tmp_path / "attacked.npz", images=attacked, labels=DIGITS.labels[:40])
+    run = analyze(small_config(images=40, epsilon=[0.1], attacked=place), tmp_path / "runs")
+    assert run.conditions == ["benign", "fgsm@0.1", "attacked", "sign-noise@0.1", "anti-fgsm@0.1"]
+    for name in ("psi", "prediction", "linf", "l2"):
+        made, given = run.array(name)[1], run.array(name)[2]
+        assert np.allclose(made, given, atol=1e-6, equal_nan=True), name
+    row = TABLES["conditions"](run)[2]
+    assert row["epsilon"] is None
+    assert row["linf_mean"] == pytest.approx(0.1, abs=1e-6)
+    layer = next(row for row in TABLES["layers"](run) if row["condition"] == "attacked")
+    assert layer["control"] is None
+    assert layer["verdict"]
+
+
+def test_given_images_need_no_attack_of_our_own(tmp_path, attacked):
+    place = saved(tmp_path / "attacked.npz", images=attacked)
+    run = analyze(small_config(images=40, attack="none", controls="none", attacked=place), tmp_path / "runs")
+    assert run.conditions == ["benign", "attacked"]
+    with pytest.raises(ConfigError, match="leaves nothing to compare"):
+        small_config(attack="none")
+
+
+def test_positions_in_an_archive_pair_its_images(tmp_path, attacked):
+    order = np.random.default_rng(0).permutation(40)
+    dataset = load_dataset("mnist", "test")
+    place = saved(tmp_path / "a.npz", images=attacked[order], labels=DIGITS.labels[order], index=order)
+    assert (load_given(place, dataset, 40, None, dataset.labels).read(np.arange(40), 28, 1).pixels == attacked).all()
+    with pytest.raises(DataError, match=r"none for image 30, one of 10 without a partner.*--skip-unreadable"):
+        load_given(saved(tmp_path / "b.npz", images=attacked[:30]), dataset, 40, None, dataset.labels)
+    with pytest.raises(DataError, match=r"labels in .* are not those of mnist"):
+        load_given(
+            saved(tmp_path / "c.npz", images=attacked, labels=DIGITS.labels[order]), dataset, 40, None, dataset.labels
+        )
+    with pytest.raises(DataError, match=r"index in .* is float64"):
+        load_given(saved(tmp_path / "d.npz", images=attacked, index=np.arange(40.0)), dataset, 40, None, dataset.labels)
+
+
+def test_a_folder_is_paired_by_file_names_whatever_their_ending(tmp_path):
+    order = digit_folder(tmp_path / "benign", 20)
+    for position in order:
+        label = DIGITS.labels[position]
+        (tmp_path / "attacked" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - DIGITS.images[position]).save(tmp_path / "attacked" / str(label) / f"{position:05}.bmp")
+    dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
+    given = load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, None, dataset.labels)
+    assert (given.read(np.arange(20), 28, 1).pixels == 255 - DIGITS.images[order]).all()
+    (tmp_path / "attacked" / "7" / "00000.bmp").unlink()
+    with pytest.raises(DataError, match=r"no picture for 7/00000\.png, one of 1 without a partner"):
+        load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, None, dataset.labels)
+    with pytest.raises(DataError, match="mnist has no file names"):
+        load_given(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), 20, None, None)
+
+
+def test_images_without_a_partner_are_left_out_on_request(tmp_path, attacked):
+    place = saved(tmp_path / "a.npz", images=np.delete(attacked, 7, 0), index=np.delete(np.arange(40), 7))
+    options = {"images": 40, "attack": "none", "controls": "none"}
+    with pytest.raises(DataError, match=r"none for image 7, one of 1 .*--skip-unreadable"):
+        analyze(small_config(attacked=place, **options), tmp_path / "runs")
+    run = analyze(small_config(attacked=place, skip_unreadable=True, **options), tmp_path / "runs")
+    assert run.index.tolist() == [*range(7), *range(8, 40)]
+
+
+def test_two_archives_are_paired_by_the_index_of_both(tmp_path, attacked):
+    keys = np.arange(100, 140)
+    data = saved(tmp_path / "benign.npz", **digits(40, index=keys))
+    place = saved(tmp_path / "attacked.npz", images=attacked[::-1], labels=DIGITS.labels[:40][::-1], index=keys[::-1])
+    given = load_given(place, load_dataset(data, "test"), 40, None, DIGITS.labels[:40])
+    assert (given.read(np.arange(40), 28, 1).pixels == attacked).all()
