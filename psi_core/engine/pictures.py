@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psi_core.conditions import BENIGN, GIVEN, Condition
-from psi_core.engine.datasets import load_dataset, load_given, read_inputs
+from psi_core.engine.datasets import Dataset, load_dataset, load_given, read_inputs
+from psi_core.engine.datasets.inputs import Readable
 from psi_core.engine.devices import precision
 from psi_core.engine.models import input_channels, model_source
 from psi_core.engine.preparation import Prepared
@@ -76,8 +77,14 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     images = read_inputs(dataset, position, config.size, channels, "cpu")
     if condition.attack not in _WITHOUT_GRADIENT:
         return _picture(images, None, None, reason)
-    given = load_given(config.attacked, dataset, run.images, config.resize, None) if condition.is_given else None
+    given = _given(run, dataset) if condition.is_given else None
     return _picture(images, changed(run, position, condition, images, torch.zeros_like(images), given), None, reason)
+
+
+def _given(run: Run, dataset: Dataset) -> Readable:
+    config = run.config
+    assert config.size is not None, "a run's configuration is resolved"
+    return load_given(config.attacked, dataset, run.images, config.size, config.resize, None, may_lack=True)
 
 
 def _picture(images: Tensor, changed: Tensor | None, said: tuple[int, float] | None, reason: str = "") -> Picture:

@@ -140,7 +140,7 @@ def prepare(config: RunConfig) -> Prepared:
     trace = trace_network(classifier.network, input_channels(classifier.network), size)
     if config.labels == "true":
         dataset = match_classes(dataset, trace.classes, config.model)
-    given = _given_images(config, dataset, images)
+    given = _given_images(config, dataset, images, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     resolved = config.model_copy(
@@ -186,11 +186,11 @@ def _build(source: ModelSource, classes: int, normalize: str, seed: int) -> Clas
         return build_classifier(source, classes, normalize)
 
 
-def _given_images(config: RunConfig, dataset: Dataset, images: int) -> GivenImages | PictureDataset | None:
+def _given_images(config: RunConfig, dataset: Dataset, images: int, size: int) -> GivenImages | PictureDataset | None:
     if not config.attacked:
         return None
     labels = dataset.labels if config.labels == "true" else None
-    return load_given(config.attacked, dataset, images, config.resize, labels, may_lack=config.skip_unreadable)
+    return load_given(config.attacked, dataset, images, size, config.resize, labels, may_lack=config.skip_unreadable)
 
 
 def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch: int) -> int:

@@ -133,15 +133,24 @@ def test_positions_in_an_archive_pair_its_images(tmp_path, attacked):
     order = np.random.default_rng(0).permutation(40)
     dataset = load_dataset("mnist", "test")
     place = saved(tmp_path / "a.npz", images=attacked[order], labels=DIGITS.labels[order], index=order)
-    assert (load_given(place, dataset, 40, None, dataset.labels).read(np.arange(40), 28, 1).pixels == attacked).all()
+    assert (
+        load_given(place, dataset, 40, 28, None, dataset.labels).read(np.arange(40), 28, 1).pixels == attacked
+    ).all()
     with pytest.raises(DataError, match=r"none for image 30, one of 10 without a partner.*--skip-unreadable"):
-        load_given(saved(tmp_path / "b.npz", images=attacked[:30]), dataset, 40, None, dataset.labels)
+        load_given(saved(tmp_path / "b.npz", images=attacked[:30]), dataset, 40, 28, None, dataset.labels)
     with pytest.raises(DataError, match=r"labels in .* are not those of mnist"):
         load_given(
-            saved(tmp_path / "c.npz", images=attacked, labels=DIGITS.labels[order]), dataset, 40, None, dataset.labels
+            saved(tmp_path / "c.npz", images=attacked, labels=DIGITS.labels[order]),
+            dataset,
+            40,
+            28,
+            None,
+            dataset.labels,
         )
     with pytest.raises(DataError, match=r"index in .* is float64"):
-        load_given(saved(tmp_path / "d.npz", images=attacked, index=np.arange(40.0)), dataset, 40, None, dataset.labels)
+        load_given(
+            saved(tmp_path / "d.npz", images=attacked, index=np.arange(40.0)), dataset, 40, 28, None, dataset.labels
+        )
 
 
 def test_a_folder_is_paired_by_file_names_whatever_their_ending(tmp_path):
@@ -151,13 +160,13 @@ def test_a_folder_is_paired_by_file_names_whatever_their_ending(tmp_path):
         (tmp_path / "attacked" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(255 - DIGITS.images[position]).save(tmp_path / "attacked" / str(label) / f"{position:05}.bmp")
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
-    given = load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, None, dataset.labels)
+    given = load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, dataset.labels)
     assert (given.read(np.arange(20), 28, 1).pixels == 255 - DIGITS.images[order]).all()
     (tmp_path / "attacked" / "7" / "00000.bmp").unlink()
     with pytest.raises(DataError, match=r"no picture for 7/00000\.png, one of 1 without a partner"):
-        load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, None, dataset.labels)
+        load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, dataset.labels)
     with pytest.raises(DataError, match="mnist has no file names"):
-        load_given(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), 20, None, None)
+        load_given(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), 20, 28, None, None)
 
 
 def test_images_without_a_partner_are_left_out_on_request(tmp_path, attacked):
@@ -173,5 +182,23 @@ def test_two_archives_are_paired_by_the_index_of_both(tmp_path, attacked):
     keys = np.arange(100, 140)
     data = saved(tmp_path / "benign.npz", **digits(40, index=keys))
     place = saved(tmp_path / "attacked.npz", images=attacked[::-1], labels=DIGITS.labels[:40][::-1], index=keys[::-1])
-    given = load_given(place, load_dataset(data, "test"), 40, None, DIGITS.labels[:40])
+    given = load_given(place, load_dataset(data, "test"), 40, 28, None, DIGITS.labels[:40])
     assert (given.read(np.arange(40), 28, 1).pixels == attacked).all()
+
+
+def test_another_size_than_the_networks_or_the_datas_own_is_refused(tmp_path):
+    dataset = load_dataset("mnist", "test")
+    for edge, sizes in ((28, [28, 64]), (64, [64])):
+        place = saved(tmp_path / f"{edge}.npz", images=np.zeros((40, edge, edge), np.float32))
+        for size in sizes:
+            assert load_given(place, dataset, 40, size, None, None).images.shape == (40, edge, edge)
+    with pytest.raises(DataError, match="are 64 x 64 pixels; save them at 28 x 28 or 32 x 32, for another size"):
+        load_given(place, dataset, 40, 32, None, None)
+
+
+def test_given_pictures_of_the_input_size_are_not_resized_again(tmp_path):
+    order = digit_folder(tmp_path / "benign", 20)
+    dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test", resize=56)
+    given = load_given(f"folder:{tmp_path / 'benign'}", dataset, 20, 28, 56, None)
+    assert (given.read(np.arange(20), 28, 1).pixels == DIGITS.images[order]).all()
+    assert (dataset.read(np.arange(20), 28, 1).pixels != DIGITS.images[order]).any()

@@ -12,7 +12,7 @@ def decoded(image: Image.Image, size: int, channels: int, resize: int | None) ->
     """Bytes (size, size), or (size, size, 3) for a network that takes color.
 
     Turned as EXIF says, to RGB or gray, the shorter edge brought to `resize` bilinearly (antialiased, as torchvision
-    does with pictures), the center cut out. A picture of the right size is left as it is. Transparency is dropped.
+    does with pictures), the center cut out. Transparency is dropped.
 
     Args:
         image: opened, not yet loaded.

@@ -44,6 +44,7 @@ def load_given(
     name: str,
     dataset: Dataset,
     images: int,
+    size: int,
     resize: int | None,
     labels: NDArray[np.int64] | None,
     *,
@@ -59,7 +60,8 @@ def load_given(
         name: as the run's configuration names it.
         dataset: the benign images.
         images: how many of them the run takes.
-        resize: as for the data set itself.
+        size: of the network's input, in pixels.
+        resize: as for the data set itself; pictures of the input size are left as they are.
         labels: of the data set, which those of an archive must be; None to leave them unread.
         may_lack: whether images without a partner are left out like those that cannot be read.
 
@@ -69,17 +71,24 @@ def load_given(
     kind, _, place = name.partition(":")
     path = Path(place).expanduser()
     if kind == "npz":
-        return _from_archive(path, dataset, images, labels, may_lack)
+        return _from_archive(path, dataset, images, size, labels, may_lack)
     return _from_folder(name, path, dataset, images, resize, may_lack)
 
 
 def _from_archive(
-    path: Path, dataset: Dataset, images: int, expected: NDArray[np.int64] | None, may_lack: bool
+    path: Path, dataset: Dataset, images: int, size: int, expected: NDArray[np.int64] | None, may_lack: bool
 ) -> GivenImages:
     arrays = read_npz(path)
     if "images" not in arrays:
         raise DataError(f"attacked: {path} holds no array images but {sorted(arrays)}; save one with np.savez")
     found = checked_images(arrays["images"], str(path))
+    shapes = {(size, size), *([dataset.images.shape[1:3]] if isinstance(dataset, ArrayDataset) else [])}
+    if found.shape[1:3] not in shapes:
+        allowed = " or ".join(f"{height} x {width}" for height, width in sorted(shapes))
+        raise DataError(
+            f"attacked: images in {path} are {found.shape[1]} x {found.shape[2]} pixels; save them at {allowed}, "
+            "for another size would change the attack"
+        )
     index = checked_index(arrays, len(found), str(path))
     keys = dataset.keys if isinstance(dataset, ArrayDataset) and dataset.keys is not None else np.arange(len(dataset))
     row_of = {int(key): row for row, key in enumerate(index)}
@@ -127,7 +136,9 @@ def _from_folder(
         return Image.open(file)
 
     places = tuple(str(file or f"{root}: {place}") for file, place in zip(files, dataset.places, strict=False))
-    return PictureDataset(name, dataset.labels[:images], dataset.class_names, opened, places, resize)
+    return PictureDataset(
+        name, dataset.labels[:images], dataset.class_names, opened, places, resize, keeps_input_size=True
+    )
 
 
 def _stem(path: PurePath) -> str:

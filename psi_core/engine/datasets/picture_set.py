@@ -30,6 +30,7 @@ class PictureDataset:
         opened: gives the picture at a position, lazily or whole; raises where it cannot.
         places: name of every picture for people: its path below the folder.
         resize: shorter edge before the center is cut out, or None for the network's input size.
+        keeps_input_size: whether a picture of the network's input size is left as it is, whatever `resize` says.
     """
 
     name: str
@@ -38,6 +39,7 @@ class PictureDataset:
     opened: Callable[[int], Image.Image]
     places: tuple[str, ...]
     resize: int | None
+    keeps_input_size: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,7 +50,8 @@ class PictureDataset:
         def decode(position: int) -> NDArray[np.uint8] | Unreadable:
             try:
                 with self.opened(position) as image:
-                    return decoded(image, size, channels, self.resize)
+                    is_ready = self.keeps_input_size and image.size == (size, size)
+                    return decoded(image, size, channels, None if is_ready else self.resize)
             except _UNREADABLE as error:
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 return Unreadable(position, self.place_of(position), reason)
