@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.columns import LAYER_COLUMNS, Row, as_cell
+from psi_core.conditions import Condition
 from psi_core.histograms import TABLE_BINS, bin_counts, find_peaks, overlap, table_edges
 from psi_core.runs import Run
 from psi_core.statistics import (
@@ -71,10 +72,15 @@ def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS) -> list[Ro
                 | _control_cells(shift_from_control, values, None if control is None else references[control])
                 | {
                     "control": named,
-                    "verdict": None if condition.is_benign else verdict(shift, shift_from_control, named),
+                    "verdict": None if condition.is_benign else _verdict(condition, shift, shift_from_control, named),
                 }
             )
     return [{column.name: row[column.name] for column in LAYER_COLUMNS} for row in rows]
+
+
+def _verdict(condition: Condition, shift: Shift, shift_from_control: Shift, control: str | None) -> str:
+    said = verdict(shift, shift_from_control, control)
+    return f"{said}; no control was measured" if condition.is_given and said.endswith("effect") else said
 
 
 def _differences(

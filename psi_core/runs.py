@@ -199,7 +199,10 @@ class Run:
             if not all(name in part for part in parts):
                 known = ("index", "label", "prediction", "confidence", "linf", "l2", *self.measures)
                 raise RunError(unknown_name(f"results of {self.name}", name, known))
-            self._arrays[name] = np.concatenate([part[name] for part in parts], axis=-1)
+            joined = np.concatenate([part[name] for part in parts], axis=-1)
+            if not joined.shape[-1]:
+                raise RunError(f"{self.name}: none of its images so far could be read; see its log")
+            self._arrays[name] = joined
         return self._arrays[name]
 
     def array(self, name: str) -> NDArray[Any]:

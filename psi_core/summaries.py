@@ -1,11 +1,13 @@
 """A run in four numbers, for lists of runs. Cheap: no scipy, and the cache of statistics."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.conditions import GIVEN
+from psi_core.config import RunConfig
 from psi_core.errors import RunError
 from psi_core.runs import Run
 from psi_core.statistics_cache import remembered
@@ -48,6 +50,14 @@ def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
     except RunError:
         return None, None
     return float(correct[0]), float(correct[run.conditions.index(headline_condition(run))])
+
+
+def attack_text(config: RunConfig) -> str:
+    """What was done to a run's images, in a few words: `fgsm 0.03, 0.1`, `fgsm 0.03, attacked.npz`."""
+    epsilons = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon)
+    own = [f"{', '.join(config.attack)} {epsilons}"] if config.attack else []
+    given = [Path(config.attacked.partition(":")[2]).name] if config.attacked else []
+    return ", ".join([*own, *given])
 
 
 def headline_condition(run: Run) -> str:

@@ -10,6 +10,7 @@ from psi_core.process import own_identity
 from psi_core.run_index import load_run
 from psi_core.runs import Run
 from psi_core.status import STOP_FILE, StatusReader, WorkerState
+from psi_core.summaries import attack_text
 from psi_tui.bar import ProgressView, progress_view
 from psi_tui.child import Child, on_interrupt
 from psi_tui.console import narrate
@@ -144,12 +145,8 @@ class _Follower:
 
 def _title(run: Run) -> str:
     config = run.config
-    epsilons = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon)
     named = f"{config.name} " if config.name else ""
-    return (
-        f"{named}{run.id}: {config.model} on {config.data}, {format_count(run.images)} images, "
-        f"{', '.join(config.attack)} {epsilons}"
-    )
+    return f"{named}{run.id}: {config.model} on {config.data}, {format_count(run.images)} images, {attack_text(config)}"
 
 
 def _show_log_end(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.chunks import CHUNKS
+from psi_core.conditions import GIVEN
 from psi_core.errors import PsiError
 from psi_core.events import events_path, worker_numbers
 from psi_core.paths import examples_directory
@@ -141,14 +142,14 @@ def _signature(path: Path) -> tuple[Any, ...]:
 
 def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> RunEntry:
     config = run.config
-    epsilon = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon)
+    epsilon = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon) if config.attack else ""
     return RunEntry(
         run.directory,
         run.id,
         run.name,
         config.model,
         config.data,
-        ", ".join(config.attack),
+        ", ".join([*config.attack, *([GIVEN] if config.attacked else [])]),
         epsilon,
         run.created_at,
         run.is_example,

@@ -1,5 +1,6 @@
 """Making a chunk: its batches through the fused step, their numbers gathered into the chunk's arrays."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -142,16 +143,24 @@ class ChunkMaker:
                 arrays[f"class_sum/{call.name}"] = sums.cpu().numpy()[:, present]
         return arrays
 
-    def sign_agreement(self, policy: str) -> float:
-        """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1."""
-        chunk = self._open(np.arange(min(self.batch, len(self.dataset))))
+    def sign_agreement(self, policy: str, images: int) -> float:
+        """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1.
+
+        Args:
+            policy: of precision.
+            images: of the run.
+        """
+        chunk, skipped = self._open(np.arange(min(self.batch, images))), len(self.skipped)
         readings = self._read(chunk)
-        images, labels, _, _ = self._inputs(chunk.positions, readings)
+        del self.skipped[skipped:]  # They are counted when their chunk is made.
+        if not len(chunk.positions):
+            return math.nan
+        inputs, labels, _, _ = self._inputs(chunk.positions, readings)
         signs = []
         for each in (policy, "exact"):
             with precision(each, self.device):
                 targets = None if self.plan.uses_predictions else labels
-                signs.append(input_gradient(self.plan.model, images, targets)[1].sign())
+                signs.append(input_gradient(self.plan.model, inputs, targets)[1].sign())
         return float((signs[0] == signs[1]).float().mean())
 
     def _open(self, positions: NDArray[np.int64]) -> OpenChunk:
@@ -170,7 +179,8 @@ class ChunkMaker:
         while True:
             positions = chunk.positions[chunk.done : chunk.done + self.batch]
             readings = [source.read(positions, self.size, self.channels) for source in sources]
-            unreadable = {each.position: each for reading in readings for each in reading.unreadable}
+            found = [each for reading in reversed(readings) for each in reading.unreadable]
+            unreadable = {each.position: each for each in found}  # Of two reasons the benign image's.
             if not unreadable:
                 return readings
             if not self.skips_unreadable:

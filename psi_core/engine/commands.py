@@ -19,7 +19,7 @@ from psi_core.engine.datasets import absolute_data, first_images, load_dataset
 from psi_core.engine.devices import resolve_device
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.image_export import FORMATS, export_images
-from psi_core.engine.models import model_source
+from psi_core.engine.models import absolute_model, model_source
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.questions import plan_run
 from psi_core.engine.worker import Orders, Worker
@@ -220,7 +220,7 @@ def _recipe(values: dict[str, Any]) -> tuple[Recipe, str]:
     if init not in ("random", "imagenet"):
         raise ConfigError(unknown_name("from", str(init), ("random", "imagenet")))
     size = source.input_size(config.size)
-    recipe = Recipe(config.model, data, size, images, int(epochs), init, config.seed, config.resize)
+    recipe = Recipe(absolute_model(config.model), data, size, images, int(epochs), init, config.seed, config.resize)
     return recipe, resolve_device(config.device)
 
 

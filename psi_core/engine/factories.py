@@ -75,7 +75,10 @@ def _find_factory(name: str) -> Factory:
     if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
         raise ModelError(f"model: {name} has lazy layers without a shape; run one image through it in the factory")
     size = getattr(network, "input_size", None)
-    return Factory(name, make, size[-1] if isinstance(size, tuple | list) else size)
+    edge = size[-1] if isinstance(size, tuple | list) and size else size
+    if not isinstance(edge, int | None):
+        raise ModelError(f"model: {name} has input_size {size!r}; write pixels, or (channels, height, width)")
+    return Factory(name, make, edge)
 
 
 def _import_module(place: str) -> ModuleType:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from psi_core.creation import write_json
 from psi_core.engine.checkpoints import Checkpoint, Recipe, find_checkpoint, fitting_lock
 from psi_core.engine.datasets import Dataset, load_dataset, read_inputs
+from psi_core.engine.datasets.classes import match_names
 from psi_core.engine.devices import processor_name
 from psi_core.engine.models import Classifier, ModelSource, build_classifier, input_channels, model_source
 from psi_core.engine.weights import file_sha256, imagenet_file, read_weights
@@ -169,6 +170,7 @@ class Fit:
     def _test(self) -> float:
         """Share of the test images that the fitted classifier gets right, 0..1."""
         dataset = load_dataset(self.recipe.data, "test", self.recipe.resize)
+        dataset = match_names(dataset, self.train_set.class_names)
         self.classifier.eval().requires_grad_(False)
         right, started = 0, time.monotonic()
         for positions in _batches(len(dataset), 4 * BATCH):

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.conditions import Condition
+from psi_core.engine.datasets import Dataset
+from psi_core.engine.datasets.dataset import ArrayDataset
+from psi_core.engine.datasets.picture_set import PictureDataset
 from psi_core.engine.devices import available_device, precision
 from psi_core.engine.image_files import ImageArchive, write_pictures
 from psi_core.engine.run_images import remade, reopened
@@ -28,10 +31,12 @@ class _Rounding:
     Attributes:
         exact: largest change of a pixel as measured.
         rounded: largest change between the benign and the attacked picture.
+        error: largest difference of a pixel's change between the two.
     """
 
     exact: float = 0.0
     rounded: float = 0.0
+    error: float = 0.0
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ class ImageExport:
             for rows in self._batches(len(positions)):
                 benign, _, made = remade(self.run, prepared, positions[rows], self.run.condition_details)
                 for condition, images in zip(self.run.condition_details, made, strict=True):
-                    self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives)
+                    self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives, prepared.dataset)
                 self.report(rows.stop, len(positions))
         return self._paths()
 
@@ -73,9 +78,10 @@ class ImageExport:
         """One sentence for every condition that 8 bits change."""
         return [
             f"{name}: 8-bit pictures do not hold this attack; its largest change is {255 * each.exact:.4g} gray levels "
-            f"as measured and {255 * each.rounded:.4g} in the files, so measure the npz instead"
+            f"as measured and {255 * each.rounded:.4g} in the files, a pixel's is up to {255 * each.error:.2g} off; "
+            "measure the npz instead"
             for name, each in self._roundings.items()
-            if abs(each.exact - each.rounded) > _ROUNDING
+            if each.error > _ROUNDING
         ]
 
     def _write(
@@ -86,24 +92,29 @@ class ImageExport:
         rows: slice,
         opened: dict[str, ImageArchive],
         archives: ExitStack,
+        dataset: Dataset,
     ) -> None:
         name = condition.name
         if "npz" in self.formats:
             if name not in opened:
                 shape = (len(self.run.index), *images.shape[1:])
-                opened[name] = archives.enter_context(ImageArchive(self._archive(name), shape, self._others()))
+                opened[name] = archives.enter_context(ImageArchive(self._archive(name), shape, self._others(dataset)))
             opened[name].add(images)
         if "png" in self.formats:
-            names = [f"{position:06}" for position in self.run.index[rows]]
+            names = [_file_name(dataset, int(position)) for position in self.run.index[rows]]
             written = write_pictures(self.folder / "png" / name, names, images)
             shown = np.rint(benign * 255).astype(np.float32) / np.float32(255)
             found = self._roundings.setdefault(name, _Rounding())
-            found.exact = max(found.exact, float(np.abs(images - benign).max(initial=0)))
-            found.rounded = max(found.rounded, float(np.abs(written - shown).max(initial=0)))
+            change, change_shown = images - benign, written - shown
+            found.exact = max(found.exact, float(np.abs(change).max(initial=0)))
+            found.rounded = max(found.rounded, float(np.abs(change_shown).max(initial=0)))
+            found.error = max(found.error, float(np.abs(change_shown - change).max(initial=0)))
 
-    def _others(self) -> dict[str, NDArray[np.generic]]:
-        """What goes with the images of every archive."""
-        others: dict[str, NDArray[np.generic]] = {"labels": self.run.labels, "index": self.run.index}
+    def _others(self, dataset: Dataset) -> dict[str, NDArray[np.generic]]:
+        """What goes with the images of every archive; `index` is what the data set itself is paired by."""
+        keys = dataset.keys if isinstance(dataset, ArrayDataset) else None
+        index = self.run.index if keys is None else keys[self.run.index]
+        others: dict[str, NDArray[np.generic]] = {"labels": self.run.labels, "index": index}
         names = self.run.model.get("class_names")
         return {**others, "class_names": np.array(names)} if names else others
 
@@ -141,6 +152,13 @@ def export_images(
         return export.write(), export.warnings()
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written to ({error.strerror}); name another folder with --to") from None
+
+
+def _file_name(dataset: Dataset, position: int) -> str:
+    """Path of a picture below its condition's folder, without an ending: the data set's own, or its position."""
+    if isinstance(dataset, PictureDataset):
+        return str(PurePath(dataset.place_of(position)).with_suffix(""))
+    return f"{position:06}"
 
 
 def _pixels(images: Tensor) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from psi_core.engine.factories import COMPLAINTS
 from psi_core.engine.models import is_named_by_study
 from psi_core.engine.modes import borrowed
 from psi_core.engine.taps import RELUS, Taps
@@ -94,7 +95,7 @@ class _Costs:
             self.multiply_adds += output.numel() // _DRY_IMAGES * module.in_features
 
 
-_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
+_REFUSALS = COMPLAINTS
 """How forwards complain about an input: torch by RuntimeError, vision transformers by AssertionError."""
 
 

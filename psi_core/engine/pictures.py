@@ -84,7 +84,7 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
 def _given(run: Run, dataset: Dataset) -> Readable:
     config = run.config
     assert config.size is not None, "a run's configuration is resolved"
-    return load_given(config.attacked, dataset, run.images, config.size, config.resize, None, may_lack=True)
+    return load_given(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
 
 
 def _picture(images: Tensor, changed: Tensor | None, said: tuple[int, float] | None, reason: str = "") -> Picture:

@@ -4,13 +4,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from psi_core.chunks import chunk_count
 from psi_core.config import RunConfig
 from psi_core.engine.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
 from psi_core.engine.datasets import Dataset, absolute_data, first_images, load_dataset, load_given
-from psi_core.engine.datasets.classes import match_classes
+from psi_core.engine.datasets.classes import match_classes, match_names
 from psi_core.engine.datasets.given import GivenImages
 from psi_core.engine.datasets.picture_set import PictureDataset
 from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
@@ -42,7 +44,7 @@ from psi_core.engine.weights import (
     read_weights,
     state_sha256,
 )
-from psi_core.errors import ConfigError
+from psi_core.errors import ConfigError, ModelError
 from psi_core.runs import LayerInfo
 
 _CHUNK_IMAGES = 500
@@ -115,17 +117,19 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         ConfigError, ModelError, DataError: something cannot stand; nothing has been written.
     """
+    config = _absolute(config)
     device = resolve_device(config.device)
     if device.startswith("cuda") and config.devices > torch.cuda.device_count():
         raise ConfigError(f"devices: {config.devices} asked for and {torch.cuda.device_count()} there; write fewer")
     source = model_source(config.model)
     size = source.input_size(config.size)
-    if config.resize is not None and config.resize < size:
-        raise ConfigError(f"resize: {config.resize} is below the input of {size} pixels; write at least {size}")
+    _require_useful_resize(config, size)
     dataset = load_dataset(config.data, config.split, config.resize)
-    images = first_images(dataset, config.images)
     if config.weights == "fitted" and config.data != "mnist":
-        load_dataset(config.data, "train", config.resize)  # Refused here, where there is nothing to fit them to.
+        # Before any work: there must be something to fit to, and the head's classes are those of the training part.
+        dataset = match_names(dataset, load_dataset(config.data, "train", config.resize).class_names)
+    images = first_images(dataset, config.images)
+    own_labels = dataset.labels
     classes = len(dataset.class_names)
     place, state, notes, head = _weights_file(source, config, classes)
     normalize = resolved_normalization(source, config)
@@ -138,16 +142,15 @@ def prepare(config: RunConfig) -> Prepared:
     if state is not None:
         apply_weights(classifier.network, state, str(place))
     trace = trace_network(classifier.network, input_channels(classifier.network), size)
+    if trace.classes < 2:
+        raise ModelError(f"model: {config.model} has one class, so that no attack can change it; use one with more")
     if config.labels == "true":
         dataset = match_classes(dataset, trace.classes, config.model)
-    given = _given_images(config, dataset, images, size)
+    given = _given_images(config, dataset, own_labels, images, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     resolved = config.model_copy(
         update={
-            "model": absolute_model(config.model),
-            "data": absolute_data(config.data),
-            "attacked": absolute_data(config.attacked) if config.attacked else "",
             "weights": str(place) if place is not None and config.weights != "imagenet" else config.weights,
             "device": device,
             "size": size,
@@ -186,10 +189,29 @@ def _build(source: ModelSource, classes: int, normalize: str, seed: int) -> Clas
         return build_classifier(source, classes, normalize)
 
 
-def _given_images(config: RunConfig, dataset: Dataset, images: int, size: int) -> GivenImages | PictureDataset | None:
+def _absolute(config: RunConfig) -> RunConfig:
+    """The same with absolute paths: every worker, now or on resume, must read the same names."""
+    paths = {"model": absolute_model(config.model), "data": absolute_data(config.data)}
+    if config.attacked:
+        paths["attacked"] = absolute_data(config.attacked)
+    return config.model_copy(update=paths)
+
+
+def _require_useful_resize(config: RunConfig, size: int) -> None:
+    if config.resize is None:
+        return
+    if config.resize < size:
+        raise ConfigError(f"resize: {config.resize} is below the input of {size} pixels; write at least {size}")
+    if config.data.partition(":")[0] in ("mnist", "npz"):
+        raise ConfigError(f"resize: images of {config.data} are brought to --size as they are; leave --resize out")
+
+
+def _given_images(
+    config: RunConfig, dataset: Dataset, own_labels: NDArray[np.int64], images: int, size: int
+) -> GivenImages | PictureDataset | None:
     if not config.attacked:
         return None
-    labels = dataset.labels if config.labels == "true" else None
+    labels = (own_labels, dataset.labels) if config.labels == "true" else ()
     return load_given(config.attacked, dataset, images, size, config.resize, labels, may_lack=config.skip_unreadable)
 
 

@@ -1,6 +1,7 @@
 """A worker: the one loop that every run goes through, started by a shell, the app, torchrun or Slurm alike."""
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -129,8 +130,8 @@ class Worker:
     def _report_agreement(self, maker: ChunkMaker) -> None:
         policy = self.run.config.precision
         if policy != "exact":
-            share = maker.sign_agreement(policy)
-            self.log.write("precision", policy=policy, sign_agreement=round(share, 6))
+            share = maker.sign_agreement(policy, self.run.images)
+            self.log.write("precision", policy=policy, sign_agreement=None if math.isnan(share) else round(share, 6))
 
     def _report_fit(self, kind: str, fields: dict[str, Any]) -> None:
         if kind == "fit":

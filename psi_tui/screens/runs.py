@@ -162,7 +162,10 @@ class RunsScreen(PsiScreen):
             detail.update(self._detail(entry))
 
     def _detail(self, entry: RunEntry) -> Content:
-        facts = [f"{format_count(entry.progress.total)} images of {entry.data}", f"{entry.attack} {entry.epsilon}"]
+        facts = [
+            f"{format_count(entry.progress.total)} images of {entry.data}",
+            f"{entry.attack} {entry.epsilon}".strip(),
+        ]
         if entry.is_example:
             facts.append("ships with psi-tui")
         elif entry.progress.status in ("stopped", "failed", "lost"):

@@ -74,3 +74,15 @@ def test_as_many_names_as_classes_are_taken_in_sorted_order():
 def test_images_without_labels_match_nothing():
     with pytest.raises(ConfigError, match="add --labels predicted"):
         match_classes(dataclasses.replace(named("a"), class_names=("unlabeled",)), 1, "mine")
+
+
+def test_imagenets_own_names_are_taken_as_they_are():
+    dataset = named(*imagenet_names())
+    assert match_classes(dataset, 1000, "resnet18") is dataset
+    assert labels(match_classes(named("Cardigan", "cardigan"), 1000, "resnet18")) == [264, 474]
+
+
+@pytest.mark.parametrize("names", [("CARDIGAN", "tench"), ("Crane", "crane"), ("tench", "n01440764")])
+def test_names_that_could_be_two_classes_or_the_same_are_refused(names):
+    with pytest.raises(ConfigError, match="cannot be matched"):
+        match_classes(named(*names), 1000, "resnet18")

@@ -187,3 +187,10 @@ def test_channels_classes_and_size_of_a_factory_are_found_out(weights, tmp_path,
     assert prepared.config.weights == (str(tmp_path / "mine.pt") if weights == "file" else "built")
     if weights == "file":
         assert torch.equal(prepared.classifier.network.flat[1].weight, state["flat.1.weight"])
+
+
+@pytest.mark.parametrize("size", ["'28'", "28.0", "[1, 8, None, 'x']"])
+def test_an_input_size_that_is_no_number_of_pixels_is_refused(size, factories):
+    factories.write_text(FACTORIES.replace("(1, 8, 8)", size))
+    with pytest.raises(ModelError, match=r"has input_size .*; write pixels, or"):
+        model_source(f"{factories}:sized")

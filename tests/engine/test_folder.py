@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from torchvision.transforms import CenterCrop, Compose, Resize
 
 from psi_core.engine import analyze
 from psi_core.engine.datasets import load_dataset
 from psi_core.engine.worker import Worker
-from psi_core.errors import DataError, PsiError
+from psi_core.errors import ConfigError, DataError, PsiError, RunError
 from psi_core.run_index import load_run
+from psi_core.tables import TABLES
 from tests.engine.picture_files import DIGITS, colored, digit_folder
 from tests.engine.processes import events, small_config
 
@@ -194,3 +196,71 @@ def test_a_folder_that_has_changed_is_not_gone_on_with(tmp_path):
     (tmp_path / "digits" / "7" / "99999.png").rename(tmp_path / "digits" / "7" / "00000.png")
     assert Worker(run.directory).work() == "finished"
     assert (load_run(str(run.directory)).psi == run.psi).all()
+
+
+def test_fitted_classes_are_those_of_the_train_part(tmp_path, own_folders):
+    digit_folder(tmp_path / "digits" / "train", 600)
+    digit_folder(tmp_path / "digits" / "test", 30)  # No 8 among them.
+    run = analyze(small_config(data=f"folder:{tmp_path / 'digits'}", images=30, weights="fitted"), tmp_path / "runs")
+    assert sorted(set(run.labels.tolist())) == [0, 1, 2, 3, 4, 5, 6, 7, 9]
+    assert len(run.model["class_names"]) == 10
+    (tmp_path / "digits" / "test" / "9").rename(tmp_path / "digits" / "test" / "nine")
+    with pytest.raises(DataError, match="has images of nine, which its training part lacks"):
+        analyze(small_config(data=f"folder:{tmp_path / 'digits'}", images=20, weights="fitted"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_folders_called_as_parts_are_no_classes(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        Image.new("L", (28, 28)).save(tmp_path / part / "a.png")
+    with pytest.raises(DataError, match="has no part test with a folder for each class"):
+        load_dataset(f"folder:{tmp_path}", "test")
+
+
+def test_a_run_without_one_readable_picture_says_so_in_every_table(tmp_path):
+    digit_folder(tmp_path / "digits", 20)
+    for file in (tmp_path / "digits").rglob("*.png"):
+        file.write_bytes(b"")
+    run = analyze(
+        small_config(data=f"folder:{tmp_path / 'digits'}", images=20, skip_unreadable=True, precision="bf16"),
+        tmp_path / "runs",
+    )
+    for table, rows in TABLES.items():
+        with pytest.raises(RunError, match="none of its images so far could be read"):
+            rows(run)
+            pytest.fail(table)
+    assert sum(len(event["images"]) for event in events(run.directory) if event["event"] == "warning") == 20
+
+
+@pytest.mark.parametrize("shape", [(301, 407), (97, 400), (333, 224), (224, 224), (50, 60)])
+def test_pictures_are_resized_and_cut_as_torchvision_does(tmp_path, shape):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    dataset = one_picture(tmp_path)(Image.fromarray(noise))
+    usual = Compose([Resize(256), CenterCrop(224)])(Image.fromarray(noise))
+    assert (read(load_dataset(dataset.name, "test", resize=256), size=224, channels=3) == np.asarray(usual)).all()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
+def test_exif_that_cannot_be_read_is_passed_over(tmp_path):
+    dataset = one_picture(tmp_path, "a.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff", quality=100)(
+        Image.fromarray(DIGITS.images[3])
+    )
+    assert np.abs(read(dataset).astype(int) - DIGITS.images[3]).max() < 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    dataset = one_picture(tmp_path, exif=exif)(Image.fromarray(DIGITS.images[3]))
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / "0" / "a.png"))
+    assert (read(dataset) == np.asarray(expected)).all()
+
+
+def test_resize_is_refused_where_it_would_do_nothing(tmp_path):
+    with pytest.raises(ConfigError, match="leave --resize out"):
+        analyze(small_config(resize=56), tmp_path)
+    digit_folder(tmp_path / "digits", 20)
+    with pytest.raises(ConfigError, match="below the input of 28 pixels"):
+        analyze(small_config(data=f"folder:{tmp_path / 'digits'}", images=20, resize=20), tmp_path / "runs")

@@ -83,3 +83,14 @@ def test_the_child_says_how_far_it_is_and_what_it_wrote(run, tmp_path):
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
     assert [line["event"] for line in lines] == ["images"] * 8 + ["finished"]
     assert lines[-1]["paths"][0] == str(tmp_path / "images-benign.npz")
+
+
+def test_small_changes_that_8_bits_lose_are_said_too(run, tmp_path):
+    change = np.full((40, 28, 28), 0.4 / 255, np.float32)
+    change[:, 0, 0] = 8 / 255
+    place = tmp_path / "given.npz"
+    np.savez(place, images=np.clip(DIGITS.images[:40] / np.float32(255) + change, 0, 1).astype(np.float32))
+    config = small_config(images=40, attack="none", controls="none", attacked=f"npz:{place}")
+    _, warnings = exported(analyze(config, tmp_path / "runs"), tmp_path / "out", ["png"])
+    assert [warning.partition(":")[0] for warning in warnings] == ["attacked"]
+    assert "up to 0.4 off" in warnings[0]

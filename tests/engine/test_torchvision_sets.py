@@ -64,6 +64,8 @@ def test_sets_with_splits_are_asked_for_theirs(tmp_path, split, count):
         ("torchvision:MNITS", "did you mean 'torchvision:MNIST'"),
         ("torchvision:CocoDetection", "has no test and train part"),
         ("torchvision:CIFAR10", "is not below .* and cannot be downloaded .*; put its files there"),
+        ("torchvision:Imagenette", r"is not below .* and cannot be downloaded"),
+        ("torchvision:EMNIST", "has no part test|is not below"),
         ("torchvision:ImageNet", "is not below .*; put its files there"),
     ],
 )

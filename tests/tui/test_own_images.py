@@ -34,7 +34,8 @@ def test_a_folder_goes_in_and_images_come_out_and_in_again(measured):
     assert exported.returncode == 0, exported.stderr
     assert "fgsm@0.03: 8-bit pictures do not hold this attack" in exported.stderr
     assert f"{folder / 'out' / 'images-fgsm@0.03.npz'}" in exported.stdout.splitlines()
-    assert len(list((folder / "out" / "png" / "fgsm@0.03").iterdir())) == 59
+    pictures = folder / "out" / "png" / "fgsm@0.03"
+    assert len(list(pictures.rglob("*.png"))) == 59
 
     given = f"npz:{folder / 'out' / 'images-fgsm@0.03.npz'}"
     options = ("--attack", "none", "--controls", "none", "--attacked", given, "--name", "again", *WEIGHTS)
@@ -44,6 +45,21 @@ def test_a_folder_goes_in_and_images_come_out_and_in_again(measured):
     assert second.conditions == ["benign", "attacked"]
     for name in ("psi", "prediction", "linf"):
         assert (first.array(name)[:2] == second.array(name)).all(), name
+
+    options = (
+        "--attack",
+        "none",
+        "--controls",
+        "none",
+        "--attacked",
+        f"folder:{pictures}",
+        "--name",
+        "rounded",
+        *WEIGHTS,
+    )
+    rounded = psi_tui("run", "--data", f"folder:{folder / 'digits'}", "--skip-unreadable", *options)
+    assert rounded.returncode == 0, rounded.stderr
+    assert abs(load_run("rounded").array("linf")[1] - 8 / 255).max() < 1e-6
 
 
 def test_an_unpaired_or_unreadable_image_is_named_before_any_work(measured):

@@ -6,7 +6,7 @@ import numpy as np
 import torchvision
 
 from psi_core.engine.datasets.dataset import Dataset
-from psi_core.errors import ConfigError
+from psi_core.errors import ConfigError, DataError
 from psi_core.paths import PACKAGE_DATA
 
 IMAGENET_CLASSES = 1000
@@ -52,13 +52,32 @@ def _places(names: tuple[str, ...], head: int) -> list[int] | None:
         if max(places) < head and len(set(places)) == len(places):
             return places
     if head == IMAGENET_CLASSES:
-        for known in (_wnids(), {_plain(name): place for place, name in enumerate(imagenet_names())}):
-            if all(_plain(name) in known for name in names):
-                return [known[_plain(name)] for name in names]
-        return None
+        if names == imagenet_names():
+            return list(range(head))
+        places = [_wnids().get(name, _named(name)) for name in names]
+        return None if -1 in places or len(set(places)) < len(places) else places
     return list(range(head)) if len(names) == head else None
 
 
+def match_names(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The data set with labels that number these names.
+
+    Raises:
+        DataError: one of its classes is none of them.
+    """
+    if dataset.class_names == names:
+        return dataset
+    strangers = [name for name in dataset.class_names if name not in names]
+    if strangers:
+        raise DataError(
+            f"data: {dataset.name} has images of {_shown(tuple(strangers))}, which its training part lacks; "
+            "make the classes of both alike, or name a weights file with --weights"
+        )
+    places = np.array([names.index(name) for name in dataset.class_names], np.int64)
+    return dataset.with_classes(places[dataset.labels], names)
+
+
+@cache
 def imagenet_names() -> tuple[str, ...]:
     """Names of ImageNet's 1,000 classes in the order of its heads."""
     return tuple(torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
@@ -68,6 +87,18 @@ def imagenet_names() -> tuple[str, ...]:
 def _wnids() -> dict[str, int]:
     """Class of every WordNet id."""
     return {wnid: place for place, wnid in enumerate((PACKAGE_DATA / "imagenet_wnids.txt").read_text().split())}
+
+
+def _named(name: str) -> int:
+    """The one class of ImageNet that is called so, spelled alike or similarly; -1 where there is none, or are two."""
+    exact = [place for place, other in enumerate(imagenet_names()) if other == name]
+    similar = exact or [place for place, other in enumerate(_plain_names()) if other == _plain(name)]
+    return similar[0] if len(similar) == 1 else -1
+
+
+@cache
+def _plain_names() -> tuple[str, ...]:
+    return tuple(map(_plain, imagenet_names()))
 
 
 def _plain(name: str) -> str:

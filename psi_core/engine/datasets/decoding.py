@@ -1,11 +1,26 @@
 """One picture of a file as bytes at one size, whatever kind it is."""
 
+import struct
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Pillow's modes of gray with more than 8 bits; 65535 is white."""
+
+_ORIENTATION = 0x0112
+"""EXIF's tag of how the camera was held."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decoded(image: Image.Image, size: int, channels: int, resize: int | None) -> NDArray[np.uint8]:
@@ -20,15 +35,25 @@ def decoded(image: Image.Image, size: int, channels: int, resize: int | None) ->
         channels: that the network takes.
         resize: shorter edge in pixels, at least `size`; None for `size`.
     """
-    upright = ImageOps.exif_transpose(image)
+    upright = _upright(image)
     shown = _eight_bits(upright).convert("L" if channels == 1 else "RGB")
     edge = resize or size
-    if min(shown.size) != edge:
-        scale = edge / min(shown.size)
-        width, height = (max(edge, round(length * scale)) for length in shown.size)
+    shorter = min(shown.size)
+    if shorter != edge:
+        width, height = (edge if length == shorter else int(edge * length / shorter) for length in shown.size)
         shown = shown.resize((width, height), Image.Resampling.BILINEAR)
     left, top = (round((length - size) / 2) for length in shown.size)
     return np.asarray(shown.crop((left, top, left + size, top + size)), np.uint8)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF says; as it is where that cannot be read."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except (struct.error, ValueError, SyntaxError, TypeError, LookupError, OverflowError):
+        orientation = None
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

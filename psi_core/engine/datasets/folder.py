@@ -12,6 +12,8 @@ from psi_core.errors import DataError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
 _PARTS = {"test": ("test", "val", "validation"), "train": ("train", "training")}
 
+_NAMES_OF_PARTS = frozenset(name for names in _PARTS.values() for name in names)
+
 
 def load_folder(name: str, root: Path, split: str, resize: int | None) -> PictureDataset:
     """The pictures of a folder, every class in turn, files of a class by name.
@@ -34,6 +36,10 @@ def load_folder(name: str, root: Path, split: str, resize: int | None) -> Pictur
             "or make a folder train with a folder for each class"
         )
     top = part or root
+    if part is None and _folders(top) and all(folder.name in _NAMES_OF_PARTS for folder in _folders(top)):
+        raise DataError(
+            f"data: {root} has no part {split} with a folder for each class; make these, or write the path of one part"
+        )
     classes = {folder.name: pictures_below(folder) for folder in _folders(top)}
     classes = {each: files for each, files in classes.items() if files}
     if not classes:

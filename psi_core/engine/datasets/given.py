@@ -1,5 +1,6 @@
 """Images attacked elsewhere, paired with the benign ones of a run."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -46,7 +47,7 @@ def load_given(
     images: int,
     size: int,
     resize: int | None,
-    labels: NDArray[np.int64] | None,
+    labels: Sequence[NDArray[np.int64]],
     *,
     may_lack: bool = False,
 ) -> GivenImages | PictureDataset:
@@ -62,7 +63,8 @@ def load_given(
         images: how many of them the run takes.
         size: of the network's input, in pixels.
         resize: as for the data set itself; pictures of the input size are left as they are.
-        labels: of the data set, which those of an archive must be; None to leave them unread.
+        labels: of the data set, by its own and by the network's numbers: those of an archive must be one of them; empty
+            to leave them unread.
         may_lack: whether images without a partner are left out like those that cannot be read.
 
     Raises:
@@ -76,7 +78,7 @@ def load_given(
 
 
 def _from_archive(
-    path: Path, dataset: Dataset, images: int, size: int, expected: NDArray[np.int64] | None, may_lack: bool
+    path: Path, dataset: Dataset, images: int, size: int, expected: Sequence[NDArray[np.int64]], may_lack: bool
 ) -> GivenImages:
     arrays = read_npz(path)
     if "images" not in arrays:
@@ -90,7 +92,9 @@ def _from_archive(
             "for another size would change the attack"
         )
     index = checked_index(arrays, len(found), str(path))
-    keys = dataset.keys if isinstance(dataset, ArrayDataset) and dataset.keys is not None else np.arange(len(dataset))
+    # An archive without positions of its own is in the order of the run, whatever the data set's own archive says.
+    own = dataset.keys if isinstance(dataset, ArrayDataset) and "index" in arrays else None
+    keys = np.arange(len(dataset)) if own is None else own
     row_of = {int(key): row for row, key in enumerate(index)}
     rows = np.array([row_of.get(int(key), -1) for key in keys[:images]], np.int64)
     lacking = np.flatnonzero(rows < 0)
@@ -101,9 +105,9 @@ def _from_archive(
         )
     given = GivenImages(found, rows, str(path))
     labels, paired = arrays.get("labels"), np.flatnonzero(rows >= 0)
-    if labels is None or expected is None:
+    if labels is None or not expected:
         return given
-    if labels.shape != index.shape or (labels[rows[paired]] != expected[paired]).any():
+    if labels.shape != index.shape or all((labels[rows[paired]] != each[paired]).any() for each in expected):
         raise DataError(
             f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
             "or their positions as index"
@@ -120,8 +124,9 @@ def _from_folder(
         )
     if not root.is_dir():
         raise DataError(f"attacked: there is no folder {root}; write folder: and the path of one")
-    by_stem = {_stem(file.relative_to(root)): file for file in pictures_below(root)}
-    files = [by_stem.get(_stem(PurePath(place))) for place in dataset.places[:images]]
+    benign = _by_stem(dataset.places[:images], dataset.name)
+    by_stem = _by_stem([str(file.relative_to(root)) for file in pictures_below(root)], str(root))
+    files = [by_stem.get(stem) for stem in benign]
     lacking = [place for place, file in zip(dataset.places, files, strict=False) if file is None]
     if lacking and not may_lack:
         raise DataError(
@@ -133,13 +138,24 @@ def _from_folder(
         file = files[position]
         if file is None:
             raise FileNotFoundError("it has no partner")
-        return Image.open(file)
+        return Image.open(root / file)
 
-    places = tuple(str(file or f"{root}: {place}") for file, place in zip(files, dataset.places, strict=False))
+    places = tuple(file or f"{place} (attacked)" for file, place in zip(files, dataset.places, strict=False))
     return PictureDataset(
         name, dataset.labels[:images], dataset.class_names, opened, places, resize, keeps_input_size=True
     )
 
 
-def _stem(path: PurePath) -> str:
-    return path.with_suffix("").as_posix()
+def _by_stem(places: Iterable[str], where: str) -> dict[str, str]:
+    """Places by their path without an ending, in their order.
+
+    Raises:
+        DataError: two differ in their ending only.
+    """
+    found: dict[str, str] = {}
+    for place in places:
+        stem = PurePath(place).with_suffix("").as_posix()
+        if stem in found:
+            raise DataError(f"attacked: {found[stem]} and {place} in {where} cannot be told apart; rename one")
+        found[stem] = place
+    return found

@@ -38,7 +38,7 @@ def load_npz(name: str, path: Path, split: str) -> ArrayDataset:
             f"the {len(images)} images"
         )
     count = int(labels.max(initial=-1)) + 1
-    names = tuple(str(each) for each in arrays.get("class_names", np.arange(count)))
+    names = tuple(str(each) for each in np.atleast_1d(arrays.get("class_names", np.arange(count))))
     if len(names) < count:
         raise DataError(f"data: {path} has labels up to {count - 1} and {len(names)} class_names; name every class")
     return ArrayDataset(name, images, labels.astype(np.int64), names, keys)
@@ -94,7 +94,7 @@ def checked_images(images: NDArray[Any], where: str) -> Pixels:
         return images.astype(np.uint8, copy=False)
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"data: images in {where} are {images.dtype}; save uint8 in 0..255, or floats in 0..1")
-    found = images.astype(np.float32)
+    found = images.astype(np.float32, copy=False)
     low, high = float(found.min()), float(found.max())
     if not (low >= 0 and high <= 1):  # This way round NaN is refused too.
         raise DataError(

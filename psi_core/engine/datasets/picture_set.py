@@ -1,6 +1,7 @@
 """A data set of pictures that are decoded when they are asked for."""
 
 import os
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,8 +16,11 @@ from psi_core.engine.datasets.decoding import decoded
 
 _MOST_DECODERS = 16
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises over a damaged file; SyntaxError over a broken PNG."""
+_UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError, LookupError, MemoryError, AttributeError),
+    *(struct.error, Image.DecompressionBombError),
+)
+"""What Pillow raises over a damaged file; SyntaxError over a broken PNG, the last ones over hostile TIFF and JPEG."""
 
 
 @dataclass(frozen=True, slots=True)

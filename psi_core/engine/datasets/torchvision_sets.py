@@ -17,10 +17,13 @@ from psi_core.paths import cache_directory
 
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
+_PARTS = {"test": ("test", "val", "valid"), "train": ("train", "trainval")}
+"""What sets call their parts, the likeliest first."""
+
 _LABELS = ("targets", "labels", "_labels", "y")
 """Where torchvision's sets keep their labels."""
 
-_LACKING = (RuntimeError, OSError, ValueError)
+_LACKING = (RuntimeError, OSError)
 """What they raise where files are missing or cannot be downloaded."""
 
 
@@ -38,7 +41,8 @@ def load_torchvision(name: str, split: str, resize: int | None) -> PictureDatase
     dataset = _made(getattr(torchvision.datasets, member), member, root, split)
     labels = _labels(dataset, member)
     count = int(labels.max(initial=-1)) + 1
-    names = tuple(map(str, getattr(dataset, "classes", None) or range(count)))
+    found = getattr(dataset, "wnids", None) or getattr(dataset, "classes", None) or range(count)
+    names = tuple(str(each[0] if isinstance(each, tuple) else each) for each in found)
     return PictureDataset(
         name,
         labels,
@@ -52,16 +56,30 @@ def load_torchvision(name: str, split: str, resize: int | None) -> PictureDatase
 def _made(kind: type, member: str, root: Path, split: str) -> Any:
     parameters = inspect.signature(kind).parameters
     if "train" in parameters:
-        options: dict[str, Any] = {"train": split == "train"}
-    elif "split" in parameters:
-        options = {"split": "val" if member == "ImageNet" and split == "test" else split}
-    else:
+        return _there_or_downloaded(kind, member, root, {"train": split == "train"})
+    if "split" not in parameters:
         raise DataError(f"data: torchvision's {member} has no test and train part; use folder: or npz: instead")
+    for part in _PARTS[split]:
+        try:
+            return _there_or_downloaded(kind, member, root, {"split": part})
+        except ValueError as error:
+            if isinstance(error, DataError):
+                raise
+    raise DataError(f"data: torchvision's {member} has no part {split}; use folder: or npz: instead")
+
+
+def _there_or_downloaded(kind: type, member: str, root: Path, options: dict[str, Any]) -> Any:
+    """The data set from its folder, else downloaded.
+
+    Raises:
+        DataError: it is not to be had.
+        ValueError: an option is none of this set's.
+    """
     try:
         return kind(str(root), **options)
     except _LACKING as error:
         missing = _first_line(error)
-    if "download" not in parameters:
+    if "download" not in inspect.signature(kind).parameters:
         raise DataError(f"data: torchvision's {member} is not below {root} ({missing}); put its files there")
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)

@@ -42,7 +42,9 @@ class EpsilonTab(ResultsTab):
         run, layer = view.snapshot.run, view.choices.layer
         epsilons = sorted({condition.epsilon for condition in run.condition_details if not condition.is_given})
         note = f"{len(epsilons) - 1} epsilons and 0"
-        if len(epsilons) <= 2:
+        if len(epsilons) < 2:
+            note = "Images attacked elsewhere have no epsilon, so there are no curves. For some: 3, then attack fgsm"
+        elif len(epsilons) == 2:
             note = "This run has one epsilon: two points a curve. For a sweep: 3, then epsilon 0.01,0.03,0.1,0.3"
         self.query_one("#epsilon-note", Static).update(note, layout=False)
         recognition = "accuracy %" if run.config.labels == "true" else "fooled %"
@@ -59,7 +61,7 @@ class EpsilonTab(ResultsTab):
             ),
         ):
             plot = self.query_one(name, Plot)
-            plot.empty = view.waiting
+            plot.empty = view.waiting if len(epsilons) > 1 else "no epsilon"
             plot.figure = Curves(series, "epsilon", unit) if series else None
 
     def copies(self, view: ResultsView) -> dict[str, str]:
