@@ -112,6 +112,10 @@ def table_text(
     return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
 
 
+IMAGE_FORMATS = ("npz", "png")
+"""What images are written as: exactly, and as pictures of 8 bits."""
+
+
 def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, format: str) -> None:  # noqa: A002
     """Writes one table so that a reader sees either all of it or none.
 

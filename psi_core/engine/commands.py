@@ -18,13 +18,14 @@ from psi_core.engine.checkpoints import Recipe, default_epochs, find_checkpoint
 from psi_core.engine.datasets import absolute_data, first_images, load_dataset
 from psi_core.engine.devices import resolve_device
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
-from psi_core.engine.image_export import FORMATS, export_images
+from psi_core.engine.image_export import export_images
 from psi_core.engine.models import absolute_model, model_source
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.questions import plan_run
 from psi_core.engine.worker import Orders, Worker
 from psi_core.errors import ConfigError, PsiError, RunError, unknown_name
 from psi_core.events import log_path
+from psi_core.export import IMAGE_FORMATS
 from psi_core.paths import runs_directory
 from psi_core.process import start_child
 from psi_core.runs import Run
@@ -109,7 +110,7 @@ def _images(options: argparse.Namespace) -> int:
         _say({"event": "images", "done": done, "total": total})
 
     run = Run(options.run_dir.absolute())
-    paths, warnings = export_images(run, Path(values["to"]).expanduser(), values.get("formats", FORMATS), report)
+    paths, warnings = export_images(run, Path(values["to"]).expanduser(), values.get("formats", IMAGE_FORMATS), report)
     _say({"event": "finished", "paths": paths, "warnings": warnings})
     return 0
 

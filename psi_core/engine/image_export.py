@@ -13,13 +13,11 @@ from psi_core.conditions import Condition
 from psi_core.engine.datasets import Dataset
 from psi_core.engine.datasets.dataset import ArrayDataset
 from psi_core.engine.datasets.picture_set import PictureDataset
-from psi_core.engine.devices import available_device, precision
+from psi_core.engine.devices import available_device, cpu_threads, precision
 from psi_core.engine.image_files import ImageArchive, write_pictures
 from psi_core.engine.run_images import remade, reopened
 from psi_core.errors import ConfigError
 from psi_core.runs import Run
-
-FORMATS = ("npz", "png")
 
 _ROUNDING = 1e-6
 
@@ -46,7 +44,7 @@ class ImageExport:
     Attributes:
         run: with results and its weights at hand.
         folder: to write into.
-        formats: of FORMATS.
+        formats: of IMAGE_FORMATS.
         report: called with images done and to do.
     """
 
@@ -64,8 +62,9 @@ class ImageExport:
             PsiError: the run's weights or images are not here any more.
         """
         positions, device = self.run.index, available_device(self.run.config.device)
-        prepared = reopened(self.run, device)
-        with ExitStack() as archives, precision(self.run.config.precision, device):
+        prepared, threads = reopened(self.run, device), self.run.config.threads
+        assert isinstance(threads, int), "a run's configuration is resolved"
+        with ExitStack() as archives, cpu_threads(threads), precision(self.run.config.precision, device):
             opened: dict[str, ImageArchive] = {}
             for rows in self._batches(len(positions)):
                 benign, _, made = remade(self.run, prepared, positions[rows], self.run.condition_details)
@@ -139,7 +138,7 @@ def export_images(
     Args:
         run: with results.
         folder: to write into; made where it is missing.
-        formats: of FORMATS.
+        formats: of IMAGE_FORMATS.
         report: called with images done and to do.
 
     Raises:

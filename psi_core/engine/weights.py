@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import socket
 import struct
 import warnings
 import zipfile
@@ -15,12 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from psi_core.engine.downloads import patience
 from psi_core.engine.models import ModelSource
 from psi_core.engine.state_dicts import StateDict, state_dict_of
 from psi_core.engine.timm_models import timm_weights
 from psi_core.errors import ModelError
-
-_DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 _DAMAGE = (
     *(RuntimeError, ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
@@ -107,19 +105,16 @@ def _downloaded(url: str, model: str) -> Path:
     folder = Path(str(torch.hub.get_dir())) / "checkpoints"
     path = folder / url.rpartition("/")[2]
     if not path.is_file():
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
+        _, dash, digest = path.stem.rpartition("-")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _, dash, digest = path.stem.rpartition("-")
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest if dash else None, progress=False)
+            with patience():
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=digest if dash else None, progress=False)
         except (OSError, RuntimeError) as error:
             raise ModelError(
                 f"weights: ImageNet weights of {model} are not at {path} and cannot be downloaded ({error}); "
                 f"put the file {url} there, or anywhere and name it with --weights"
             ) from None
-        finally:
-            socket.setdefaulttimeout(before)
     return path
 
 

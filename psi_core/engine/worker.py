@@ -9,13 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from psi_core.chunks import chunk_path, chunk_range, finished_chunks, write_arrays
 from psi_core.creation import record_model
 from psi_core.engine.checkpoints import find_checkpoint
 from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, OpenChunk, make_chunk_maker
-from psi_core.engine.devices import available_device, describe_device, peak_memory, precision, worker_device
+from psi_core.engine.devices import (
+    available_device,
+    cpu_threads,
+    describe_device,
+    peak_memory,
+    precision,
+    worker_device,
+)
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.share import ShareProgress, share_of
@@ -93,7 +98,7 @@ class Worker:
         self.log.write("phase", phase="load")
         threads = self.run.config.threads
         assert isinstance(threads, int), "a run's configuration is resolved"
-        with _threads(threads):
+        with cpu_threads(threads):
             prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device, "devices": 1}))
             for note in prepared.notes:
                 self.log.write("warning", text=note)
@@ -240,13 +245,3 @@ class Worker:
         finally:
             over.set()
             thread.join()
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

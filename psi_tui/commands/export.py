@@ -3,7 +3,7 @@
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.export import FORMATS, export_run
+from psi_core.export import FORMATS, IMAGE_FORMATS, export_run
 from psi_core.run_index import load_run
 from psi_core.runs import Run
 from psi_core.tables import TABLES
@@ -12,9 +12,6 @@ from psi_tui.child import Child, EngineError, listening
 from psi_tui.console import narrate, write_result
 from psi_tui.options import run_argument, runs_dir_option
 from psi_tui.progress import Progress
-
-IMAGE_FORMATS = ("npz", "png")
-"""What the engine writes images as."""
 
 
 @click.command()

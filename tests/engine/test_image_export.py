@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from psi_core.engine import analyze
@@ -94,3 +95,14 @@ def test_small_changes_that_8_bits_lose_are_said_too(run, tmp_path):
     _, warnings = exported(analyze(config, tmp_path / "runs"), tmp_path / "out", ["png"])
     assert [warning.partition(":")[0] for warning in warnings] == ["attacked"]
     assert "up to 0.4 off" in warnings[0]
+
+
+def test_it_computes_on_as_many_threads_as_the_run_did(run, tmp_path):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        export_images(run, tmp_path, ["npz"], lambda done, total: seen.append(torch.get_num_threads()))
+        assert set(seen) == {run.config.threads} == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

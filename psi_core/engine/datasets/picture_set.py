@@ -1,6 +1,5 @@
 """A data set of pictures that are decoded when they are asked for."""
 
-import os
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from PIL import Image
 
 from psi_core.engine.datasets.dataset import Reading, Unreadable, fingerprint_of
 from psi_core.engine.datasets.decoding import decoded
+from psi_core.engine.devices import usable_cores
 
 _MOST_DECODERS = 16
 
@@ -83,4 +83,4 @@ class PictureDataset:
 
 @cache
 def _decoders() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(_MOST_DECODERS, len(os.sched_getaffinity(0))), "decoder")
+    return ThreadPoolExecutor(min(_MOST_DECODERS, usable_cores()), "decoder")

@@ -1,7 +1,6 @@
 """torchvision's own data sets, from a local folder or downloaded into it."""
 
 import inspect
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from psi_core.engine.datasets.picture_set import PictureDataset
+from psi_core.engine.downloads import patience
 from psi_core.errors import DataError, unknown_name
 from psi_core.paths import cache_directory
-
-_DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 _PARTS = {"test": ("test", "val", "valid"), "train": ("train", "trainval")}
 """What sets call their parts, the likeliest first."""
@@ -81,18 +79,15 @@ def _there_or_downloaded(kind: type, member: str, root: Path, options: dict[str,
         missing = _first_line(error)
     if "download" not in inspect.signature(kind).parameters:
         raise DataError(f"data: torchvision's {member} is not below {root} ({missing}); put its files there")
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        return kind(str(root), **options, download=True)
+        with patience():
+            return kind(str(root), **options, download=True)
     except _LACKING as error:
         raise DataError(
             f"data: torchvision's {member} is not below {root} and cannot be downloaded ({_first_line(error)}); "
             f"put its files there, or name their folder with torchvision:{member}@FOLDER"
         ) from None
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _labels(dataset: Any, member: str) -> NDArray[np.int64]:
