@@ -79,6 +79,7 @@ def _made_by(run: Run) -> str | None:
 def _code_digest() -> str:
     """Of every file that statistics and tables may depend on: a mended formula must not leave its old numbers."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), *here.glob("tables/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -7,11 +7,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from psi_core.columns import STUDY_COLUMNS, Cell, Row, as_cell
+from psi_core.columns import CONDITION, LAYER, Cell, Column, Row, as_cell
 from psi_core.conditions import BENIGN, Condition
 from psi_core.histograms import TABLE_BINS, find_peaks, table_edges
 from psi_core.runs import Run
 from psi_core.summaries import headline_condition
+
+STUDY_COLUMNS: tuple[Column, ...] = (
+    LAYER,
+    CONDITION,
+    Column("images", "images", "count", "Images with a PSI; silent ones are left out."),
+    Column("bins", "bins", "count", "Bins of the histogram over 0..1; other bins give other heights."),
+    Column("peak_left", "peak left", "psi", "Left edge of the fullest bin; the lowest of equal ones."),
+    Column("peak_right", "peak right", "psi", "Right edge of the fullest bin."),
+    Column("published", "published", "percent", "The peak value that the study's table gives.", True),
+    Column(
+        "height_percent", "H %", "percent", "Reading H: images in the fullest bin. Concentration, not sparseness.", True
+    ),
+    Column("accuracy_percent", "A %", "percent", "Reading A: accuracy of the images in the fullest bin.", True),
+    Column("location", "L", "percent", "Reading L: 100 x the PSI at the middle of the fullest bin.", True),
+    Column("published_change", "d published", "change", "Published value, attacked minus benign."),
+    Column("height_change", "d H", "change", "Height, attacked minus benign."),
+    Column("accuracy_change", "d A", "change", "Accuracy in the fullest bin, attacked minus benign."),
+    Column("location_change", "d L", "change", "Location, attacked minus benign."),
+    Column("agrees_height", "H agrees", "flag", "Whether H moves the way the published value does.", True),
+    Column("agrees_accuracy", "A agrees", "flag", "Whether A moves the way the published value does.", True),
+    Column("agrees_location", "L agrees", "flag", "Whether L moves the way the published value does.", True),
+)
 
 STUDY_ATTACK = Condition("fgsm", 0.03)
 """The attack of the study."""

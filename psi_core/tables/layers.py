@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.columns import LAYER_COLUMNS, Row, as_cell
+from psi_core.columns import ACCURACY, ATTACK, CONDITION, EPSILON, LAYER, Column, Row, as_cell, delta_columns
 from psi_core.conditions import Condition
 from psi_core.histograms import TABLE_BINS, bin_counts, find_peaks, overlap, table_edges
 from psi_core.runs import Run
@@ -19,6 +19,49 @@ from psi_core.statistics import (
     summarize,
 )
 from psi_core.verdicts import verdict
+
+LAYER_COLUMNS: tuple[Column, ...] = (
+    LAYER,
+    Column("module", "module", "text", "Path of the module inside the network."),
+    Column("units", "units", "count", "How many responses the index sees per image."),
+    CONDITION,
+    ATTACK,
+    EPSILON,
+    Column("subset", "subset", "text", "Which images count: all, correct, fooled or resisted."),
+    Column("images", "images", "count", "Images of the subset, silent ones too."),
+    Column("silent", "silent", "count", "Images to which no unit of the layer responds; they have no PSI."),
+    Column("psi_mean", "PSI", "psi", "Mean population sparseness: 0 all units alike, 1 a single unit.", True),
+    Column("psi_sd", "sd", "psi", "Standard deviation of PSI over images, ddof 1.", True),
+    Column("psi_median", "median", "psi", "Median PSI."),
+    Column("psi_q25", "q25", "psi", "First quartile of PSI."),
+    Column("psi_q75", "q75", "psi", "Third quartile of PSI."),
+    Column("peak_left", "peak left", "psi", "Left edge of the fullest histogram bin; the lowest of equal ones."),
+    Column("peak_center", "peak", "psi", "Middle of the fullest histogram bin.", True),
+    Column("peak_right", "peak right", "psi", "Right edge of the fullest histogram bin."),
+    Column(
+        "peak_percent", "peak %", "percent", "Non-silent images in that bin: shows concentration, not sparseness.", True
+    ),
+    Column("peak_accuracy_percent", "peak accuracy %", "percent", "Accuracy of the images in that bin."),
+    ACCURACY,
+    Column("active_fraction_mean", "active", "psi", "Mean share of units that respond at all."),
+    *delta_columns("", "benign", True),
+    Column("delta_median", "d median", "shift", "Median difference from benign, by image."),
+    Column("effect_size", "d_z", "number", "Cohen's d_z against benign: mean difference / its sd.", True),
+    Column("p_value", "p", "p", "Wilcoxon signed-rank test against benign."),
+    Column("p_holm", "p Holm", "p", "The same p, Holm's correction over the layers of the condition.", True),
+    Column("percent_lower", "lower %", "percent", "Share of images whose PSI falls."),
+    Column("ks", "KS", "number", "Kolmogorov-Smirnov distance of the two distributions."),
+    Column("overlap", "overlap", "number", "Share that the two histograms have in common, 0..1."),
+    Column("auroc", "AUROC", "number", "P(attacked PSI > benign PSI), ties half; 0.5 tells nothing.", True),
+    Column("auroc_ci_low", "AUROC low", "number", "Lower end of its 95 % interval, Hanley & McNeil."),
+    Column("auroc_ci_high", "AUROC high", "number", "Upper end of its 95 % interval, Hanley & McNeil."),
+    Column("control", "control", "text", "The control that the next columns compare with."),
+    *delta_columns("_control", "control", False),
+    Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
+    Column("p_control_holm", "p Holm control", "p", "Wilcoxon p against the control, Holm over layers."),
+    Column("auroc_control", "AUROC control", "number", "P(attacked PSI > control PSI), ties half."),
+    Column("verdict", "verdict", "text", "What the numbers say, in words."),
+)
 
 
 def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS) -> list[Row]:

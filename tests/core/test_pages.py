@@ -7,10 +7,10 @@ import subprocess
 import pytest
 
 from psi_core import Run, load_run
-from psi_core.columns import COLUMNS, Column, readable
+from psi_core.columns import Column, readable
 from psi_core.export import FORMATS, export_run, latex_text, markdown_text, table_text
 from psi_core.notes import OWN_LABELS, run_line, table_notes
-from psi_core.tables import TABLES, layer_rows
+from psi_core.tables import COLUMNS, TABLES, layer_rows
 from tests.recorded import record_run
 
 FOR_PAPERS = ("layers", "conditions", "study")

@@ -8,9 +8,10 @@ import scipy.stats
 
 from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.chunks import read_arrays, write_arrays
-from psi_core.columns import COLUMNS, readable
+from psi_core.columns import readable
 from psi_core.statistics import population_sparseness
 from psi_core.tables import (
+    COLUMNS,
     TABLES,
     class_rows,
     condition_rows,
