@@ -93,19 +93,39 @@ def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -
 
 
 def add_class_sums(parts: Iterable[Arrays], layer: str) -> ClassSums:
-    """Class sums of one layer over several chunks.
+    """Class sums of one layer over several chunks, at least one; taken one by one, so that they need not fit in memory.
 
     Returns:
         Labels (k,) ascending, image counts (k,), and float64 sums (condition, k, channel) of each channel's spatial
         mean over the images of the class.
     """
-    parts = list(parts)
-    labels = np.unique(np.concatenate([part["class_labels"] for part in parts]))
-    counts = np.zeros(len(labels), np.int64)
-    example = parts[0][f"class_sum/{layer}"]
-    sums = np.zeros((example.shape[0], len(labels), example.shape[2]))
+    labels, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    sums: NDArray[np.float64] | None = None
     for part in parts:
+        added = part[f"class_sum/{layer}"]
+        if sums is None:
+            sums = np.zeros((added.shape[0], 0, added.shape[2]))
+        new = np.setdiff1d(part["class_labels"], labels)
+        if new.size:
+            places = np.searchsorted(labels, new)
+            labels, counts = np.insert(labels, places, new), np.insert(counts, places, 0)
+            sums = np.insert(sums, places, 0.0, axis=1)
         rows = np.searchsorted(labels, part["class_labels"])
         counts[rows] += part["class_counts"]
-        sums[:, rows] += part[f"class_sum/{layer}"]
+        sums[:, rows] += added
+    assert sums is not None, "there is a part"
     return labels, counts, sums
+
+
+def add_square_sums(parts: Iterable[Arrays], layer: str) -> NDArray[np.float64] | None:
+    """Sums over images of each channel's squared spatial mean, (condition, channel), over several chunks.
+
+    None where one of them lacks these, as those of older versions do.
+    """
+    total: NDArray[np.float64] | None = None
+    for part in parts:
+        added = part.get(f"square_sum/{layer}")
+        if added is None:
+            return None
+        total = added if total is None else total + added
+    return total

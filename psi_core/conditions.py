@@ -7,16 +7,31 @@ from dataclasses import dataclass
 
 BENIGN = "benign"
 
-ATTACK_NAMES: tuple[str, ...] = ("fgsm",)
-"""Attacks that the engine knows; its ATTACKS mapping holds the same names."""
+ATTACK_NAMES: tuple[str, ...] = ("fgsm", "fgm-l2", "r-fgsm", "bim", "pgd", "mi-fgsm")
+"""Attacks of our own; the engine's ATTACKS mapping holds the same names."""
 
-CONTROL_NAMES: tuple[str, ...] = ("sign-noise", "anti-fgsm")
+FOOLBOX = "foolbox:"
+"""What stands before the name of one of foolbox's attacks, `foolbox:LinfDeepFoolAttack`."""
+
+CONTROL_NAMES: tuple[str, ...] = ("sign-noise", "anti-fgsm", "gaussian", "shuffled-fgsm", "sign-noise-2")
 """Controls that the engine knows; its CONTROLS mapping holds the same names."""
+
+DEFAULT_CONTROLS: tuple[str, ...] = ("sign-noise", "anti-fgsm")
+"""Controls of a run that names none."""
 
 GIVEN = "attacked"
 """Name of the condition of images that were attacked elsewhere."""
 
-_GRADIENT_STEPS = frozenset({"fgsm", "anti-fgsm"})
+SIZED_BY_ATTACK = "gaussian"
+"""The control that takes each image's L2 from what the run's first attack realizes at the same epsilon."""
+
+_SECOND_DRAW = {"sign-noise": "sign-noise-2"}
+"""The control that is another draw of the same noise: what a difference between two noises looks like."""
+
+_GRADIENT_STEPS = frozenset({"fgsm", "anti-fgsm", "fgm-l2", "bim", "mi-fgsm", "shuffled-fgsm"})
+
+_ONE_FORWARD = frozenset({"fgsm", "fgm-l2", *CONTROL_NAMES})
+"""Attacks and controls that need no gradient besides the one that all share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +42,8 @@ class Condition:
         attack: `benign`, or the name of an attack or control.
         epsilon: largest change of a pixel, in units of the 0..1 pixel range; 0 for benign, NaN for given images, of
             which only the realized norms are known.
-        control: name of the condition that the differences are also taken against; None for benign, for controls
-            themselves and where the run has no controls.
+        control: name of the condition that the differences are also taken against: the run's first control at this
+            epsilon, and for that one a second draw of its noise; None where the run has none.
     """
 
     attack: str
@@ -61,6 +76,11 @@ class Condition:
         return self.epsilon > 0 and self.attack in _GRADIENT_STEPS
 
     @property
+    def shares_gradient(self) -> bool:
+        """Whether the gradient at the benign image is all that it needs, so that it costs one forward."""
+        return self.is_given or self.attack in _ONE_FORWARD
+
+    @property
     def stream(self) -> int:
         """CRC-32 of the name: the condition's own stream of random numbers."""
         return zlib.crc32(self.name.encode())
@@ -81,15 +101,32 @@ def conditions_of(
 ) -> tuple[Condition, ...]:
     """The conditions of a run in order: benign, every attack at every epsilon, given images, every control.
 
-    An attack's `control` is the first of `controls` at the same epsilon; controls come at every epsilon above 0. Given
-    images come without one: their epsilon is not known.
+    An attack's `control`, and that of every other control, is the first of `controls` at the same epsilon; its own is a
+    second draw of the same noise, where that is among them. Controls come at every epsilon above 0. Given images come
+    without one: their epsilon is not known.
     """
     epsilons, controls = list(epsilons), list(controls)
 
-    def control_at(epsilon: float) -> str | None:
-        return Condition(controls[0], epsilon).name if controls and epsilon > 0 else None
+    def control_at(attack: str, epsilon: float) -> str | None:
+        first = next(iter(controls), None)
+        named = _SECOND_DRAW.get(attack) if attack == first else first
+        return Condition(named, epsilon).name if named is not None and named in controls and epsilon > 0 else None
 
-    attacked = [Condition(attack, epsilon, control_at(epsilon)) for attack in attacks for epsilon in epsilons]
-    controlled = [Condition(control, epsilon) for control in controls for epsilon in epsilons if epsilon > 0]
+    attacked = [Condition(attack, epsilon, control_at(attack, epsilon)) for attack in attacks for epsilon in epsilons]
+    controlled = [
+        Condition(control, epsilon, control_at(control, epsilon))
+        for control in controls
+        for epsilon in epsilons
+        if epsilon > 0
+    ]
     given = [Condition(GIVEN, math.nan)] if is_given else []
     return (Condition(BENIGN), *attacked, *given, *controlled)
+
+
+def sizing_attack(condition: Condition, conditions: Iterable[Condition]) -> Condition:
+    """The attack whose realized L2 a `gaussian` control takes: the run's first at the same epsilon."""
+    return next(
+        each
+        for each in conditions
+        if each.epsilon == condition.epsilon and not (each.is_benign or each.is_control or each.is_given)
+    )

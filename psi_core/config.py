@@ -19,8 +19,18 @@ from pydantic import (
     model_validator,
 )
 
-from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, Condition, conditions_of, epsilon_text
+from psi_core.conditions import (
+    ATTACK_NAMES,
+    CONTROL_NAMES,
+    DEFAULT_CONTROLS,
+    FOOLBOX,
+    SIZED_BY_ATTACK,
+    Condition,
+    conditions_of,
+    epsilon_text,
+)
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
 from psi_core.refusals import refusal
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
@@ -33,9 +43,6 @@ DATA_NAMES: tuple[str, ...] = ("mnist", "folder:PATH", "npz:PATH", "torchvision:
 """Data sets: bundled by name, or your own by kind and place."""
 
 _DATA_KINDS = ("folder", "npz", "torchvision")
-
-MEASURE_NAMES: tuple[str, ...] = ("psi", "active_fraction", "mean_response")
-"""Measures per image and layer; the engine's MEASURES mapping holds the same names."""
 
 
 def _split(value: object) -> object:
@@ -84,11 +91,25 @@ class RunConfig(BaseModel):
         "neuron", description="a unit is every scalar, or a channel's spatial mean"
     )
     rectify: Literal["none", "relu", "abs"] = Field("none", description="how signed layers are made non-negative")
-    attack: Names = Field(("fgsm",), description="attacks, with commas, or none: " + ", ".join(ATTACK_NAMES))
+    attack: Names = Field(
+        ("fgsm",), description=f"attacks, with commas, or none: {', '.join(ATTACK_NAMES)}, {FOOLBOX}NAME"
+    )
     epsilon: Numbers = Field((0.03,), description="largest pixel changes in 0..1, with commas")
+    target: Literal["none", "least-likely", "random", "next"] = Field(
+        "none", description="class that the attacks are to reach, instead of leaving the label"
+    )
+    steps: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="steps of bim, pgd and mi-fgsm")
+    step_size: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
+        "auto", description="of their steps, as a share of epsilon (auto: 2.5/steps, mi-fgsm 1/steps)"
+    )
+    restarts: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="random starts of pgd; the worst one counts")
     attacked: str = Field("", description="images attacked elsewhere, as one more condition: npz:PATH or folder:PATH")
-    controls: Names = Field(CONTROL_NAMES, description="controls at every epsilon, with commas, or none")
-    measures: Names = Field(MEASURE_NAMES, description="measures per image and layer, with commas")
+    controls: Names = Field(
+        DEFAULT_CONTROLS, description=f"controls at every epsilon, with commas, or none: {', '.join(CONTROL_NAMES)}"
+    )
+    measures: Names = Field(
+        DEFAULT_MEASURES, description=f"measures per image and layer, with commas: {', '.join(MEASURE_NAMES)}"
+    )
     labels: Literal["true", "predicted"] = Field("true", description="true labels, or the network's own predictions")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random number")
     precision: Literal["exact", "tf32", "bf16"] = Field("exact", description="exact is IEEE fp32, deterministic")
@@ -162,7 +183,8 @@ class RunConfig(BaseModel):
         if "none" in value and "none" in known:
             raise ValueError(f"{field}: none stands alone; write none, or {', '.join(n for n in value if n != 'none')}")
         for name in value:
-            if name not in known:
+            is_foolbox = field == "attack" and name.startswith(FOOLBOX) and name != FOOLBOX
+            if name not in known and not is_foolbox:
                 raise ValueError(unknown_name(field, name, known))
         if field == "measures":
             return tuple(dict.fromkeys(("psi", *value)))
@@ -226,6 +248,11 @@ class RunConfig(BaseModel):
             raise ValueError(
                 "attack: the list is empty, which leaves nothing to compare with benign; "
                 f"write one of {', '.join(ATTACK_NAMES)}, or images with --attacked"
+            )
+        if SIZED_BY_ATTACK in self.controls and not self.attack:
+            raise ValueError(
+                f"controls: {SIZED_BY_ATTACK} takes its size from an attack, and there is none; "
+                "leave it out, or name one with --attack"
             )
         return self
 

@@ -38,4 +38,6 @@ def refusal(detail: ErrorDetails, known: Iterable[str]) -> str:
         return f"{field}: {str(detail['input']).strip()} is out of range; write a number {bounds}"
     if field in ("batch", "chunk", "threads"):
         return f"{field}: {detail['input']!r} does not fit; write a whole number of at least 1, or auto"
+    if field == "step_size":
+        return f"{field}: {detail['input']!r} does not fit; write a share of epsilon such as 0.25, or auto"
     return f"{field}: {detail['input']!r} does not fit; write {_FITTING[kind.partition('_')[0]]}"

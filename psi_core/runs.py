@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
@@ -16,6 +16,7 @@ from psi_core.chunks import (
     Arrays,
     ClassSums,
     add_class_sums,
+    add_square_sums,
     chunk_count,
     chunk_path,
     finished_chunks,
@@ -238,14 +239,35 @@ class Run:
         return self.array("prediction")
 
     def class_sums(self, layer: str) -> ClassSums:
-        """Labels (k,), image counts (k,) and summed channel means (condition, k, channel) of one layer, by class."""
+        """Labels (k,), image counts (k,) and summed channel means (condition, k, channel) of one layer, by class.
+
+        Raises:
+            RunError: there is no such layer, or no chunk is finished: open ones have no sums.
+        """
+        return add_class_sums(self._parts(layer, "class_labels", "class_counts", f"class_sum/{layer}"), layer)
+
+    def square_sums(self, layer: str) -> NDArray[np.float64] | None:
+        """Sums of squared channel means of one layer over the images of `class_sums`, (condition, channel).
+
+        Together they give the lifetime sparseness of channels. None where chunks of an older version lack them.
+
+        Raises:
+            RunError: as of `class_sums`.
+        """
+        return add_square_sums(self._parts(layer, f"square_sum/{layer}"), layer)
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether there are `class_sums`: those of an open chunk come when it is finished."""
+        return bool(self._chunk_paths)
+
+    def _parts(self, layer: str, *names: str) -> Iterator[Arrays]:
+        """Some arrays of one layer, chunk by chunk."""
         if layer not in self.layers:
             raise RunError(unknown_name("layer", layer, self.layers))
-        wanted = {"class_labels", "class_counts", f"class_sum/{layer}"}
-        parts = [read_arrays(path, wanted.__contains__) for path in self._chunk_paths]
-        if not parts:
+        if not self.has_sums:
             raise RunError(f"{self.name}: no class sums yet; wait for its first chunk")
-        return add_class_sums(parts, layer)
+        return (read_arrays(path, names.__contains__) for path in self._chunk_paths)
 
 
 def _read_json(path: Path) -> Any:

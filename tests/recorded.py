@@ -35,7 +35,8 @@ def record_run(
     """A run of random numbers with a planted shift of `shift` x epsilon / 0.03 in conv1 under attacks.
 
     Controls and other layers get noise without a shift. The first `silent` images are silent in fc1.
-    Only `chunks` are written (all by default). `identity` is that of the process that stands for the worker.
+    A channel responds alike to all images of one class and chunk. Only `chunks` are written (all by default).
+    `identity` is that of the process that stands for the worker.
     """
     values = {"images": images, "chunk": chunk, "batch": 25, "threads": 2, "size": 28, "device": "cpu", **options}
     config = RunConfig(**{"normalize": "none", "layers": [layer.name for layer in LAYERS], **values})
@@ -56,6 +57,8 @@ def record_run(
         if not condition.is_benign and not condition.is_control:
             psi[place, 0] += shift * _epsilon(condition) / 0.03
     psi[:, 2, :silent] = np.nan
+    units = np.array([[layer.units] for layer in LAYERS])
+    activity = 1 - psi * (1 - 1 / units)
     prediction = np.where(random.random((len(conditions), images)) < 0.8, label, (label + 1) % 10)
     epsilons = np.array([[_epsilon(condition)] for condition in conditions])
     whole = {
@@ -68,6 +71,8 @@ def record_run(
         "psi": psi.astype(np.float32),
         "active_fraction": (1 - psi).astype(np.float32),
         "mean_response": (2 - psi).astype(np.float32),
+        "n_eff": (activity * units).astype(np.float32),
+        "hoyer": ((1 - np.sqrt(activity)) / (1 - 1 / np.sqrt(units))).astype(np.float32),
     }
     for number in range(chunk_count(images, chunk)) if chunks is None else chunks:
         rows = chunk_range(number, images, chunk)
@@ -75,7 +80,9 @@ def record_run(
         present, counts = np.unique(part["label"], return_counts=True)
         part |= {"class_labels": present, "class_counts": counts}
         for layer in LAYERS:
-            part[f"class_sum/{layer.name}"] = random.uniform(0, 1, (len(conditions), len(present), layer.channels))
+            sums = random.uniform(0, 1, (len(conditions), len(present), layer.channels))
+            part[f"class_sum/{layer.name}"] = sums
+            part[f"square_sum/{layer.name}"] = (sums**2 / counts[:, None]).sum(axis=1)
         write_arrays(chunk_path(directory, number), part)
     if finished:
         log.write("finished")

@@ -1,131 +1,181 @@
-"""Attacks and controls: pure functions from images to changed images, pixels in 0..1.
+"""Attacks: pure functions from images to changed images, pixels in 0..1; every one gives back the images at epsilon 0.
 
-To add one: a function here, its line in ATTACKS or CONTROLS, its name in `psi_core.conditions`.
+To add one: a function here, its line in ONE_STEP_ATTACKS or ITERATED_ATTACKS, its name in `psi_core.conditions`.
 """
 
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from psi_core.engine.modes import borrowed
+from psi_core.engine.gradients import input_gradient, losses
 from psi_core.engine.noise import Noise
-from psi_core.errors import ConfigError, DataError, ModelError
 
 OneStep = Callable[[Tensor, Tensor, float, Noise], Tensor]
-"""Images, the gradient of the summed loss at them, epsilon and noise -> changed images; all (batch, channel, y, x)."""
+"""Images, the gradient to climb at them, epsilon and noise -> changed images; all (batch, channel, y, x)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """How attacks of more than one step go about it.
+
+    Attributes:
+        steps: of bim, pgd and mi-fgsm.
+        step_size: of each, as a share of epsilon; None for 2.5 / steps (Madry et al. 2018), for mi-fgsm 1 / steps.
+        restarts: of pgd, each from another random start; every image keeps its most harmful.
+        is_targeted: whether the labels are classes to reach, so that their loss is to fall.
+    """
+
+    steps: int = 10
+    step_size: float | None = None
+    restarts: int = 1
+    is_targeted: bool = False
+
+    @property
+    def direction(self) -> int:
+        """1 where the loss of the labels is to rise, -1 where it is to fall."""
+        return -1 if self.is_targeted else 1
+
+
+Iterated = Callable[[nn.Module, Tensor, Tensor, Tensor, float, Noise, Iteration], Tensor]
+"""Model, images, labels, the gradient to climb at the images, epsilon, noise, iteration -> changed images."""
 
 
 def fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
     """One step of `epsilon` up the loss (Goodfellow et al. 2015, arXiv:1412.6572)."""
-    return _stepped(images, gradient.sign(), epsilon)
+    return stepped(images, gradient.sign(), epsilon)
 
 
-def anti_fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
-    """One step of `epsilon` down the loss: the image statistics of FGSM without its harm."""
-    return _stepped(images, gradient.sign(), -epsilon)
+def fgm_l2_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+    """One step along the gradient itself, of the L2 that FGSM has: epsilon x sqrt(number of pixels and channels).
 
-
-def sign_noise_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
-    """One step of `epsilon` in a random direction of the same L-infinity norm."""
-    return _stepped(images, noise.signs(images), epsilon)
-
-
-def _stepped(images: Tensor, signs: Tensor, step: float) -> Tensor:
-    """Images plus `step` times `signs`, kept in 0..1; made in the memory of `signs`, since fresh memory costs more."""
-    return signs.mul_(step).add_(images).clamp_(0, 1)
-
-
-ATTACKS: Mapping[str, OneStep] = {"fgsm": fgsm_step}
-
-CONTROLS: Mapping[str, OneStep] = {"sign-noise": sign_noise_step, "anti-fgsm": anti_fgsm_step}
-
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
-
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03) -> Tensor:
-    """Images moved one step of `epsilon` up the loss, in pixel units (Goodfellow et al. 2015, arXiv:1412.6572).
-
-    The loss is the cross-entropy with `labels`, summed, so that an image's step never depends on its batch. The model
-    runs in eval mode and comes back as it was: modes, `.grad`, `requires_grad`, buffers, hooks, random state. Works
-    inside `torch.no_grad()` and `torch.inference_mode()`.
-
-    Args:
-        model: takes images in 0..1, gives logits (batch, classes); its normalization is inside it.
-        images: (batch, channel, height, width), floating point, 0..1.
-        labels: (batch,) integers.
-        epsilon: largest change of a pixel, 0..1.
-
-    Returns:
-        Images of the same shape and type in 0..1 that require no gradient.
-
-    Raises:
-        ValueError: images outside 0..1 or not floating point, labels that do not fit, epsilon outside 0..1, or a model
-            that gives no logits or NaN, or whose gradient does not reach its input.
+    Fast gradient method in L2 (Goodfellow et al. 2015; Miyato et al. 2017, arXiv:1605.07725). Pixels may move further
+    than epsilon; where the gradient is 0 throughout, none moves.
     """
-    if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
-        raise ConfigError(
-            f"epsilon: {epsilon} lies outside 0 to 1; pixels are scaled to 0..1, so write 8/255 as 0.0314"
-        )
-    if not images.is_floating_point() or images.dim() < 2:
-        raise DataError("images: not floating point (batch, channel, height, width); scale them to 0..1 first")
-    # Written so that NaN fails it too.
-    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
-        raise DataError(
-            "images: some pixel is NaN or lies outside 0 to 1; divide by 255 and put the normalization inside the model"
-        )
-    if labels.shape != images.shape[:1] or labels.dtype not in _INTEGERS:
-        raise DataError(
-            f"labels: {tuple(labels.shape)} {labels.dtype}; give one integer for each of {len(images)} images"
-        )
-    with torch.inference_mode(False):
-        originals = images.detach().clone()
-        targets = labels.detach().to(images.device, torch.int64, copy=True)
-        with borrowed(model, images.device), torch.enable_grad():
-            inputs = originals.detach().requires_grad_()
-            logits = model(inputs)
-            _require_logits_for(targets, logits)
-            gradient = gradient_of(logits, inputs, targets)
-        if gradient.isnan().any():
-            raise ModelError("model: the gradient of its loss holds NaN; check its weights")
-        return fgsm_step(originals, gradient, epsilon, Noise(0, targets, 0))
+    flat = gradient.flatten(1)
+    largest = flat.abs().amax(1, keepdim=True)
+    flat = flat / torch.where(largest > 0, largest, 1)  # Squares of gradients such as 1e-25 would vanish.
+    length = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
+    direction = flat / torch.where(length > 0, length, 1)
+    return stepped(images, direction.view(gradient.shape), epsilon * flat.shape[1] ** 0.5)
 
 
-def input_gradient(model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Logits and the gradient of the summed cross-entropy with respect to the images.
+def r_fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    first_gradient: Tensor,
+    epsilon: float,
+    noise: Noise,
+    iteration: Iteration,
+) -> Tensor:
+    """Half of epsilon in a random direction, then half up the loss there (Tramer et al. 2018, arXiv:1705.07204)."""
+    start = stepped(images, noise.signs(images), epsilon / 2)
+    return stepped(start, _climb(model, start, labels, iteration).sign(), epsilon / 2)
 
-    Args:
-        model: with frozen parameters, in eval mode.
-        images: (batch, channel, height, width).
-        labels: (batch,) int64, or None for the model's own choices.
 
-    Raises:
-        ModelError: the model's output has no gradient with respect to its input.
+def bim(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    first_gradient: Tensor,
+    epsilon: float,
+    noise: Noise,
+    iteration: Iteration,
+) -> Tensor:
+    """Basic iterative method: small FGSM steps kept within epsilon (Kurakin et al. 2017, arXiv:1607.02533)."""
+    step = epsilon * (iteration.step_size or 2.5 / iteration.steps)
+    changed = _within(images, stepped(images, first_gradient.sign(), step), epsilon)
+    return _walked(model, images, changed, labels, epsilon, step, iteration, iteration.steps - 1)
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    first_gradient: Tensor,
+    epsilon: float,
+    noise: Noise,
+    iteration: Iteration,
+) -> Tensor:
+    """Projected gradient descent: as `bim`, from uniform random starts within epsilon (Madry et al. 2018,
+    arXiv:1706.06083). Of several restarts each image keeps the one with the most harmful loss.
     """
-    with torch.enable_grad():
-        inputs = images.detach().requires_grad_()
-        logits = model(inputs)
-        return logits.detach(), gradient_of(logits, inputs, labels)
+    step = epsilon * (iteration.step_size or 2.5 / iteration.steps)
+    best, best_harm = images, torch.full((len(images),), -torch.inf, device=images.device)
+    for restart in range(iteration.restarts):
+        start = stepped(images, noise.uniform(images, restart), epsilon)
+        changed = _walked(model, images, start, labels, epsilon, step, iteration, iteration.steps)
+        if iteration.restarts == 1:
+            return changed
+        with torch.no_grad():
+            harm = iteration.direction * losses(model(changed), labels)
+        is_better = harm > best_harm
+        best = torch.where(is_better.view(-1, *[1] * (images.dim() - 1)), changed, best)
+        best_harm = torch.where(is_better, harm, best_harm)
+    return best
 
 
-def gradient_of(logits: Tensor, inputs: Tensor, labels: Tensor | None) -> Tensor:
-    """Gradient of the summed cross-entropy of `logits` with respect to the `inputs` that they came from."""
-    targets = logits.detach().argmax(1) if labels is None else labels
-    with torch.enable_grad():
-        loss = F.cross_entropy(logits.float(), targets, reduction="sum")
-        gradient = torch.autograd.grad(loss, inputs, allow_unused=True)[0] if loss.requires_grad else None
-    if gradient is None:
-        raise ModelError("model: no gradient reaches its input; take torch.no_grad() and detach() out of its forward")
-    return gradient
+def mi_fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    first_gradient: Tensor,
+    epsilon: float,
+    noise: Noise,
+    iteration: Iteration,
+) -> Tensor:
+    """Momentum iterative FGSM: signs of the sum of all gradients so far, each divided by its mean size, with a decay
+    factor of 1 (Dong et al. 2018, arXiv:1710.06081).
+    """
+    step = epsilon * (iteration.step_size or 1 / iteration.steps)
+    changed, momentum = images, torch.zeros_like(images)
+    for number in range(iteration.steps):
+        gradient = _climb(model, changed, labels, iteration) if number else first_gradient
+        size = gradient.flatten(1).abs().mean(1).view(-1, *[1] * (images.dim() - 1))
+        momentum = momentum + gradient / torch.where(size > 0, size, 1)
+        changed = _within(images, stepped(changed, momentum.sign(), step), epsilon)
+    return changed
 
 
-def _require_logits_for(labels: Tensor, logits: object) -> None:
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"model: its output is {found}, not logits (batch, classes); wrap it to return those")
-    # cross_entropy leaves out label -100 without a word, and answers others on a GPU with a failure that ends all work.
-    if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
-        found = f"{int(labels.min())} to {int(labels.max())}"
-        raise DataError(f"labels: {found} for a model of {logits.shape[1]} classes; count them from 0")
+ONE_STEP_ATTACKS: Mapping[str, OneStep] = {"fgsm": fgsm_step, "fgm-l2": fgm_l2_step}
+"""Attacks that the gradient at the benign image serves, whatever the epsilon."""
+
+ITERATED_ATTACKS: Mapping[str, Iterated] = {"r-fgsm": r_fgsm, "bim": bim, "pgd": pgd, "mi-fgsm": mi_fgsm}
+"""Attacks that need gradients elsewhere too."""
+
+ATTACKS: Mapping[str, OneStep | Iterated] = {**ONE_STEP_ATTACKS, **ITERATED_ATTACKS}
+"""All attacks of our own."""
+
+
+def stepped(images: Tensor, direction: Tensor, step: float) -> Tensor:
+    """Images plus `step` times `direction`, kept in 0..1, in the memory of `direction`: fresh memory costs more."""
+    return direction.mul_(step).add_(images).clamp_(0, 1)
+
+
+def _walked(
+    model: nn.Module,
+    images: Tensor,
+    start: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    step: float,
+    iteration: Iteration,
+    steps: int,
+) -> Tensor:
+    """So many steps from `start`, never further than epsilon from the images."""
+    changed = start
+    for _ in range(steps):
+        changed = _within(images, stepped(changed, _climb(model, changed, labels, iteration).sign(), step), epsilon)
+    return changed
+
+
+def _climb(model: nn.Module, images: Tensor, labels: Tensor, iteration: Iteration) -> Tensor:
+    """The gradient to climb: of the loss of the labels, or of its negative where they are to be reached."""
+    return input_gradient(model, images, labels)[1].mul_(iteration.direction)
+
+
+def _within(images: Tensor, changed: Tensor, epsilon: float) -> Tensor:
+    """Changed images with every pixel brought to within epsilon of its own, still in 0..1."""
+    return torch.min(torch.max(changed, images - epsilon), images + epsilon)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from psi_core.config import RunConfig
-from psi_core.engine.attacks import input_gradient
 from psi_core.engine.chunk_maker import ChunkMaker, make_chunk_maker
 from psi_core.engine.datasets import read_inputs
 from psi_core.engine.devices import describe_device, peak_memory, precision
+from psi_core.engine.gradients import input_gradient
 from psi_core.engine.models import Classifier, input_channels
 from psi_core.engine.preparation import prepare
 

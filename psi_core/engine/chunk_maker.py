@@ -12,13 +12,15 @@ from torch import Tensor
 
 from psi_core.chunks import Arrays
 from psi_core.config import RunConfig
-from psi_core.engine.attacks import input_gradient
+from psi_core.engine.channel_sums import ChannelSums
 from psi_core.engine.datasets import Dataset, Reading, Unreadable, network_inputs, unreadable_error
 from psi_core.engine.datasets.inputs import Readable
 from psi_core.engine.devices import is_out_of_memory, precision
+from psi_core.engine.gradients import input_gradient
 from psi_core.engine.models import input_channels
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.step import PER_IMAGE, FusedStep, StepPlan, StepResult
+from psi_core.engine.treatments import treatments_of
 from psi_core.errors import RunError
 
 
@@ -34,14 +36,16 @@ class OpenChunk:
         positions: of its images in the data set; those that cannot be read leave it.
         values: float32 (row, image), rows as in StepResult; filled up to `done`.
         labels: int64 (image,), filled up to `done`.
-        class_sums: per layer float64 (condition, class, channel), on the device.
+        targets: likewise, of a targeted attack.
+        channel_sums: by class.
         done: how many images are through.
     """
 
     positions: NDArray[np.int64]
     values: NDArray[np.float32]
     labels: NDArray[np.int64]
-    class_sums: list[Tensor]
+    targets: NDArray[np.int64]
+    channel_sums: ChannelSums
     done: int = 0
 
 
@@ -53,7 +57,6 @@ class ChunkMaker:
         dataset: its labels are classes of the network.
         size: of the network's input in pixels.
         channels: that the network takes.
-        classes: how many class sums are kept.
         device: where it runs.
         batch: images at a time; halved when memory runs out.
         given: images attacked elsewhere, or None.
@@ -69,7 +72,6 @@ class ChunkMaker:
         dataset: Dataset,
         size: int,
         channels: int,
-        classes: int,
         device: str,
         batch: int,
         given: Readable | None = None,
@@ -80,7 +82,6 @@ class ChunkMaker:
         self.dataset = dataset
         self.size = size
         self.channels = channels
-        self.classes = classes
         self.device = device
         self.batch = batch
         self.given = given
@@ -129,6 +130,8 @@ class ChunkMaker:
         conditions = len(plan.conditions)
         values = chunk.values[:, :done].reshape(conditions, len(chunk.values) // conditions, done)
         arrays: Arrays = {"index": chunk.positions[:done], "label": chunk.labels[:done]}
+        if plan.treatments.target != "none":
+            arrays["target"] = chunk.targets[:done]
         for place, name in enumerate(PER_IMAGE):
             arrays[name] = np.ascontiguousarray(values[:, place])
         arrays["prediction"] = arrays["prediction"].astype(np.int64)
@@ -139,8 +142,9 @@ class ChunkMaker:
         if done == len(chunk.positions):
             present, counts = np.unique(chunk.labels[:done], return_counts=True)
             arrays |= {"class_labels": present, "class_counts": counts}
-            for call, sums in zip(plan.layers, chunk.class_sums, strict=True):
-                arrays[f"class_sum/{call.name}"] = sums.cpu().numpy()[:, present]
+            for place, call in enumerate(plan.layers):
+                arrays[f"class_sum/{call.name}"] = chunk.channel_sums.by_class(place, present)
+                arrays[f"square_sum/{call.name}"] = chunk.channel_sums.squares(place)
         return arrays
 
     def sign_agreement(self, policy: str, images: int) -> float:
@@ -166,12 +170,10 @@ class ChunkMaker:
     def _open(self, positions: NDArray[np.int64]) -> OpenChunk:
         conditions, layers = len(self.plan.conditions), self.plan.layers
         rows = conditions * (len(PER_IMAGE) + len(layers) * (len(self.plan.measures) + 1))
-        sums = [
-            torch.zeros(conditions, self.classes, call.shape[0], dtype=torch.float64, device=self.device)
-            for call in layers
-        ]
+        sums = ChannelSums(conditions, [call.shape[0] for call in layers], self.device)
         images = len(positions)
-        return OpenChunk(positions, np.zeros((rows, images), np.float32), np.zeros(images, np.int64), sums)
+        labels, targets = np.zeros(images, np.int64), np.zeros(images, np.int64)
+        return OpenChunk(positions, np.zeros((rows, images), np.float32), labels, targets, sums)
 
     def _read(self, chunk: OpenChunk) -> list[Reading]:
         """The next batch of every source; images that one of them cannot read leave the chunk."""
@@ -206,14 +208,11 @@ class ChunkMaker:
     def _take(self, chunk: OpenChunk, rows: slice, result: StepResult) -> None:
         chunk.values[:, rows] = result.values.cpu().numpy()
         chunk.labels[rows] = result.labels.cpu().numpy()
+        if result.targets is not None:
+            chunk.targets[rows] = result.targets.cpu().numpy()
         chunk.done = rows.stop
         self._require_finite(chunk, rows)
-        with torch.inference_mode():
-            # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
-            one_hot = (result.labels == torch.arange(self.classes, device=self.device)[:, None]).double()
-            for condition, layers in enumerate(result.channel_means):
-                for sums, means in zip(chunk.class_sums, layers, strict=True):
-                    sums[condition] += one_hot @ means.flatten(1)
+        chunk.channel_sums.add(chunk.labels[rows], result.channel_means)
 
     def _require_finite(self, chunk: OpenChunk, rows: slice) -> None:
         conditions, layers = self.plan.conditions, self.plan.layers
@@ -233,23 +232,20 @@ def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> Chun
         model=prepared.classifier,
         layers=prepared.calls,
         trace=prepared.trace,
-        conditions=config.conditions,
+        treatments=treatments_of(config),
         measures=config.measures,
         unit=config.unit,
         rectify=config.rectify,
-        seed=config.seed,
         uses_predictions=config.labels == "predicted",
     )
     is_cuda = device.startswith("cuda")
     step = FusedStep(plan, synchronize=partial(torch.cuda.synchronize, device)) if is_cuda else FusedStep(plan)
     channels = input_channels(prepared.classifier.network)
-    classes = max(prepared.trace.classes, len(prepared.dataset.class_names))
     return ChunkMaker(
         step,
         prepared.dataset,
         config.size,
         channels,
-        classes,
         device,
         config.batch,
         prepared.given,

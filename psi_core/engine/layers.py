@@ -52,11 +52,13 @@ class NetworkTrace:
 
     Attributes:
         calls: every layer call in order.
+        channels: of the images.
         classes: width of the logits.
         activation_bytes: of all leaf outputs for one image in float32, kept for the gradient.
     """
 
     calls: tuple[LayerCall, ...]
+    channels: int
     classes: int
     activation_bytes: int
 
@@ -155,7 +157,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
             f"model: its output is {found} for {_DRY_IMAGES} images, not logits (batch, classes); "
             "wrap it to return those"
         )
-    return NetworkTrace(tuple(calls), int(logits.shape[1]), 4 * costs.leaf_outputs)
+    return NetworkTrace(tuple(calls), channels, int(logits.shape[1]), 4 * costs.leaf_outputs)
 
 
 class _StudyNames:

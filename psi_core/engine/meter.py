@@ -1,5 +1,6 @@
 """SparsenessMeter: the measures of any module's activations, from a notebook, without a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from psi_core.engine.response_shape import SHAPE_MEASURES
 from psi_core.engine.sparseness import MEASURES, Moments, Reducer
 from psi_core.engine.taps import RELUS, Taps
 from psi_core.errors import ConfigError, ModelError, unknown_name
@@ -41,14 +43,23 @@ class SparsenessMeter:
         layers: module paths to measure instead of the ReLUs, `#2` for a second call in one forward.
         unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
         rectify: `relu` or `abs` for layers that respond below 0.
+        measures: those that cost a pass of their own and are wanted too: `kurtosis`, `gini`, `entropy`.
 
     Raises:
-        ConfigError: `unit` or `rectify` is none of those.
+        ConfigError: `unit`, `rectify` or a measure is none of those.
     """
 
     def __init__(
-        self, model: nn.Module, layers: list[str] | None = None, unit: str = "neuron", rectify: str = "none"
+        self,
+        model: nn.Module,
+        layers: list[str] | None = None,
+        unit: str = "neuron",
+        rectify: str = "none",
+        measures: Sequence[str] = (),
     ) -> None:
+        for name in measures:
+            if name not in MEASURES:
+                raise ConfigError(unknown_name("measure", name, MEASURES))
         for where, value, known in (
             ("unit", unit, ("neuron", "channel")),
             ("rectify", rectify, ("none", "relu", "abs")),
@@ -57,7 +68,8 @@ class SparsenessMeter:
                 raise ConfigError(unknown_name(where, value, known))
         self._layers = layers
         self._rectify = rectify
-        self._reducer = Reducer(unit, rectify)
+        self._measures = tuple(measures)
+        self._reducer = Reducer(unit, rectify, measures)
         self._model = model
         self._taps = Taps(model, self._receive, with_modules=layers is not None)
         self._handles: list[RemovableHandle] = []
@@ -94,6 +106,8 @@ class SparsenessMeter:
         """
         if name not in MEASURES:
             raise ConfigError(unknown_name("measure", name, MEASURES))
+        if name in SHAPE_MEASURES and name not in self._measures:
+            raise ConfigError(f"measure: {name} was not taken; give SparsenessMeter(model, measures=[{name!r}])")
         ended = [forward for forward in self._forwards if not forward.is_running]
         layers = list(ended[0].moments) if ended else []
         for forward in ended:

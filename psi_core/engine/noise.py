@@ -4,6 +4,7 @@ SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) in wrapping i
 and number of workers cannot change a number, since none has a state.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +70,37 @@ class Noise:
         elements = like[0].numel()
         packed = self.words(draw, -(-elements // 64)).view(torch.uint8)
         bits = (packed[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1
-        bits = bits.flatten(1)[:, :elements].reshape(like.shape)
-        if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
-            bits = bits.contiguous(memory_format=torch.channels_last)  # While they are bytes: a fourth of the memory.
-        return bits.to(like.dtype).mul_(2).sub_(1)
+        shaped = _shaped(bits.flatten(1)[:, :elements], like)  # While they are bytes: a fourth of the memory.
+        return shaped.to(like.dtype).mul_(2).sub_(1)
+
+    def uniform(self, like: Tensor, draw: int = 0) -> Tensor:
+        """Uniform numbers in [-1, 1) for every element of `like` (batch, ...), independent; in its type.
+
+        Element number e takes the highest 24 bits of word e: every value is exact in float32.
+        """
+        words = _shift_right(self.words(draw, like[0].numel()), 40)
+        return _shaped(words.to(like.dtype).mul_(2.0**-23).sub_(1), like)
+
+    def normal(self, like: Tensor, draw: int = 0) -> Tensor:
+        """Standard normal numbers for every element of `like` (batch, ...), independent; in its type.
+
+        Box & Muller (1958, doi:10.1214/aoms/1177706645) in float64 on pairs of words, so that devices agree but for
+        the rounding of logarithm and cosine.
+        """
+        elements = like[0].numel()
+        words = _shift_right(self.words(draw, 2 * elements), 11).double().mul_(2.0**-53)
+        radius, angle = words.view(len(words), 2, elements).unbind(1)
+        normal = torch.log1p(-radius).mul_(-2).sqrt_().mul_(torch.cos(angle * (2 * math.pi)))
+        return _shaped(normal.to(like.dtype), like)
+
+    def permutations(self, count: int, draw: int = 0) -> Tensor:
+        """A random order of 0..count-1 for every image, int64 (batch, count)."""
+        return self.words(draw, count).argsort(dim=1, stable=True)
+
+
+def _shaped(values: Tensor, like: Tensor) -> Tensor:
+    """(batch, elements) as `like`, in its memory format too."""
+    shaped = values.reshape(like.shape)
+    if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        return shaped.contiguous(memory_format=torch.channels_last)
+    return shaped

@@ -16,12 +16,12 @@ from psi_core.engine.datasets.inputs import Readable
 from psi_core.engine.devices import precision
 from psi_core.engine.models import input_channels, model_source
 from psi_core.engine.preparation import Prepared
-from psi_core.engine.run_images import changed, remade, reopened
+from psi_core.engine.run_images import given_images, remade, reopened, without_model
 from psi_core.errors import PsiError
 from psi_core.pictures import PICTURE_SIZE, Picture, Pixels, area_average
 from psi_core.runs import Run
 
-_WITHOUT_GRADIENT = frozenset({BENIGN, GIVEN, "sign-noise"})
+_WITHOUT_GRADIENT = frozenset({BENIGN, GIVEN, "sign-noise", "sign-noise-2"})
 """Conditions that can be made with any weights, or none."""
 
 
@@ -77,8 +77,9 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     images = read_inputs(dataset, position, config.size, channels, "cpu")
     if condition.attack not in _WITHOUT_GRADIENT:
         return _picture(images, None, None, reason)
-    given = _given(run, dataset) if condition.is_given else None
-    return _picture(images, changed(run, position, condition, images, torch.zeros_like(images), given), None, reason)
+    if condition.is_given:
+        return _picture(images, given_images(position, _given(run, dataset), images), None, reason)
+    return _picture(images, without_model(run, position, condition, images), None, reason)
 
 
 def _given(run: Run, dataset: Dataset) -> Readable:

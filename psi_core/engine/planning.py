@@ -6,6 +6,7 @@ from typing import Any
 
 from psi_core.chunks import chunk_count
 from psi_core.engine.preparation import Prepared
+from psi_core.engine.treatments import forwards_per_image
 from psi_core.errors import PsiError
 from psi_core.run_index import list_runs
 from psi_core.runs import Run
@@ -46,8 +47,7 @@ def _expected_seconds(prepared: Prepared, folder: Path) -> float | None:
             continue
         speed = _images_per_second(run)
         if speed > 0:
-            # The gradient is about one more forward, so the work of an image is conditions + 1.
-            ratio = (len(config.conditions) + 1) / (len(run.conditions) + 1)
+            ratio = forwards_per_image(config) / forwards_per_image(known)
             assert config.images is not None, "a prepared run's configuration is resolved"
             return float(config.images * ratio / (speed / known.devices * config.devices))
     return None

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from psi_core.chunks import chunk_count
+from psi_core.conditions import FOOLBOX
 from psi_core.config import RunConfig
 from psi_core.engine.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
 from psi_core.engine.datasets import Dataset, absolute_data, first_images, load_dataset, load_given
@@ -16,6 +17,7 @@ from psi_core.engine.datasets.classes import match_classes, match_names
 from psi_core.engine.datasets.given import GivenImages
 from psi_core.engine.datasets.picture_set import PictureDataset
 from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
+from psi_core.engine.foolbox_attacks import require_foolbox_attack
 from psi_core.engine.head_names import head_names
 from psi_core.engine.layers import (
     LayerCall,
@@ -36,6 +38,7 @@ from psi_core.engine.models import (
     resolved_normalization,
 )
 from psi_core.engine.state_dicts import StateDict
+from psi_core.engine.treatments import forwards_per_image
 from psi_core.engine.weights import (
     apply_weights,
     classes_in,
@@ -107,7 +110,8 @@ class Prepared:
         config = self.config
         assert config.images is not None and isinstance(config.chunk, int), "a prepared run's configuration is resolved"
         rows = len(config.conditions) * (len(self.layers) * len(config.measures) + 4)
-        sums = len(config.conditions) * sum(layer.channels for layer in self.layers) * len(self.dataset.class_names) * 8
+        classes = min(len(self.dataset.class_names), config.chunk)
+        sums = len(config.conditions) * sum(layer.channels for layer in self.layers) * (classes + 1) * 8
         return int(1.1 * (rows * 4 * config.images + sums * chunk_count(config.images, config.chunk))) + 1_000_000
 
 
@@ -118,6 +122,9 @@ def prepare(config: RunConfig) -> Prepared:
         ConfigError, ModelError, DataError: something cannot stand; nothing has been written.
     """
     config = _absolute(config)
+    for name in config.attack:
+        if name.startswith(FOOLBOX):
+            require_foolbox_attack(name.removeprefix(FOOLBOX))
     device = resolve_device(config.device)
     if device.startswith("cuda") and config.devices > torch.cuda.device_count():
         raise ConfigError(f"devices: {config.devices} asked for and {torch.cuda.device_count()} there; write fewer")
@@ -219,7 +226,7 @@ def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch:
     """500 images; on a CPU fewer for heavy models, then whole batches."""
     if device != "cpu":
         return _CHUNK_IMAGES
-    per_image = trace.multiply_adds * (len(config.conditions) + 1)
+    per_image = trace.multiply_adds * forwards_per_image(config)
     affordable = int(_CPU_CHUNK_MULTIPLY_ADDS / max(1, per_image))
     if affordable >= _CHUNK_IMAGES:
         return _CHUNK_IMAGES
@@ -245,4 +252,5 @@ def _model_card(
         "class_names": head_names(config, dataset, trace.classes, sha256),
         "parameters": trace.calls[-1].parameters if trace.calls else 0,
         "multiply_adds": trace.multiply_adds,
+        "input_shape": [trace.channels, config.size, config.size],
     }

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.conditions import Condition
-from psi_core.engine.attacks import input_gradient
 from psi_core.engine.checkpoints import find_checkpoint
 from psi_core.engine.datasets import read_inputs
 from psi_core.engine.datasets.inputs import Readable
 from psi_core.engine.models import input_channels
-from psi_core.engine.noise import Noise
 from psi_core.engine.preparation import Prepared, prepare
-from psi_core.engine.step import STEPS
+from psi_core.engine.treatments import Treated, treatments_of
 from psi_core.engine.weights import file_sha256
 from psi_core.errors import DataError, ModelError
 from psi_core.runs import Run
@@ -82,27 +80,30 @@ def remade(
     device, channels = str(prepared.classifier.mean.device), input_channels(prepared.classifier.network)
     images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
     labels = torch.from_numpy(prepared.dataset.labels[positions]).to(device)
-    is_predicted = run.config.labels == "predicted"
-    logits, gradient = input_gradient(prepared.classifier, images, None if is_predicted else labels)
+    inputs = images.requires_grad_()
+    with torch.enable_grad():
+        logits = prepared.classifier(inputs)
+    if run.config.labels == "predicted":
+        labels = logits.detach().argmax(1)
+    indices = torch.from_numpy(positions).to(device)
+    treated = treatments_of(run.config).of(prepared.classifier, inputs, logits, labels, indices)
+    images = treated.images
     with torch.inference_mode():
-        made = [changed(run, positions, each, images, gradient, prepared.given) for each in conditions]
-    return images, logits.argmax(1) if is_predicted else labels, made
+        made = [
+            given_images(positions, prepared.given, images) if each.is_given else treated.images_under(each)
+            for each in conditions
+        ]
+    return images, labels, made
 
 
-def changed(
-    run: Run,
-    positions: NDArray[np.int64],
-    condition: Condition,
-    images: Tensor,
-    gradient: Tensor,
-    given: Readable | None,
-) -> Tensor:
-    """Benign images under a condition, as the run made them."""
-    if condition.is_benign:
-        return images
-    if condition.is_given:
-        assert given is not None, "a run with given images names them"
-        return read_inputs(given, positions, images.shape[-1], images.shape[1], str(images.device))
-    indices = torch.from_numpy(positions).to(images.device)
-    noise = Noise(run.config.seed, indices, condition.stream)
-    return STEPS[condition.attack](images, gradient, condition.epsilon, noise)
+def without_model(run: Run, positions: NDArray[np.int64], condition: Condition, images: Tensor) -> Tensor:
+    """Benign images under a condition that needs no gradient, as the run made them."""
+    indices, labels = torch.from_numpy(positions), torch.zeros(len(images), dtype=torch.int64)
+    treated = Treated(treatments_of(run.config), None, images, torch.zeros_like(images), labels, None, indices)
+    return treated.images_under(condition)
+
+
+def given_images(positions: NDArray[np.int64], given: Readable | None, like: Tensor) -> Tensor:
+    """Images attacked elsewhere, as the run read them."""
+    assert given is not None, "a run with given images names them"
+    return read_inputs(given, positions, like.shape[-1], like.shape[1], str(like.device))

@@ -1,15 +1,16 @@
 """The measures of sparseness: from sums over a layer's units, in one shot or streamed.
 
-With responses r >= 0 of N units, all follow from (sum r, sum r^2, share of r > 0, N). To add one: a function here,
-its line in MEASURES, its name in `psi_core.config`.
+With responses r >= 0 of N units, most follow from (sum r, sum r^2, share of r > 0, N); those that do not live in
+`response_shape`. To add one: a function here, its line in MEASURES, its name in `psi_core.measures`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from psi_core.engine.response_shape import SHAPE_MEASURES
 from psi_core.errors import DataError
 
 _ROUNDING = 1e-6
@@ -33,12 +34,14 @@ class Moments:
         total: sum of the responses, float64 (batch,).
         squares: sum of their squares, float64 (batch,).
         active: how many are above 0, float64 (batch,).
+        shape: measures of SHAPE_MEASURES that were asked for, float64 (batch,) each.
     """
 
     units: int
     total: Tensor
     squares: Tensor
     active: Tensor
+    shape: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def psi(moments: Moments) -> Tensor:
@@ -48,7 +51,7 @@ def psi(moments: Moments) -> Tensor:
     """
     if moments.units < 2:
         return torch.full_like(moments.total, torch.nan)
-    activity_ratio = moments.total.square() / (moments.units * moments.squares)
+    activity_ratio = n_eff(moments) / moments.units
     index = (1 - activity_ratio) / (1 - 1 / moments.units)
     near = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
     return torch.where(near, index.clamp(0, 1), index)
@@ -64,10 +67,35 @@ def mean_response(moments: Moments) -> Tensor:
     return moments.total / moments.units
 
 
+def n_eff(moments: Moments) -> Tensor:
+    """Effective number of active units, (sum r)^2 / sum r^2, float64 (batch,): 1 to N; NaN for a silent layer."""
+    return moments.total.square() / moments.squares
+
+
+def hoyer(moments: Moments) -> Tensor:
+    """Hoyer's sparseness (2004, JMLR 5, 1457-1469): (sqrt N - sum r / sqrt(sum r^2)) / (sqrt N - 1), float64 (batch,).
+
+    1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
+    """
+    if moments.units < 2:
+        return torch.full_like(moments.total, torch.nan)
+    root = moments.units**0.5
+    index = (root - n_eff(moments).sqrt()) / (root - 1)
+    near = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
+    return torch.where(near, index.clamp(0, 1), index)
+
+
+def _shape_measure(name: str) -> Callable[[Moments], Tensor]:
+    return lambda moments: moments.shape[name]
+
+
 MEASURES: Mapping[str, Callable[[Moments], Tensor]] = {
     "psi": psi,
     "active_fraction": active_fraction,
     "mean_response": mean_response,
+    "n_eff": n_eff,
+    "hoyer": hoyer,
+    **{name: _shape_measure(name) for name in SHAPE_MEASURES},
 }
 
 
@@ -105,11 +133,13 @@ class Reducer:
     Args:
         unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
         rectify: `none`, `relu` or `abs`, applied before anything is summed.
+        measures: those of SHAPE_MEASURES among these are taken too, each by a pass of its own.
     """
 
-    def __init__(self, unit: str = "neuron", rectify: str = "none") -> None:
+    def __init__(self, unit: str = "neuron", rectify: str = "none", measures: Collection[str] = ()) -> None:
         self.unit = unit
         self.rectify = rectify
+        self._shape_measures = {name: SHAPE_MEASURES[name] for name in SHAPE_MEASURES if name in measures}
         self._scratch = torch.empty(0)
 
     def __call__(self, output: Tensor) -> tuple[Moments, Tensor]:
@@ -123,18 +153,22 @@ class Reducer:
             return parts[0]
         moments = [part for part, _ in parts]
         joined = [torch.cat(sums) for sums in zip(*((m.total, m.squares, m.active) for m in moments), strict=True)]
-        return Moments(moments[0].units, *joined), torch.cat([means for _, means in parts])
+        shape = {name: torch.cat([m.shape[name] for m in moments]) for name in self._shape_measures}
+        total, squares, active = joined
+        return Moments(moments[0].units, total, squares, active, shape), torch.cat([means for _, means in parts])
 
     def _reduced(self, output: Tensor) -> tuple[Moments, Tensor]:
         responses = self._rectified(output.float())
         channel_means = _channel_means(responses)
         if self.unit == "channel":
-            means = channel_means
-            moments = Moments(means.shape[1], means.sum(1), means.square().sum(1), (means > 0).sum(1).double())
+            flat, total = channel_means, channel_means.sum(1)
+            squares, active = flat.square().sum(1), (flat > 0).sum(1).double()
         else:
             flat = flat_in_memory(responses)
             total = channel_means.sum(1) * (flat.shape[1] / channel_means.shape[1])
-            moments = Moments(flat.shape[1], total, sum_of_squares(flat), self._active(flat))
+            squares, active = sum_of_squares(flat), self._active(flat)
+        shape = {name: measure(flat, total) for name, measure in self._shape_measures.items()}
+        moments = Moments(flat.shape[1], total, squares, active, shape)
         return moments, channel_means
 
     def _rectified(self, responses: Tensor) -> Tensor:

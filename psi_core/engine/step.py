@@ -1,7 +1,8 @@
 """The fused step: from one batch of images to every number of a run, in as few forwards as there can be.
 
 One forward with gradients for the benign images, one gradient with respect to the input, one inference forward for
-every other condition. Every layer is reduced as it fires; nothing is stored.
+every other condition, and more only for attacks that need further gradients. Every layer is reduced as it fires;
+nothing is stored.
 """
 
 import time
@@ -13,15 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psi_core.conditions import Condition
-from psi_core.engine.attacks import ATTACKS, CONTROLS, gradient_of
 from psi_core.engine.layers import LayerCall, NetworkTrace
 from psi_core.engine.models import Classifier
-from psi_core.engine.noise import Noise
-from psi_core.engine.sparseness import MEASURES, Moments, Reducer, cached_parts, flat_in_memory, sum_of_squares
+from psi_core.engine.norms import change_norms
+from psi_core.engine.sparseness import MEASURES, Moments, Reducer
 from psi_core.engine.taps import Taps
+from psi_core.engine.treatments import Treatments
 from psi_core.errors import ModelError
-
-STEPS = {**ATTACKS, **CONTROLS}
 
 _ALIKE = "only networks that run alike for every batch can be measured"
 
@@ -37,23 +36,26 @@ class StepPlan:
         model: in eval mode, parameters frozen.
         layers: the calls to tap, in forward order.
         trace: of the dry forward, which every forward must repeat.
-        conditions: benign first.
+        treatments: what is done to the images.
         measures: names.
         unit: `neuron` or `channel`.
         rectify: `none`, `relu` or `abs`.
-        seed: of the noise.
         uses_predictions: whether the network's own choices stand in for the labels.
     """
 
     model: Classifier
     layers: tuple[LayerCall, ...]
     trace: NetworkTrace
-    conditions: tuple[Condition, ...]
+    treatments: Treatments
     measures: tuple[str, ...]
     unit: str
     rectify: str
-    seed: int
     uses_predictions: bool
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Of the run, benign first."""
+        return self.treatments.conditions
 
 
 @dataclass(slots=True)
@@ -64,11 +66,13 @@ class StepResult:
         values: float32 (row, image) on the run's device, the rows of one condition after those of another: PER_IMAGE,
             each measure of each layer, and for each layer 1 where a sum was finite, else 0.
         labels: int64 (image,), true, or the network's own choices.
+        targets: int64 (image,), the classes that a targeted attack is to reach; None for others.
         channel_means: per condition and layer, float64 (image, channel).
     """
 
     values: Tensor
     labels: Tensor
+    targets: Tensor | None
     channel_means: list[list[Tensor]]
 
 
@@ -107,7 +111,7 @@ class FusedStep:
     _expected: dict[str, tuple[int, tuple[int, ...]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._reducer = Reducer(self.plan.unit, self.plan.rectify)
+        self._reducer = Reducer(self.plan.unit, self.plan.rectify, self.plan.measures)
         self._owners = self.plan.trace.owners | {call.owner for call in self.plan.layers}
         self._known = frozenset(call.path for call in self.plan.trace.calls)
         self._activations = sum(call.is_nonnegative for call in self.plan.trace.calls)
@@ -131,9 +135,9 @@ class FusedStep:
             logits, sums = self._measured(inputs)
         labels = logits.detach().argmax(1) if plan.uses_predictions else true_labels
         started = self._lap("benign", started)
-        gradient = gradient_of(logits, inputs, labels)
+        treated = plan.treatments.of(plan.model, inputs, logits, labels, indices)
         started = self._lap("gradient", started)
-        images = inputs.detach()
+        images = treated.images
         with torch.inference_mode():
             nothing = torch.zeros(len(images), device=images.device)
             rows = [self._rows(logits, labels, (nothing, nothing), sums)]
@@ -144,13 +148,12 @@ class FusedStep:
                     assert given is not None, "a run with given images reads them"
                     changed = given
                 else:
-                    noise = Noise(plan.seed, indices, condition.stream)
-                    changed = STEPS[condition.attack](images, gradient, condition.epsilon, noise)
-                norms = _norms(changed, images)
+                    changed = treated.images_under(condition)
+                norms = change_norms(changed, images)
                 logits, sums = self._measured(changed)
                 rows.append(self._rows(logits, labels, norms, sums))
                 channel_means.append([means for _, means in sums])
-            result = StepResult(torch.cat(rows), labels, channel_means)
+            result = StepResult(torch.cat(rows), labels, treated.targets, channel_means)
         self._lap("attacked", started)
         return result
 
@@ -203,14 +206,3 @@ class FusedStep:
         measured = [MEASURES[name](moments) for name in self.plan.measures for moments, _ in sums]
         finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]
         return torch.stack([row.float() for row in (probabilities.argmax(1), confidence, *norms, *measured, *finite)])
-
-
-def _norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """L-infinity and L2 norm of each image's change, float32 (batch,)."""
-    pairs = zip(cached_parts(changed), cached_parts(images), strict=True)
-    linf, squares = [], []
-    for after, before in pairs:
-        change = flat_in_memory(after - before)
-        linf.append(torch.linalg.vector_norm(change, torch.inf, dim=1))
-        squares.append(sum_of_squares(change))
-    return torch.cat(linf), torch.cat(squares).sqrt().float()

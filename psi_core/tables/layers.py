@@ -1,4 +1,4 @@
-"""The layers table: PSI of every layer in every condition, against benign and against the control."""
+"""The layers table: PSI, or another measure, of every layer in every condition, against benign and the control."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from psi_core.columns import ACCURACY, ATTACK, CONDITION, EPSILON, LAYER, Column, Row, as_cell, delta_columns
 from psi_core.conditions import Condition
-from psi_core.histograms import TABLE_BINS, bin_counts, find_peaks, overlap, table_edges
+from psi_core.histograms import TABLE_BINS, bin_counts, find_peaks, measure_edges, overlap
+from psi_core.measures import MEASURES, require_measure
 from psi_core.runs import Run
 from psi_core.statistics import (
     Shift,
@@ -20,51 +21,70 @@ from psi_core.statistics import (
 )
 from psi_core.verdicts import verdict
 
-LAYER_COLUMNS: tuple[Column, ...] = (
-    LAYER,
-    Column("module", "module", "text", "Path of the module inside the network."),
-    Column("units", "units", "count", "How many responses the index sees per image."),
-    CONDITION,
-    ATTACK,
-    EPSILON,
-    Column("subset", "subset", "text", "Which images count: all, correct, fooled or resisted."),
-    Column("images", "images", "count", "Images of the subset, silent ones too."),
-    Column("silent", "silent", "count", "Images to which no unit of the layer responds; they have no PSI."),
-    Column("psi_mean", "PSI", "psi", "Mean population sparseness: 0 all units alike, 1 a single unit.", True),
-    Column("psi_sd", "sd", "psi", "Standard deviation of PSI over images, ddof 1.", True),
-    Column("psi_median", "median", "psi", "Median PSI."),
-    Column("psi_q25", "q25", "psi", "First quartile of PSI."),
-    Column("psi_q75", "q75", "psi", "Third quartile of PSI."),
-    Column("peak_left", "peak left", "psi", "Left edge of the fullest histogram bin; the lowest of equal ones."),
-    Column("peak_center", "peak", "psi", "Middle of the fullest histogram bin.", True),
-    Column("peak_right", "peak right", "psi", "Right edge of the fullest histogram bin."),
-    Column(
-        "peak_percent", "peak %", "percent", "Non-silent images in that bin: shows concentration, not sparseness.", True
-    ),
-    Column("peak_accuracy_percent", "peak accuracy %", "percent", "Accuracy of the images in that bin."),
-    ACCURACY,
-    Column("active_fraction_mean", "active", "psi", "Mean share of units that respond at all."),
-    *delta_columns("", "benign", True),
-    Column("delta_median", "d median", "shift", "Median difference from benign, by image."),
-    Column("effect_size", "d_z", "number", "Cohen's d_z against benign: mean difference / its sd.", True),
-    Column("p_value", "p", "p", "Wilcoxon signed-rank test against benign."),
-    Column("p_holm", "p Holm", "p", "The same p, Holm's correction over the layers of the condition.", True),
-    Column("percent_lower", "lower %", "percent", "Share of images whose PSI falls."),
-    Column("ks", "KS", "number", "Kolmogorov-Smirnov distance of the two distributions."),
-    Column("overlap", "overlap", "number", "Share that the two histograms have in common, 0..1."),
-    Column("auroc", "AUROC", "number", "P(attacked PSI > benign PSI), ties half; 0.5 tells nothing.", True),
-    Column("auroc_ci_low", "AUROC low", "number", "Lower end of its 95 % interval, Hanley & McNeil."),
-    Column("auroc_ci_high", "AUROC high", "number", "Upper end of its 95 % interval, Hanley & McNeil."),
-    Column("control", "control", "text", "The control that the next columns compare with."),
-    *delta_columns("_control", "control", False),
-    Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
-    Column("p_control_holm", "p Holm control", "p", "Wilcoxon p against the control, Holm over layers."),
-    Column("auroc_control", "AUROC control", "number", "P(attacked PSI > control PSI), ties half."),
-    Column("verdict", "verdict", "text", "What the numbers say, in words."),
-)
+
+def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
+    """Columns of the table of one measure; its mean, spread and quartiles bear its name."""
+    called, told = MEASURES[measure].heading, MEASURES[measure].help
+    active = () if measure == _ACTIVE else (Column(f"{_ACTIVE}_mean", "active", "psi", _ACTIVE_HELP),)
+    return (
+        LAYER,
+        Column("module", "module", "text", "Path of the module inside the network."),
+        Column("units", "units", "count", "How many responses the index sees per image."),
+        CONDITION,
+        ATTACK,
+        EPSILON,
+        Column("subset", "subset", "text", "Which images count: all, correct, fooled or resisted."),
+        Column("images", "images", "count", "Images of the subset, silent ones too."),
+        Column("silent", "silent", "count", f"Images that have no {called}, for no unit of the layer responds."),
+        Column(f"{measure}_mean", called, "psi", f"Mean over images. {told}", True),
+        Column(f"{measure}_sd", "sd", "psi", f"Standard deviation of {called} over images, ddof 1.", True),
+        Column(f"{measure}_median", "median", "psi", f"Median {called}."),
+        Column(f"{measure}_q25", "q25", "psi", f"First quartile of {called}."),
+        Column(f"{measure}_q75", "q75", "psi", f"Third quartile of {called}."),
+        Column("peak_left", "peak left", "psi", "Left edge of the fullest histogram bin; the lowest of equal ones."),
+        Column("peak_center", "peak", "psi", "Middle of the fullest histogram bin.", True),
+        Column("peak_right", "peak right", "psi", "Right edge of the fullest histogram bin."),
+        Column(
+            "peak_percent",
+            "peak %",
+            "percent",
+            "Non-silent images in that bin: shows concentration, not sparseness.",
+            True,
+        ),
+        Column("peak_accuracy_percent", "peak accuracy %", "percent", "Accuracy of the images in that bin."),
+        ACCURACY,
+        *active,
+        *delta_columns("", "benign", True),
+        Column("delta_median", "d median", "shift", "Median difference from benign, by image."),
+        Column("effect_size", "d_z", "number", "Cohen's d_z against benign: mean difference / its sd.", True),
+        Column("p_value", "p", "p", "Wilcoxon signed-rank test against benign."),
+        Column("p_holm", "p Holm", "p", "The same p, Holm's correction over the layers of the condition.", True),
+        Column("percent_lower", "lower %", "percent", f"Share of images whose {called} falls."),
+        Column("ks", "KS", "number", "Kolmogorov-Smirnov distance of the two distributions."),
+        Column("overlap", "overlap", "number", "Share that the two histograms have in common, 0..1."),
+        Column(
+            "auroc", "AUROC", "number", f"P(attacked {called} > benign {called}), ties half; 0.5 tells nothing.", True
+        ),
+        Column("auroc_ci_low", "AUROC low", "number", "Lower end of its 95 % interval, Hanley & McNeil."),
+        Column("auroc_ci_high", "AUROC high", "number", "Upper end of its 95 % interval, Hanley & McNeil."),
+        Column("control", "control", "text", "The control that the next columns compare with.", True),
+        *delta_columns("_control", "control", True),
+        Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
+        Column("p_control_holm", "p Holm control", "p", "Wilcoxon p against the control, Holm over layers."),
+        Column("auroc_control", "AUROC control", "number", f"P(attacked {called} > control {called}), ties half."),
+        Column("verdict", "verdict", "text", "What the numbers say, in words."),
+    )
 
 
-def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS) -> list[Row]:
+_ACTIVE = "active_fraction"
+"""The measure whose mean stands in every layers table, once."""
+
+_ACTIVE_HELP = "Mean share of units that respond at all."
+
+LAYER_COLUMNS = layer_columns()
+
+
+def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi") -> list[Row]:
     """One row per layer and condition.
 
     Differences are paired by image. KS distance, overlap and AUROC compare the two distributions over the images of
@@ -74,22 +94,26 @@ def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS) -> list[Ro
     Args:
         run: with at least one chunk.
         subset: one of `statistics.SUBSETS`, taken for each condition.
-        bins: of the histograms, over 0..1; they change the peak's height and the overlap.
+        bins: of the histograms, as `measure_edges` lays them; they change the peak's height and the overlap.
+        measure: that all columns speak of.
 
     Raises:
         RunError: the run has no results yet.
-        ConfigError: there is no such subset.
+        ConfigError: there is no such subset, or the run has no such measure.
     """
-    psi = run.psi.astype(np.float64)
+    require_measure(measure, run.measures, run.name)
+    values = run.array(measure).astype(np.float64)
     kept = subset_mask(subset, run.predictions == run.labels)
-    selected = np.where(kept[:, None, :], psi, np.nan)
+    selected = np.where(kept[:, None, :], values, np.nan)
     names, details = run.conditions, run.condition_details
     controls = [names.index(condition.control) if condition.control in names else None for condition in details]
     benign = [None if condition.is_benign else 0 for condition in details]
     # Stacked, so that one set of bootstrap weights serves both references.
-    differences = np.concatenate([_differences(selected, psi, benign), _differences(selected, psi, controls)])
+    differences = np.concatenate([_differences(selected, values, benign), _differences(selected, values, controls)])
     statistics = paired_statistics(differences)
-    measured = _measured_cells(run, selected, kept, bins)
+    edges = [measure_edges(values[:, at_layer], measure, bins) for at_layer in range(len(run.layers))]
+    measured = _measured_cells(run, measure, selected, kept, edges)
+    columns = layer_columns(measure)
 
     rows: list[Row] = []
     for at_layer, layer in enumerate(run.layer_infos):
@@ -105,71 +129,85 @@ def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS) -> list[Ro
             }
             control = controls[at]
             named = None if control is None else names[control]
-            values, references = selected[at, at_layer], psi[:, at_layer, kept[at]]
+            own, references = selected[at, at_layer], values[:, at_layer, kept[at]]
             shift = statistics.at(at, at_layer)
             shift_from_control = statistics.at(len(details) + at, at_layer)
             rows.append(
                 described
                 | measured[at][at_layer]
-                | _benign_cells(shift, values, None if condition.is_benign else references[0], bins)
-                | _control_cells(shift_from_control, values, None if control is None else references[control])
+                | _benign_cells(shift, own, None if condition.is_benign else references[0], edges[at_layer])
+                | _control_cells(shift_from_control, own, None if control is None else references[control])
                 | {
                     "control": named,
-                    "verdict": None if condition.is_benign else _verdict(condition, shift, shift_from_control, named),
+                    "verdict": _verdict(condition, shift, shift_from_control, named, MEASURES[measure].moves),
                 }
             )
-    return [{column.name: row[column.name] for column in LAYER_COLUMNS} for row in rows]
+    return [{column.name: row[column.name] for column in columns} for row in rows]
 
 
-def _verdict(condition: Condition, shift: Shift, shift_from_control: Shift, control: str | None) -> str:
-    said = verdict(shift, shift_from_control, control)
+def _verdict(
+    condition: Condition, shift: Shift, shift_from_control: Shift, control: str | None, moves: tuple[str, str]
+) -> str | None:
+    if condition.is_benign:
+        return None
+    itself = condition.name if condition.is_control else None
+    said = verdict(shift, shift_from_control, control, itself=itself, moves=moves)
     return f"{said}; no control was measured" if condition.is_given and said.endswith("effect") else said
 
 
 def _differences(
-    selected: NDArray[np.float64], psi: NDArray[np.float64], references: Sequence[int | None]
+    selected: NDArray[np.float64], values: NDArray[np.float64], references: Sequence[int | None]
 ) -> NDArray[np.float64]:
     """Each condition minus its reference, NaN where it has none."""
     differences = np.full_like(selected, np.nan)
     for place, reference in enumerate(references):
         if reference is not None:
-            differences[place] = selected[place] - psi[reference]
+            differences[place] = selected[place] - values[reference]
     return differences
 
 
-def _measured_cells(run: Run, selected: NDArray[np.float64], kept: NDArray[np.bool_], bins: int) -> list[list[Row]]:
+def _measured_cells(
+    run: Run,
+    measure: str,
+    selected: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    edges: Sequence[NDArray[np.float64]],
+) -> list[list[Row]]:
     """What each condition and layer shows by itself, from `images` to `active_fraction_mean`."""
     correct = (run.predictions == run.labels) if run.config.labels == "true" else None
     images = np.count_nonzero(kept, axis=-1)
     accuracy = np.full(images.shape, np.nan) if correct is None else percent((kept & correct).sum(axis=-1), images)
-    summary, peaks = summarize(selected), find_peaks(selected, table_edges(bins), correct)
+    summary = summarize(selected)
+    peaks = [find_peaks(selected[:, [at_layer]], own, correct) for at_layer, own in enumerate(edges)]
     active = np.full(summary.mean.shape, np.nan)
-    if "active_fraction" in run.measures:
-        active = summarize(np.where(kept[:, None, :], run.array("active_fraction"), np.nan)).mean
+    if _ACTIVE in run.measures:
+        active = summarize(np.where(kept[:, None, :], run.array(_ACTIVE), np.nan)).mean
 
     def cells(at: int, at_layer: int) -> Row:
-        place = at, at_layer
+        place, peak = (at, at_layer), peaks[at_layer]
         return {
             "images": as_cell(images[at]),
             "silent": as_cell(images[at] - summary.images[place]),
-            "psi_mean": as_cell(summary.mean[place]),
-            "psi_sd": as_cell(summary.sd[place]),
-            "psi_median": as_cell(summary.median[place]),
-            "psi_q25": as_cell(summary.q25[place]),
-            "psi_q75": as_cell(summary.q75[place]),
-            "peak_left": as_cell(peaks.left[place]),
-            "peak_center": as_cell(peaks.center[place]),
-            "peak_right": as_cell(peaks.right[place]),
-            "peak_percent": as_cell(peaks.percent[place]),
-            "peak_accuracy_percent": as_cell(peaks.accuracy_percent[place]),
+            f"{_ACTIVE}_mean": as_cell(active[place]),
+            f"{measure}_mean": as_cell(summary.mean[place]),
+            f"{measure}_sd": as_cell(summary.sd[place]),
+            f"{measure}_median": as_cell(summary.median[place]),
+            f"{measure}_q25": as_cell(summary.q25[place]),
+            f"{measure}_q75": as_cell(summary.q75[place]),
+            "peak_left": as_cell(peak.left[at, 0]),
+            "peak_center": as_cell(peak.center[at, 0]),
+            "peak_right": as_cell(peak.right[at, 0]),
+            "peak_percent": as_cell(peak.percent[at, 0]),
+            "peak_accuracy_percent": as_cell(peak.accuracy_percent[at, 0]),
             "accuracy_percent": as_cell(accuracy[at]),
-            "active_fraction_mean": as_cell(active[place]),
         }
 
     return [[cells(at, at_layer) for at_layer in range(selected.shape[1])] for at in range(selected.shape[0])]
 
 
-def _benign_cells(shift: Shift, values: NDArray[np.float64], benign: NDArray[np.float64] | None, bins: int) -> Row:
+def _benign_cells(
+    shift: Shift, values: NDArray[np.float64], benign: NDArray[np.float64] | None, edges: NDArray[np.float64]
+) -> Row:
     """Differences from benign, by image and as distributions, from `delta_mean` to `auroc_ci_high`."""
     row: Row = {
         **shift_cells(shift),
@@ -181,7 +219,6 @@ def _benign_cells(shift: Shift, values: NDArray[np.float64], benign: NDArray[np.
     }
     if benign is None:
         return row | dict.fromkeys(("ks", "overlap", "auroc", "auroc_ci_low", "auroc_ci_high"))
-    edges = table_edges(bins)
     area, low, high = auroc(values, benign)
     return row | {
         "ks": as_cell(ks_distance(values, benign)),

@@ -50,13 +50,16 @@ def test_order_is_benign_then_attacks_then_controls():
 
 
 @given(st.lists(epsilons, unique=True), st.permutations(CONTROL_NAMES))
-def test_an_attack_is_compared_with_the_first_control_at_its_epsilon(chosen, controls):
+def test_everything_is_compared_with_the_first_control_at_its_epsilon(chosen, controls):
     conditions = conditions_of(ATTACK_NAMES, chosen, controls)
     by_name = {condition.name: condition for condition in conditions}
     assert len(by_name) == len(conditions)
     for condition in conditions:
-        if condition.is_benign or condition.is_control or condition.epsilon == 0:
+        is_first = condition.attack == controls[0]
+        if condition.is_benign or condition.epsilon == 0 or (is_first and condition.attack != "sign-noise"):
             assert condition.control is None
+        elif is_first:
+            assert condition.control == Condition("sign-noise-2", condition.epsilon).name
         else:
             control = by_name[condition.control]
             assert (control.attack, control.epsilon) == (controls[0], condition.epsilon)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES
+from psi_core.conditions import CONTROL_NAMES
 from psi_core.config import MEASURE_NAMES, MODEL_NAMES, WEIGHTS_NAMES, RunConfig, parse_mean_sd
 from psi_core.errors import ConfigError
+from psi_core.measures import DEFAULT_MEASURES
 
 counts = st.integers(1, 2**40)
 auto_counts = counts | st.just("auto")
@@ -72,7 +73,13 @@ WRONG = [
     ("controls", "sign-nose", "did you mean 'sign-noise'?"),
     ("controls", "None", "did you mean 'none'?"),
     ("controls", "none,sign-noise", "write none, or sign-noise"),
-    ("measures", "gini", "write one of psi, active_fraction, mean_response"),
+    ("measures", "ginny", "did you mean 'gini'?"),
+    ("attack", "foolbox:", "write one of fgsm"),
+    ("target", "leastlikely", "did you mean 'least-likely'?"),
+    ("steps", 0, "write a number greater than or equal to 1"),
+    ("restarts", 0, "write a number greater than or equal to 1"),
+    ("step_size", 0, "write a number greater than 0"),
+    ("step_size", "fast", "or auto"),
     ("labels", "ture", "did you mean 'true'?"),
     ("seed", -1, "write a number greater than or equal to 0"),
     ("seed", 2**63, f"write a number less than {2**63}"),
@@ -184,11 +191,23 @@ def test_controls_can_be_left_out(none):
     assert RunConfig(controls=none).controls == ()
 
 
+def test_several_attacks_and_one_of_foolbox_make_one_run():
+    config = RunConfig(attack="fgsm,pgd,foolbox:LinfDeepFoolAttack", epsilon="0,0.1", controls="gaussian")
+    names = ("fgsm@0", "fgsm@0.1", "pgd@0", "pgd@0.1", "foolbox:LinfDeepFoolAttack@0", "foolbox:LinfDeepFoolAttack@0.1")
+    assert [c.name for c in config.conditions] == ["benign", *names, "gaussian@0.1"]
+
+
+def test_gaussian_noise_without_an_attack_to_size_it_is_refused():
+    with pytest.raises(ConfigError, match="name one with --attack"):
+        RunConfig(attack="none", attacked="npz:a.npz", controls="gaussian")
+
+
 def test_the_default_run_is_the_study_with_its_controls():
     config = RunConfig()
     assert [c.name for c in config.conditions] == ["benign", "fgsm@0.03", "sign-noise@0.03", "anti-fgsm@0.03"]
     assert (config.model, config.weights, config.data, config.split) == ("lenet5", "fitted", "mnist", "test")
-    assert config.attack == ATTACK_NAMES
+    assert config.attack == ("fgsm",)
+    assert (config.target, config.measures) == ("none", DEFAULT_MEASURES)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from psi_core.chunks import chunk_path, chunk_range, write_arrays
 from psi_core.errors import RunError
 from psi_core.events import preview_path
+from psi_core.measures import DEFAULT_MEASURES
 from psi_core.run_index import list_runs, load_run
 from psi_core.runs import Run
 from tests.recorded import LAYERS, record_run
@@ -36,7 +37,7 @@ def test_a_run_reads_back_what_was_recorded(runs):
     np.testing.assert_array_equal(run.index, np.arange(60))
     assert run.labels.shape == (60,)
     assert run.predictions.shape == (7, 60)
-    assert run.measures == ("psi", "active_fraction", "mean_response")
+    assert run.measures == DEFAULT_MEASURES
     assert run.model["class_names"] == list("0123456789")
     labels, counts, sums = run.class_sums("fc1")
     np.testing.assert_array_equal(counts, np.bincount(run.labels, minlength=10)[labels])

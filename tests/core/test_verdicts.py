@@ -45,6 +45,7 @@ def mirrored(shift: Shift) -> Shift:
         (SPARSER, NULL, NOISE, "no more than noise"),
         (SPARSER, replace(BEYOND, p_holm=0.06), NOISE, "no more than noise"),
         (SPARSER, mirrored(BEYOND), NOISE, "no more than noise"),
+        (SPARSER, NULL, "gaussian@0.03", "no more than noise"),
         (SPARSER, NULL, "anti-fgsm@0.03", "no more than anti-fgsm@0.03"),
         (NULL, BEYOND, NOISE, "no change"),
         (replace(SPARSER, ci_low=-0.001), BEYOND, NOISE, "no change"),
@@ -55,6 +56,14 @@ def mirrored(shift: Shift) -> Shift:
 )
 def test_verdict(against_benign: Shift, against_control: Shift, control: str | None, sentence: str) -> None:
     assert verdict(against_benign, against_control, control) == sentence
+
+
+@pytest.mark.parametrize(("name", "words"), [(NOISE, "noise"), ("anti-fgsm@0.03", "anti-fgsm@0.03")])
+def test_the_first_control_is_what_others_are_compared_with(name: str, words: str) -> None:
+    said = f"no more than {words}: the control itself, sparser by 0.0071 (95 % CI 0.0068..0.0074)"
+    assert verdict(SPARSER, NOTHING, itself=name) == said
+    assert verdict(NULL, NOTHING, itself=name) == "no change"
+    assert verdict(SPARSER, NULL, "sign-noise-2@0.03", itself=name) == "no more than noise"
 
 
 @pytest.mark.parametrize(

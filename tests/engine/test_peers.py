@@ -1,4 +1,4 @@
-"""FGSM against its peers: torchattacks and foolbox give the very same images.
+"""Attacks against their peers: torchattacks and foolbox give the same images where their definitions are ours.
 
 Their answers lie in `peers.npz`, so that the comparison runs without them. It was recorded with torchattacks 3.5.1 and
 foolbox 3.3.4 by `python -m tests.engine.test_peers`, which needs `pip install -e '.[peers]'`.
@@ -10,14 +10,31 @@ import numpy as np
 import pytest
 import torch
 
-from psi_core.engine import fgsm
+from psi_core.engine import attack, fgsm
 from psi_core.engine.datasets import load_dataset, network_inputs
 from psi_core.engine.models import build_classifier, model_source
 from tests.engine.networks import perceptron, seeded
 
 RECORD = Path(__file__).with_name("peers.npz")
 EPSILONS = (0.03, 8 / 255, 0.1)
-PEERS = ("torchattacks", "foolbox")
+STEPS, SHARE = 5, 0.25
+PEERS = {
+    ("fgsm", "torchattacks"): lambda library, model, epsilon: library.FGSM(model, eps=epsilon),
+    ("bim", "torchattacks"): lambda library, model, epsilon: library.BIM(
+        model, eps=epsilon, alpha=SHARE * epsilon, steps=STEPS
+    ),
+    ("mi-fgsm", "torchattacks"): lambda library, model, epsilon: library.MIFGSM(
+        model, eps=epsilon, alpha=SHARE * epsilon, steps=STEPS
+    ),
+    ("fgsm", "foolbox"): lambda attacks: attacks.LinfFastGradientAttack(random_start=False),
+    ("fgm-l2", "foolbox"): lambda attacks: attacks.L2FastGradientAttack(random_start=False),
+    ("bim", "foolbox"): lambda attacks: attacks.LinfBasicIterativeAttack(
+        steps=STEPS, rel_stepsize=SHARE, random_start=False
+    ),
+}
+"""By attack and library; torchattacks' PGD without a random start is its BIM, and so is ours."""
+
+both = pytest.mark.parametrize(("name", "peer"), PEERS, ids=" of ".join)
 
 
 def digits(size):
@@ -25,41 +42,53 @@ def digits(size):
     return network_inputs(torch.tensor(dataset.images[:8]), size, 1), torch.tensor(dataset.labels[:8])
 
 
-def attack_of(peer, model, images, labels, epsilon):
+def answer_of(name, peer, model, images, labels, epsilon):
     if peer == "torchattacks":
-        return pytest.importorskip("torchattacks").FGSM(model, eps=epsilon)(images, labels)
+        return PEERS[name, peer](pytest.importorskip("torchattacks"), model, epsilon)(images, labels)
     foolbox = pytest.importorskip("foolbox")
     bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    return foolbox.attacks.LinfFastGradientAttack(random_start=False)(bounded, images, labels, epsilons=epsilon)[1]
+    radius = epsilon * images[0].numel() ** 0.5 if name == "fgm-l2" else epsilon
+    return PEERS[name, peer](foolbox.attacks)(bounded, images, labels, epsilons=radius)[1]
+
+
+def require_equal(name, model, images, labels, epsilon, expected):
+    attacked = attack(model, images, labels, name, epsilon, steps=STEPS, step_size=SHARE)
+    if name == "fgsm":
+        assert torch.equal(attacked, expected)
+        assert torch.equal(fgsm(model, images, labels, epsilon), expected)
+    else:
+        torch.testing.assert_close(attacked, expected, atol=1e-6, rtol=0)
 
 
 # foolbox 3.3.4 imports a part of scipy by its old name.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("epsilon", EPSILONS)
-@pytest.mark.parametrize("peer", PEERS)
-def test_fgsm_equals_its_peer(peer, epsilon):
+@both
+def test_an_attack_equals_its_peer(name, peer, epsilon):
     model = seeded(lambda: build_classifier(model_source("lenet5"), 10, "0.1307/0.3081"))
     images, labels = digits(28)
-    expected = attack_of(peer, model, images, labels, epsilon)
-    assert torch.equal(fgsm(model, images, labels, epsilon), expected)
+    require_equal(name, model, images, labels, epsilon, answer_of(name, peer, model, images, labels, epsilon))
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
-@pytest.mark.parametrize("peer", PEERS)
-def test_fgsm_equals_the_peers_recorded_answer(peer, epsilon):
+@both
+def test_an_attack_equals_the_peers_recorded_answer(name, peer, epsilon):
     with np.load(RECORD) as arrays:
-        tensors = {name: torch.tensor(arrays[name]) for name in arrays.files}
+        tensors = {key: torch.tensor(arrays[key]) for key in arrays.files}
     model = perceptron(10)
-    model.load_state_dict({name: tensors[f"weights/{name}"] for name in model.state_dict()})
-    attacked = fgsm(model, tensors["images"], tensors["labels"], epsilon)
-    assert torch.equal(attacked, tensors[f"{peer}@{epsilon}"])
+    model.load_state_dict({key: tensors[f"weights/{key}"] for key in model.state_dict()})
+    require_equal(name, model, tensors["images"], tensors["labels"], epsilon, tensors[f"{peer}/{name}@{epsilon}"])
 
 
 def record():
     """Writes the peers' answers to eight digits of 8 x 8 pixels, and all that is needed to repeat them."""
     model = perceptron(10).eval()
     images, labels = digits(8)
-    answers = {f"{p}@{e}": attack_of(p, model, images, labels, e).numpy() for p in PEERS for e in EPSILONS}
+    answers = {
+        f"{peer}/{name}@{epsilon}": answer_of(name, peer, model, images, labels, epsilon).numpy()
+        for name, peer in PEERS
+        for epsilon in EPSILONS
+    }
     weights = {f"weights/{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
     np.savez_compressed(RECORD, images=images.numpy(), labels=labels.numpy(), **weights, **answers)
 

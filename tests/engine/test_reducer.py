@@ -1,6 +1,8 @@
 """The streaming reducer: equal to float64 sums of the stored responses, however they lie in memory."""
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from psi_core.engine.sparseness import MEASURES, Moments, Reducer, population_sparseness
@@ -33,11 +35,32 @@ def reference(output, unit="neuron"):
     exact = output.double()
     means = exact.reshape(*exact.shape[:2], -1).mean(2)
     units = means if unit == "channel" else exact.flatten(1)
-    return Moments(units.shape[1], units.sum(1), units.square().sum(1), (units > 0).sum(1).double()), means
+    total = units.sum(1)
+    shape = {
+        name: torch.tensor([plain(row.numpy()) for row in units], dtype=torch.float64)
+        for name, plain in SHAPES_PLAINLY.items()
+    }
+    return Moments(units.shape[1], total, units.square().sum(1), (units > 0).sum(1).double(), shape), means
+
+
+def plain_gini(row):
+    """Half the mean absolute difference of any two units, over their mean."""
+    return np.abs(row[:, None] - row).mean() / 2 / row.mean() if row.any() else np.nan
+
+
+def plain_entropy(row):
+    return scipy.stats.entropy(row, base=2) if row.any() else np.nan
+
+
+def plain_kurtosis(row):
+    return scipy.stats.kurtosis(row) if np.ptp(row) > 1e-6 * row.mean() else np.nan
+
+
+SHAPES_PLAINLY = {"kurtosis": plain_kurtosis, "gini": plain_gini, "entropy": plain_entropy}
 
 
 def require_equal(output, unit="neuron", rectify="none", accuracy=1e-6):
-    found, means = Reducer(unit, rectify)(output)
+    found, means = Reducer(unit, rectify, MEASURES)(output)
     rectified = {"none": output, "relu": output.clamp(min=0), "abs": output.abs()}[rectify]
     expected, expected_means = reference(rectified, unit)
     assert found.units == expected.units
@@ -47,7 +70,9 @@ def require_equal(output, unit="neuron", rectify="none", accuracy=1e-6):
     torch.testing.assert_close(means, expected_means, atol=accuracy, rtol=accuracy)
     for name, measure in MEASURES.items():
         close = torch.testing.assert_close
-        close(measure(found), measure(expected), atol=accuracy, rtol=accuracy, equal_nan=True, msg=name)
+        # The kurtosis of a few channel means that hardly differ shows every rounding of these.
+        rtol = 200 * accuracy if name == "kurtosis" and unit == "channel" else 4 * accuracy
+        close(measure(found), measure(expected), atol=accuracy, rtol=rtol, equal_nan=True, msg=name)
 
 
 @pytest.mark.parametrize("unit", ["neuron", "channel"])

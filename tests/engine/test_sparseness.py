@@ -41,6 +41,43 @@ def test_the_index_is_this_fraction(row, share):
     assert MEASURES["psi"](moments([row])).item() == pytest.approx(float(share), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("row", "n_eff", "gini", "hoyer", "zeros"),
+    [
+        ([1, 0, 0, 0], 1, 3 / 4, 1, 3 / 4),
+        ([1, 1, 1, 1], 4, 0, 0, 0),
+        ([1, 1, 0, 0], 2, 1 / 2, 0.5857864376, 1 / 2),
+        ([1, 2, 3, 4], 10 / 3, 1 / 4, 0.1742581416, 0),
+        (ALLEN, 11560 / 2333, 577 / 1360, 0.3294884613, 1 / 8),
+    ],
+)
+def test_the_other_measures_have_these_values(row, n_eff, gini, hoyer, zeros):
+    found = moments([row], measures=MEASURES)
+    expected = {"n_eff": n_eff, "gini": gini, "hoyer": hoyer, "active_fraction": 1 - zeros}
+    assert {name: MEASURES[name](found).item() for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["n_eff", "hoyer", "kurtosis", "gini", "entropy"])
+def test_a_silent_layer_has_none_of_them(name):
+    assert np.isnan(MEASURES[name](moments([[0, 0, 0]], measures=[name])).item())
+
+
+def test_kurtosis_of_units_that_respond_alike_is_none():
+    assert np.isnan(MEASURES["kurtosis"](moments([[0.1] * 1000], measures=["kurtosis"])).item())
+
+
+@given(st.lists(responses, min_size=1, max_size=1))
+def test_within_a_layer_hoyer_and_n_eff_rank_images_as_psi_does(rows):
+    several = [rows[0], rows[0][::-1], [value**2 for value in rows[0]]]
+    found = moments([row for row in several if any(row)] or [[1, 0]])
+    order = MEASURES["psi"](found).round(decimals=5)
+    for name, sign in (("hoyer", 1), ("n_eff", -1)):
+        other = sign * MEASURES[name](found)
+        for one in range(len(order)):
+            for two in range(len(order)):
+                assert not (order[one] > order[two] and other[one] < other[two])
+
+
 def test_the_index_is_what_allensdk_tests_for():
     assert psi(ALLEN) == [pytest.approx(0.43500091849856115, abs=1e-12)]
 
@@ -104,7 +141,7 @@ def test_the_index_lies_in_0_to_1_or_is_nan(row):
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 2**32))
 def test_any_split_into_batches_gives_the_same_numbers(sizes, seed):
     images = torch.randn(sum(sizes), 3, 5, 7, generator=torch.Generator().manual_seed(seed)).relu()
-    whole, streamed = Reducer(), Reducer()
+    whole, streamed = Reducer(measures=MEASURES), Reducer(measures=MEASURES)
     parts = [streamed(part)[0] for part in images.split(sizes)]
     for measure in MEASURES.values():
         assert torch.equal(torch.cat([measure(part) for part in parts]), measure(whole(images)[0]))

@@ -10,14 +10,15 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from psi_core.conditions import conditions_of
-from psi_core.engine.attacks import CONTROLS
 from psi_core.engine.chunk_maker import ChunkMaker
+from psi_core.engine.controls import CONTROLS
 from psi_core.engine.datasets import load_dataset, network_inputs
 from psi_core.engine.layers import select_calls, trace_network
 from psi_core.engine.models import Classifier, build_classifier, input_channels, model_source
 from psi_core.engine.noise import Noise
 from psi_core.engine.step import FusedStep, StepPlan
 from psi_core.engine.taps import Taps
+from psi_core.engine.treatments import Treatments
 from psi_core.errors import ModelError, RunError
 from tests.engine.networks import Fickle, Functional, perceptron, seeded
 
@@ -41,13 +42,13 @@ def small(network):
     return Classifier(network, (0.0,), (1.0,)).eval().requires_grad_(False)
 
 
-def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, classes=10, conditions=CONDITIONS, **options):
+def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, treatments=None, **options):
     channels = input_channels(classifier.network)
     trace = trace_network(classifier.network, channels, size)
-    options = {"unit": "neuron", "rectify": "none", "seed": 5, "uses_predictions": False} | options
+    options = {"unit": "neuron", "rectify": "none", "uses_predictions": False} | options
     calls = select_calls(trace, layers, options["rectify"], "model")
-    plan = StepPlan(classifier, calls, trace, conditions, MEASURES, **options)
-    return ChunkMaker(FusedStep(plan), dataset, size, channels, classes, "cpu", batch)
+    plan = StepPlan(classifier, calls, trace, treatments or Treatments(CONDITIONS, seed=5), MEASURES, **options)
+    return ChunkMaker(FusedStep(plan), dataset, size, channels, "cpu", batch)
 
 
 def arrays_of(maker, images=IMAGES):
@@ -82,11 +83,11 @@ def reference_of(maker, dataset):
     logits = plan.model(inputs)
     labels = logits.argmax(1) if plan.uses_predictions else torch.tensor(dataset.labels[:IMAGES])
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), inputs)
-    found = {name: [] for name in (*MEASURES, "prediction", "confidence", "linf", "l2", "sums")}
+    found = {name: [] for name in (*MEASURES, "prediction", "confidence", "linf", "l2", "sums", "squares")}
     for condition in plan.conditions:
         direction = {"benign": 0, "fgsm": gradient.sign(), "anti-fgsm": -gradient.sign()}.get(condition.attack)
         if direction is None:
-            noise = Noise(plan.seed, indices, condition.stream)
+            noise = Noise(plan.treatments.seed, indices, condition.stream)
             direction = CONTROLS["sign-noise"](torch.full_like(images, 0.5), gradient, 0.5, noise) * 2 - 1
         changed = (images + condition.epsilon * direction).clamp(0, 1)
         change = (changed - images).double().flatten(1)
@@ -103,6 +104,7 @@ def reference_of(maker, dataset):
         found["linf"].append(change.abs().amax(1))
         found["l2"].append(change.square().sum(1).sqrt())
         found["sums"].append([[mean[labels == label].sum(0) for label in labels.unique()] for mean in means])
+        found["squares"].append([mean.square().sum(0) for mean in means])
     found["label"] = labels
     return found
 
@@ -118,6 +120,8 @@ def require_equal(arrays, expected, plan, accuracy=1e-5):
     for place, call in enumerate(plan.layers):
         sums = np.stack([torch.stack(condition[place]) for condition in expected["sums"]])
         np.testing.assert_allclose(arrays[f"class_sum/{call.name}"], sums, atol=accuracy, rtol=accuracy)
+        squares = np.stack([condition[place] for condition in expected["squares"]])
+        np.testing.assert_allclose(arrays[f"square_sum/{call.name}"], squares, atol=accuracy, rtol=accuracy)
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -1,0 +1,17 @@
+"""Norms of what was done to images: what an attack realized, after clipping and rounding."""
+
+import torch
+from torch import Tensor
+
+from psi_core.engine.sparseness import cached_parts, flat_in_memory, sum_of_squares
+
+
+def change_norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """L-infinity and L2 norm of each image's change, float32 (batch,)."""
+    pairs = zip(cached_parts(changed), cached_parts(images), strict=True)
+    linf, squares = [], []
+    for after, before in pairs:
+        change = flat_in_memory(after - before)
+        linf.append(torch.linalg.vector_norm(change, torch.inf, dim=1))
+        squares.append(sum_of_squares(change))
+    return torch.cat(linf), torch.cat(squares).sqrt().float()
