@@ -6,6 +6,7 @@
     resume RUN_DIR         as start, for a run that is there
     images RUN_DIR         {"to", "formats"} in; writes the images of a run, prints how far it is
     fit                    a recipe in; prints the fit's events
+    ablate                 an AblationConfig in; prints events, and at last the rows
     models [PATTERN] | layers | doctor | bench
     assist                 answers questions, one JSON line each, until its standard input ends; see psi_core.assist
 

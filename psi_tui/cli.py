@@ -34,6 +34,7 @@ _MODULES = {
     "watch": "watch",
     "show": "show",
     "compare": "compare",
+    "ablate": "ablate",
     "export": "export",
     "resume": "control",
     "stop": "control",

@@ -1,6 +1,6 @@
 """Options that several commands share, and those of `run`, which are made from RunConfig's fields."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import rich_click as click
@@ -20,12 +20,14 @@ run_argument = click.argument("run")
 """A run by path, id, unique name, unique prefix, or `latest`."""
 
 
-def config_options(command: Command) -> Command:
-    """Gives a command one option for each field of RunConfig, in the order of the fields.
+def config_options(command: Command, fields: Collection[str] = RunConfig.model_fields) -> Command:
+    """Gives a command one option for each field of RunConfig, or for some of them, in the order of the fields.
 
     Values are passed on as they were typed: RunConfig alone says what is right.
     """
     for name, field in reversed(RunConfig.model_fields.items()):
+        if name not in fields:
+            continue
         default = _default_text(field)
         option = f"--{name.replace('_', '-')}"
         if field.annotation is bool:

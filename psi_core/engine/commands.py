@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.config import RunConfig
+from psi_core.engine.ablation_command import ablate
 from psi_core.engine.analysis import begin
 from psi_core.engine.bench import bench_row
 from psi_core.engine.catalog import doctor_facts, model_layer_rows, model_rows
@@ -43,7 +44,7 @@ def run_command(arguments: list[str]) -> int:
     for name in ("work", "resume", "images"):
         commands.add_parser(name).add_argument("run_dir", type=Path)
     commands.add_parser("models").add_argument("pattern", nargs="?", default="")
-    for name in ("fit", "layers", "doctor", "bench"):
+    for name in ("fit", "ablate", "layers", "doctor", "bench"):
         commands.add_parser(name)
     options = parser.parse_args(arguments)
     try:
@@ -143,6 +144,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "work": _work,
     "resume": _resume,
     "fit": _fit,
+    "ablate": lambda _options: ablate(_read_standard_input(), _say, _interruption()),
     "images": _images,
     "models": _models,
     "layers": _layers,

@@ -30,8 +30,11 @@ _ACTIVATION_MODULES = (nn.ReLU, nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.Soft
 RELUS = frozenset({"relu", "relu6"})
 """Kinds of call that `--layers relu` takes."""
 
-Receive = Callable[[str, str, Tensor], None]
-"""Takes a call's name, its kind (`relu`, ..., or `module`) and its output, which must be reduced at once."""
+Receive = Callable[[str, str, Tensor], Tensor | None]
+"""Takes a call's name, its kind (`relu`, ..., or `module`) and its output, which must be reduced at once.
+
+A tensor that it gives takes the output's place in the network.
+"""
 
 
 @dataclass(slots=True)
@@ -87,14 +90,19 @@ class Taps(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Runs the function; receives its output if it is an activation."""
+        """Runs the function; receives its output if it is an activation, and gives that or what replaces it."""
         output = func(*args, **(kwargs or {}))
         kind = _ACTIVATIONS.get(func)
         if kind is not None and self._inside and not (func is F.hardtanh and _lower_bound(args, kwargs) < 0):
             frame = self._inside[-1]
             frame.was_received = True
             is_whole = frame.is_activation and frame.path
-            self._announce(frame.path if is_whole else f"{frame.path}.{kind}".lstrip("."), kind, output)
+            name = frame.path if is_whole else f"{frame.path}.{kind}".lstrip(".")
+            replacement = self._announce(name, kind, output)
+            if replacement is not None:
+                # What an in-place call gives is read through its argument too.
+                is_in_place = any(each is output for each in (*args, *(kwargs or {}).values()))
+                return output.copy_(replacement) if is_in_place else replacement
         return output
 
     def _watch(self, path: str, module: nn.Module) -> None:
@@ -103,21 +111,23 @@ class Taps(TorchFunctionMode):
         def enter(_module: nn.Module, _inputs: Any) -> None:
             self._inside.append(_Frame(path, is_activation))
 
-        def leave(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def leave(_module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
             frame = self._inside.pop()
             if self._with_modules and path and not (is_activation and frame.was_received):
-                self._announce(path, "module", output)
+                return self._announce(path, "module", output)
+            return None
 
         self._handles.append(module.register_forward_pre_hook(enter))
         self._handles.append(module.register_forward_hook(leave))
 
-    def _announce(self, name: str, kind: str, output: Any) -> None:
+    def _announce(self, name: str, kind: str, output: Any) -> Tensor | None:
         self._calls[name] += 1
         calls = self._calls[name]
-        if isinstance(output, Tensor):
-            # Else a relu() of the receiver's own, from within a hook, would be taken for one of the network's.
-            with torch._C.DisableTorchFunction():
-                self._receive(name if calls == 1 else f"{name}#{calls}", kind, output)
+        if not isinstance(output, Tensor):
+            return None
+        # Else a relu() of the receiver's own, from within a hook, would be taken for one of the network's.
+        with torch._C.DisableTorchFunction():
+            return self._receive(name if calls == 1 else f"{name}#{calls}", kind, output)
 
     def _begin_forward(self, _module: nn.Module, _inputs: Any) -> None:
         self._inside.clear()

@@ -1,0 +1,181 @@
+"""`psi-tui ablate`: what a network still recognizes when only some of a layer's channels are left."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from psi_core.ablation import DEFAULT_PERCENTAGES, DEFAULT_TRAIN_IMAGES, RANKINGS, RUN_FIELDS, AblationConfig
+from psi_core.ablation_table import AblationResult, ablation_text
+from psi_core.errors import ConfigError, unknown_name
+from psi_core.export import FORMATS
+from psi_core.paths import temporary_beside
+from psi_tui.ablation_view import print_ablation
+from psi_tui.bar import ProgressView, progress_view
+from psi_tui.child import Child, EngineError, listening, on_interrupt
+from psi_tui.console import narrate, output_console, write_result
+from psi_tui.options import config_options, json_option, typed_values
+from psi_tui.progress import Progress
+
+INTERRUPTED = 130
+
+_OWN_FIELDS = ("layer", "keep", "drop", "by", "train_images")
+
+_RANKING_LINES = "\n\n".join(f"{name}: {meaning}." for name, meaning in RANKINGS.items())
+
+_EPILOG = f"""A channel is one feature map of a convolution, or one feature of a fully connected layer; its response to
+an image is the mean over the map. Masking sets the layer's output to 0 in all other channels. Of N channels, P percent
+are ceil(P x N / 100). Channels are ordered for each class, equal ones by their number:
+
+{_RANKING_LINES}
+
+The mask of an image is that of its class, which by itself tells the network something of the label: random does so as
+well and is the control for it, and --shared has one order for all classes, the mean over them.
+
+FGSM goes by the gradient of the intact network; sign-noise is noise of the same size. Nothing is kept: interrupted, an
+ablation prints no rows."""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--layer", metavar="", required=True, help="whose channels are masked: conv5, as `layers` lists them")
+@click.option(
+    "--keep",
+    metavar="",
+    help=f"percentages of the channels that are kept (default: {','.join(f'{p:g}' for p in DEFAULT_PERCENTAGES)})",
+)
+@click.option("--drop", metavar="", help="instead: percentages that are set to 0, the first ones of the order")
+@click.option("--by", metavar="", help=f"how they are ordered: {', '.join(RANKINGS)} (default: response,random)")
+@click.option("--shared", is_flag=True, help="one order for all classes, which tells nothing of the label")
+@click.option(
+    "--train-images",
+    metavar="",
+    help=f"the first N training images order the channels (default: {DEFAULT_TRAIN_IMAGES}, or all of fewer)",
+)
+@lambda command: config_options(command, RUN_FIELDS)
+@click.option("--plot", is_flag=True, help="curves of accuracy over channels kept, too")
+@click.option("--format", metavar="", help=f"{', '.join(FORMATS)} (default: for this screen)")
+@click.option("--to", "file", metavar="", help="file to write, as --format or its ending says (default: csv)")
+@json_option
+@click.option_panel(
+    "Ablation", options=["--layer", "--keep", "--drop", "--by", "--rectify", "--shared", "--train-images"]
+)
+@click.option_panel(
+    "What is shown",
+    options=["--model", "--weights", "--data", "--split", "--images", "--size", "--resize", "--normalize", "--epsilon"],
+)
+@click.option_panel("Computing", options=["--seed", "--precision", "--device", "--batch", "--threads"])
+@click.pass_context
+def ablate(
+    context: click.RichContext,
+    /,
+    *,
+    shared: bool,
+    plot: bool,
+    format: str | None,  # noqa: A002
+    file: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure accuracy, benign and attacked, with only a percentage of a layer's channels kept, or without it.
+
+    Tests the claim that 10-15 % of a layer's units give about 90 % of the performance. Lists are written with commas:
+    --keep 5,10,50
+    """
+    path = None if file is None else Path(file).expanduser()
+    format = _format(format, path, as_json=as_json)  # noqa: A001
+    if plot and format is not None and path is None:
+        raise ConfigError(f"plot: curves are no {format}; write them to a file with --to, or leave --plot out")
+    question = typed_values(context) | {name: options[name] for name in _OWN_FIELDS if options[name] is not None}
+    question |= {"shared": True} if shared else {}
+    AblationConfig.from_values(question)
+    if path is not None:
+        _require_writable(path)
+    result = _answer(question)
+    if result is None:
+        narrate("interrupted; an ablation prints all of its rows or none")
+        context.exit(INTERRUPTED)
+    if path is None and format is not None:
+        write_result(ablation_text(result, format).rstrip())
+        return
+    print_ablation(output_console(), result, with_plot=plot)
+    if path is not None and format is not None:
+        _write(path, ablation_text(result, format))
+        narrate(f"written: {path}")
+
+
+def _format(format: str | None, path: Path | None, *, as_json: bool) -> str | None:  # noqa: A002
+    """The format asked for, by a file's ending where none is, or None for the screen; `--json` is `--format json`."""
+    if as_json and format not in (None, "json"):
+        raise ConfigError(f"format: --json and --format {format} are two answers; write one of them")
+    if format is None and as_json:
+        return "json"
+    if format is None and path is not None:
+        ending = path.suffix.removeprefix(".")
+        return ending if ending in FORMATS else "csv"
+    if format is not None and format not in FORMATS:
+        raise ConfigError(unknown_name("format", format, FORMATS))
+    return format
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        temporary = temporary_beside(path)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise ConfigError(f"to: {path} cannot be written ({error.strerror}); name another file") from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise EngineError(f"to: {path} cannot be written ({error.strerror}); the rows stand above") from None
+
+
+def _answer(question: dict[str, Any]) -> AblationResult | None:
+    """What a child found, or None where it was interrupted."""
+    child = Child(["ablate"], question)
+    presses = 0
+
+    def press(number: int) -> None:
+        nonlocal presses
+        presses = number
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
+
+    with listening(child), on_interrupt(press), progress_view(hint="Ctrl-C leaves; no rows are printed then") as view:
+        view.update(Progress("running", "load"))
+        result = _watch(child, view)
+    status = child.process.wait()
+    if result is None and not presses:
+        raise EngineError(f"ablate: ended with status {status} and no word; its message stands above")
+    return result
+
+
+def _watch(child: Child, view: ProgressView) -> AblationResult | None:
+    """What the child found, or None where it left without a word."""
+    for answer in child.answers():
+        match answer.get("event"):
+            case "fit" | "progress":
+                view.update(
+                    Progress(
+                        "running",
+                        answer.get("phase", "fit"),
+                        int(answer.get("done", 0)),
+                        int(answer.get("total", 0)),
+                        answer.get("images_per_second"),
+                        loss=answer.get("loss"),
+                        accuracy=answer.get("accuracy"),
+                    )
+                )
+            case "phase":
+                view.say("the model's weights are fitted first, and kept")
+            case "warning":
+                view.say(f"warning: {answer.get('text', '')}")
+            case "finished":
+                return AblationResult(answer["rows"], answer["title"], answer["notes"])
+    return None
