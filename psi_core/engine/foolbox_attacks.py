@@ -3,8 +3,9 @@
 What comes back is checked for shape, numbers and range, and brought to within epsilon here. Needs the `attacks` extra.
 """
 
+import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -23,12 +24,13 @@ _ROUNDING = 1e-4
 def require_foolbox_attack(name: str) -> None:
     """Makes sure that foolbox has an attack that can be used.
 
+    Args:
+        name: of its class, with options behind colons: `L2CarliniWagnerAttack:steps=100:confidence=0.5`.
+
     Raises:
-        ConfigError: foolbox is not installed, has no such attack, or it needs more than a model, images and labels.
+        ConfigError: foolbox is not installed, has no such attack, it has no such option, or it needs more than a model,
+            images and labels.
     """
-    known = _attack_classes()
-    if name not in known:
-        raise ConfigError(unknown_name("attack", f"foolbox:{name}", [f"foolbox:{each}" for each in known]))
     _norm(_made(name))
 
 
@@ -38,7 +40,7 @@ class FoolboxAttack:
     Attacks that look for the smallest change do so once, for all epsilons: `within` shortens what they found.
 
     Args:
-        name: of its class, `LinfDeepFoolAttack`.
+        name: of its class, `LinfDeepFoolAttack`, with options behind colons.
         model: with frozen parameters, in eval mode.
         images: (batch, channel, height, width) in 0..1.
         labels: int64 (batch,), to be missed, or to be reached.
@@ -105,10 +107,33 @@ class FoolboxAttack:
 
 
 def _made(name: str) -> Any:
-    """An attack with foolbox's own settings."""
-    made = _attack_classes()[name]
-    needs_distance = "distance" in inspect.signature(made).parameters
-    return made(distance=_foolbox().distances.linf) if needs_distance else made()
+    """An attack with foolbox's own settings but for the options named."""
+    class_name, *options = name.split(":")
+    known = _attack_classes()
+    if class_name not in known:
+        raise ConfigError(unknown_name("attack", f"foolbox:{class_name}", [f"foolbox:{each}" for each in known]))
+    made = known[class_name]
+    parameters = inspect.signature(made).parameters
+    values = dict(_option(class_name, option, parameters) for option in options)
+    if "distance" in parameters:
+        values["distance"] = _foolbox().distances.linf
+    try:
+        return made(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"attack: foolbox:{name} cannot be made ({error}); leave its options out") from None
+
+
+def _option(class_name: str, text: str, parameters: Iterable[str]) -> tuple[str, object]:
+    """Name and value of one option, `steps=100`."""
+    option, _, value = text.partition("=")
+    if option not in parameters:
+        raise ConfigError(unknown_name(f"option of foolbox:{class_name}", option, parameters))
+    try:
+        return option, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        raise ConfigError(
+            f"attack: {text!r} is no option of foolbox:{class_name}; write a name and a number such as steps=100"
+        ) from None
 
 
 def _norm(attack: Any) -> str:
