@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from psi_core.chunks import chunk_count, chunk_path, chunk_range, write_arrays
+from psi_core.chunks import chunk_count, chunk_path, chunk_range, finished_chunks, read_arrays, write_arrays
 from psi_core.conditions import Condition
 from psi_core.config import RunConfig
 from psi_core.creation import create_run, record_model
@@ -27,6 +28,8 @@ def record_run(
     chunk: int = 25,
     chunks: Sequence[int] | None = None,
     shift: float = 0.05,
+    noise_shift: float = 0.0,
+    seed: int = 7,
     silent: int = 0,
     finished: bool = True,
     identity: Mapping[str, Any] | None = None,
@@ -34,7 +37,8 @@ def record_run(
 ) -> Path:
     """A run of random numbers with a planted shift of `shift` x epsilon / 0.03 in conv1 under attacks.
 
-    Controls and other layers get noise without a shift. The first `silent` images are silent in fc1.
+    Controls and other layers get noise without a shift, but for `noise_shift`, which all conditions but benign have in
+    conv1. The first `silent` images are silent in fc1.
     A channel responds alike to all images of one class and chunk. Only `chunks` are written (all by default).
     `identity` is that of the process that stands for the worker.
     """
@@ -48,7 +52,7 @@ def record_run(
     log = EventLog(events_path(directory, 0))
     elsewhere = {"host": "elsewhere", "boot_id": "x", "pid_namespace": "x", "pid": 1, "process_start": 1}
     log.write("started", **(identity or elsewhere), device="cpu")
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     conditions = config.conditions
     label = random.integers(0, 10, images)
     base = random.uniform(0.3, 0.7, (1, len(LAYERS), images))
@@ -56,6 +60,8 @@ def record_run(
     for place, condition in enumerate(conditions):
         if not condition.is_benign and not condition.is_control:
             psi[place, 0] += shift * _epsilon(condition) / 0.03
+        if not condition.is_benign:
+            psi[place, 0] += noise_shift
     psi[:, 2, :silent] = np.nan
     units = np.array([[layer.units] for layer in LAYERS])
     activity = 1 - psi * (1 - 1 / units)
@@ -87,6 +93,34 @@ def record_run(
     if finished:
         log.write("finished")
     return directory
+
+
+def replant(directory: Path, **arrays: NDArray[Any]) -> None:
+    """Puts other results of all images, the image axis last, in place of those that the chunks hold."""
+    for path in _chunk_paths(directory):
+        part = read_arrays(path)
+        planted = {name: array[..., part["index"]].astype(part[name].dtype) for name, array in arrays.items()}
+        write_arrays(path, {**part, **planted})
+
+
+def plant_responses(directory: Path, layer: str, responses: NDArray[np.float64]) -> None:
+    """Makes a layer's sums those of these channel means, (condition, image, channel)."""
+    for path in _chunk_paths(directory):
+        part = read_arrays(path)
+        mine = responses[:, part["index"]]
+        of_class = [mine[:, part["label"] == label].sum(axis=1) for label in part["class_labels"]]
+        part[f"class_sum/{layer}"] = np.stack(of_class, axis=1)
+        part[f"square_sum/{layer}"] = (mine**2).sum(axis=1)
+        write_arrays(path, part)
+
+
+def remove_square_sums(path: Path) -> None:
+    """Makes a chunk one of an older version."""
+    write_arrays(path, {name: array for name, array in read_arrays(path).items() if not name.startswith("square_sum")})
+
+
+def _chunk_paths(directory: Path) -> list[Path]:
+    return [chunk_path(directory, number) for number in finished_chunks(directory)]
 
 
 def _epsilon(condition: Condition) -> float:
