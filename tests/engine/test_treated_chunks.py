@@ -116,5 +116,19 @@ def test_the_work_of_an_image_is_told_in_forwards(options, forwards):
     assert forwards_per_image(RunConfig(**options)) == forwards
 
 
+@pytest.mark.parametrize("epsilons", [[0.1], [0.0, 0.01, 0.03, 0.1, 0.3]])
+def test_a_sweep_costs_one_gradient_and_a_forward_an_epsilon(epsilons, classifier, dataset, monkeypatch):
+    gradients = []
+    taken = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **options: gradients.append(1) or taken(*args, **options))
+    conditions = conditions_of(["fgsm", "fgm-l2"], epsilons, ["sign-noise", "anti-fgsm", "shuffled-fgsm"])
+    maker = maker_of(classifier, dataset, 28, treatments=Treatments(conditions, seed=5), batch=IMAGES)
+    forwards = []
+    handle = classifier.network.register_forward_hook(lambda *_: forwards.append(1))
+    arrays_of(maker)
+    handle.remove()
+    assert (len(forwards), len(gradients)) == (len(conditions), 1)
+
+
 def test_every_control_has_a_function():
     assert {*CONTROLS} < {*CONTROL_NAMES}
