@@ -3,8 +3,8 @@
 In: one JSON object a line, {"id": 7, "ask": "rows", ...}, the other keys being what the question needs. Out:
 {"id": 7, "answer": ...}, or {"id": 7, "error": sentence, "kind": class}. It ends with its standard input.
 
-    rows     run (path), table, subset="all", bins=20, preview=false   rows of a table
-    export   run (path), to, format="csv"                              paths of the files written
+    rows     run (path), table, subset="all", bins=20, measure="psi", preview=false   rows of a table
+    export   run (path), to, format="csv", measures=[]                 paths of the files written
     models   pattern=""                                                models there are
     layers   model, size, layers, unit, rectify                        layers of a model
     plan     config, runs_dir                                          what a run would cost
@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, TypeAlias
@@ -100,12 +100,14 @@ class _Assistant:
         return _called(ask, self._engine[ask], fields)
 
 
-def _rows(run: str, table: str, subset: str = "all", bins: int = TABLE_BINS, preview: bool = False) -> list[Row]:
-    return cached_rows(Run(Path(run), preview=preview), table, subset=subset, bins=bins)
+def _rows(
+    run: str, table: str, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi", preview: bool = False
+) -> list[Row]:
+    return cached_rows(Run(Path(run), preview=preview), table, subset=subset, bins=bins, measure=measure)
 
 
-def _export(run: str, to: str, format: str = "csv") -> list[Path]:  # noqa: A002
-    return export_run(Run(Path(run)), to, format)
+def _export(run: str, to: str, format: str = "csv", measures: Sequence[str] = ()) -> list[Path]:  # noqa: A002
+    return export_run(Run(Path(run)), to, format, measures=measures)
 
 
 _LIGHT_ANSWERS: Mapping[str, Answer] = {"rows": _rows, "export": _export}

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 Cell: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Cell]
 
-Kind: TypeAlias = Literal["text", "count", "flag", "epsilon", "psi", "shift", "percent", "change", "p", "number"]
+Kind: TypeAlias = Literal[
+    "text", "sentence", "count", "flag", "epsilon", "psi", "shift", "percent", "change", "p", "number"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Column:
         name: key of the rows and header of the CSV.
         heading: short, for screens and papers.
         kind: what the cells are, which decides how they are rounded where people read them: `psi` and `shift` (signed)
-            are in units of the index, `percent` and `change` (signed) 0..100, `epsilon` in pixel units.
+            are in units of the measure, `percent` and `change` (signed) 0..100, `epsilon` in pixel units; a `sentence`
+            may need several lines of a page.
         help: one sentence.
         is_key: whether a narrow screen or a printed page shows it.
     """
@@ -35,8 +38,6 @@ class Column:
 
 _FORMATS: dict[Kind, str] = {
     "epsilon": ".4g",
-    "psi": ".4f",
-    "shift": "+.4f",
     "percent": ".1f",
     "change": "+.1f",
     "p": ".4f",
@@ -52,13 +53,26 @@ def readable(cell: Cell, kind: Kind) -> str:
         return "yes" if cell else "no"
     if kind == "p" and isinstance(cell, float) and cell < 0.0001:
         return "< 0.0001"
+    if kind in ("psi", "shift") and isinstance(cell, float):
+        return format(cell, f"{'+' if kind == 'shift' else ''}.{decimals(cell)}f")
     return format(cell, _FORMATS.get(kind, "")) if isinstance(cell, float) else str(cell)
+
+
+def decimals(value: float) -> int:
+    """Of a measure's value: four up to 1, above that four digits in all, for some measures count a layer's units."""
+    whole = len(f"{abs(value):.0f}") if abs(value) > 1 else 0
+    return max(0, 4 - whole) if math.isfinite(value) else 0
 
 
 def as_cell(value: float | np.generic | NDArray[np.generic]) -> Cell:
     """A number for a row: NaN becomes None, numpy's types Python's."""
     number: Cell = value.item() if isinstance(value, np.generic | np.ndarray) else value
     return None if isinstance(number, float) and math.isnan(number) else number
+
+
+def as_cells(values: NDArray[np.floating]) -> list[float | None]:
+    """Many numbers for rows, from an array of one axis: NaN becomes None."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def as_number(cell: Cell) -> float:

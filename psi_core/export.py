@@ -7,16 +7,17 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 from psi_core.columns import Cell, Column, Row, readable
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.histograms import TABLE_BINS
+from psi_core.measures import require_measure
 from psi_core.notes import run_line, table_notes
 from psi_core.paths import temporary_beside
 from psi_core.runs import Run
-from psi_core.tables import TABLES, table_columns
+from psi_core.tables import MEASURE_TABLES, TABLES, table_columns, table_rows
 
 
 def csv_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
@@ -44,7 +45,7 @@ def markdown_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
 
 def latex_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
     """A booktabs tabular, rounded; rows that share their first cell stand together."""
-    alignment = "".join("l" if column.kind in _TEXT_KINDS else "r" for column in columns)
+    alignment = "".join(_latex_alignment(column) for column in columns)
     heading = " & ".join(_escape_latex(column.heading).replace(r"d\_z", "$d_z$") for column in columns)
     body = [" & ".join(_latex_cell(row[column.name], column) for column in columns) + r" \\" for row in rows]
     lines = [
@@ -70,7 +71,7 @@ FORMATS: dict[str, Callable[[Iterable[Row], Sequence[Column]], str]] = {
 PAGE_FORMATS = ("md", "tex")
 """Formats for reading: a run's table gives them the key columns only, and what must be told beside it."""
 
-_TEXT_KINDS = ("text", "flag")
+_TEXT_KINDS = ("text", "sentence", "flag")
 """Kinds of columns that are set flush left."""
 
 
@@ -82,6 +83,7 @@ def table_text(
     *,
     subset: str = "all",
     bins: int = TABLE_BINS,
+    measure: str = "psi",
 ) -> str:
     """One table of a run as text: whole in CSV and JSON, for the page the key columns that hold something, and notes.
 
@@ -94,19 +96,20 @@ def table_text(
         format: one of FORMATS.
         subset: that the rows were made for.
         bins: likewise.
+        measure: likewise.
 
     Raises:
         ConfigError: there is no such format.
     """
     _require_format(format)
-    columns = table_columns(table, run)
+    columns = table_columns(table, run, measure)
     if format not in PAGE_FORMATS:
         return FORMATS[format](rows, columns)
     kept = [
         column for column in columns if column.is_key and any(readable(row[column.name], column.kind) for row in rows)
     ]
     text = FORMATS[format](rows, kept)
-    notes = [run_line(run), *table_notes(run, table, subset=subset, bins=bins)]
+    notes = [run_line(run), *table_notes(run, table, subset=subset, bins=bins, measure=measure)]
     if format == "md":
         return f"{text}\n" + "".join(f"{_escape_markdown(note)}  \n" for note in notes)
     return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
@@ -150,17 +153,21 @@ def export_run(
     folder: str | os.PathLike[str],
     format: str = "csv",  # noqa: A002
     tables: Iterable[str] = tuple(TABLES),
+    measures: Iterable[str] = (),
 ) -> list[Path]:
     """Writes a run's tables as `layers.csv` and so on, and gives their paths; the folder is made where it is missing.
+
+    Tables that speak of one measure are also written for each of `measures`, as `layers-hoyer.csv` and so on.
 
     Args:
         run: with results.
         folder: to write into.
         format: one of FORMATS.
         tables: names of TABLES; all by default.
+        measures: of the run; `psi` is in the tables anyway.
 
     Raises:
-        ConfigError: there is no such format or table, or the folder cannot be written to.
+        ConfigError: there is no such format or table, the run has no such measure, or the folder cannot be written to.
         RunError: the run has no results yet; nothing is then written.
     """
     _require_format(format)
@@ -168,15 +175,23 @@ def export_run(
     for table in tables:
         if table not in TABLES:
             raise ConfigError(unknown_name("table", table, TABLES))
+    others = [measure for measure in dict.fromkeys(measures) if measure != "psi"]
+    for measure in others:
+        require_measure(measure, run.measures, run.name)
+    if others and not set(tables) & set(MEASURE_TABLES):
+        raise ConfigError(f"measure: only {' and '.join(MEASURE_TABLES)} have others than psi; export one of them too")
     made = [(table, table_text(run, table, TABLES[table](run), format)) for table in tables]
+    for table, measure in product([table for table in tables if table in MEASURE_TABLES], others):
+        rows = table_rows(run, table, measure=measure)
+        made.append((f"{table}-{measure}", table_text(run, table, rows, format, measure=measure)))
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}); name another folder with --to") from None
     paths = []
-    for table, text in made:
-        path = folder / f"{table}.{format}"
+    for name, text in made:
+        path = folder / f"{name}.{format}"
         _write(text, path)
         paths.append(path)
     return paths
@@ -215,8 +230,14 @@ _LATEX = str.maketrans(
 )
 
 
+def _latex_alignment(column: Column) -> str:
+    if column.kind == "sentence":
+        return r"p{0.6\linewidth}"
+    return "l" if column.kind in _TEXT_KINDS else "r"
+
+
 def _escape_latex(text: str) -> str:
-    return text.translate(_LATEX)
+    return text.translate(_LATEX).replace("--", "-{}-")  # Two would become a dash.
 
 
 def _latex_cell(cell: Cell, column: Column) -> str:

@@ -1,4 +1,4 @@
-"""Histograms of PSI on shared edges, and their peaks. What is compared image by image lives in `statistics`."""
+"""Histograms of a measure on shared edges, and their peaks. What is compared image by image lives in `statistics`."""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psi_core.measures import MEASURES
 from psi_core.statistics import percent
 
 TABLE_BINS = 20
@@ -15,10 +16,10 @@ DISPLAY_BINS = 40
 """Bins over the range that a layer's values really take: what screens draw."""
 
 _ROUNDING = 1e-6
-"""How far beyond 0..1 a value may lie by rounding alone; it then counts as 0 or 1."""
+"""How far beyond 0..1 a value may lie by rounding alone, and then counts as 0 or 1; else, a share of the value."""
 
 _NARROWEST = 1e-3
-"""Width of the displayed range where all values are alike."""
+"""Width of the displayed range where all values are alike: of shares, and of other measures as a share of the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,18 @@ def table_edges(bins: int = TABLE_BINS) -> NDArray[np.float64]:
     return np.arange(bins + 1) / bins  # Unlike linspace, gives 0.3 and not 0.30000000000000004.
 
 
-def display_edges(psi: NDArray[np.floating], bins: int = DISPLAY_BINS) -> NDArray[np.float64]:
+def measure_edges(values: NDArray[np.floating], measure: str, bins: int = TABLE_BINS) -> NDArray[np.float64]:
+    """Edges of a layer's bins in tables: over 0..1 for a share, else over the range that `display_edges` takes.
+
+    Args:
+        values: the layer's in every condition, any shape; NaN where it has none.
+        measure: name of what they are.
+        bins: how many.
+    """
+    return table_edges(bins) if MEASURES[measure].is_share else display_edges(values, bins, measure)
+
+
+def display_edges(psi: NDArray[np.floating], bins: int = DISPLAY_BINS, measure: str = "psi") -> NDArray[np.float64]:
     """Edges of `bins` equal bins over the 0.1 to 99.9 % range of one layer in all conditions, (bins + 1,).
 
     Values that are all alike get a narrow range around them; a silent layer gets 0..1. The few values outside the
@@ -56,15 +68,20 @@ def display_edges(psi: NDArray[np.floating], bins: int = DISPLAY_BINS) -> NDArra
     Args:
         psi: one layer's values in every condition, any shape; NaN where silent.
         bins: how many.
+        measure: name of what they are, if not PSI.
     """
     values = np.asarray(psi, np.float64)
     values = values[~np.isnan(values)]
     if not values.size:
         return table_edges(bins)
     low, high = np.percentile(values, (0.1, 99.9))
-    if high - low < _ROUNDING:
-        low = np.clip((low + high - _NARROWEST) / 2, 0.0, 1.0 - _NARROWEST)
-        high = low + _NARROWEST
+    is_share = MEASURES[measure].is_share
+    size = 1.0 if is_share else max(abs(low), abs(high))
+    if high - low < _ROUNDING * size or high == low:
+        width = _NARROWEST * (size or 1.0)
+        low = (low + high - width) / 2
+        low = np.clip(low, 0.0, 1.0 - width) if is_share else low
+        high = low + width
     return np.linspace(low, high, bins + 1)
 
 
@@ -74,8 +91,10 @@ def bin_numbers(psi: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArra
     As in `numpy.histogram`, a value on an edge belongs to the bin on its right, on the last edge to the last bin.
     """
     values = np.asarray(psi, np.float64)
-    values = np.where((values < 0) & (values >= -_ROUNDING), 0.0, values)
-    values = np.where((values > 1) & (values <= 1 + _ROUNDING), 1.0, values)
+    if edges[0] == 0:
+        values = np.where((values < 0) & (values >= -_ROUNDING), 0.0, values)
+    if edges[-1] == 1:
+        values = np.where((values > 1) & (values <= 1 + _ROUNDING), 1.0, values)
     numbers = np.searchsorted(edges, values, side="right") - 1
     numbers[values == edges[-1]] = len(edges) - 2
     numbers[numbers >= len(edges) - 1] = -1  # NaN sorts above every edge.

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from psi_core.conditions import CONTROL_NAMES
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.measures import DEFAULT_MEASURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,18 @@ def _study(model: str, description: str, **values: str) -> Preset:
     return Preset(description, MappingProxyType({"model": model, **values, **shared}))
 
 
+_EVIDENCE = Preset(
+    "FGSM and PGD at five epsilons beside every control, kurtosis too; of the model and data named beside it",
+    MappingProxyType(
+        {
+            "attack": ("fgsm", "pgd"),
+            "epsilon": (0, 0.01, 0.03, 0.1, 0.3),
+            "controls": CONTROL_NAMES,
+            "measures": (*DEFAULT_MEASURES, "kurtosis"),
+        }
+    ),
+)
+
 _FITTED = "with a 10-way head fitted to MNIST's training digits, against the true labels"
 _IMAGENET = "with ImageNet weights and their 1,000-way head on digits, against its own predictions"
 
@@ -38,9 +52,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "study-imagenet": _study("alexnet", f"AlexNet {_IMAGENET}", weights="imagenet", labels="predicted"),
         "study-fitted-vgg11": _study("vgg11", f"VGG11 {_FITTED}", weights="fitted", labels="true"),
         "study-imagenet-vgg11": _study("vgg11", f"VGG11 {_IMAGENET}", weights="imagenet", labels="predicted"),
+        "evidence": _EVIDENCE,
     }
 )
-"""Set-ups by name. `study-imagenet` is the likeliest of the reproduced study, which does not describe its head."""
+"""Set-ups by name. `study-imagenet` is the likeliest of the reproduced study, which does not describe its head;
+`evidence` is what tells a shift that is real from one that noise makes too."""
 
 
 def config_of(preset: str | None, spec: str | os.PathLike[str] | None = None, **typed: Any) -> RunConfig:

@@ -16,6 +16,12 @@ _FITTING = {
 }
 """What fits a field, by the first word of pydantic's complaint."""
 
+_OR_AUTO = {
+    **dict.fromkeys(("batch", "chunk", "threads"), "a whole number of at least 1, or auto"),
+    "step_size": "a share of epsilon such as 0.25, or auto",
+}
+"""What fits fields that can be left to the engine."""
+
 
 def refusal(detail: ErrorDetails, known: Iterable[str]) -> str:
     """One sentence for a complaint of pydantic's, in our own words.
@@ -36,8 +42,5 @@ def refusal(detail: ErrorDetails, known: Iterable[str]) -> str:
     if kind.startswith(("greater_than", "less_than")):
         bounds = detail["msg"].removeprefix("Input should be ")
         return f"{field}: {str(detail['input']).strip()} is out of range; write a number {bounds}"
-    if field in ("batch", "chunk", "threads"):
-        return f"{field}: {detail['input']!r} does not fit; write a whole number of at least 1, or auto"
-    if field == "step_size":
-        return f"{field}: {detail['input']!r} does not fit; write a share of epsilon such as 0.25, or auto"
-    return f"{field}: {detail['input']!r} does not fit; write {_FITTING[kind.partition('_')[0]]}"
+    fitting = _OR_AUTO.get(field) or _FITTING[kind.partition("_")[0]]
+    return f"{field}: {detail['input']!r} does not fit; write {fitting}"

@@ -80,6 +80,6 @@ def _code_digest() -> str:
     """Of every file that statistics and tables may depend on: a mended formula must not leave its old numbers."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), *here.glob("tables/*.py")]):
+    for path in sorted([*here.glob("*.py"), *here.glob("tables/*.py"), *here.glob("evidence/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

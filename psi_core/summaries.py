@@ -1,4 +1,4 @@
-"""A run in four numbers, for lists of runs. Cheap: no scipy, and the cache of statistics."""
+"""A run in five numbers, for lists of runs. Cheap: no scipy, and the cache of statistics."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,14 +20,19 @@ class RunSummary:
     Attributes:
         accuracy_percent: of the benign images; None for labels that are the network's own predictions.
         attacked_accuracy_percent: under the headline condition; likewise.
-        shift_layer: the layer whose mean PSI the headline condition moves furthest.
-        shift: that mean difference, attacked minus benign by image, signed.
+        shift_layer: the layer whose mean PSI the headline condition moves furthest from its control; where it has
+            none, from benign.
+        shift: the mean difference of that layer, attacked minus benign by image, signed.
+        shift_control: likewise attacked minus control: the headline.
+        control: name of that control.
     """
 
     accuracy_percent: float | None = None
     attacked_accuracy_percent: float | None = None
     shift_layer: str | None = None
     shift: float | None = None
+    shift_control: float | None = None
+    control: str | None = None
 
 
 def run_summary(run: Run) -> RunSummary:
@@ -55,7 +60,8 @@ def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
 def attack_text(config: RunConfig) -> str:
     """What was done to a run's images, in a few words: `fgsm 0.03, 0.1`, `fgsm 0.03, attacked.npz`."""
     epsilons = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon)
-    own = [f"{', '.join(config.attack)} {epsilons}"] if config.attack else []
+    aim = "" if config.target == "none" else f" to {config.target}"
+    own = [f"{', '.join(config.attack)} {epsilons}{aim}"] if config.attack else []
     given = [Path(config.attacked.partition(":")[2]).name] if config.attacked else []
     return ", ".join([*own, *given])
 
@@ -71,16 +77,22 @@ def headline_condition(run: Run) -> str:
 
 def _summary(run: Run) -> RunSummary:
     at = run.conditions.index(headline_condition(run))
-    means = _paired_means(run.psi[0], run.psi[at])
-    if np.isnan(means).all():
+    control, psi = run.condition_details[at].control, run.psi
+    shifts = _paired_means(psi[0], psi[at])
+    beyond = np.full_like(shifts, np.nan)
+    if control is not None:
+        beyond = _paired_means(psi[run.conditions.index(control)], psi[at])
+    decisive = shifts if np.isnan(beyond).all() else beyond
+    if np.isnan(decisive).all():
         return RunSummary(*headline_accuracies(run))
-    largest = int(np.nanargmax(np.abs(means)))
-    return RunSummary(*headline_accuracies(run), run.layers[largest], float(means[largest]))
+    largest = int(np.nanargmax(np.abs(decisive)))
+    shift, shift_control = (None if np.isnan(means[largest]) else float(means[largest]) for means in (shifts, beyond))
+    return RunSummary(*headline_accuracies(run), run.layers[largest], shift, shift_control, control)
 
 
-def _paired_means(benign: NDArray[np.float32], attacked: NDArray[np.float32]) -> NDArray[np.float64]:
+def _paired_means(reference: NDArray[np.float32], attacked: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean difference by layer, from (layer, image); NaN where no image has a value in both."""
-    differences = attacked.astype(np.float64) - benign
+    differences = attacked.astype(np.float64) - reference
     is_present = ~np.isnan(differences)
     pairs = np.count_nonzero(is_present, axis=-1)
     totals = np.where(is_present, differences, 0.0).sum(axis=-1)

@@ -72,10 +72,11 @@ def _noise_or_name(control: str) -> str:
 
 
 def _mean_with_interval(shift: Shift) -> str:
-    """Sizes without signs, to the first digit of the interval's width: more digits would be noise."""
+    """Sizes without signs, to about the first digit of the interval's width: more digits would be noise."""
     low, high = sorted((abs(shift.ci_low), abs(shift.ci_high)))
     width = high - low
-    digits = min(max(-math.floor(math.log10(width)), 2 if width < 1 else 0), 8) if width > 0 else 4
+    place = math.floor(math.log10(width)) if width > 0 else -4
+    digits = min(max(-place, 2), 8) if place < 0 else max(1 - place, 0)
     return f"{abs(shift.mean):.{digits}f} (95 % CI {low:.{digits}f}..{high:.{digits}f})"
 
 

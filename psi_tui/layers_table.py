@@ -2,12 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from psi_core.evidence import checks_of, tally
 from psi_core.histograms import TABLE_BINS
+from psi_core.measures import MEASURES
 from psi_core.notes import table_notes
 from psi_core.runs import Run
 from psi_core.tables import condition_rows, layer_rows
 from psi_tui.bar import waiting
 from psi_tui.formatting import (
+    MISSING,
     Row,
     format_cell,
     format_count,
@@ -23,18 +26,31 @@ if TYPE_CHECKING:
 
 _VERDICT_WIDTH = 140
 
-COLUMNS = (
-    ScreenColumn("layer", lambda row: row["layer"], 9, is_text=True),
-    ScreenColumn("PSI ± sd", lambda row: format_mean_sd(row, "psi"), 9),
+
+def _control_interval(row: Row) -> str:
+    return format_interval(row, "delta_control").partition(" ")[2] or MISSING
+
+
+_COLUMNS = (
     ScreenColumn("peak", lambda row: format_peak(row["peak_center"]), 6),
     ScreenColumn("peak %", lambda row: format_cell(row["peak_percent"], "percent"), 7),
     ScreenColumn("acc %", lambda row: format_cell(row["peak_accuracy_percent"], "percent"), 3),
     ScreenColumn("from benign [95 % CI]", lambda row: format_interval(row, "delta"), 8),
+    ScreenColumn("from control", lambda row: format_cell(row["delta_control_mean"], "shift"), 8),
+    ScreenColumn("[95 % CI]", _control_interval, 2),
     ScreenColumn("d_z", lambda row: format_effect(row["effect_size"]), 4),
     ScreenColumn("p Holm", lambda row: format_cell(row["p_holm"], "p"), 1),
-    ScreenColumn("from control", lambda row: format_cell(row["delta_control_mean"], "shift"), 2),
     ScreenColumn("AUROC", lambda row: format_cell(row["auroc"], "number"), 5),
 )
+
+
+def _columns(measure: str) -> tuple[ScreenColumn, ...]:
+    return (
+        ScreenColumn("layer", lambda row: row["layer"], 9, is_text=True),
+        ScreenColumn(f"{MEASURES[measure].heading} ± sd", lambda row: format_mean_sd(row, measure), 9),
+        *_COLUMNS,
+    )
+
 
 _VERDICTS = (
     ScreenColumn("verdict", lambda row: row["condition"], 9, is_text=True),
@@ -43,17 +59,20 @@ _VERDICTS = (
 )
 
 
-def print_layers(console: "Console", run: Run, *, subset: str = "all", bins: int = TABLE_BINS) -> None:
+def print_layers(
+    console: "Console", run: Run, *, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi"
+) -> None:
     """Prints what a run found, layer by layer.
 
     Args:
         console: where to; its width decides which columns are shown.
         run: with at least one chunk.
         subset: one of `statistics.SUBSETS`.
-        bins: of the histogram whose peak is told, over 0..1.
+        bins: of the histogram whose peak is told.
+        measure: that the numbers are of.
     """
     with waiting("comparing the conditions"):
-        rows = layer_rows(run, subset=subset, bins=bins)
+        rows = layer_rows(run, subset=subset, bins=bins, measure=measure)
     console.print(title(run), style="bold", soft_wrap=True)
     sections = [
         Section(
@@ -63,15 +82,17 @@ def print_layers(console: "Console", run: Run, *, subset: str = "all", bins: int
         )
         for condition in condition_rows(run)
     ]
-    print_table(console, COLUMNS, sections)
+    print_table(console, _columns(measure), sections)
     verdicts = [row for section in sections for row in section.rows if row["verdict"] and row["control"]]
     if verdicts and console.width >= _VERDICT_WIDTH:
         console.print()
         print_table(console, _VERDICTS, [Section(verdicts)])
-    asides = table_notes(run, "layers", subset=subset, bins=bins)
+    asides = table_notes(run, "layers", subset=subset, bins=bins, measure=measure)
     silent = sum(int(row["silent"] or 0) for row in rows)
     if silent:
         asides.append(f"silent in some layer, left out: {format_count(silent)} images")
+    found = tally(check.status for check in checks_of(run))
+    asides.append(f"evidence: {found} (psi-tui show {run.id} --table evidence)")
     for aside in asides:
         console.print(aside, style="dim", soft_wrap=True)
 

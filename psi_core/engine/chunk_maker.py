@@ -154,18 +154,26 @@ class ChunkMaker:
             policy: of precision.
             images: of the run.
         """
-        chunk, skipped = self._open(np.arange(min(self.batch, images))), len(self.skipped)
-        readings = self._read(chunk)
-        del self.skipped[skipped:]  # They are counted when their chunk is made.
-        if not len(chunk.positions):
+        first = self.first_images(images)
+        if first is None:
             return math.nan
-        inputs, labels, _, _ = self._inputs(chunk.positions, readings)
+        inputs, labels, _ = first
         signs = []
         for each in (policy, "exact"):
             with precision(each, self.device):
                 targets = None if self.plan.uses_predictions else labels
                 signs.append(input_gradient(self.plan.model, inputs, targets)[1].sign())
         return float((signs[0] == signs[1]).float().mean())
+
+    def first_images(self, images: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The first images of all, at most so many and at most a batch, with labels and positions, on the device.
+
+        None where none of them can be read.
+        """
+        chunk, skipped = self._open(np.arange(min(self.batch, images))), len(self.skipped)
+        readings = self._read(chunk)
+        del self.skipped[skipped:]  # They are counted when their chunk is made.
+        return self._inputs(chunk.positions, readings)[:3] if len(chunk.positions) else None
 
     def _open(self, positions: NDArray[np.int64]) -> OpenChunk:
         conditions, layers = len(self.plan.conditions), self.plan.layers

@@ -24,7 +24,8 @@ from psi_core.engine.devices import (
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.share import ShareProgress, share_of
-from psi_core.errors import RunError
+from psi_core.engine.soundness import IMAGES, soundness
+from psi_core.errors import PsiError, RunError
 from psi_core.events import EventLog, events_path, preview_path
 from psi_core.process import HEARTBEAT_SECONDS, own_identity
 from psi_core.runs import Run
@@ -113,6 +114,7 @@ class Worker:
             prepared.classifier.to(device)
             maker = make_chunk_maker(self.run.config, prepared, device)
             self._report_agreement(maker)
+            self._report_evidence(maker, device)
             with precision(self.run.config.precision, device):
                 return self._make_chunks(maker)
 
@@ -137,6 +139,16 @@ class Worker:
         if policy != "exact":
             share = maker.sign_agreement(policy, self.run.images)
             self.log.write("precision", policy=policy, sign_agreement=None if math.isnan(share) else round(share, 6))
+
+    def _report_evidence(self, maker: ChunkMaker, device: str) -> None:
+        """What speaks for the gradient and the network, once for all workers."""
+        if self.number or self.orders.should_finish:
+            return
+        first = None
+        with contextlib.suppress(PsiError):  # An image that cannot be read is its own chunk's to tell.
+            first = maker.first_images(min(IMAGES, self.run.images))
+        if first is not None:
+            self.log.write("evidence", **soundness(maker.plan, first, self.run.config.precision, device))
 
     def _report_fit(self, kind: str, fields: dict[str, Any]) -> None:
         if kind == "fit":

@@ -12,21 +12,31 @@ from psi_core.histograms import TABLE_BINS
 from psi_core.runs import Run
 from psi_core.statistics import SUBSETS
 from psi_core.study import STUDY_COLUMNS, study_rows
+from psi_core.tables.channels import CHANNEL_COLUMNS, LIFETIME_COLUMNS, channel_rows, lifetime_rows
 from psi_core.tables.classes import CLASS_COLUMNS, class_rows
 from psi_core.tables.conditions import CONDITION_COLUMNS, condition_rows
+from psi_core.tables.correlation import CORRELATION_COLUMNS, correlation_rows
+from psi_core.tables.detectors import DETECTOR_COLUMNS, detector_rows
+from psi_core.tables.evidence import EVIDENCE_COLUMNS, evidence_rows
 from psi_core.tables.histogram import HISTOGRAM_COLUMNS, histogram_rows
 from psi_core.tables.images import IMAGE_COLUMNS, image_columns, image_rows
-from psi_core.tables.layers import LAYER_COLUMNS, layer_rows
+from psi_core.tables.layers import LAYER_COLUMNS, layer_columns, layer_rows
 from psi_core.tables.measures import MEASURE_COLUMNS, measure_rows
 
 __all__ = [
     "COLUMNS",
+    "MEASURE_TABLES",
     "TABLES",
+    "channel_rows",
     "class_rows",
     "condition_rows",
+    "correlation_rows",
+    "detector_rows",
+    "evidence_rows",
     "histogram_rows",
     "image_rows",
     "layer_rows",
+    "lifetime_rows",
     "measure_rows",
     "require_bins",
     "study_rows",
@@ -42,6 +52,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "images": IMAGE_COLUMNS,
     "conditions": CONDITION_COLUMNS,
     "study": STUDY_COLUMNS,
+    "detectors": DETECTOR_COLUMNS,
+    "correlation": CORRELATION_COLUMNS,
+    "channels": CHANNEL_COLUMNS,
+    "lifetime": LIFETIME_COLUMNS,
+    "evidence": EVIDENCE_COLUMNS,
 }
 """Columns by table."""
 
@@ -53,25 +68,34 @@ TABLES: dict[str, Callable[[Run], list[Row]]] = {
     "images": image_rows,
     "conditions": condition_rows,
     "study": study_rows,
+    "detectors": detector_rows,
+    "correlation": correlation_rows,
+    "channels": channel_rows,
+    "lifetime": lifetime_rows,
+    "evidence": evidence_rows,
 }
 """The function that makes each table's rows. All raise RunError while a run has no results."""
 
+
+MEASURE_TABLES = ("layers", "histogram")
+"""Tables that speak of one measure, `psi` unless another is asked for."""
 
 MOST_BINS = 1000
 """Bins that a table may be asked for."""
 
 
-def table_rows(run: Run, table: str, *, subset: str = "all", bins: int = TABLE_BINS) -> list[Row]:
+def table_rows(run: Run, table: str, *, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi") -> list[Row]:
     """Rows of any of TABLES, asked for by name.
 
     Args:
         run: with results.
         table: its name.
         subset: one of `statistics.SUBSETS`; only the layers table has others than `all`.
-        bins: of histograms and peaks, over 0..1; tables without any pass them over.
+        bins: of histograms and peaks, as `measure_edges` lays them; tables without any pass them over.
+        measure: what is told of every layer; only MEASURE_TABLES know others than `psi`.
 
     Raises:
-        ConfigError: there is no such table or subset, or the bins are out of range.
+        ConfigError: there is no such table, subset or measure, or the bins are out of range.
         RunError: the run has no results yet.
     """
     if table not in TABLES:
@@ -79,12 +103,15 @@ def table_rows(run: Run, table: str, *, subset: str = "all", bins: int = TABLE_B
     if subset not in SUBSETS:
         raise ConfigError(unknown_name("subset", subset, SUBSETS))
     require_bins(bins)
+    if measure != "psi" and table not in MEASURE_TABLES:
+        where = " or ".join(MEASURE_TABLES)
+        raise ConfigError(f"measure: the {table} table takes none; leave --measure out, or show {where}")
     if table == "layers":
-        return layer_rows(run, subset, bins)
+        return layer_rows(run, subset, bins, measure)
     if subset != "all":
         raise ConfigError(f"subset: the {table} table has all images; leave --subset out, or show layers")
     if table == "histogram":
-        return histogram_rows(run, bins)
+        return histogram_rows(run, bins, measure)
     return study_rows(run, bins) if table == "study" else TABLES[table](run)
 
 
@@ -98,6 +125,8 @@ def require_bins(bins: int) -> None:
         raise ConfigError(f"bins: {bins} is out of range; write a number from 1 to {MOST_BINS}")
 
 
-def table_columns(table: str, run: Run) -> tuple[Column, ...]:
-    """Columns of one of TABLES for this run: the images table has one per layer."""
+def table_columns(table: str, run: Run, measure: str = "psi") -> tuple[Column, ...]:
+    """Columns of one of TABLES for this run: the images table has one per layer, layers those of a measure."""
+    if table == "layers":
+        return layer_columns(measure)
     return image_columns(run.layers) if table == "images" else COLUMNS[table]

@@ -1,12 +1,17 @@
 """The classes table: recognition and sparseness by class."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from psi_core.class_level import dead_channels, liu_sparseness
 from psi_core.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, Row, as_cell
-from psi_core.errors import RunError
-from psi_core.runs import Run
+from psi_core.runs import LayerInfo, Run
 from psi_core.statistics import percent, population_sparseness
+
+LEAST_CLASSES = 3
+"""Classes that a spread across classes needs: over two, every z-score is 1 or -1, and every r too."""
 
 CLASS_COLUMNS: tuple[Column, ...] = (
     LAYER,
@@ -17,14 +22,52 @@ CLASS_COLUMNS: tuple[Column, ...] = (
     ACCURACY,
     Column("psi_mean", "PSI", "psi", "Mean over its images of their PSI.", True),
     Column("psi_class_mean", "PSI of mean", "psi", "PSI over channels of the class's mean response.", True),
-    Column("psi_liu", "PSI Liu", "psi", "By the preset of Liu, Zhen & Liu 2020, where computed."),
+    Column(
+        "psi_liu",
+        "PSI Liu",
+        "psi",
+        "By the preset of Liu, Zhen & Liu 2020, each channel's mean and sd across classes frozen at benign, dead "
+        "channels kept; channels that hardly vary when benign dominate it under attack. Needs 3 classes.",
+    ),
+    Column(
+        "psi_liu_live",
+        "PSI Liu live",
+        "psi",
+        "The same without the dead channels; those nearly dead still dominate it under attack.",
+    ),
+    Column(
+        "psi_liu_separate",
+        "PSI Liu separate",
+        "psi",
+        "The same preset with each condition's own mean and sd, dead channels kept: an attack moves its own yardstick.",
+    ),
+    Column("dead_channels", "dead", "count", "Channels of the layer whose mean is alike for all benign classes."),
+    Column("channels", "channels", "count", "Channels of the layer."),
 )
 
 
-def class_rows(run: Run) -> list[Row]:
-    """One row per layer, condition and class that has images.
+@dataclass(frozen=True, slots=True)
+class ClassValues:
+    """What images tell about the classes that have some; NaN where there is no value.
 
-    `psi_class_mean` is the PSI over channels of the mean response to the class; open chunks do not count in it.
+    Attributes:
+        labels: (class,), ascending.
+        images: how many each has, silent ones too.
+        accuracy_percent: (condition, class); NaN where the labels are the network's own predictions.
+        psi_mean: mean over images, (condition, layer, class).
+    """
+
+    labels: NDArray[np.int64]
+    images: NDArray[np.int64]
+    accuracy_percent: NDArray[np.float64]
+    psi_mean: NDArray[np.float64]
+
+
+def class_values(run: Run) -> ClassValues:
+    """Recognition and mean PSI by class, open chunks too.
+
+    Raises:
+        RunError: the run has no results yet.
     """
     psi = run.psi.astype(np.float64)
     labels, images = np.unique(run.labels, return_counts=True)
@@ -33,24 +76,54 @@ def class_rows(run: Run) -> list[Row]:
         accuracy = np.full_like(accuracy, np.nan)
     silent = np.isnan(psi)
     totals = _class_totals(np.where(silent, 0.0, psi), run.labels)
-    psi_mean = percent(totals, _class_totals(~silent, run.labels)) / 100
+    return ClassValues(labels, images, accuracy, percent(totals, _class_totals(~silent, run.labels)) / 100)
+
+
+def class_means(run: Run, layer: LayerInfo, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean response of each channel to each class, (condition, class, channel).
+
+    NaN for a class that only open chunks have: these have no sums yet.
+    """
+    if not run.has_sums:
+        return np.full((len(run.conditions), len(labels), layer.channels), np.nan)
+    present, counts, sums = run.class_sums(layer.name)
+    sums /= counts[:, None]
+    if len(present) == len(labels):
+        return sums
+    means = np.full((len(sums), len(labels), sums.shape[-1]), np.nan)
+    means[:, np.searchsorted(labels, present)] = sums
+    return means
+
+
+def class_rows(run: Run) -> list[Row]:
+    """One row per layer, condition and class that has images.
+
+    What rests on class means does not count open chunks.
+
+    Raises:
+        RunError: the run has no results yet.
+    """
+    values = class_values(run)
     names = run.model.get("class_names") or []
     rows: list[Row] = []
-    for at_layer, layer in enumerate(run.layers):
-        of_means = _sparseness_of_means(run, layer)
+    for at_layer, layer in enumerate(run.layer_infos):
+        means = class_means(run, layer, values.labels)
+        of_means, of_liu, dead = population_sparseness(means), _liu_sparseness(means), _count_dead(means)
         for at, condition in enumerate(run.conditions):
-            for number, label in enumerate(labels.tolist()):
+            for number, label in enumerate(values.labels.tolist()):
                 rows.append(
                     {
-                        "layer": layer,
+                        "layer": layer.name,
                         "condition": condition,
                         "label": label,
                         "class_name": str(names[label]) if 0 <= label < len(names) else None,
-                        "images": as_cell(images[number]),
-                        "accuracy_percent": as_cell(accuracy[at, number]),
-                        "psi_mean": as_cell(psi_mean[at, at_layer, number]),
-                        "psi_class_mean": as_cell(of_means[label][at]) if label in of_means else None,
-                        "psi_liu": None,
+                        "images": as_cell(values.images[number]),
+                        "accuracy_percent": as_cell(values.accuracy_percent[at, number]),
+                        "psi_mean": as_cell(values.psi_mean[at, at_layer, number]),
+                        "psi_class_mean": as_cell(of_means[at, number]),
+                        **{name: as_cell(sparseness[at, number]) for name, sparseness in of_liu.items()},
+                        "dead_channels": dead,
+                        "channels": means.shape[-1],
                     }
                 )
     return rows
@@ -63,11 +136,21 @@ def _class_totals(values: NDArray[np.generic], labels: NDArray[np.int64]) -> NDA
     return np.add.reduceat(values[..., order].astype(np.float64), starts, axis=-1)
 
 
-def _sparseness_of_means(run: Run, layer: str) -> dict[int, NDArray[np.float64]]:
-    """PSI of the class-mean response over channels, (condition,) by label; empty while no chunk is finished."""
-    try:
-        labels, _, sums = run.class_sums(layer)
-    except RunError:  # Open chunks have no class sums.
-        return {}
-    values = population_sparseness(sums)  # The index is blind to scale: sums serve as means.
-    return {label: values[:, number] for number, label in enumerate(labels.tolist())}
+def _has_spread(means: NDArray[np.float64]) -> bool:
+    """Whether enough classes have a mean, (condition, class, channel)."""
+    return int(np.count_nonzero(~np.isnan(means[0]).any(axis=-1))) >= LEAST_CLASSES
+
+
+def _liu_sparseness(means: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The three forms of Liu's preset by column, each (condition, class)."""
+    if not _has_spread(means):
+        return dict.fromkeys(("psi_liu", "psi_liu_live", "psi_liu_separate"), np.full(means.shape[:2], np.nan))
+    return {
+        "psi_liu": liu_sparseness(means, means[0]),
+        "psi_liu_live": liu_sparseness(means, means[0], drops_dead=True),
+        "psi_liu_separate": liu_sparseness(means),
+    }
+
+
+def _count_dead(means: NDArray[np.float64]) -> int | None:
+    return int(np.count_nonzero(dead_channels(means[0]))) if _has_spread(means) else None

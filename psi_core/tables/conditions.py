@@ -5,6 +5,7 @@ import numpy as np
 from psi_core.columns import ACCURACY, ATTACK, CONDITION, EPSILON, Column, Row, as_cell
 from psi_core.runs import Run
 from psi_core.statistics import percent
+from psi_core.success import fooled_percent, reached_percent, unmoved_percent
 
 CONDITION_COLUMNS: tuple[Column, ...] = (
     CONDITION,
@@ -23,6 +24,8 @@ CONDITION_COLUMNS: tuple[Column, ...] = (
     Column("linf_max", "L-inf max", "number", "Largest change of any pixel of any image."),
     Column("l2_mean", "L2", "number", "Mean Euclidean size of the change.", True),
     Column("zero_gradient_percent", "no gradient %", "percent", "Images that a gradient of 0 left where they were."),
+    Column("target", "target", "text", "How the class to reach was chosen; empty where attacks had none."),
+    Column("target_percent", "target %", "percent", "Images taken for the class that attacks were to reach.", True),
 )
 
 
@@ -34,10 +37,9 @@ def condition_rows(run: Run) -> list[Row]:
     """
     correct = run.predictions == run.labels
     images = correct.shape[-1]
-    fooled = percent(np.count_nonzero(correct[0] & ~correct, axis=-1), np.count_nonzero(correct[0]))
+    fooled, unmoved, reached = fooled_percent(run), unmoved_percent(run), reached_percent(run)
     accuracy = percent(np.count_nonzero(correct, axis=-1), images)
     linf, l2 = run.array("linf").astype(np.float64), run.array("l2").astype(np.float64)
-    unmoved = percent(np.count_nonzero(linf == 0, axis=-1), images)
     return [
         {
             "condition": run.conditions[at],
@@ -50,6 +52,8 @@ def condition_rows(run: Run) -> list[Row]:
             "linf_max": as_cell(linf[at].max()),
             "l2_mean": as_cell(l2[at].mean()),
             "zero_gradient_percent": as_cell(unmoved[at]) if condition.follows_gradient else None,
+            "target": None if run.config.target == "none" else run.config.target,
+            "target_percent": None if reached is None else as_cell(reached[at]),
         }
         for at, condition in enumerate(run.condition_details)
     ]

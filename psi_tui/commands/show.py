@@ -10,8 +10,9 @@ from psi_core.export import FORMATS, table_text
 from psi_core.histograms import TABLE_BINS
 from psi_core.notes import table_notes
 from psi_core.run_index import load_run
-from psi_core.tables import TABLES, require_bins, table_columns, table_rows
+from psi_core.tables import MEASURE_TABLES, TABLES, require_bins, table_columns, table_rows
 from psi_tui.console import output_console, write_result
+from psi_tui.evidence_view import print_evidence
 from psi_tui.formatting import format_cell
 from psi_tui.layer_histogram import layer_histogram
 from psi_tui.layers_table import print_layers, title
@@ -25,6 +26,7 @@ from psi_tui.table import ScreenColumn, Section, print_table
 @click.option("--table", metavar="", help=f"{', '.join(TABLES)} (default: layers)")
 @click.option("--plot", metavar="", help="histogram of this layer, benign up and attacked down")
 @click.option("--condition", metavar="", help="what --plot compares with benign (default: the attack)")
+@click.option("--measure", default="psi", metavar="", help=f"of {', '.join(MEASURE_TABLES)} and --plot (default: psi)")
 @click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
 @click.option("--subset", default="all", metavar="", help="all, correct, fooled or resisted images")
 @click.option("--format", metavar="", help=f"{', '.join(FORMATS)}, as export writes it (default: for this screen)")
@@ -36,6 +38,7 @@ def show(
     table: str | None,
     plot: str | None,
     condition: str | None,
+    measure: str,
     bins: int | None,
     subset: str,
     format: str | None,  # noqa: A002
@@ -53,24 +56,29 @@ def show(
         require_bins(bins)
     found = load_run(run, runs_dir)
     if plot is not None:
-        histogram = layer_histogram(found, plot, condition=condition, bins=bins, subset=subset)
+        histogram = layer_histogram(found, plot, measure=measure, condition=condition, bins=bins, subset=subset)
         if format is None:
             print_histogram(output_console(), found, histogram)
         else:
-            write_result(table_text(found, "histogram", histogram.rows, format, subset=subset).rstrip())
+            text = table_text(found, "histogram", histogram.rows, format, subset=subset, measure=measure)
+            write_result(text.rstrip())
         return
     bins = TABLE_BINS if bins is None else bins
     if table == "layers" and format is None:
-        print_layers(output_console(), found, subset=subset, bins=bins)
+        print_layers(output_console(), found, subset=subset, bins=bins, measure=measure)
         return
-    rows = table_rows(found, table, subset=subset, bins=bins)
+    rows = table_rows(found, table, subset=subset, bins=bins, measure=measure)
     if format is not None:
-        write_result(table_text(found, table, rows, format, subset=subset, bins=bins).rstrip())
+        write_result(table_text(found, table, rows, format, subset=subset, bins=bins, measure=measure).rstrip())
         return
     console = output_console()
     console.print(title(found), style="bold", soft_wrap=True)
-    print_table(console, [_screen_column(column) for column in table_columns(table, found)], [Section(rows)])
-    for note in table_notes(found, table, bins=bins):
+    if table == "evidence":
+        print_evidence(console, rows)
+    else:
+        columns = [_screen_column(column) for column in table_columns(table, found, measure)]
+        print_table(console, columns, [Section(rows)])
+    for note in table_notes(found, table, bins=bins, measure=measure):
         console.print(note, style="dim", highlight=False)
 
 

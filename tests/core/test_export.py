@@ -30,9 +30,10 @@ index,label,condition,prediction,correct,confidence,linf,l2,psi_conv1,psi_conv2,
 """
 
 GOLDEN_CONDITIONS = """\
-condition,attack,epsilon,images,accuracy_percent,success_percent,linf_mean,linf_max,l2_mean,zero_gradient_percent
-benign,benign,0.0,3,100.0,,0.0,0.0,0.0,
-fgsm@0.03,fgsm,0.03,3,100.0,0.0,0.029999999329447746,0.029999999329447746,0.6000000238418579,0.0
+condition,attack,epsilon,images,accuracy_percent,success_percent,linf_mean,linf_max,l2_mean,zero_gradient_percent,\
+target,target_percent
+benign,benign,0.0,3,100.0,,0.0,0.0,0.0,,,
+fgsm@0.03,fgsm,0.03,3,100.0,0.0,0.029999999329447746,0.029999999329447746,0.6000000238418579,0.0,,
 """
 
 

@@ -3,22 +3,44 @@
 import pytest
 
 from psi_core import ConfigError, RunConfig
+from psi_core.conditions import CONTROL_NAMES
+from psi_core.measures import DEFAULT_MEASURES
 from psi_core.presets import PRESETS, config_of
 from psi_core.study import PUBLISHED, STUDY_ATTACK
+
+STUDIES = [name for name in PRESETS if name.startswith("study")]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_run(preset):
-    config = RunConfig(**PRESETS[preset].values)
-    assert config == config_of(preset)
-    assert config.model in PUBLISHED
-    assert STUDY_ATTACK.name in [condition.name for condition in config.conditions]
-    assert (config.data, config.split, config.images, config.size) == ("mnist", "test", None, None)
+    assert RunConfig(**PRESETS[preset].values) == config_of(preset)
     assert "\n" not in PRESETS[preset].description
 
 
+@pytest.mark.parametrize("preset", STUDIES)
+def test_the_studys_presets_measure_what_it_measured(preset):
+    config = config_of(preset)
+    assert config.model in PUBLISHED
+    assert STUDY_ATTACK.name in [condition.name for condition in config.conditions]
+    assert (config.data, config.split, config.images, config.size) == ("mnist", "test", None, None)
+
+
+def test_evidence_leaves_model_and_data_alone_and_brings_all_that_its_checks_need():
+    config = config_of("evidence", model="alexnet", images=40)
+    assert config.model_dump(exclude={"attack", "epsilon", "controls", "measures"}) == RunConfig(
+        model="alexnet", images=40
+    ).model_dump(exclude={"attack", "epsilon", "controls", "measures"})
+    assert config.attack == ("fgsm", "pgd")
+    assert config.epsilon == (0, 0.01, 0.03, 0.1, 0.3)
+    assert config.controls == CONTROL_NAMES
+    assert config.measures == (*DEFAULT_MEASURES, "kurtosis")
+    controls = {condition.name: condition.control for condition in config.conditions}
+    assert controls["pgd@0.1"] == "sign-noise@0.1"
+    assert controls["sign-noise@0.1"] == "sign-noise-2@0.1", "the null: noise against noise"
+
+
 def test_both_heads_are_there_for_both_networks():
-    heads = {(config.model, config.weights, config.labels) for config in map(config_of, PRESETS)}
+    heads = {(config.model, config.weights, config.labels) for config in map(config_of, STUDIES)}
     models = ("alexnet", "vgg11")
     assert heads == {(m, w, label) for m in models for w, label in (("fitted", "true"), ("imagenet", "predicted"))}
 

@@ -61,6 +61,8 @@ def test_unknown_results_and_layers_are_answered_with_the_nearest(runs):
         run.array("predictions")
     with pytest.raises(RunError, match="did you mean 'conv2'"):
         run.class_sums("covn2")
+    with pytest.raises(RunError, match="did you mean 'conv2'"):
+        run.square_sums("covn2")
 
 
 def test_a_run_without_chunks_says_so(runs):
@@ -69,6 +71,9 @@ def test_a_run_without_chunks_says_so(runs):
         _ = run.psi
     with pytest.raises(RunError, match="no class sums yet"):
         run.class_sums("conv1")
+    with pytest.raises(RunError, match="no class sums yet"):
+        run.square_sums("conv1")
+    assert not run.has_sums
 
 
 def test_weights_show_as_soon_as_they_are_ready(runs):

@@ -21,16 +21,48 @@ def test_a_summary_says_what_the_tables_say(own_folders, shift):
     summary = run_summary(run)
     conditions = {row["condition"]: row["accuracy_percent"] for row in condition_rows(run)}
     rows = [row for row in layer_rows(run) if row["condition"] == "fgsm@0.1"]
-    largest = max(rows, key=lambda row: abs(row["delta_mean"]))
+    largest = max(rows, key=lambda row: abs(row["delta_control_mean"]))
     assert headline_condition(run) == "fgsm@0.1"
     assert summary.accuracy_percent == pytest.approx(conditions["benign"])
     assert summary.attacked_accuracy_percent == pytest.approx(conditions["fgsm@0.1"])
     assert (summary.shift_layer, summary.shift) == (largest["layer"], pytest.approx(largest["delta_mean"]))
+    assert (summary.control, summary.shift_control) == (
+        largest["control"],
+        pytest.approx(largest["delta_control_mean"]),
+    )
     assert summary.shift * shift > 0
 
 
+@pytest.mark.parametrize(
+    ("controls", "layer", "shift", "beyond"),
+    [("sign-noise", "conv1", 0.05, 0.05), ("none", "fc1", 0.25, None)],
+)
+def test_what_the_control_does_too_is_not_the_headline(own_folders, controls, layer, shift, beyond):
+    directory = record_run(own_folders, images=25, controls=controls)
+    arrays = read_arrays(chunk_path(directory, 0))
+    arrays["psi"][1:, 2] = arrays["psi"][0, 2] + np.float32(0.25)
+    write_arrays(chunk_path(directory, 0), arrays)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift) == (layer, pytest.approx(shift, abs=0.01))
+    assert summary.shift_control == (None if beyond is None else pytest.approx(beyond, abs=0.01))
+    assert summary.control == (None if beyond is None else "sign-noise@0.03")
+
+
+def test_a_layer_silent_without_the_attack_has_no_shift_from_benign(own_folders):
+    directory = record_run(own_folders, images=25, controls="sign-noise")
+    arrays = read_arrays(chunk_path(directory, 0))
+    arrays["psi"][0, 2], arrays["psi"][1, 2], arrays["psi"][2, 2] = np.nan, 0.75, 0.25
+    write_arrays(chunk_path(directory, 0), arrays)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift, summary.shift_control) == ("fc1", None, 0.5)
+    arrays["psi"][2] = np.nan
+    write_arrays(chunk_path(directory, 0), arrays)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift_control) == ("conv1", None), "then benign is all there is"
+
+
 def test_silent_images_are_left_out_of_the_shift(own_folders):
-    directory = record_run(own_folders, images=25, silent=20)
+    directory = record_run(own_folders, images=25, silent=20, controls="none")
     arrays = read_arrays(chunk_path(directory, 0))
     arrays["psi"][1, 2] = arrays["psi"][0, 2] + np.float32(0.25)
     write_arrays(chunk_path(directory, 0), arrays)

@@ -50,8 +50,9 @@ def test_the_second_answer_comes_from_the_cache(directory: Path) -> None:
     assert cached_rows(Run(directory), "conditions") == rows
 
 
-def test_images_are_not_cached(directory: Path) -> None:
-    cached_rows(Run(directory), "images")
+@pytest.mark.parametrize("table", ["images", "channels"])
+def test_large_tables_are_not_cached(directory: Path, table: str) -> None:
+    cached_rows(Run(directory), table)
     assert cache_files() == []
 
 

@@ -36,8 +36,10 @@ def test_runs_lists_what_there_is(psi, own_folders, monkeypatch):
     lines = psi("runs").out.splitlines()
     assert "mine" in lines[2]
     assert "25/60" in lines[1]
+    headline = f"{mine['shift_control']:+.4f} conv1"
+    assert headline in lines[2], "at 80 columns too"
     monkeypatch.setenv("COLUMNS", "140")
-    assert f"conv1 {mine['shift']:+.4f}" in psi("runs").out.splitlines()[2]
+    assert f"{headline}  {mine['shift']:+.4f}" in psi("runs").out.splitlines()[2]
 
 
 def test_runs_dir_beats_the_environment(psi, own_folders, tmp_path):
@@ -55,7 +57,8 @@ def test_every_table_fits_the_screen(psi, own_folders, monkeypatch, columns, tab
     outcome = psi("show", "latest", "--table", table)
     assert outcome.code == 0
     assert ESCAPE not in outcome.out
-    table_lines = [line for line in outcome.out.splitlines()[1:] if not line.startswith(("peak:", "silent"))]
+    notes = ("peak:", "silent", "evidence:")
+    table_lines = [line for line in outcome.out.splitlines()[1:] if not line.startswith(notes)]
     assert max(map(cell_len, table_lines)) <= max(columns, 70 if table == "layers" else 0)
 
 

@@ -1,0 +1,54 @@
+"""Evidence: what speaks for a run's numbers or against them, green, amber or red, each with its number.
+
+The checks are those that a careful reviewer of an attack asks for (Carlini et al. 2019, arXiv:1902.06705). They read
+the run's files; what only the engine can see, it wrote there as an `evidence` event.
+"""
+
+from collections.abc import Callable, Iterable
+
+from psi_core.evidence.check import Check, Status
+from psi_core.evidence.comparison import controls_present, images_enough, noise_against_noise
+from psi_core.evidence.soundness import deterministic, finite_differences, norms_within_epsilon, nothing_at_epsilon_0
+from psi_core.evidence.strength import (
+    clean_accuracy,
+    iterated_as_strong,
+    noise_weaker,
+    success_with_epsilon,
+    zero_gradients,
+)
+from psi_core.runs import Run
+
+__all__ = ["CHECKS", "Check", "Status", "checks_of", "tally"]
+
+CHECKS: tuple[Callable[[Run], Check], ...] = (
+    clean_accuracy,
+    success_with_epsilon,
+    iterated_as_strong,
+    noise_weaker,
+    zero_gradients,
+    finite_differences,
+    deterministic,
+    norms_within_epsilon,
+    nothing_at_epsilon_0,
+    noise_against_noise,
+    controls_present,
+    images_enough,
+)
+"""In the order in which they are read."""
+
+
+def checks_of(run: Run) -> list[Check]:
+    """All checks of what is there.
+
+    Raises:
+        RunError: the run has no results yet.
+    """
+    return [check(run) for check in CHECKS]
+
+
+def tally(statuses: Iterable[str]) -> str:
+    """How many are what: `8 green, 2 amber, 0 red, 2 not checked`."""
+    statuses = list(statuses)
+    counted = ", ".join(f"{statuses.count(status)} {status}" for status in ("green", "amber", "red"))
+    unknown = statuses.count("none")
+    return f"{counted}, {unknown} not checked" if unknown else counted
