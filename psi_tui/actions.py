@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psi_core.creation import delete_run as remove_directory
 from psi_core.creation import require_deletable
 from psi_core.errors import ConfigError, PsiError, RunError
+from psi_core.measures import MEASURES
 from psi_tui.child import Child, anonymous_file, listening
 
 if TYPE_CHECKING:
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
 
 
 def start_run(app: "PsiApp", question: dict[str, Any]) -> None:
-    """Starts a run in a session of its own and opens it; called in a thread.
+    """Starts a run in a session of its own and opens it at its layers; called in a thread.
 
     Raises:
         PsiError: the engine refuses it.
     """
     arguments = ["start", "--runs-dir", str(app.runs_dir)]
     directory = _started(arguments, question, workers=int(question.get("devices", 1)))
-    app.call_from_thread(app.open_run, directory)
+
+    def open_it() -> None:
+        app.state.results_tab = "layers"  # Wherever the run before was left.
+        app.open_run(directory)
+
+    app.call_from_thread(open_it)
 
 
 def resume_run(app: "PsiApp", directory: Path, name: str, status: str) -> None:
@@ -94,8 +100,8 @@ def offer_copies(app: "PsiApp", choices: dict[str, str]) -> None:
     app.push_screen(ChoiceDialog("Copy", list(choices)), chosen)
 
 
-def offer_exports(app: "PsiApp", directory: Path, name: str) -> None:
-    """Lets the user choose a format and a folder, and exports there."""
+def offer_exports(app: "PsiApp", directory: Path, name: str, measure: str = "psi") -> None:
+    """Lets the user choose a format and a folder, and exports there; layers and histogram of that measure too."""
     from psi_tui.screens.dialogs import ExportDialog
 
     def chosen(choice: "ExportChoice | None") -> None:
@@ -104,9 +110,12 @@ def offer_exports(app: "PsiApp", directory: Path, name: str) -> None:
         if choice.format == "svg":
             _save_screenshot(app, choice.folder)
         else:
-            app.run_worker(lambda: app.guarded(lambda: _export(app, directory, choice)), thread=True, group="export")
+            app.run_worker(
+                lambda: app.guarded(lambda: _export(app, directory, choice, measure)), thread=True, group="export"
+            )
 
-    app.push_screen(ExportDialog(name, Path.cwd() / f"results-{name}".replace(" ", "-")), chosen)
+    title = name if measure == "psi" else f"{name}, of {MEASURES[measure].heading} too"
+    app.push_screen(ExportDialog(title, Path.cwd() / f"results-{name}".replace(" ", "-")), chosen)
 
 
 def prefill(app: "PsiApp", values: dict[str, str]) -> None:
@@ -127,9 +136,10 @@ def _started(arguments: list[str], question: Any, workers: int) -> Path:
     return directory
 
 
-def _export(app: "PsiApp", directory: Path, choice: "ExportChoice") -> None:
+def _export(app: "PsiApp", directory: Path, choice: "ExportChoice", measure: str) -> None:
     app.call_from_thread(app.say, "exporting ...")
-    paths = app.statistics.ask("export", run=str(directory), to=str(choice.folder), format=choice.format)
+    asked = {"run": str(directory), "to": str(choice.folder), "format": choice.format}
+    paths = app.statistics.ask("export", **asked, measures=[measure])
     app.call_from_thread(app.say, f"{len(paths)} files written to {choice.folder}")
 
 

@@ -189,9 +189,9 @@ class PsiApp(RepaintingApp):
         """Lets the user choose what to copy."""
         actions.offer_copies(self, choices)
 
-    def offer_exports(self, directory: Path, name: str) -> None:
+    def offer_exports(self, directory: Path, name: str, measure: str = "psi") -> None:
         """Lets the user choose what to export, and where to."""
-        actions.offer_exports(self, directory, name)
+        actions.offer_exports(self, directory, name, measure)
 
     def stop_run(self, directory: Path, name: str, status: str) -> None:
         """Asks a run's workers to leave after their chunks."""

@@ -53,6 +53,7 @@ class ComparedRun:
         condition: that is compared with benign.
         accuracies: in percent, benign and under that condition.
         layers: rows of the layers table, `benign` and `attacked`, by layer.
+        control: of that condition, or None.
     """
 
     letter: str
@@ -60,6 +61,7 @@ class ComparedRun:
     condition: str
     accuracies: tuple[Cell, Cell]
     layers: Mapping[str, Mapping[str, Row]]
+    control: str | None = None
 
     @classmethod
     def from_rows(cls, letter: str, name: str, condition: str, rows: list[Row]) -> "ComparedRun":
@@ -71,7 +73,8 @@ class ComparedRun:
                 pairs.setdefault(str(row["layer"]), {})[side] = row
         first: Mapping[str, Row] = next(iter(pairs.values()), {})
         benign, attacked = (first.get(side, {}).get("accuracy_percent") for side in ("benign", "attacked"))
-        return cls(letter, name, condition, (benign, attacked), pairs)
+        control = first.get("attacked", {}).get("control")
+        return cls(letter, name, condition, (benign, attacked), pairs, None if control is None else str(control))
 
     @property
     def legend(self) -> str:
@@ -83,6 +86,16 @@ class ComparedRun:
     def value(self, layer: str, quantity: Quantity) -> Cell:
         """The quantity of one layer; None where the run has no such layer, or no such number."""
         return self.layers.get(layer, {}).get(quantity.side, {}).get(quantity.column)
+
+
+def quantity_title(runs: Sequence[ComparedRun], quantity: Quantity) -> str:
+    """What is compared; of a shift beyond the control, which control that is in each run: unlike ones compare badly."""
+    if quantity.column != "delta_control_mean":
+        return quantity.title
+    controls = [run.control or "none" for run in runs]
+    if len(set(controls)) > 1:
+        controls = [f"{run.letter} {control}" for run, control in zip(runs, controls, strict=True)]
+    return f"{quantity.title}: {', '.join(dict.fromkeys(controls))}"
 
 
 def common_conditions(runs: Sequence[Run]) -> list[str]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["benign", "attacked", "control", "other"]
-"""What a series is to the study: it decides its color and its marker."""
+Role = Literal["benign", "attacked", "control", "beyond", "other"]
+"""What a series is to the study, `beyond` what an attack does more than its control: it decides color and marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Palette:
         benign: of the first benign series, and of what grows up.
         attacked: of the first attacked series, and of what grows down.
         control: of the first control.
-        other: of all further series, in turn; at least one.
+        other: of all further series, in turn; at least one. The first is also that of what lies beyond the control.
         muted: of axes, ticks and titles.
     """
 

@@ -1,7 +1,7 @@
 """The fields of a run's form: RunConfig's own, in groups, with defaults, choices, help and refusals as texts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args, get_origin
 
 from psi_core.config import MODEL_NAMES, WEIGHTS_NAMES, RunConfig
@@ -10,7 +10,8 @@ from psi_core.errors import ConfigError
 GROUPS: dict[str, tuple[str, ...]] = {
     "What is measured": ("model", "weights", "data", "split", "images", "size", "resize", "normalize"),
     "Layers": ("layers", "unit", "rectify", "measures"),
-    "Attack": ("attack", "epsilon", "attacked", "controls", "labels", "seed"),
+    "Attack": ("attack", "epsilon", "controls", "attacked", "labels", "seed"),
+    "Attack in detail": ("target", "steps", "step_size", "restarts"),
     "Computing": ("device", "devices", "precision", "batch", "chunk", "threads"),
     "Run": ("skip_unreadable", "name"),
 }
@@ -30,6 +31,19 @@ _LABELS = {"skip_unreadable": "skip bad"}
 
 _SUGGESTIONS = {"model": MODEL_NAMES, "weights": WEIGHTS_NAMES, "normalize": ("auto", "none", "imagenet")}
 
+_CHOICES_ABOUT = {
+    "target": {
+        "none": "none: away from the label",
+        "least-likely": "least-likely: the network's last choice",
+        "random": "random: any class but the label",
+        "next": "next: the class after the label",
+    }
+}
+"""Words about the choices of a field whose names do not tell enough."""
+
+_COMPANIONS = {"attack": {"attacked": "npz:any"}}
+"""What must stand in another field for all that one may hold to be right: no attack, where images are given."""
+
 
 @dataclass(frozen=True, slots=True)
 class FormField:
@@ -41,6 +55,7 @@ class FormField:
         choices: all values that it may have; empty where any text is possible.
         where_empty: what it means when it is left empty.
         suggestions: values to complete what is typed with.
+        about: words about each choice, where the names do not tell enough.
     """
 
     name: str
@@ -48,6 +63,7 @@ class FormField:
     choices: tuple[str, ...] = ()
     where_empty: str = ""
     suggestions: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -67,6 +83,7 @@ def form_field(name: str) -> FormField:
         tuple(map(str, choices)),
         _WHERE_EMPTY.get(name, ""),
         _SUGGESTIONS.get(name, ()),
+        _CHOICES_ABOUT.get(name, {}),
     )
 
 
@@ -102,11 +119,11 @@ def typed_values(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def refusal_of(name: str, text: str) -> str | None:
-    """RunConfig's sentence about a text that cannot stand in a field, or None."""
+    """RunConfig's sentence about a text that cannot stand in a field whatever the others hold, or None."""
     if not text.strip() and RunConfig.model_fields[name].default is None:
         return None
     try:
-        RunConfig(**{name: text.strip()})
+        RunConfig(**{name: text.strip(), **_COMPANIONS.get(name, {})})
     except ConfigError as error:
         return str(error)
     return None

@@ -102,4 +102,4 @@ class FormState:
 def _empty(name: str) -> FieldState:
     known = form_field(name)
     default = default_text(name)
-    return FieldState(replace(known, choices=_DEVICES) if name == "device" else known, default, default)
+    return FieldState(replace(known, choices=_DEVICES) if name == "device" else known, default, default, known.about)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from psi_core.columns import Cell, Kind, readable
+from psi_core.columns import Cell, Kind, decimals, readable
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -37,16 +37,33 @@ def format_interval(row: Row, name: str) -> str:
     return text if is_missing(low) else f"{text} [{format_cell(low, 'shift')}, {format_cell(high, 'shift')}]"
 
 
+def format_headline(layer: str | None, shift: Cell, shift_control: Cell) -> tuple[str, str]:
+    """A run's largest shift: beyond the control with its layer, `-0.0050 conv1`, and that layer's from benign.
+
+    Where there is no control, the layer stands beside the second.
+    """
+    beyond, own = format_cell(shift_control, "shift"), format_cell(shift, "shift")
+    if layer is None:
+        return MISSING, MISSING
+    return (MISSING, f"{own} {layer}") if beyond == MISSING else (f"{beyond} {layer}", own)
+
+
 def format_mean_sd(row: Row, name: str) -> str:
     """A mean with its standard deviation, `0.5120 ± 0.0131`."""
     mean, deviation = row.get(f"{name}_mean"), row.get(f"{name}_sd")
     text = format_cell(mean, "psi")
-    return text if is_missing(deviation) else f"{text} ± {format_cell(deviation, 'psi')}"
+    if is_missing(mean) or is_missing(deviation):
+        return text
+    assert isinstance(mean, float) and isinstance(deviation, float), "means and deviations are floats"
+    places = min(decimals(mean), decimals(deviation))
+    return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 
 def format_peak(center: Cell) -> str:
     """The middle of a histogram's fullest bin: three decimals tell the middles of 20 bins apart."""
-    return MISSING if not isinstance(center, float) or is_missing(center) else f"{center:.3f}"
+    if not isinstance(center, float) or is_missing(center):
+        return MISSING
+    return f"{center:.{min(decimals(center), 3)}f}"
 
 
 def format_effect(effect_size: Cell) -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from psi_core.runs import Run
-from psi_tui.formatting import format_count
+from psi_tui.formatting import format_cell, format_count
 from psi_tui.layer_histogram import LayerHistogram
 from psi_tui.layers_table import title
 from psi_tui.plots import draw
@@ -21,6 +21,12 @@ def print_histogram(console: "Console", run: Run, histogram: LayerHistogram) -> 
     console.print(picture, no_wrap=True, overflow="ignore", crop=False)
     outside = histogram.outside
     bins = len(histogram.edges) - 1
-    note = f"PSI of {histogram.layer}: images in each of {bins} bins from {histogram.edges[0]:.4f} to "
-    note += f"{histogram.edges[-1]:.4f}" + (f"; {format_count(outside)} values lie outside" if outside else "")
+    low, high = (format_cell(histogram.edges[end], "psi") for end in (0, -1))
+    note = f"{histogram.title}: images in each of {bins} bins from {low} to {high}"
+    note += f"; {format_count(outside)} values lie outside" if outside else ""
     console.print(note, style="dim", soft_wrap=True)
+    condition = histogram.conditions[1]
+    shifts = [f"{format_cell(histogram.shift, 'shift')} from {histogram.conditions[0]}"]
+    if histogram.control is not None:
+        shifts.append(f"{format_cell(histogram.shift_from_control, 'shift')} from {histogram.control}")
+    console.print(f"mean difference of {condition}, by image: {', '.join(shifts)}", style="dim", soft_wrap=True)

@@ -19,7 +19,7 @@ from pydantic_core.core_schema import ValidationInfo
 from psi_tui.state_folder import state_directory, write_whole
 
 ScreenName: TypeAlias = Literal["runs", "explore", "new_run", "results", "compare"]
-ResultsTab: TypeAlias = Literal["layers", "all_layers", "classes", "epsilon", "images", "study", "log"]
+ResultsTab: TypeAlias = Literal["layers", "all_layers", "classes", "epsilon", "images", "evidence", "study", "log"]
 
 
 def _openable(path: Path) -> Path:
@@ -45,6 +45,7 @@ class State(BaseModel):
         results_tab: tab of the results screen.
         layer: name of the layer under the cursor; other runs may lack it.
         condition: name of the condition compared with benign; other runs may lack it.
+        measure: that layers, histograms and curves are of; other runs may lack it.
         bins: of the histograms on screen.
         peak: the reading of "peak" that the tables show; empty for the first.
         image_filter: words of `image_filter`.
@@ -64,6 +65,7 @@ class State(BaseModel):
     results_tab: ResultsTab = "layers"
     layer: str = ""
     condition: str = ""
+    measure: str = "psi"
     bins: Annotated[int, Field(ge=1, le=1000)] = 40
     peak: str = ""
     image_filter: str = ""

@@ -7,7 +7,8 @@ from psi_core.runs import Run
 EVIDENCE_COLUMNS: tuple[Column, ...] = (
     Column("check", "check", "text", "What was looked at.", True),
     Column("status", "status", "text", "green, amber, red, or none where the run does not allow the check.", True),
-    Column("value", "value", "number", "The number behind the status, in the unit that the sentence names."),
+    Column("value", "value", "number", "The number behind the status."),
+    Column("unit", "unit", "text", "Unit of that number."),
     Column("sentence", "what was found", "sentence", "What was found, or how to have it checked.", True),
 )
 
@@ -19,6 +20,7 @@ def evidence_rows(run: Run) -> list[Row]:
             "check": check.name,
             "status": check.status,
             "value": None if check.value is None else as_cell(check.value),
+            "unit": check.unit or None,
             "sentence": check.sentence,
         }
         for check in checks_of(run)

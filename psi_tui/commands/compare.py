@@ -14,6 +14,7 @@ from psi_tui.comparison import (
     comparison_columns,
     comparison_rows,
     default_conditions,
+    quantity_title,
 )
 from psi_tui.console import output_console, write_result
 from psi_tui.json_text import json_text
@@ -52,5 +53,5 @@ def compare(
     console = output_console()
     for each in those:
         console.print(each.legend, soft_wrap=True, markup=False)
-    console.print(chosen.title, style="bold")
+    console.print(quantity_title(those, chosen), style="bold", soft_wrap=True, markup=False)
     print_table(console, comparison_columns(those, chosen), [Section(rows)])

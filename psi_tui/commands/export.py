@@ -19,6 +19,7 @@ from psi_tui.progress import Progress
 @click.option("--to", "folder", metavar="", required=True, help="folder to write into; made where it is missing")
 @click.option("--format", default="csv", metavar="", help=f"{', '.join(FORMATS)} (default: csv)")
 @click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLES)} (default: all)")
+@click.option("--measure", metavar="", help="layers and histogram of these measures too, with commas")
 @click.option("--images", is_flag=True, help="also the images of every condition, made again")
 @click.option("--image-formats", metavar="", help="npz (exact) and png (8 bits), with commas (default: both)")
 @runs_dir_option
@@ -28,11 +29,14 @@ def export(
     folder: str,
     format: str,  # noqa: A002
     tables: str | None,
+    measure: str | None,
     images: bool,
     image_formats: str | None,
     runs_dir: str | None,
 ) -> None:
     """Write a run's tables as files: CSV and JSON in full precision, Markdown and LaTeX for the page.
+
+    Layers and histogram are of PSI; --measure hoyer,n_eff writes layers-hoyer, histogram-hoyer and so on beside them.
 
     With --images, every image too: images-CONDITION.npz holds it exactly as the network saw it, and `run --attacked`
     takes it; png/CONDITION holds it rounded to 8 bits.
@@ -44,10 +48,11 @@ def export(
     for kind in kinds:
         if kind not in IMAGE_FORMATS:
             raise ConfigError(unknown_name("image-formats", kind, IMAGE_FORMATS))
+    measures = [] if measure is None else [name.strip() for name in measure.split(",")]
     found = load_run(run, runs_dir)
     if found.missing_chunks:
         narrate(f"{found.name} is not finished; these files hold what is there")
-    for path in export_run(found, folder, format, names):
+    for path in export_run(found, folder, format, names, measures):
         write_result(str(path))
     if images or image_formats is not None:
         for place in _export_images(found, folder, kinds):

@@ -32,7 +32,8 @@ _PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in
     options=["--model", "--weights", "--data", "--split", "--images", "--size", "--resize", "--normalize"],
 )
 @click.option_panel("Layers", options=["--layers", "--unit", "--rectify", "--measures"])
-@click.option_panel("Attack", options=["--attack", "--epsilon", "--attacked", "--controls", "--labels", "--seed"])
+@click.option_panel("Attack", options=["--attack", "--epsilon", "--controls", "--attacked", "--labels", "--seed"])
+@click.option_panel("Attack in detail", options=["--target", "--steps", "--step-size", "--restarts"])
 @click.option_panel("Computing", options=["--device", "--devices", "--precision", "--batch", "--chunk", "--threads"])
 @click.pass_context
 def run(

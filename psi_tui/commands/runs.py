@@ -12,14 +12,14 @@ from psi_core.run_index import list_runs
 from psi_core.runs import Run
 from psi_core.summaries import run_summary
 from psi_tui.console import narrate, output_console, write_result
-from psi_tui.formatting import MISSING, format_accuracies, format_age, format_cell, format_progress
+from psi_tui.formatting import format_accuracies, format_age, format_headline, format_progress
 from psi_tui.json_text import json_text
 from psi_tui.options import json_option, runs_dir_option
 from psi_tui.table import ScreenColumn, Section, print_table
 
 
-def _shift(row: Any) -> str:
-    return MISSING if row["shift"] is None else f"{row['shift_layer']} {format_cell(row['shift'], 'shift')}"
+def _shifts(row: Any) -> tuple[str, str]:
+    return format_headline(row["shift_layer"], row["shift"], row["shift_control"])
 
 
 _COLUMNS = (
@@ -30,9 +30,10 @@ _COLUMNS = (
     ScreenColumn("epsilon", lambda row: ", ".join(f"{epsilon:g}" for epsilon in row["epsilon"]), 3, is_text=True),
     ScreenColumn("images", lambda row: format_progress(row["images_done"], row["images"]), 6),
     ScreenColumn(
-        "accuracy %", lambda row: format_accuracies(row["accuracy_percent"], row["attacked_accuracy_percent"]), 5
+        "accuracy %", lambda row: format_accuracies(row["accuracy_percent"], row["attacked_accuracy_percent"]), 6
     ),
-    ScreenColumn("largest shift", _shift, 2, is_text=True),
+    ScreenColumn("max Δ-control", lambda row: _shifts(row)[0], 5, is_text=True),
+    ScreenColumn("Δ", lambda row: _shifts(row)[1], 5, is_text=True),
     ScreenColumn("status", lambda row: row["status"], 8, is_text=True),
     ScreenColumn("age", lambda row: row["age"], 4),
 )

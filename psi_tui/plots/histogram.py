@@ -12,7 +12,9 @@ from psi_tui.plots.words import end_line, name_line
 if TYPE_CHECKING:
     from rich.text import Text
 
-_NAMED_HEIGHT = 10
+NAMED_HEIGHT = 10
+"""Lines from which on a histogram says itself what is above and what below."""
+
 _LEAST_HALF, _LEAST_COLUMNS = 2, 8
 _UP, _DOWN = 1, 2
 
@@ -23,7 +25,7 @@ def draw_histogram(
     """The picture with both axes, and from 10 lines on with what is above and below; None where it does not fit."""
     from rich.text import Text
 
-    has_names = height >= _NAMED_HEIGHT and bool(figure.upper_name or figure.lower_name)
+    has_names = height >= NAMED_HEIGHT and bool(figure.upper_name or figure.lower_name)
     half = (height - 2 - 2 * has_names) // 2
     highest = max(*figure.upper, *figure.lower, 1)
     levels = [level for level in nice_ticks(0, highest, 2 if half > 4 else 1) if level == round(level)]

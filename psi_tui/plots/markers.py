@@ -8,7 +8,7 @@ from itertools import cycle
 
 from psi_tui.figures import Palette, Role, Series
 
-_OWN: dict[Role, str] = {"benign": "o", "attacked": "x", "control": "+"}
+_OWN: dict[Role, str] = {"benign": "o", "attacked": "x", "control": "+", "beyond": "*"}
 _LETTERS = "".join(letter for letter in string.ascii_letters if letter not in "oOxX")
 _MARKER_DISTANCE = 4
 _CROWD = 4  # Points for every column; from there on a marker beside its place hides another one's place.
@@ -31,7 +31,12 @@ class Ink:
 
 def inks(series: Sequence[Series], palette: Palette) -> list[Ink]:
     """Marker and color of every series: those of its role for the first of each, further ones after that."""
-    own_colors = {"benign": palette.benign, "attacked": palette.attacked, "control": palette.control}
+    own_colors = {
+        "benign": palette.benign,
+        "attacked": palette.attacked,
+        "control": palette.control,
+        "beyond": palette.other[0],
+    }
     markers, colors = cycle(_LETTERS), cycle(palette.other)
     taken: set[Role] = set()
     numbers: dict[str, int] = {}

@@ -22,6 +22,7 @@ from psi_tui.comparison import (
     comparison_curves,
     comparison_rows,
     default_conditions,
+    quantity_title,
 )
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.widgets.fitted_table import FittedTable
@@ -124,7 +125,7 @@ class CompareScreen(PsiScreen):
         table.show_columns(comparison_columns(runs, self.quantity))
         table.show_rows(comparison_rows(runs, self.quantity))
         table.focus()
-        self.query_one("#compare-pane", Pane).border_title = f"{self.quantity.title}   m: next"
+        self.query_one("#compare-pane", Pane).border_title = f"{quantity_title(runs, self.quantity)}   m: next"
         self.query_one(CurvesPane).border_title = self.quantity.title
         self.query_one(Plot).figure = comparison_curves(runs, self.quantity)
 

@@ -18,9 +18,14 @@ _WORDS = {
     "PSI": "population sparseness index: 0 all units respond alike, 1 one unit carries it all",
     "benign, attacked": "the images as they are; the same after the attack",
     "Δ": "attacked minus benign, image by image; Δ-control: attacked minus control",
+    "max Δ-control": "that of the layer which moves furthest from its control under the strongest attack",
     "control": "noise of the same size: a shift that it makes too is no effect of the attack",
     "peak": "the fullest of 20 bins over 0..1: L its place, H its share of the images, A their accuracy",
     "d_z": "Cohen's effect size of paired differences: 0.2 small, 0.5 medium, 0.8 large",
+    "ok ! x -": "a check that is fine, one to mind, one not to build on, one that this run does not allow",
+    "TNR": "share of the control's images not taken for attacked where 95 % of the attacked are",
+    "Liu": "PSI of class means in z-scores (Liu et al. 2020): frozen by the benign ones, separate, live channels alone",
+    "lifetime": "the formula of PSI for one channel over all images",
     "AUROC": "chance that an attacked image has the higher PSI than a benign one; 0.5 tells nothing",
 }
 

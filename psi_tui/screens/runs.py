@@ -8,14 +8,15 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable, Input, Static
 
+from psi_core.summaries import RunSummary
 from psi_tui.formatting import (
     MISSING,
     Row,
     format_accuracies,
     format_age,
-    format_cell,
     format_count,
     format_duration,
+    format_headline,
     format_progress,
 )
 from psi_tui.run_list import RunEntry
@@ -40,11 +41,9 @@ def _status(row: Row) -> str:
     return text
 
 
-def _shift(row: Row) -> str:
-    summary = row["entry"].summary
-    if summary is None or summary.shift_layer is None:
-        return MISSING
-    return f"{format_cell(summary.shift, 'shift')} {summary.shift_layer}"
+def _shifts(row: Row) -> tuple[str, str]:
+    summary = row["entry"].summary or RunSummary()
+    return format_headline(summary.shift_layer, summary.shift, summary.shift_control)
 
 
 def _accuracy(row: Row) -> str:
@@ -62,7 +61,8 @@ COLUMNS = (
     ScreenColumn("epsilon", lambda row: row["entry"].epsilon, 4, is_text=True),
     ScreenColumn("images", lambda row: format_progress(row["entry"].progress.done, row["entry"].progress.total), 2),
     ScreenColumn("accuracy %", _accuracy, 6),
-    ScreenColumn("largest shift", _shift, 5, is_text=True),
+    ScreenColumn("max Δ-control", lambda row: _shifts(row)[0], 5, is_text=True),
+    ScreenColumn("Δ", lambda row: _shifts(row)[1], 5, is_text=True),
     ScreenColumn("status", _status, 8, is_text=True),
     ScreenColumn("age", lambda row: row["age"], 1, is_text=True),
 )

@@ -81,6 +81,12 @@ class FormCanvas(Widget):
         """Sets the words anew."""
         self.draw(self._current, self._edited)
 
+    def notify_style_update(self) -> None:
+        """Draws in the colors of another theme, once all around has them too."""
+        super().notify_style_update()
+        if self._drawn.lines:
+            self.call_after_refresh(lambda: self.draw(self._current, self._edited))
+
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as the fields need."""
         return len(self._lines(width).lines)

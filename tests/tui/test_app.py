@@ -250,7 +250,7 @@ async def test_the_palette_runs_any_action(own_folders, key):
 async def test_ascii_reaches_every_screen(own_folders):
     directory = record_run(own_folders, epsilon="0.03,0.1")
     async with running(own_folders, NARROW, open_directory=directory, ascii_only=True) as (app, pilot):
-        for tab in ("layers", "all_layers", "classes", "epsilon", "images", "study", "log"):
+        for tab in ("layers", "all_layers", "classes", "epsilon", "images", "evidence", "study", "log"):
             app.screen.query_one("#tabs").active = tab
             await settled(pilot)
             assert text_of(app).isascii(), tab

@@ -84,6 +84,20 @@ def test_runs_are_compared_under_a_condition_that_all_have(psi, own_folders):
     assert psi("compare", "one", "two", "--condition", "fgsm@0.1").code == 2
 
 
+def test_a_shift_beyond_the_control_names_the_control_and_unlike_ones(psi, own_folders):
+    record_run(own_folders, name="one", shift=0.05)
+    record_run(own_folders, name="two", shift=0.05, controls="anti-fgsm")
+    record_run(own_folders, name="three", shift=0.05, controls="none")
+    told = psi("compare", "one", "one", "--quantity", "control").out
+    assert "shift beyond the control: sign-noise@0.03\n" in told
+    told = psi("compare", "one", "two", "three", "--quantity", "control").out
+    assert "shift beyond the control: a sign-noise@0.03, b anti-fgsm@0.03, c none" in told
+    rows = {row["layer"]: row for row in layer_rows(load_run("two")) if row["condition"] == "fgsm@0.03"}
+    conv1 = next(line for line in told.splitlines() if line.startswith("conv1"))
+    assert f"{rows['conv1']['delta_control_mean']:+.4f}" in conv1
+    assert "control:" not in psi("compare", "one", "two").out
+
+
 async def test_the_screen_steps_through_the_conditions_in_common(own_folders):
     runs = [record_run(own_folders, name=name, epsilon=epsilon) for name, epsilon in (("a", "0.03,0.1"), ("b", "0.03"))]
     async with running(own_folders) as (app, pilot):

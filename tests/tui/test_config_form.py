@@ -1,9 +1,7 @@
-"""The form holds every field of RunConfig, refuses in its words, and describes what `psi-tui run` would do."""
+"""The form refuses in the words of RunConfig as it is typed, and a cursor goes over its fields or into them."""
 
-import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from textual import events
@@ -13,16 +11,10 @@ from textual.widgets import Input
 
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError
-from psi_core.paths import runs_directory
-from psi_tui.command_line import run_command
-from psi_tui.commands.run import run as run_click_command
-from psi_tui.form_fields import GROUPS, default_text, form_field, refusal_of, typed_values
-from psi_tui.options import typed_values as typed_on_command_line
+from psi_tui.form_fields import default_text, form_field, refusal_of
 from psi_tui.widgets.config_form import ConfigForm
-from psi_tui.widgets.form_lines import LABEL_WIDTH
 
 FIELDS = list(RunConfig.model_fields)
-DEFAULTS = {name: default_text(name) for name in FIELDS}
 WRONG = {
     "model": "lenet6",
     "weights": "fited",
@@ -35,6 +27,9 @@ WRONG = {
     "measures": "phi",
     "attack": "fgsn",
     "epsilon": "0.03,3",
+    "steps": "0",
+    "step_size": "2",
+    "restarts": "0",
     "attacked": "zip:there",
     "controls": "none,anti-fgsm",
     "seed": "-1",
@@ -89,29 +84,6 @@ def text(form: ConfigForm, name: str) -> str:
     return form.state.fields[name].text
 
 
-def test_every_field_of_a_run_stands_in_one_group():
-    assert sorted(name for names in GROUPS.values() for name in names) == sorted(FIELDS)
-
-
-def test_groups_are_those_of_the_commands_help():
-    panels = {panel.name: [option.removeprefix("--") for option in panel.options] for panel in run_click_command.panels}
-    assert {heading: list(names) for heading, names in GROUPS.items() if heading in panels} == panels
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_a_default_reads_back_as_the_default(name):
-    text = default_text(name)
-    if text or RunConfig.model_fields[name].default is not None:
-        assert getattr(RunConfig(**{name: text}), name) == getattr(RunConfig(), name)
-    assert typed_values(DEFAULTS) == {}
-    assert form_field(name).help
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_a_label_leaves_a_gap_before_the_value(name):
-    assert len(form_field(name).label) < LABEL_WIDTH - 2
-
-
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "name"])
 def test_a_field_without_choices_has_a_wrong_value_in_these_tests(name):
     assert (name in WRONG) != (bool(form_field(name).choices) or name == "device")
@@ -137,31 +109,33 @@ async def test_a_wrong_value_is_answered_in_the_words_of_runconfig_as_it_is_type
         assert app.changes > 0
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        {},
-        {"model": "alexnet", "epsilon": "0.03,0.1", "images": "500"},
-        {"model": "my nets/a b.py:make it", "size": "28", "name": "a, b"},
-        {"name": "-x", "epsilon": ".1"},
-        {"controls": "none", "layers": "features.*,'x'", "weights": "it's/$HOME.pt"},
-        {"controls": ""},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("folder", [None, "else where"])
-def test_the_command_is_read_as_exactly_what_was_typed(typed, folder, own_folders):
-    runs_dir = own_folders.parent / folder if folder else runs_directory()
-    program, command, *arguments = shlex.split(run_command(typed, runs_dir))
-    context = run_click_command.make_context("run", list(arguments))
-    assert (program, command) == ("psi-tui", "run")
-    assert typed_on_command_line(context) == typed
-    assert runs_directory(context.params["runs_dir"]) == Path(runs_dir)
-    assert ("--runs-dir" in arguments) == bool(folder)
+async def test_a_run_that_cannot_stand_as_a_whole_is_refused_though_each_field_can():
+    async with shown() as (_, pilot, form):
+        form.fill({"attack": "none"})
+        await pilot.pause()
+        assert form.refusals == {}
+        with pytest.raises(ConfigError, match="nothing to compare with benign"):
+            form.config()
+        form.fill({"attacked": "npz:theirs.npz"})
+        assert form.config().attack == ()
+        form.fill({"controls": "gaussian"})
+        with pytest.raises(ConfigError, match="gaussian takes its size from an attack"):
+            form.config()
 
 
-def test_only_what_differs_from_the_defaults_is_typed():
-    assert typed_values({**DEFAULTS, "epsilon": " 0.1 ", "model": "lenet5 "}) == {"epsilon": "0.1"}
+async def test_every_target_is_told_in_words_and_chosen_from_a_list():
+    async with shown() as (app, pilot, form):
+        form._go_over("target")
+        for name in ("least-likely", "random", "next", "none"):
+            await pilot.press("right")
+            await pilot.pause()
+            assert form.typed == ({} if name == "none" else {"target": name})
+            assert f"◂ {name} ▸" in drawn(form, "target")
+            assert f"{name}: " in drawn(form, "target")
+        await pilot.press("enter")
+        assert len(app.screen_stack) == 2
+        await pilot.press("down", "enter")
+        assert form.typed == {"target": "least-likely"}
 
 
 async def test_a_factory_keeps_its_own_weights_unless_others_are_typed():

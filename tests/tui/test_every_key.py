@@ -38,7 +38,7 @@ VIEWS: list[tuple[str, str | None]] = [(screen, None) for screen in ("runs", "ex
 ]
 
 
-BOTH_SIZES = ("runs", "explore", "layers", "images")
+BOTH_SIZES = ("runs", "explore", "layers", "classes", "images")
 """Views that are laid out otherwise on a wide screen."""
 
 CASES = [(*view, NARROW) for view in VIEWS] + [(*view, WIDE) for view in VIEWS if (view[1] or view[0]) in BOTH_SIZES]

@@ -53,4 +53,4 @@ def test_the_page_breaks_sentences_and_keeps_options_as_they_are_typed(psi, run)
     markdown = psi("show", "latest", "--table", "evidence", "--format", "md").out
     assert "| check | status | what was found |\n| --- | --- | --- |" in markdown
     rows = json.loads(psi("show", "latest", "--table", "evidence", "--json").out)
-    assert list(rows[0]) == ["check", "status", "value", "sentence"]
+    assert list(rows[0]) == ["check", "status", "value", "unit", "sentence"]

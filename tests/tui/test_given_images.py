@@ -8,7 +8,7 @@ from psi_core.tables import TABLES
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
-TABS = ("layers", "all_layers", "classes", "epsilon", "images", "study", "log")
+TABS = ("layers", "all_layers", "classes", "epsilon", "images", "evidence", "study", "log")
 
 
 @pytest.fixture

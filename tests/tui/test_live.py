@@ -82,6 +82,17 @@ async def test_without_a_gpu_the_panel_says_so(own_folders):
     worker.bury()
 
 
+async def test_a_tab_that_waits_says_for_what_at_the_moment(own_folders):
+    worker = Worker()
+    directory = record_run(own_folders, chunks=[], finished=False, identity=worker.identity)
+    async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
+        assert "the model is being loaded" in text_of(app)
+        EventLog(events_path(directory, 0)).write("phase", phase="run")
+        await until(pilot, lambda: "being loaded" not in text_of(app), "the next phase")
+        assert "No image is through yet" in text_of(app)
+    worker.bury()
+
+
 def test_a_run_is_read_again_only_where_it_changed(own_folders):
     reader = RunReader(record_run(own_folders))
     first, second = reader.poll(), reader.poll()

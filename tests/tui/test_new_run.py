@@ -1,13 +1,18 @@
 """The form's screen: what a run will cost, the command that does the same, and the run itself."""
 
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual.command import CommandPalette
 from textual.pilot import Pilot
-from textual.widgets import Button, Static
+from textual.widgets import Button, Static, TabbedContent
 
+from psi_core.config import RunConfig
+from psi_core.paths import examples_directory
+from psi_core.presets import config_of
 from psi_core.runs import Run
 from psi_tui.app import PsiApp
 from psi_tui.screens.new_run import NewRunScreen
@@ -16,6 +21,7 @@ from tests.tui.apps import NARROW, press, running, settled, text_of, until
 from tests.tui.warm_engine import warm_assistant, warm_engine  # noqa: F401 - fixtures
 
 WIDE = (140, 45)
+EXAMPLE = examples_directory() / "example-alexnet"
 pytestmark = [
     pytest.mark.usefixtures("warm_engine"),
     # The app lets go of the worker that it starts: it may outlive the app.
@@ -113,17 +119,24 @@ async def test_a_run_is_not_started_while_a_field_is_refused_and_nothing_typed_i
 @pytest.mark.parametrize("way", [["r"], ["enter", "ctrl+r"], ["G", "down", "enter"]], ids=str)
 async def test_a_run_starts_with_what_was_typed_and_opens(own_folders, way):
     async with filling_in(own_folders) as (app, pilot, screen):
+        app.open_run(EXAMPLE)
+        await until(pilot, lambda: app.snapshot is not None, "another run")
+        await settled(pilot)
+        app.screen.query_one(TabbedContent).active = "log"
+        await press(pilot, "3")
         screen.prefill({"images": "20", "name": "first try", "device": "cpu", "epsilon": "0.1"})
         await pilot.press(*way)
         await pilot.press("r")
         assert "it opens by itself" in said(app)[-1]
-        await until(pilot, lambda: app.open_directory is not None, "the run")
+        await until(pilot, lambda: app.open_directory != EXAMPLE, "the run")
         assert app.open_directory is not None
         run = Run(app.open_directory)
         await until(pilot, lambda: Run(run.directory).status == "done", "its end")
         assert (run.config.images, run.config.name, run.config.epsilon) == (20, "first try", (0.1,))
         assert list(own_folders.iterdir()) == [run.directory], "pressed twice, started once"
+        await until(pilot, lambda: app.snapshot is not None, "the run's first look")
         await settled(pilot)
+        assert app.screen.query_one(TabbedContent).active == "layers", "not the log that the run before was left at"
 
 
 async def test_what_the_engine_refuses_at_the_start_is_a_dialog_and_nothing_typed_is_lost(own_folders):
@@ -151,6 +164,36 @@ async def test_the_command_is_copied_from_anywhere(own_folders):
         assert len(app.screen_stack) == 2
         screen.prefill({"epsilon": "3"})
         assert list(screen.copies()) == ["command"], "a run that cannot stand has no file"
+
+
+async def test_the_preset_for_evidence_keeps_model_and_data_and_its_command_is_whole(own_folders):
+    async with filling_in(own_folders) as (app, pilot, screen):
+        screen.prefill({"model": "alexnet", "images": "100"})
+        await press(pilot, "colon")
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette), "the palette")
+        await pilot.press(*"preset evidence")
+        await until(pilot, lambda: "FGSM and PGD at five" in text_of(app), "the preset")
+        await pilot.pause(0.3)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen and "evidence" not in text_of(app), "the form")
+        await until(pilot, lambda: "kurtosis" in screen.command, "its values")
+        program, run, *arguments = shlex.split(screen.command)
+        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        assert (program, run, options.pop("--model"), options.pop("--images")) == ("psi-tui", "run", "alexnet", "100")
+        assert config_of("evidence") == RunConfig(**{name.strip("-"): text for name, text in options.items()})
+        await press(pilot, "G")
+        assert "sign-noise-2 --measures" in " ".join(text_of(app).split()), "in sight at 80 columns"
+        assert "kurtosis" in " ".join(text_of(app).split())
+
+
+async def test_another_theme_colors_the_form_too(own_folders):
+    async with filling_in(own_folders) as (app, pilot, screen):
+        canvas = screen.form.canvas
+        dark = canvas._drawn.lines
+        app.theme = "psi-light"
+        await until(pilot, lambda: canvas._drawn.lines != dark, "other colors", 5)
+        await settled(pilot)
+        assert canvas._drawn.lines == canvas._lines(canvas.size.width).lines, "all of them the new theme's"
 
 
 async def test_escape_leaves_the_field_then_the_screen(own_folders):

@@ -80,7 +80,7 @@ async def test_benign_and_attacked_share_their_bins_and_conditions_too(own_folde
 async def test_every_choice_is_kept_for_the_next_run_and_the_next_start(own_folders):
     one, two = (record_run(own_folders, name=name, epsilon="0.03,0.1") for name in ("one", "two"))
     async with running(own_folders, WIDE, open_directory=one) as (app, pilot):
-        await press(pilot, "right_square_bracket", "c", "b", "p", "greater_than_sign")
+        await press(pilot, "right_square_bracket", "c", "m", "b", "p", "greater_than_sign")
         choices = app.screen.choices
         app.open_run(two)
         await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "two", "the other run")
@@ -138,7 +138,7 @@ async def test_without_results_every_tab_says_the_next_key(own_folders):
     directory = record_run(own_folders, chunks=[], finished=False, identity=worker.identity)
     worker.bury()
     async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
-        for tab in ("layers", "classes", "epsilon", "images", "study"):
+        for tab in ("layers", "classes", "epsilon", "images", "evidence", "study"):
             app.screen.query_one(TabbedContent).active = tab
             await settled(pilot)
             assert "Press r to resume" in text_of(app), tab
@@ -160,7 +160,7 @@ async def test_no_key_column_is_clipped_at_any_size(own_folders, size):
     async with running(own_folders, size, open_directory=record_run(own_folders)) as (app, pilot):
         await rows_are_there(app, pilot)
         table = app.screen.query_one("#layer-table")
-        assert {"layer", "peak L", "Δ", "d_z"} <= set(table.shown_titles)
+        assert {"layer", "peak L", "Δ PSI", "Δ-control", "d_z"} <= set(table.shown_titles)
         assert table.virtual_size.width <= table.size.width
         assert table.max_scroll_x == 0
 

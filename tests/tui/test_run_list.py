@@ -33,6 +33,8 @@ def test_an_entry_tells_the_runs_numbers(own_folders):
     assert (entry.progress.done, entry.progress.total) == (60, 60)
     assert entry.summary.shift_layer == "conv1"
     assert abs(entry.summary.shift - 0.05 * 0.1 / 0.03) < 0.01
+    assert abs(entry.summary.shift_control - 0.05 * 0.1 / 0.03) < 0.01
+    assert entry.summary.control == "sign-noise@0.1"
 
 
 def test_a_run_that_goes_is_gone_and_a_new_one_comes(own_folders):

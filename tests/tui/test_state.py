@@ -19,6 +19,7 @@ CHANGED = {
     "results_tab": "images",
     "layer": "conv3",
     "condition": "fgsm@0.1",
+    "measure": "n_eff",
     "bins": 20,
     "peak": "L",
     "image_filter": "flipped psi>0.9",

@@ -57,7 +57,8 @@ def test_a_plot_has_its_numbers_in_every_format(psi, own_folders):
 def test_every_table_says_whose_labels_these_are(psi, own_folders, table, labels):
     record_run(own_folders, labels=labels)
     out = psi("show", "latest", "--table", table).out
-    assert (OWN_LABELS in " ".join(out.split())) == (labels == "predicted" and table not in ("measures", "histogram"))
+    of_labels = ("layers", "classes", "images", "conditions", "study", "correlation", "evidence")
+    assert (OWN_LABELS in " ".join(out.split())) == (labels == "predicted" and table in of_labels)
     assert ("accuracy" in out.splitlines()[1]) == (labels == "true" and table in ("classes", "conditions"))
 
 

@@ -9,9 +9,10 @@ from textual.containers import ItemGrid, VerticalScroll
 from textual.widgets import Static
 
 from psi_core.histograms import TABLE_BINS
-from psi_tui.figures import Curves, MirroredHistogram, Role, Series
+from psi_tui.figures import Curves, MirroredHistogram
 from psi_tui.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane
+from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.view import ResultsTab, ResultsView
 from psi_tui.widgets.plot import Plot
 
@@ -19,12 +20,16 @@ _SMALL_BINS = 32
 _SMALL_WIDTH, _SMALL_HEIGHT = 30, 9
 """The least room that a small plot takes, title included."""
 
+_TITLE_EDGES = 4
+"""Columns of a plot's upper edge that its title leaves to the line."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Pictures:
-    """Small multiples by layer, and the profile."""
+    """Small multiples and their shifts by layer, and the profile."""
 
     histograms: dict[str, MirroredHistogram]
+    shifts: dict[str, str]
     profile: Curves | None
 
 
@@ -32,7 +37,7 @@ class AllLayersTab(ResultsTab):
     """Small multiples; `v` shows the profile instead."""
 
     TABLES: ClassVar[tuple[str, ...]] = ("layers",)
-    SHOWS = frozenset({"condition", "subset", "bins"})
+    SHOWS = frozenset({"condition", "subset", "measure", "bins"})
     FOCUS = "#multiples-scroll"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "toggle_view", "profile")]
 
@@ -46,7 +51,10 @@ class AllLayersTab(ResultsTab):
 
     def on_mount(self) -> None:
         """Begins with the histograms."""
+        self._view: ResultsView | None = None
         self._layers: tuple[str, ...] = ()
+        self._shifts: dict[str, str] = {}
+        self._room = 0
         self._small: list[_Small] = []
         self.query_one("#profile").display = False
 
@@ -57,13 +65,11 @@ class AllLayersTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         """The legend."""
-        words = "mean shift of PSI, layer by layer; v: histograms" if self.shows_profile else "v: profile over layers"
-        self.query_one("#all-layers-legend", Static).update(
-            f"up benign, down {view.choices.condition}   {words}"
-            if not self.shows_profile
-            else f"{view.choices.condition} against benign   {words}",
-            layout=False,
-        )
+        self._view = view
+        against = "Δ from benign" if view.condition.control is None else "Δ from benign, from control"
+        sides = f"{view.measured}: up benign, down {view.choices.condition}{view.subset_words}"
+        words = f"{profile_title(view)}   v: histograms" if self.shows_profile else f"{sides}   {against}"
+        self.query_one("#all-layers-legend", Static).update(words, layout=False)
 
     def compute(self, view: ResultsView) -> object:
         """Every layer's histogram, and the profile once the statistics are there."""
@@ -75,6 +81,7 @@ class AllLayersTab(ResultsTab):
             layer: layer_histogram(
                 snapshot.run,
                 layer,
+                measure=choices.measure,
                 condition=choices.condition,
                 bins=choices.bins if is_study else _SMALL_BINS,
                 subset=choices.subset,
@@ -86,11 +93,11 @@ class AllLayersTab(ResultsTab):
             layer: MirroredHistogram(found.figure.edges, found.figure.upper, found.figure.lower)
             for layer, found in histograms.items()
         }
-        return _Pictures(small, profile_of(view))
+        return _Pictures(small, {layer: found.short_shifts for layer, found in histograms.items()}, profile_of(view))
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
         """The plots."""
-        pictures = computed if isinstance(computed, _Pictures) else _Pictures({}, None)
+        pictures = computed if isinstance(computed, _Pictures) else _Pictures({}, {}, None)
         profile = self.query_one("#profile", Plot)
         profile.empty = view.waiting
         profile.figure = pictures.profile
@@ -105,6 +112,8 @@ class AllLayersTab(ResultsTab):
         for small in self._small:
             small.plot.empty = view.waiting
             small.plot.figure = pictures.histograms.get(small.layer_name)
+        self._shifts = pictures.shifts
+        self._name_plots()
 
     def on_resize(self) -> None:
         """Spreads few plots over the height there is; many scroll."""
@@ -114,12 +123,23 @@ class AllLayersTab(ResultsTab):
         has_room = rows * _SMALL_HEIGHT <= scroll.size.height
         grid.styles.height = "100%" if has_room else "auto"
         grid.styles.grid_rows = "1fr" if has_room else str(_SMALL_HEIGHT)
+        if scroll.size.width:
+            self._room = (scroll.size.width + 1) // columns - 1 - _TITLE_EDGES
+        self._name_plots()
+
+    def _name_plots(self) -> None:
+        """Gives every plot its layer's name, and the shifts where there is room for both."""
+        for small in self._small:
+            both = f"{small.layer_name}  {self._shifts.get(small.layer_name, '')}".rstrip()
+            small.border_title = both if len(both) <= self._room else small.layer_name
 
     def action_toggle_view(self) -> None:
         """Profile or histograms."""
         is_profile = self.shows_profile
         self.query_one("#profile").display = not is_profile
         self.query_one("#multiples-scroll").display = is_profile
+        if self._view is not None:
+            self.show(self._view)
 
 
 class _Small(Pane):
@@ -138,21 +158,3 @@ class _Small(Pane):
     def compose(self) -> ComposeResult:
         """The plot."""
         yield self.plot
-
-
-def profile_of(view: ResultsView) -> Curves | None:
-    """Mean shift of every layer's PSI under the chosen condition and under its control; None before they are known."""
-    rows = view.rows("layers", view.choices.condition)
-    if not rows:
-        return None
-    layers = tuple(view.snapshot.run.layers)
-    places = tuple(float(place) for place in range(len(layers)))
-
-    def series(condition: str, role: Role) -> Series:
-        found = {row["layer"]: row["delta_mean"] for row in view.rows("layers", condition)}
-        values = tuple(float("nan") if found.get(layer) is None else float(found[layer] or 0) for layer in layers)
-        return Series(condition, places, values, role)
-
-    control = view.condition.control
-    shown = [series(view.choices.condition, "attacked"), *([series(control, "control")] if control else [])]
-    return Curves(tuple(shown), "layer", "mean shift of PSI", layers)

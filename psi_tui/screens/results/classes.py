@@ -1,17 +1,15 @@
-"""Tab Classes: accuracy and PSI class by class, and PSI against recognition rate as the study draws it."""
+"""Tab Classes: accuracy and PSI class by class, image by image or of class means, and PSI against recognition rate."""
 
-from collections.abc import Sequence
+import textwrap
 from typing import ClassVar
 
-import numpy as np
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import DataTable, Static
 
-from psi_core.columns import as_number
-from psi_tui.figures import Role, Scatter, Series
+from psi_tui.class_summary import NO_ACCURACY, class_level, class_scatter, correlation_words
 from psi_tui.formatting import MISSING, Row, format_accuracies, format_cell
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.messages import ImagesWanted
@@ -26,23 +24,56 @@ def _shift(row: Row) -> str:
     return MISSING if benign is None or attacked is None else format_cell(attacked - benign, "shift")
 
 
-COLUMNS = (
-    ScreenColumn("class", lambda row: str(row["benign"]["class_name"] or row["benign"]["label"]), 9, is_text=True),
-    ScreenColumn("images", lambda row: format_cell(row["benign"]["images"], "count"), 3),
-    ScreenColumn(
+def _both(title: str, name: str, importance: int) -> ScreenColumn:
+    """A value of the class, before the attack and after."""
+
+    def cell(row: Row) -> str:
+        benign, attacked = (format_cell(row[side][name], "psi") for side in ("benign", "attacked"))
+        return MISSING if benign == attacked == MISSING else f"{benign} → {attacked}"
+
+    return ScreenColumn(title, cell, importance)
+
+
+_CLASS = ScreenColumn("class", lambda row: str(row["benign"]["class_name"] or row["benign"]["label"]), 9, is_text=True)
+
+
+def _images(importance: int) -> ScreenColumn:
+    return ScreenColumn("images", lambda row: format_cell(row["benign"]["images"], "count"), importance)
+
+
+def _accuracy(importance: int) -> ScreenColumn:
+    return ScreenColumn(
         "accuracy %",
         lambda row: format_accuracies(row["benign"]["accuracy_percent"], row["attacked"]["accuracy_percent"]),
-        8,
-    ),
+        importance,
+    )
+
+
+BY_IMAGE = (
+    _CLASS,
+    _images(3),
+    _accuracy(8),
     ScreenColumn("benign PSI", lambda row: format_cell(row["benign"]["psi_mean"], "psi"), 6),
     ScreenColumn("attacked PSI", lambda row: format_cell(row["attacked"]["psi_mean"], "psi"), 5),
     ScreenColumn("Δ", _shift, 7),
-    ScreenColumn("PSI of mean", lambda row: format_cell(row["benign"]["psi_class_mean"], "psi"), 1),
-    ScreenColumn("attacked mean", lambda row: format_cell(row["attacked"]["psi_class_mean"], "psi"), 1),
+    _both("PSI of mean", "psi_class_mean", 1),
 )
+"""Columns about the PSI of the class's images."""
+
+OF_MEANS = (
+    _CLASS,
+    _images(1),
+    _accuracy(2),
+    _both("PSI of mean", "psi_class_mean", 8),
+    _both("Liu frozen", "psi_liu", 7),
+    _both("Liu separate", "psi_liu_separate", 6),
+    _both("Liu live", "psi_liu_live", 5),
+)
+"""Columns about the class's mean response."""
 
 
-_NO_ACCURACY = "no accuracy: labels are the network's benign predictions"
+_NUMBERS_SHARE = 0.62
+"""Of the height, what table and words have at most beside the scatter, as the style sheet gives it to them too."""
 
 
 class ScatterPane(Pane, can_focus=True):
@@ -56,28 +87,52 @@ class ClassTable(FittedTable):
 
 
 class ClassesTab(ResultsTab):
-    """Table and scatter of the layer under the cursor."""
+    """Table and scatter of the layer under the cursor; `v` goes from PSI by image to class means.
 
-    TABLES: ClassVar[tuple[str, ...]] = ("classes",)
+    Where there is no room for all, what is told of class means as a whole takes the scatter's place.
+    """
+
+    TABLES: ClassVar[tuple[str, ...]] = ("classes", "correlation", "lifetime")
     SHOWS = frozenset({"condition", "layer"})
     FOCUS = "#class-table"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "toggle_view", "class means")]
 
     def compose(self) -> ComposeResult:
-        """Table, correlations, scatter."""
+        """Table, correlation, class means as a whole, scatter."""
         with Vertical(id="class-numbers"):
             with Pane(id="class-table-pane"):
-                yield ClassTable(COLUMNS, id="class-table")
+                yield ClassTable(BY_IMAGE, id="class-table")
                 yield Static(id="class-waiting", markup=False, classes="empty")
             yield Static(id="class-note", markup=False)
+            with Pane(id="class-level-pane"):
+                yield Static(id="class-level", markup=False)
         with ScatterPane(id="scatter-pane"):
             yield Plot(id="scatter")
 
+    def on_mount(self) -> None:
+        """Begins with PSI by image."""
+        self._is_of_means = False
+        self._view: ResultsView | None = None
+
+    def on_resize(self) -> None:
+        """Shows as much as there is room for now."""
+        if self._view is not None:
+            self.show(self._view)
+
+    @property
+    def _measure(self) -> str:
+        """Column of sparseness that the scatter and the correlation are of."""
+        return "psi_class_mean" if self._is_of_means else "psi_mean"
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there is room for all at once."""
+        return self.screen.has_class("-wide")
+
     def show(self, view: ResultsView) -> None:
-        """Table and scatter: a point a class."""
-        benign, attacked = (
-            [row for row in view.rows("classes", condition) if row["layer"] == view.choices.layer]
-            for condition in (view.snapshot.run.conditions[0], view.choices.condition)
-        )
+        """All of it: a row and a point a class."""
+        self._view = view
+        benign, attacked = (_of_layer(view, "classes", name) for name in _sides(view))
         pairs = {str(b["label"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
         table = self.query_one(FittedTable)
         table.show_rows(pairs)
@@ -85,14 +140,48 @@ class ClassesTab(ResultsTab):
         waiting = self.query_one("#class-waiting", Static)
         waiting.display = not pairs
         waiting.update(view.waiting)
-        self.query_one(ScatterPane).border_title = f"PSI of {view.choices.layer} against recognition, a point a class"
+        self._show_scatter(view, benign, attacked)
+        self._show_words(view, benign, attacked)
+
+    def _show_scatter(self, view: ResultsView, benign: list[Row], attacked: list[Row]) -> None:
+        pane, plot = self.query_one(ScatterPane), self.query_one(Plot)
+        pane.display = self.is_wide or not self._is_of_means or not benign
+        layer = view.choices.layer
+        by_image = f"PSI of {layer} against recognition, a point a class"
+        pane.border_title = f"class-mean PSI of {layer} against recognition" if self._is_of_means else by_image
         has_accuracy = view.snapshot.run.config.labels == "true"
-        plot = self.query_one(Plot)
-        plot.empty = view.waiting if not pairs or has_accuracy else _NO_ACCURACY
-        series = (_series(benign, "benign"), _series(attacked, "attacked", view.choices.condition))
-        plot.figure = Scatter(series, "mean PSI", "accuracy %") if pairs and has_accuracy else None
-        note = _note(series) if has_accuracy else _NO_ACCURACY
-        self.query_one("#class-note", Static).update(note if pairs else "")
+        plot.empty = view.waiting if not benign or has_accuracy else NO_ACCURACY
+        plot.figure = (
+            class_scatter(benign, attacked, self._measure, view.choices.condition) if benign and has_accuracy else None
+        )
+
+    def _show_words(self, view: ResultsView, benign: list[Row], attacked: list[Row]) -> None:
+        """What is told below the table; many classes must not push it out of sight."""
+        width = max(20, self.query_one("#class-numbers").size.width - 2)
+        correlation = self._correlation(view)
+        self.query_one("#class-note", Static).update(correlation)
+        lines = sum(len(textwrap.wrap(line, width)) for line in correlation.splitlines())
+        pane = self.query_one("#class-level-pane", Pane)
+        pane.display = bool(benign) and (self.is_wide or self._is_of_means)
+        if pane.display:
+            pane.border_title = f"class means and channels of {view.choices.layer} under {view.choices.condition}"
+            told = class_level(benign, attacked, _both_sides(view, "lifetime"), width)
+            self.query_one("#class-level", Static).update(told)
+            lines += 1 + len(told.plain.splitlines())
+        share = 1.0 if self.is_wide or self._is_of_means else _NUMBERS_SHARE
+        self.query_one("#class-table-pane").styles.max_height = max(3, int(self.size.height * share) - lines)
+
+    def _correlation(self, view: ResultsView) -> str:
+        rows = [row for row in _both_sides(view, "correlation") if row["measure"] == self._measure]
+        return correlation_words(rows[0], rows[1], is_wide=self.is_wide) if len(rows) == 2 else ""
+
+    def action_toggle_view(self) -> None:
+        """PSI by image, or of class means."""
+        self._is_of_means = not self._is_of_means
+        self.set_class(self._is_of_means, "-of-means")
+        self.query_one(FittedTable).show_columns(OF_MEANS if self._is_of_means else BY_IMAGE)
+        if self._view is not None:
+            self.show(self._view)
 
     @on(DataTable.RowSelected)
     def _show_images(self, message: DataTable.RowSelected) -> None:
@@ -100,27 +189,24 @@ class ClassesTab(ResultsTab):
         self.post_message(ImagesWanted(f"class={message.row_key.value}"))
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """The table."""
-        table = self.query_one(FittedTable)
-        command = f"psi-tui show {view.snapshot.run.id} --table classes"
-        return {**({"this table": table.tab_separated()} if table.row_count else {}), "command that prints it": command}
+        """The table, and the commands."""
+        table, run = self.query_one(FittedTable), view.snapshot.run.id
+        return {
+            **({"this table": table.tab_separated()} if table.row_count else {}),
+            "command that prints it": f"psi-tui show {run} --table classes",
+            "command that prints the correlations": f"psi-tui show {run} --table correlation",
+            "command that prints lifetime sparseness": f"psi-tui show {run} --table lifetime",
+        }
 
 
-def _series(rows: Sequence[Row], role: Role, name: str = "benign") -> Series:
-    x, y = (tuple(as_number(row[key]) for row in rows) for key in ("psi_mean", "accuracy_percent"))
-    return Series(name, x, y, role)
+def _sides(view: ResultsView) -> tuple[str, str]:
+    return view.snapshot.run.conditions[0], view.choices.condition
 
 
-def _note(series: tuple[Series, ...]) -> str:
-    """Pearson's r over classes, with their number: few prove little. One line, for that is all 24 lines have for it."""
-    parts, counts = [], set()
-    for each in series:
-        x, y = np.array(each.x), np.array(each.y)
-        kept = np.isfinite(x) & np.isfinite(y)
-        if kept.sum() > 2 and x[kept].std() > 0 and y[kept].std() > 0:
-            parts.append(f"{each.name} {np.corrcoef(x[kept], y[kept])[0, 1]:+.2f}")
-            counts.add(int(kept.sum()))
-    if not parts:
-        return "no correlation: fewer than three classes, or all alike"
-    few = "; |r| < 0.63 is n.s." if counts == {10} else ""
-    return f"r over {max(counts)} classes: {', '.join(parts)}{few}"
+def _both_sides(view: ResultsView, table: str) -> list[Row]:
+    """Rows of the chosen layer, benign first; none until they are there."""
+    return [row for condition in _sides(view) for row in _of_layer(view, table, condition)]
+
+
+def _of_layer(view: ResultsView, table: str, condition: str) -> list[Row]:
+    return [row for row in view.rows(table, condition) if row["layer"] == view.choices.layer]

@@ -1,4 +1,4 @@
-"""Tab Epsilon: accuracy, and the PSI shift of the layer under the cursor, against epsilon, with the controls.
+"""Tab Epsilon: accuracy under every attack and control, and what one of them does to a layer, against epsilon.
 
 Where the labels are the network's own predictions, the share fooled stands in the place of the accuracy.
 """
@@ -10,10 +10,11 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from psi_core.columns import Row, as_number
-from psi_core.conditions import BENIGN
+from psi_core.conditions import BENIGN, Condition
 from psi_core.runs import Run
 from psi_tui.figures import Curves, Role, Series
 from psi_tui.screens.base import Pane
+from psi_tui.screens.results.shifts import control_of, shift_series
 from psi_tui.screens.results.view import ResultsTab, ResultsView
 from psi_tui.widgets.plot import Plot
 
@@ -23,10 +24,10 @@ class CurvePane(Pane, can_focus=True):
 
 
 class EpsilonTab(ResultsTab):
-    """Two plots of curves, a curve an attack or control."""
+    """Two plots of curves: recognition, a curve an attack or control; and the shifts under the chosen one."""
 
     TABLES: ClassVar[tuple[str, ...]] = ("layers", "conditions")
-    SHOWS = frozenset({"layer"})
+    SHOWS = frozenset({"condition", "layer", "subset", "measure"})
     FOCUS = "#accuracy-pane"
 
     def compose(self) -> ComposeResult:
@@ -39,9 +40,9 @@ class EpsilonTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         """The curves, as soon as the statistics are there."""
-        run, layer = view.snapshot.run, view.choices.layer
+        run, layer, attack = view.snapshot.run, view.choices.layer, _chosen_attack(view)
         epsilons = sorted({condition.epsilon for condition in run.condition_details if not condition.is_given})
-        note = f"{len(epsilons) - 1} epsilons and 0"
+        note = f"{len(epsilons) - 1} epsilons and 0; shifts are of {attack}; c: next attack or control"
         if len(epsilons) < 2:
             note = "Images attacked elsewhere have no epsilon, so there are no curves. For some: 3, then attack fgsm"
         elif len(epsilons) == 2:
@@ -49,36 +50,75 @@ class EpsilonTab(ResultsTab):
         self.query_one("#epsilon-note", Static).update(note, layout=False)
         recognition = "accuracy %" if run.config.labels == "true" else "fooled %"
         self.query_one("#accuracy-pane", CurvePane).border_title = f"{recognition} against epsilon"
-        self.query_one("#shift-pane", CurvePane).border_title = f"mean shift of PSI of {layer} against epsilon"
-        rows, of_layer = view.tables.get("conditions", []), view.tables.get("layers", [])
-        key = "accuracy_percent" if run.config.labels == "true" else "success_percent"
+        shift = f"mean shift of {view.measured}"
+        self.query_one("#shift-pane", CurvePane).border_title = f"{shift} of {layer} against epsilon{view.subset_words}"
+        of_layer = [row for row in view.tables.get("layers", []) if row["layer"] == layer]
         for name, series, unit in (
-            ("#accuracy-curves", _curves(run, rows, key), recognition),
-            (
-                "#shift-curves",
-                _curves(run, [row for row in of_layer if row["layer"] == layer], "delta_mean"),
-                "shift of PSI",
-            ),
+            ("#accuracy-curves", _recognition(run, view.tables.get("conditions", []), attack), recognition),
+            ("#shift-curves", _shifts(run, of_layer, attack) if of_layer else (), shift),
         ):
             plot = self.query_one(name, Plot)
             plot.empty = view.waiting if len(epsilons) > 1 else "no epsilon"
-            plot.figure = Curves(series, "epsilon", unit) if series else None
+            plot.figure = Curves(series, "epsilon", unit) if series and attack else None
+
+    def conditions_in_turn(self, view: ResultsView) -> list[str]:
+        """One condition of every attack and control, at the present epsilon or the largest: a curve has them all."""
+        named: dict[str, str] = {}
+        for condition in sorted(
+            _swept(view.snapshot.run), key=lambda each: (each.epsilon == view.condition.epsilon, each.epsilon)
+        ):
+            named[condition.attack] = condition.name
+        return [named[attack] for attack in _attacks(view.snapshot.run)]
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """The command that prints the numbers."""
-        return {"command that prints the numbers": f"psi-tui show {view.snapshot.run.id} --table conditions"}
+        """The commands that print the numbers."""
+        show, choices = f"psi-tui show {view.snapshot.run.id}", view.choices
+        shifts = f"{show} --measure {choices.measure} --subset {choices.subset}"
+        return {"command that prints accuracies": f"{show} --table conditions", "command that prints shifts": shifts}
 
 
-def _curves(run: Run, rows: Sequence[Row], key: str) -> tuple[Series, ...]:
-    """One curve an attack or control from epsilon 0, where images are benign: nothing shifts and none is fooled."""
-    controls = [condition.attack for condition in run.condition_details if condition.is_control]
+def _swept(run: Run) -> list[Condition]:
+    """Conditions that have an epsilon."""
+    return [condition for condition in run.condition_details if not (condition.is_benign or condition.is_given)]
+
+
+def _attacks(run: Run) -> list[str]:
+    """Attacks, then controls."""
+    return list(dict.fromkeys(condition.attack for condition in _swept(run)))
+
+
+def _chosen_attack(view: ResultsView) -> str:
+    """The attack or control of the chosen condition, or the first that has an epsilon; empty where none has one."""
+    attacks = _attacks(view.snapshot.run)
+    return view.condition.attack if view.condition.attack in attacks else next(iter(attacks), "")
+
+
+def _recognition(run: Run, rows: Sequence[Row], chosen: str) -> tuple[Series, ...]:
+    """One curve an attack or control, the chosen one first, from epsilon 0, where images are benign and none fooled."""
+    if not rows:
+        return ()
+    key = "accuracy_percent" if run.config.labels == "true" else "success_percent"
     benign = next((row for row in rows if row["condition"] == BENIGN), {})
-    start = (0.0, as_number(benign.get(key)) if key == "accuracy_percent" else 0.0)
+    start = as_number(benign.get(key)) if run.config.labels == "true" else 0.0
+    controls = [condition.attack for condition in run.condition_details if condition.is_control]
     curves = []
-    swept = (row for row in rows if row["condition"] != BENIGN and row["epsilon"] is not None)
-    for attack in dict.fromkeys(str(row["attack"]) for row in swept):
-        own = [(as_number(row["epsilon"]), as_number(row[key])) for row in rows if row["attack"] == attack]
-        points = sorted({start, *(point for point in own if point[0] > 0)})
-        role: Role = "attacked" if attack not in controls else "control" if attack == controls[0] else "other"
+    for attack in dict.fromkeys([chosen, *_attacks(run)]):
+        role: Role = "attacked" if attack not in controls or attack == chosen else "other"
+        if attack in controls[:1]:
+            role = "control"
+        points = _points(rows, attack, key, start)
         curves.append(Series(attack, tuple(x for x, _ in points), tuple(y for _, y in points), role))
     return tuple(curves)
+
+
+def _shifts(run: Run, rows: Sequence[Row], attack: str) -> tuple[Series, ...]:
+    """What the attack does to a layer, what it does beyond its control, and what that does, from epsilon 0."""
+    found = (control_of(each, run.condition_details) for each in _swept(run) if each.attack == attack)
+    control = next((each.attack for each in found if each is not None), None)
+    return shift_series(attack, control, lambda name, column: _points(rows, name, column, 0.0))
+
+
+def _points(rows: Sequence[Row], attack: str, column: str, start: float) -> list[tuple[float, float]]:
+    """Epsilon and value, from what holds at epsilon 0."""
+    own = [(as_number(row["epsilon"]), as_number(row[column])) for row in rows if row["attack"] == attack]
+    return [(0.0, start), *sorted(point for point in own if point[0] > 0)]

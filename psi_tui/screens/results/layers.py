@@ -15,6 +15,7 @@ from textual.widgets.tree import TreeNode
 from psi_core.columns import as_number
 from psi_core.conditions import epsilon_in_levels
 from psi_core.histograms import TABLE_BINS
+from psi_core.measures import MEASURES
 from psi_tui.figures import MirroredHistogram
 from psi_tui.formatting import (
     MISSING,
@@ -28,9 +29,10 @@ from psi_tui.formatting import (
     format_shape,
 )
 from psi_tui.layer_histogram import layer_histogram
+from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.all_layers import profile_of
 from psi_tui.screens.results.messages import LayerChosen
+from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.view import READINGS, Reading, ResultsTab, ResultsView
 from psi_tui.table import ScreenColumn
 from psi_tui.widgets.fitted_table import FittedTable
@@ -56,8 +58,9 @@ def _attacked(name: str, kind: Any) -> Any:
     return lambda row: format_cell(row["attacked"][name], kind)
 
 
-def columns(reading: Reading) -> tuple[ScreenColumn, ...]:
-    """Columns of the table under one reading of the peaks; with room, the other readings stand beside it."""
+def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
+    """Columns of the table of one measure under one reading of the peaks; with room, the others stand beside it."""
+    measured = MEASURES[measure].heading
     peaks = [
         ScreenColumn(
             f"peak {letter}" + ("" if letter == "L" else " %"),
@@ -69,9 +72,9 @@ def columns(reading: Reading) -> tuple[ScreenColumn, ...]:
     return (
         ScreenColumn("layer", lambda row: row["benign"]["layer"], 10, is_text=True),
         *peaks,
-        ScreenColumn("benign PSI ± sd", lambda row: format_mean_sd(row["benign"], "psi"), 5),
-        ScreenColumn("attacked PSI ± sd", lambda row: format_mean_sd(row["attacked"], "psi"), 3),
-        ScreenColumn("Δ", _attacked("delta_mean", "shift"), 9),
+        ScreenColumn(f"benign {measured} ± sd", lambda row: format_mean_sd(row["benign"], measure), 5),
+        ScreenColumn(f"attacked {measured} ± sd", lambda row: format_mean_sd(row["attacked"], measure), 3),
+        ScreenColumn(f"Δ {measured}", _attacked("delta_mean", "shift"), 9),
         ScreenColumn("95 % CI of Δ", _interval, 5),
         ScreenColumn("Δ-control", _attacked("delta_control_mean", "shift"), 7),
         ScreenColumn("d_z", lambda row: format_effect(row["attacked"]["effect_size"]), 8),
@@ -104,10 +107,10 @@ def _condition_line(view: ResultsView, width: int) -> str:
 def _subset_words(view: ResultsView) -> str:
     """The subset and how many images it has: a large effect in two images is none."""
     subset = view.choices.subset
-    if subset == "all":
-        return ""
     rows = view.rows("layers", view.choices.condition)
-    return f", {format_count(as_number(rows[0]['images']))} {subset} only" if rows else f", {subset} only"
+    if subset == "all" or not rows:
+        return view.subset_words
+    return f", {format_count(as_number(rows[0]['images']))} {subset} only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,24 @@ class _Picture:
     figure: MirroredHistogram
     title: str
     sides: str
+    shifts: str
     bins: str
+
+
+def _caption(picture: _Picture, width: int, *, has_names: bool) -> str:
+    """What the histogram is of, and what else there is room for.
+
+    Args:
+        picture: the histogram.
+        width: of the pane.
+        has_names: whether the histogram says itself what is above and what below.
+    """
+    most = [picture.title, *([] if has_names else [picture.sides]), picture.shifts, picture.bins]
+    fewer = [word for word in most if word != picture.shifts]
+    for words in (most, fewer, [picture.title, picture.bins]):
+        if len("   ".join(words)) + 4 <= width:
+            return "   ".join(words)
+    return picture.title
 
 
 class HistogramPane(Pane, can_focus=True):
@@ -127,14 +147,14 @@ class HistogramPane(Pane, can_focus=True):
 class LayerTable(FittedTable):
     """Layers; enter makes the histogram large."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "large plot")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "enlarge")]
 
 
 class LayersTab(ResultsTab):
     """Table, verdict, histogram; from 140 columns a tree of the layers too."""
 
     TABLES: ClassVar[tuple[str, ...]] = ("layers", "conditions")
-    SHOWS = frozenset({"condition", "layer", "subset", "bins", "reading"})
+    SHOWS = frozenset({"condition", "layer", "subset", "measure", "bins", "reading"})
     FOCUS = "#layer-table"
 
     def compose(self) -> ComposeResult:
@@ -146,18 +166,17 @@ class LayersTab(ResultsTab):
         with Vertical(id="layer-numbers"):
             yield Static(id="condition-line", markup=False)
             with Pane(id="layer-table-pane"):
-                yield LayerTable(columns("L"), id="layer-table")
+                yield LayerTable(columns("L", "psi"), id="layer-table")
                 yield Static(id="layer-waiting", markup=False, classes="empty")
             yield Static(id="verdict", markup=False)
-            with Pane(id="layer-profile-pane") as pane:
-                pane.border_title = "mean shift of PSI, layer by layer"
+            with Pane(id="layer-profile-pane"):
                 yield Plot(id="layer-profile")
         with HistogramPane(id="histogram-pane"):
             yield Plot(id="histogram")
 
     def on_mount(self) -> None:
         """Remembers what is shown, so that only changes are drawn."""
-        self._reading: Reading = "L"
+        self._columns: tuple[Reading, str] = ("L", "psi")
         self._listed: tuple[str, ...] = ()
         self._layer = ""
 
@@ -165,15 +184,19 @@ class LayersTab(ResultsTab):
         """The table, the condition and the verdict."""
         self._show_tree(view)
         table = self.query_one(FittedTable)
-        if view.choices.reading != self._reading:
-            self._reading = view.choices.reading
-            table.show_columns(columns(self._reading))
+        chosen = view.choices.reading, view.choices.measure
         benign = view.rows("layers", view.snapshot.run.conditions[0])
         attacked = view.rows("layers", view.choices.condition)
         pairs = {str(b["layer"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
         with self.prevent(DataTable.RowHighlighted):
+            if chosen != self._columns:
+                if chosen[1] != self._columns[1]:
+                    table.show_rows({})  # They hold no such measure.
+                self._columns = chosen
+                table.show_columns(columns(*chosen))
             table.show_rows(pairs)
             table.select_key(view.choices.layer)
+        self.query_one("#layer-profile-pane", Pane).border_title = profile_title(view)
         self.query_one("#layer-profile", Plot).figure = profile_of(view)
         self._layer = view.choices.layer
         table.display = bool(pairs)
@@ -190,6 +213,7 @@ class LayersTab(ResultsTab):
         histogram = layer_histogram(
             view.snapshot.run,
             choices.layer,
+            measure=choices.measure,
             condition=choices.condition,
             bins=choices.bins,
             subset=choices.subset,
@@ -197,28 +221,27 @@ class LayersTab(ResultsTab):
         )
         outside = f", {format_count(histogram.outside)} outside" if histogram.outside else ""
         bins = f"{len(histogram.edges) - 1} bins{outside}"
-        return _Picture(histogram.figure, f"PSI of {choices.layer}", f"up benign, down {choices.condition}", bins)
+        sides = f"up benign, down {choices.condition}"
+        return _Picture(histogram.figure, histogram.title, sides, histogram.shifts, bins)
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
         """The histogram."""
         pane, plot = self.query_one(HistogramPane), self.query_one("#histogram", Plot)
         plot.empty = view.waiting
         if isinstance(computed, _Picture):
-            words = (computed.title, computed.sides, computed.bins)
-            has_room = sum(map(len, words)) + 10 <= pane.size.width
-            pane.border_title = "   ".join(words if has_room else (computed.title, computed.bins))
+            pane.border_title = _caption(computed, pane.size.width, has_names=plot.size.height >= NAMED_HEIGHT)
             plot.figure = computed.figure
         else:
-            pane.border_title = f"PSI of {view.choices.layer}"
+            pane.border_title = f"{view.measured} of {view.choices.layer}"
             plot.figure = None
 
     def copies(self, view: ResultsView) -> dict[str, str]:
         """The table, the verdicts, the histogram's command."""
         rows = view.rows("layers", view.choices.condition)
         verdicts = "\n".join(f"{row['layer']}\t{row['verdict']}" for row in rows)
-        command = (
-            f"psi-tui show {view.snapshot.run.id} --plot {view.choices.layer} --condition {view.choices.condition}"
-        )
+        choices = view.choices
+        command = f"psi-tui show {view.snapshot.run.id} --plot {choices.layer} --condition {choices.condition}"
+        command += "" if choices.measure == "psi" else f" --measure {choices.measure}"
         table = {"this table": self.query_one(FittedTable).tab_separated()} if rows else {}
         return {**table, **({"verdicts": verdicts} if rows else {}), "command that prints this histogram": command}
 
@@ -242,8 +265,9 @@ class LayersTab(ResultsTab):
         line.update(_condition_line(view, line.size.width), layout=False)
         row = next((row for row in attacked if row["layer"] == view.choices.layer), None)
         verdict = f"{row['layer']}: {row['verdict']}" if row is not None else ""
-        if self._reading != "L":
-            verdict = f"{verdict}\npeak {self._reading}: {READINGS[self._reading]}"
+        reading = view.choices.reading
+        if reading != "L":
+            verdict = f"{verdict}\npeak {reading}: {READINGS[reading]}"
         self.query_one("#verdict", Static).update(verdict)
 
     @on(DataTable.RowHighlighted)

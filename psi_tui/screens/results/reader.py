@@ -49,7 +49,7 @@ class ResultsReader(PsiScreen):
         snapshot, choices, store = self._shown, self.choices, self._store
         if snapshot is None or choices is None or store is None:
             return None
-        rows = {table: store.rows(table, choices.subset) for table in self.tab.TABLES}
+        rows = {table: store.rows(table, choices.subset, choices.measure) for table in self.tab.TABLES}
         return ResultsView(snapshot, choices, {name: row for name, row in rows.items() if row}, store.problem)
 
     def _advance(self, snapshot: Snapshot | None) -> None:
@@ -65,8 +65,7 @@ class ResultsReader(PsiScreen):
         if before is not None and before.is_live and snapshot.progress.status == "failed":
             self._tell_failure(snapshot)
         self.query_one(ProgressPanel).show(snapshot, self._accuracies, headline_condition(snapshot.run))
-        is_new = before is None or before.stamp != snapshot.stamp
-        if is_new or before is None or before.progress.status != snapshot.progress.status or self.tab.TABLES == ():
+        if before is None or _told(before) != _told(snapshot) or self.tab.TABLES == ():
             self.refresh_tab()
         else:
             self._fetch_due()
@@ -86,9 +85,11 @@ class ResultsReader(PsiScreen):
         layer = state.layer if state.layer in run.layers else run.layers[0]
         bins = state.bins if state.bins in BINNINGS else BINNINGS[0]
         reading: Reading = next((letter for letter in READINGS if letter == state.peak), "L")
-        self.choices = Choices(condition, layer, bins=bins, reading=reading)
+        measure = state.measure if state.measure in run.measures else run.measures[0]
+        self.choices = Choices(condition, layer, measure=measure, bins=bins, reading=reading)
         self._store = TableStore(run.directory, self.app.statistics)
         self._accuracies, self._accuracies_of = (None, None), ()
+        self.query_one(TabbedContent).active = state.results_tab
 
     def refresh_tab(self) -> None:
         """Shows the present view in the active tab, and asks for what it lacks."""
@@ -133,19 +134,22 @@ class ResultsReader(PsiScreen):
         store, snapshot, choices = self._store, self._shown, self.choices
         if store is None or snapshot is None or choices is None:
             return
-        due = [table for table in self.tab.TABLES if store.is_due(table, choices.subset, snapshot.stamp)]
+        due = [
+            table for table in self.tab.TABLES if store.is_due(table, choices.subset, choices.measure, snapshot.stamp)
+        ]
         if due and not any(worker.group == "tables" and worker.is_running for worker in self.workers):
-            self._fetch(store, due, choices.subset, snapshot)
+            self._fetch(store, due, choices, snapshot)
 
     @work(thread=True, group="tables")
-    def _fetch(self, store: TableStore, tables: list[str], subset: str, snapshot: Snapshot) -> None:
+    def _fetch(self, store: TableStore, tables: list[str], choices: Choices, snapshot: Snapshot) -> None:
         worker = get_current_worker()
 
         def is_wanted() -> bool:
             return store is self._store and not worker.is_cancelled
 
         for table in tables:
-            if store.fetch(table, subset, snapshot.stamp, snapshot.is_live, is_wanted):
+            wanted = (table, choices.subset, choices.measure)
+            if store.fetch(*wanted, snapshot.stamp, snapshot.is_live, is_wanted):
                 self.call_later(self._fetched, store)
 
     def _fetched(self, store: TableStore) -> None:
@@ -158,3 +162,8 @@ class ResultsReader(PsiScreen):
             self._fetch_due()
             if self._store is not None and self._store.problem:
                 self.set_timer(RETRY_SECONDS, self._fetch_due)
+
+
+def _told(snapshot: Snapshot) -> tuple[Any, ...]:
+    """What of a run its tabs depend on; the counters in their head go on by themselves."""
+    return snapshot.stamp, snapshot.progress.status, snapshot.progress.phase

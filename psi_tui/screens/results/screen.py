@@ -10,10 +10,12 @@ from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import Static, TabbedContent, TabPane
 
+from psi_core.measures import MEASURES
 from psi_core.statistics import SUBSETS
 from psi_tui.screens.results.all_layers import AllLayersTab
 from psi_tui.screens.results.classes import ClassesTab
 from psi_tui.screens.results.epsilon import EpsilonTab
+from psi_tui.screens.results.evidence import EvidenceTab
 from psi_tui.screens.results.images import ImagesTab
 from psi_tui.screens.results.layers import LayersTab
 from psi_tui.screens.results.log import LogTab
@@ -29,6 +31,7 @@ TABS: dict[str, tuple[str, type[ResultsTab]]] = {
     "classes": ("Classes", ClassesTab),
     "epsilon": ("Epsilon", EpsilonTab),
     "images": ("Images", ImagesTab),
+    "evidence": ("Evidence", EvidenceTab),
     "study": ("Study", StudyTab),
     "log": ("Log", LogTab),
 }
@@ -45,9 +48,10 @@ class ResultsScreen(ResultsReader):
         Binding("less_than_sign", "step_tab(-1)", "previous tab", key_display="<", show=False),
         Binding("greater_than_sign", "step_tab(1)", "tab", key_display=">"),
         Binding("c", "step_condition", "condition"),
+        Binding("m", "step_measure", "measure"),
         Binding("b", "step_bins", "bins"),
-        Binding("p", "step_reading", "peak"),
         Binding("f", "step_subset", "subset"),
+        Binding("p", "step_reading", "peak"),
         Binding("x", "stop", "stop", show=False),
         Binding("r", "resume", "resume", show=False),
         Binding("n", "new", "new run", show=False),
@@ -70,7 +74,7 @@ class ResultsScreen(ResultsReader):
             return
         self.choices = replace(self.choices, **changes)
         state = self.app.state
-        state.condition, state.layer = self.choices.condition, self.choices.layer
+        state.condition, state.layer, state.measure = self.choices.condition, self.choices.layer, self.choices.measure
         state.bins, state.peak = self.choices.bins, self.choices.reading
         self.app.remember()
         for name in changes.keys() - self.tab.SHOWS:
@@ -126,19 +130,34 @@ class ResultsScreen(ResultsReader):
 
     def action_step_condition(self) -> None:
         """Compares the next condition with benign."""
-        if self.choices is not None and self._shown is not None:
-            conditions = self._shown.run.conditions[1:]
-            if len(conditions) == 1:
-                self.hint(f"{conditions[0]} is the only condition of this run")
-            self._choose(condition=_after(conditions, self.choices.condition))
+        view = self.view
+        if view is not None:
+            conditions = self.tab.conditions_in_turn(view)
+            if len(conditions) < 2:
+                self.hint(f"{view.choices.condition} is the only condition to choose here")
+            self._choose(condition=_after(conditions or [view.choices.condition], view.choices.condition))
         else:
             self._choose()
+
+    def action_step_measure(self) -> None:
+        """Takes the next measure of the run."""
+        if self.choices is None or self._shown is None:
+            self._choose()
+            return
+        taken = self._shown.run.measures
+        measure = _after(taken, self.choices.measure)
+        self._choose(measure=measure)
+        if len(taken) == 1:
+            self.hint(f"{taken[0]} is the only measure of this run; run --measures takes more")
+        elif "measure" in self.tab.SHOWS:
+            self.hint(f"{MEASURES[measure].heading}: {MEASURES[measure].help}")
 
     def action_step_bins(self) -> None:
         """Takes the next binning."""
         if self.choices is not None:
             self._choose(bins=_after(BINNINGS, self.choices.bins))
-            is_study = self.choices.bins == BINNINGS[-1]
+            is_share = MEASURES[self.choices.measure].is_share
+            is_study = self.choices.bins == BINNINGS[-1] and is_share
             self.hint(
                 f"{self.choices.bins} bins " + ("over 0..1, the study's" if is_study else "over the layer's range")
             )
@@ -185,8 +204,8 @@ class ResultsScreen(ResultsReader):
 
     def action_export(self) -> None:
         """Exports the run."""
-        if self._shown is not None:
-            self.app.offer_exports(self._shown.run.directory, self._shown.run.name)
+        if self._shown is not None and self.choices is not None:
+            self.app.offer_exports(self._shown.run.directory, self._shown.run.name, self.choices.measure)
         else:
             self._choose()
 
@@ -200,5 +219,5 @@ class ResultsScreen(ResultsReader):
 
 
 def _after(values: Any, value: Any) -> Any:
-    """The value that follows, the first after the last."""
-    return dict(pairwise([*values, values[0]]))[value]
+    """The value that follows, the first after the last or after one that is not among them."""
+    return dict(pairwise([*values, values[0]])).get(value, values[0])

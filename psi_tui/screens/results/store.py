@@ -10,8 +10,8 @@ from psi_core.columns import Row
 from psi_core.errors import PsiError
 from psi_tui.assistant import Assistant
 
-Key: TypeAlias = tuple[str, str]
-"""Table and subset."""
+Key: TypeAlias = tuple[str, str, str]
+"""Table, subset and measure."""
 
 RETRY_SECONDS = 4.0
 """After which statistics that could not be had are asked for again."""
@@ -20,7 +20,7 @@ _PATIENCE = 4.0
 """Waited, in multiples of what a growing run's statistics took: they have a fifth of the assistant's time at most."""
 
 SUBSET_TABLES = ("layers",)
-"""Tables that know subsets."""
+"""Tables that know subsets, and measures other than PSI."""
 
 
 @dataclass(slots=True)
@@ -58,33 +58,42 @@ class TableStore:
         """Why some table is not there; empty where none was refused."""
         return next((held.problem for held in [*self._held.values()] if held.problem), "")
 
-    def rows(self, table: str, subset: str) -> list[Row] | None:
+    def rows(self, table: str, subset: str, measure: str) -> list[Row] | None:
         """The newest rows that are there."""
-        return self._held.get(_key(table, subset), _Held()).rows
+        return self._held.get(_key(table, subset, measure), _Held()).rows
 
-    def is_due(self, table: str, subset: str, stamp: tuple[Any, ...]) -> bool:
+    def is_due(self, table: str, subset: str, measure: str, stamp: tuple[Any, ...]) -> bool:
         """Whether the rows are older than the results, and may be asked for."""
-        held = self._held.setdefault(_key(table, subset), _Held())
+        held = self._held.setdefault(_key(table, subset, measure), _Held())
         return bool(stamp) and held.stamp != stamp and time.monotonic() >= held.not_before
 
     def fetch(
-        self, table: str, subset: str, stamp: tuple[Any, ...], is_live: bool, is_wanted: Callable[[], bool]
+        self,
+        table: str,
+        subset: str,
+        measure: str,
+        stamp: tuple[Any, ...],
+        is_live: bool,
+        is_wanted: Callable[[], bool],
     ) -> bool:
         """Asks for rows and waits for them; called in a thread. Gives whether anything new is there.
 
         Args:
             table: by name.
             subset: of the images.
+            measure: of the layers.
             stamp: of the results that the rows will be made from.
             is_live: whether the open chunks count too.
             is_wanted: whether anybody still waits when it is our turn.
         """
-        key = _key(table, subset)
+        key = _key(table, subset, measure)
         if not is_wanted():
             return False
         began = time.monotonic()
         try:
-            rows = self.assistant.ask("rows", run=str(self.directory), table=table, subset=key[1], preview=is_live)
+            rows = self.assistant.ask(
+                "rows", run=str(self.directory), table=table, subset=key[1], measure=key[2], preview=is_live
+            )
         except (PsiError, OSError) as error:
             self._held[key].problem = str(error)
             self._held[key].not_before = time.monotonic() + RETRY_SECONDS
@@ -94,5 +103,5 @@ class TableStore:
         return True
 
 
-def _key(table: str, subset: str) -> Key:
-    return table, subset if table in SUBSET_TABLES else "all"
+def _key(table: str, subset: str, measure: str) -> Key:
+    return (table, subset, measure) if table in SUBSET_TABLES else (table, "all", "psi")

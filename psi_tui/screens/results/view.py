@@ -9,6 +9,7 @@ from textual.containers import Container
 from psi_core.columns import Row
 from psi_core.conditions import Condition
 from psi_core.histograms import DISPLAY_BINS, TABLE_BINS
+from psi_core.measures import MEASURES
 from psi_tui.app import PsiApp
 from psi_tui.run_reader import Snapshot
 
@@ -33,13 +34,15 @@ class Choices:
         condition: compared with benign.
         layer: under the cursor.
         subset: of the images, one of `statistics.SUBSETS`.
-        bins: of the histograms; 20 are the study's, over 0..1.
+        measure: that layers, histograms and curves are of; one of the run's.
+        bins: of the histograms; 20 are the study's, over 0..1 where the measure is a share.
         reading: of the peaks.
     """
 
     condition: str
     layer: str
     subset: str = "all"
+    measure: str = "psi"
     bins: int = DISPLAY_BINS
     reading: Reading = "L"
 
@@ -69,6 +72,16 @@ class ResultsView:
     def rows(self, table: str, condition: str) -> list[Row]:
         """Rows of a table under one condition; empty until they arrive."""
         return [row for row in self.tables.get(table, []) if row["condition"] == condition]
+
+    @property
+    def measured(self) -> str:
+        """What the numbers are of, as titles name it."""
+        return MEASURES[self.choices.measure].heading
+
+    @property
+    def subset_words(self) -> str:
+        """What a title says of the subset; empty for all images."""
+        return "" if self.choices.subset == "all" else f", {self.choices.subset} only"
 
     @property
     def waiting(self) -> str:
@@ -109,6 +122,10 @@ class ResultsTab(Container):
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
         """Shows what `compute` gave."""
+
+    def conditions_in_turn(self, view: ResultsView) -> list[str]:
+        """Conditions that the key for the next one goes through."""
+        return view.snapshot.run.conditions[1:]
 
     def copies(self, view: ResultsView) -> dict[str, str]:
         """What `y` offers here: a title, and the text."""

@@ -1,0 +1,210 @@
+"""Tab Evidence: the checks that a run's verdicts rest on, and how well PSI tells attacked images from the control's."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import DataTable, Static
+
+from psi_core.conditions import BENIGN
+from psi_tui.formatting import MISSING, Row, format_cell, format_count
+from psi_tui.screens.base import Pane, PsiScreen
+from psi_tui.screens.results.messages import LayerWanted
+from psi_tui.screens.results.view import ResultsTab, ResultsView
+from psi_tui.table import ScreenColumn
+from psi_tui.widgets.fitted_table import FittedTable
+
+MARKS = {"green": "ok", "amber": "!", "red": "x", "none": "-"}
+"""What stands before a check, by its status: colors alone tell nothing."""
+
+_WORDS = {"green": "ok", "amber": "to mind (!)", "red": "not to build on (x)", "none": "not checked (-)"}
+_STYLES = {"green": "bold $success", "amber": "bold $warning", "red": "bold $error", "none": "$foreground 65%"}
+
+_ALL_LAYERS = "all"
+"""The detector of all layers together, in the place of a layer's name."""
+
+_LEAST_BESIDE = 40
+"""Columns that a sentence needs beside the name of its check."""
+
+_BESIDE_CONTROL = "any noise is told from benign images; what is told from the control counts"
+_NO_CONTROL = "no control to compare with; any noise is told from benign images"
+
+
+def _interval(row: Row) -> str:
+    low, high = (format_cell(row[f"auroc_ci_{end}"], "number") for end in ("low", "high"))
+    return MISSING if low == MISSING else f"{low}..{high}"
+
+
+COLUMNS = (
+    ScreenColumn("layer", lambda row: str(row["layer"]), 9, is_text=True),
+    ScreenColumn("AUROC", lambda row: format_cell(row["auroc"], "number"), 8),
+    ScreenColumn("95 % CI", _interval, 7),
+    ScreenColumn("TNR % at 95 % TPR", lambda row: format_cell(row["tnr_percent"], "percent"), 8),
+    ScreenColumn("realized TPR %", lambda row: format_cell(row["tpr_percent"], "percent"), 3),
+)
+
+
+class CheckList(VerticalScroll, can_focus=True):
+    """The checks, one after another, their sentences wrapped at whatever width there is."""
+
+    DEFAULT_CSS = """
+    CheckList { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+    CheckList Static { height: auto; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.checks: Sequence[Row] = ()
+
+    def compose(self) -> ComposeResult:
+        """Their text."""
+        yield Static(markup=False)
+
+    def show(self, checks: Sequence[Row]) -> None:
+        """Shows other checks, where they are others."""
+        if list(checks) != list(self.checks):
+            self.checks = checks
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Wraps the sentences anew."""
+        self._draw()
+
+    def text(self) -> str:
+        """The checks as text, tabs between mark, name and sentence."""
+        return "\n".join(
+            "\t".join((MARKS[str(row["status"])], str(row["check"]), str(row["sentence"]))) for row in self.checks
+        )
+
+    def _draw(self) -> None:
+        self.query_one(Static).update(check_lines(self.checks, self.scrollable_content_region.width))
+
+
+def check_lines(checks: Sequence[Row], width: int) -> Content:
+    """The checks as styled text: mark, name, then the sentence with its number beside them, or where narrow below.
+
+    Args:
+        checks: rows of the evidence table.
+        width: of a line.
+    """
+    names = max((len(str(row["check"])) for row in checks), default=0)
+    beside = 4 + names + 2
+    is_beside = width - beside >= _LEAST_BESIDE
+    indent = beside if is_beside else 4
+    lines: list[Content] = []
+    for row in checks:
+        status = str(row["status"])
+        head = Content.assemble(
+            (f"{MARKS[status]:<4}", _STYLES[status]),
+            (f"{row['check']:<{names}}", "bold"),
+        )
+        sentence = _wrapped(str(row["sentence"]), max(20, width - indent))
+        rest = [Content.styled(" " * indent + line, "$foreground 80%") for line in sentence]
+        if is_beside:
+            lines += [Content.assemble(head, "  ", (sentence[0], "$foreground 80%")), *rest[1:]]
+        else:
+            lines += [head, *rest]
+    return Content("\n").join(lines)
+
+
+def _wrapped(sentence: str, width: int) -> list[str]:
+    """Its lines; no number is parted from its percent sign."""
+    joined = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(joined, width)] or [""]
+
+
+class ChecksPane(Pane):
+    """The checks; focused, `+` makes them large."""
+
+
+class DetectorTable(FittedTable):
+    """Layers; enter shows the histogram of one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "its histogram")]
+
+
+class EvidenceTab(ResultsTab):
+    """Checks above, detectors below."""
+
+    TABLES: ClassVar[tuple[str, ...]] = ("evidence", "detectors")
+    SHOWS = frozenset({"condition"})
+    FOCUS = "#checks"
+
+    def compose(self) -> ComposeResult:
+        """Checks, detectors, warning."""
+        with ChecksPane(id="checks-pane"):
+            yield CheckList(id="checks")
+            yield Static(id="checks-waiting", markup=False, classes="empty")
+        with Pane(id="detector-pane"):
+            yield DetectorTable(COLUMNS, id="detector-table")
+        yield Static(id="detector-note", markup=False)
+
+    @property
+    def _table(self) -> FittedTable:
+        return self.query_one("#detector-table", FittedTable)
+
+    def show(self, view: ResultsView) -> None:
+        """Both, as far as they are there."""
+        checks = view.tables.get("evidence", [])
+        listed = self.query_one(CheckList)
+        listed.show(checks)
+        listed.display = bool(checks)
+        waiting = self.query_one("#checks-waiting", Static)
+        waiting.display = not checks
+        waiting.update(view.waiting)
+        self.query_one(ChecksPane).border_title = _counted(checks)
+        self._show_detectors(view)
+
+    def _show_detectors(self, view: ResultsView) -> None:
+        rows, reference = _detectors(view)
+        pane, note = self.query_one("#detector-pane", Pane), self.query_one("#detector-note", Static)
+        table = self._table
+        pane.display = note.display = bool(rows)
+        table.show_rows({str(row["layer"]): row for row in rows})
+        if not rows:
+            return
+        images = format_count(int(rows[0]["images"] or 0))
+        pane.border_title = f"PSI as a detector: {view.choices.condition} against {reference}, {images} images held out"
+        note.update(_NO_CONTROL if reference == BENIGN else _BESIDE_CONTROL)
+
+    @on(DataTable.RowSelected)
+    def _show_layer(self, message: DataTable.RowSelected) -> None:
+        message.stop()
+        if message.row_key.value == _ALL_LAYERS:
+            if isinstance(self.screen, PsiScreen):
+                self.screen.hint("all layers together have no histogram; j and k choose one of them")
+        elif message.row_key.value is not None:
+            self.post_message(LayerWanted(message.row_key.value))
+
+    def copies(self, view: ResultsView) -> dict[str, str]:
+        """Checks and table."""
+        run, table = view.snapshot.run.id, self._table
+        checks = self.query_one(CheckList)
+        return {
+            **({"these checks": checks.text()} if checks.checks else {}),
+            **({"this table": table.tab_separated()} if table.row_count else {}),
+            "command that prints the checks": f"psi-tui show {run} --table evidence",
+            "command that prints the detectors": f"psi-tui show {run} --table detectors",
+        }
+
+
+def _counted(checks: Sequence[Row]) -> str:
+    """`12 checks: 9 ok, 2 to mind (!), 1 not to build on (x)`: what is out of sight is told too."""
+    if not checks:
+        return "checks"
+    counts = {status: sum(row["status"] == status for row in checks) for status in MARKS}
+    told = ", ".join(f"{count} {_WORDS[status]}" for status, count in counts.items() if count)
+    return f"{len(checks)} checks: {told}"
+
+
+def _detectors(view: ResultsView) -> tuple[list[Row], str]:
+    """Detectors of the chosen condition against its control, else against benign: all layers together, then each."""
+    control = view.condition.control
+    reference = BENIGN if control is None else control
+    rows = [row for row in view.rows("detectors", view.choices.condition) if row["reference"] == reference]
+    return sorted(rows, key=lambda row: row["layer"] != _ALL_LAYERS), reference
