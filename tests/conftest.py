@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: folders of their own, and quiet for those that measure time."""
 
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,18 @@ import pytest
 # Processes that share few cores must not spin for each other; children of the tests inherit this.
 for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(library, "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that want the machine for themselves come first: the tests beside them are short then, and nobody waits."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Spares Python the search for garbage among what was imported, a quarter of the tests' time otherwise."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 10, 100)
 
 
 @pytest.fixture(autouse=True)
