@@ -85,6 +85,13 @@ class Terminal:
                 break
         return self.bytes_read - before
 
+    def wait_for_quiet(self, seconds: float = 1, patience: float = 60) -> str:
+        """Draws until nothing has come for so many seconds, and gives the text; fails where there is no end to it."""
+        deadline = time.monotonic() + patience
+        while self.pump(seconds):
+            assert time.monotonic() < deadline, f"something comes all the time; the screen shows:\n{self.text}"
+        return self.text
+
     def wait_for(self, holds: Callable[[str], bool] | str, seconds: float = 60) -> str:
         """Draws until the screen's text holds something, and gives it; fails after so many seconds."""
         deadline = time.monotonic() + seconds

@@ -27,15 +27,14 @@ class Bare(App):
 Bare().run()
 """
 
-pytestmark = pytest.mark.alone
-
 NOT_BEFORE_FIRST_PAINT = ("torch", "torchvision", "scipy", "plotext", "PIL", "pynvml", "psi_core.engine")
 
 
 @pytest.fixture
-def long_run(own_folders):
-    """A worker that keeps every core busy, in the middle of a run that takes minutes."""
-    options = {"model": "alexnet", "size": 64, "images": 10_000, "chunk": 100, "batch": 20, "threads": 2}
+def long_run(own_folders, request):
+    """A worker in the middle of a run that takes minutes; it keeps every core busy where no test runs beside it."""
+    threads = 1 if request.node.get_closest_marker("alone") is None else 2
+    options = {"model": "alexnet", "size": 64, "images": 10_000, "chunk": 100, "batch": 20, "threads": threads}
     directory = new_run(own_folders, **options, epsilon=[0.03, 0.1], name="long")
     worker = start_worker(directory)
     wait_until(lambda: any(state.progress for state in StatusReader(directory).poll()))
@@ -45,6 +44,7 @@ def long_run(own_folders):
     worker.wait()
 
 
+@pytest.mark.alone
 def test_the_first_paint_takes_at_most_three_times_a_bare_apps(own_folders):
     record_run(own_folders)
     ratios = []
@@ -54,7 +54,9 @@ def test_the_first_paint_takes_at_most_three_times_a_bare_apps(own_folders):
         with Terminal() as terminal:
             ours = terminal.first_output()
         ratios.append(ours / bare)
-    assert min(ratios) <= 3, ratios
+        if ratios[-1] <= 3:  # The best of three: something else may take the cores from the app.
+            return
+    raise AssertionError(ratios)
 
 
 def test_nothing_heavy_is_imported_by_then(own_folders):
@@ -84,6 +86,7 @@ print(app.loaded)
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.alone
 def test_a_hang_up_ends_the_app_and_not_the_run(own_folders, long_run):
     directory, worker = long_run
     with Terminal(psi_tui("open", "long"), size=(140, 45)) as terminal:
@@ -106,6 +109,7 @@ def test_a_hang_up_ends_the_app_and_not_the_run(own_folders, long_run):
         terminal.wait_for(f"{there:,} of 10,000")
 
 
+@pytest.mark.alone
 def test_a_run_started_elsewhere_appears_within_two_seconds(own_folders):
     own_folders.mkdir()
     with Terminal() as terminal:
@@ -142,8 +146,7 @@ def test_another_size_is_drawn_whole(own_folders):
     exported = {"COLUMNS": "80", "LINES": "24"}  # As a readline does that started it: the terminal's size counts.
     with Terminal(psi_tui("open", "mine"), environment=exported) as terminal:
         terminal.wait_for(lambda text: "┤" in text and "large effect" in text)
-        terminal.pump(1)
-        narrow = terminal.text
+        narrow = terminal.wait_for_quiet()
         assert len(narrow.splitlines()) == 24
         for _ in range(3):
             terminal.resize(140, 45)
@@ -157,21 +160,25 @@ def test_a_size_that_was_there_for_a_moment_only_leaves_nothing_undrawn(own_fold
     record_run(own_folders, name="mine")
     with Terminal(psi_tui("open", "mine")) as terminal:
         terminal.wait_for(lambda text: "┤" in text and "large effect" in text)
-        terminal.pump(1)
-        before = terminal.text
+        before = terminal.wait_for_quiet()
         terminal.resize(140, 45)
         terminal.resize(80, 24)
         assert terminal.text != before
         terminal.wait_for(lambda text: text == before, seconds=20)
 
 
+@pytest.mark.alone
 def test_nothing_is_sent_while_nothing_happens(own_folders):
     record_run(own_folders, name="mine")
-    for arguments in ((), ("open", "mine")):
-        with Terminal(psi_tui(*arguments), size=(140, 45)) as terminal:
-            terminal.wait_for("mine")
-            terminal.pump(4)
-            assert terminal.pump(3) == 0
+    with (
+        Terminal(psi_tui(), size=(140, 45)) as listed,
+        Terminal(psi_tui("open", "mine"), size=(140, 45)) as opened,
+    ):
+        listed.wait_for("mine")
+        opened.wait_for("large effect")
+        for terminal in (listed, opened) * 2:
+            terminal.pump(1)
+        assert listed.pump(3) + opened.pump(0.1) == 0
 
 
 def test_a_live_run_costs_at_most_ten_kibibytes_a_second(long_run):
@@ -184,6 +191,7 @@ def test_a_live_run_costs_at_most_ten_kibibytes_a_second(long_run):
         assert 0 < sent <= seconds * 10 * 1024, sent / seconds
 
 
+@pytest.mark.alone
 def test_a_key_is_answered_within_a_tenth_of_a_second_beside_a_busy_worker(own_folders, long_run):
     for name in ("a", "b", "c"):
         record_run(own_folders, name=name)
