@@ -54,8 +54,10 @@ def test_bad_input_is_refused_and_leaves_nothing(
     assert not folder.exists()
 
 
-def test_an_unwritable_runs_folder_is_refused(tmp_path: Path) -> None:
+def test_an_unwritable_runs_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
-    answer = engine("start", "--runs-dir", str(tmp_path / "file" / "runs"), given=SMALL)
-    assert answer.returncode == 2
-    assert "--runs-dir" in json.loads(answer.stdout)["error"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(SMALL)))
+    assert run_command(["start", "--runs-dir", str(tmp_path / "file" / "runs")]) == 2
+    assert "--runs-dir" in json.loads(capsys.readouterr().out)["error"]

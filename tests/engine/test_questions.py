@@ -1,5 +1,6 @@
 """What the assistant asks the engine, through a real assistant: the answers of the commands, and nothing in between."""
 
+import io
 import json
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from psi_core import Run
 from psi_core.assist import ENGINE_QUESTIONS
 from psi_core.engine import analyze
 from psi_core.engine.catalog import model_layer_rows, model_rows
+from psi_core.engine.commands import run_command
 from psi_core.engine.questions import engine_answers
 from psi_core.paths import cache_directory
 from psi_core.plain_json import plain
 from tests.core.assisted import Assisted
-from tests.engine.processes import engine, new_run, small_config
+from tests.engine.processes import new_run, small_config
 
 LOUD = """
 import sys
@@ -59,9 +61,13 @@ def test_layers(assisted: Assisted) -> None:
     assert "color" in assisted.ask("layers", model="lenet5", color=1)["error"]
 
 
-def test_a_plan_is_that_of_the_command(assisted: Assisted, tmp_path: Path) -> None:
+def test_a_plan_is_that_of_the_command(
+    assisted: Assisted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = {"model": "lenet5", "images": 120, "epsilon": [0.1]}
-    told = json.loads(engine("plan", "--runs-dir", str(tmp_path), given=config).stdout)
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(config)))
+    assert run_command(["plan", "--runs-dir", str(tmp_path)]) == 0
+    told = json.loads(capsys.readouterr().out)
     assert assisted.ask("plan", config=config, runs_dir=str(tmp_path)) == {"answer": told}
     assert assisted.ask("plan", config={"epsilon": [3]}, runs_dir=str(tmp_path))["kind"] == "ConfigError"
     assert assisted.ask("plan", config={}, runs_dir="/proc/nowhere")["kind"] == "ConfigError"
