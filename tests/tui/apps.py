@@ -58,6 +58,15 @@ async def settled(pilot: Pilot[None]) -> None:
         calm = 0 if any(not worker.is_finished for worker in pilot.app.workers) else calm + 1
 
 
+async def still(pilot: Pilot[None], seconds: float = 0.02) -> None:
+    """Returns once the screen looks the same after so many seconds: what was drawn last may still be on its way."""
+    before, now = "", None
+    while now != before:
+        await pilot.pause(seconds)
+        await settled(pilot)
+        before, now = now or "", pilot.app.export_screenshot()
+
+
 def text_of(app: App[Any]) -> str:
     """What the screen shows, as plain text."""
     height = app.size.height

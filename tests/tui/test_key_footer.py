@@ -3,7 +3,7 @@ from textual.widgets._footer import FooterKey
 
 from psi_tui.widgets.key_footer import KeyFooter, fitting_keys
 from tests.recorded import record_run
-from tests.tui.apps import NARROW, WIDE, running, settled, text_of
+from tests.tui.apps import NARROW, WIDE, running, settled, still, text_of
 
 TABS = ("layers", "all_layers", "classes", "epsilon", "images", "study", "log")
 
@@ -34,8 +34,7 @@ async def test_every_place_names_the_key_for_help_and_cuts_no_key(own_folders, s
                 app.screen.query_one("#tabs").active = place
             else:
                 app.go(place)
-            await settled(pilot)
-            await pilot.pause(0.2)
+            await still(pilot)
             line = text_of(app).splitlines()[-1]
             assert "? help" in line, place
             shown = app.screen.query_one(KeyFooter).query(FooterKey)
@@ -49,6 +48,5 @@ async def test_more_room_shows_more_keys(own_folders):
         await settled(pilot)
         narrow = text_of(app).splitlines()[-1]
         await pilot.resize_terminal(*WIDE)
-        await settled(pilot)
-        await pilot.pause(0.2)
+        await still(pilot)
         assert len(text_of(app).splitlines()[-1]) > len(narrow)
