@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from textual import _wait
 
 from psi_tui import child
 from psi_tui.cli import main
@@ -18,6 +19,9 @@ from tests.tui.warm_engine import warm_assistant, warm_engine
 __all__ = ["warm_assistant", "warm_engine"]
 
 ROOT = Path(__file__).parents[2]
+
+# Textual looks for so long whether an app has come to rest, twice for each key: 0.02 s unless told.
+_wait.SLEEP_GRANULARITY = 0.01
 
 
 @dataclass(frozen=True, slots=True)
