@@ -1,6 +1,5 @@
 """`psi-tui ablate`: what a network still recognizes when only some of a layer's channels are left."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,10 @@ from psi_core.errors import ConfigError, unknown_name
 from psi_core.export import FORMATS
 from psi_core.paths import temporary_beside
 from psi_tui.ablation_view import print_ablation
-from psi_tui.bar import ProgressView, progress_view
-from psi_tui.child import Child, EngineError, listening, on_interrupt
+from psi_tui.child import EngineError
 from psi_tui.console import narrate, output_console, write_result
+from psi_tui.engine_job import INTERRUPTED, finished_job
 from psi_tui.options import config_options, json_option, typed_values
-from psi_tui.progress import Progress
-
-INTERRUPTED = 130
 
 _OWN_FIELDS = ("layer", "keep", "drop", "by", "train_images")
 
@@ -91,10 +87,11 @@ def ablate(
     AblationConfig.from_values(question)
     if path is not None:
         _require_writable(path)
-    result = _answer(question)
-    if result is None:
+    finished = finished_job("ablate", question, hint="Ctrl-C leaves; no rows are printed then")
+    if finished is None:
         narrate("interrupted; an ablation prints all of its rows or none")
         context.exit(INTERRUPTED)
+    result = AblationResult(finished["rows"], finished["title"], finished["notes"])
     if path is None and format is not None:
         write_result(ablation_text(result, format).rstrip())
         return
@@ -134,48 +131,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise EngineError(f"to: {path} cannot be written ({error.strerror}); the rows stand above") from None
-
-
-def _answer(question: dict[str, Any]) -> AblationResult | None:
-    """What a child found, or None where it was interrupted."""
-    child = Child(["ablate"], question)
-    presses = 0
-
-    def press(number: int) -> None:
-        nonlocal presses
-        presses = number
-        if child.process.poll() is None:
-            child.process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
-
-    with listening(child), on_interrupt(press), progress_view(hint="Ctrl-C leaves; no rows are printed then") as view:
-        view.update(Progress("running", "load"))
-        result = _watch(child, view)
-    status = child.process.wait()
-    if result is None and not presses:
-        raise EngineError(f"ablate: ended with status {status} and no word; its message stands above")
-    return result
-
-
-def _watch(child: Child, view: ProgressView) -> AblationResult | None:
-    """What the child found, or None where it left without a word."""
-    for answer in child.answers():
-        match answer.get("event"):
-            case "fit" | "progress":
-                view.update(
-                    Progress(
-                        "running",
-                        answer.get("phase", "fit"),
-                        int(answer.get("done", 0)),
-                        int(answer.get("total", 0)),
-                        answer.get("images_per_second"),
-                        loss=answer.get("loss"),
-                        accuracy=answer.get("accuracy"),
-                    )
-                )
-            case "phase":
-                view.say("the model's weights are fitted first, and kept")
-            case "warning":
-                view.say(f"warning: {answer.get('text', '')}")
-            case "finished":
-                return AblationResult(answer["rows"], answer["title"], answer["notes"])
-    return None
