@@ -117,6 +117,18 @@ def add_class_sums(parts: Iterable[Arrays], layer: str) -> ClassSums:
     return labels, counts, sums
 
 
+def add_channel_sums(parts: Iterable[Arrays], layer: str) -> tuple[int, NDArray[np.float64]]:
+    """How many images several chunks have, and the sums of each channel's spatial mean over them, (condition, channel).
+
+    At least one chunk; their classes are added up as they come, so that memory does not grow with these.
+    """
+    images, total = 0, np.zeros(())
+    for part in parts:
+        images += int(part["class_counts"].sum())
+        total = total + part[f"class_sum/{layer}"].sum(axis=1)
+    return images, total
+
+
 def add_square_sums(parts: Iterable[Arrays], layer: str) -> NDArray[np.float64] | None:
     """Sums over images of each channel's squared spatial mean, (condition, channel), over several chunks.
 

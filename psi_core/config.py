@@ -122,7 +122,7 @@ class RunConfig(BaseModel):
     name: str = Field("", description="a name for the run")
 
     _choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "attack": (*ATTACK_NAMES, "none"),
+        "attack": (*ATTACK_NAMES, f"{FOOLBOX}NAME", "none"),
         "controls": (*CONTROL_NAMES, "none"),
         "measures": MEASURE_NAMES,
     }

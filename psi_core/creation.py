@@ -15,8 +15,9 @@ from typing import Any
 from psi_core.chunks import CHUNKS
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, RunError
+from psi_core.layer_info import LayerInfo
 from psi_core.paths import is_example, temporary_beside
-from psi_core.runs import FORMAT, LayerInfo
+from psi_core.runs import FORMAT
 from psi_core.status import StatusReader
 
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from psi_core.chunks import (
     Arrays,
     ClassSums,
+    add_channel_sums,
     add_class_sums,
     add_square_sums,
     chunk_count,
@@ -25,42 +26,15 @@ from psi_core.chunks import (
 from psi_core.conditions import Condition
 from psi_core.config import RunConfig
 from psi_core.errors import RunError, unknown_name
+from psi_core.layer_info import LayerInfo
 from psi_core.paths import is_example
 from psi_core.status import Status, StatusReader, status_of
 
 FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
 
-
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
-    """One tapped layer, as `layers.json` holds it.
-
-    Attributes:
-        name: as tables show it, `conv1`.
-        module: path of the module inside the network, `features.1`; `#2` marks its second call in a forward.
-        kind: class of the module or name of the function, `ReLU`.
-        shape: of its output for one image.
-        units: how many responses the measures see.
-        channels: feature maps, or features of a flat layer.
-        parameters: of all that runs after the layer before, up to this one.
-        multiply_adds: likewise, per image.
-    """
-
-    name: str
-    module: str
-    kind: str
-    shape: tuple[int, ...]
-    units: int
-    channels: int
-    parameters: int
-    multiply_adds: int
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "LayerInfo":
-        """From an object of `layers.json`; keys of a newer version are passed over."""
-        known = {field.name: values[field.name] for field in fields(cls)}
-        return cls(**{**known, "shape": tuple(known["shape"])})
+_ROUNDING = 1e-6
+"""Of the largest change of a pixel, in float32."""
 
 
 class Run:
@@ -110,8 +84,21 @@ class Run:
 
     @property
     def condition_details(self) -> tuple[Condition, ...]:
-        """The same conditions with attack, epsilon and control."""
-        return self.config.conditions
+        """The same conditions with attack, epsilon and control.
+
+        Images attacked elsewhere have the run's first control at the epsilon that is their largest change, if it has
+        one there.
+        """
+        return tuple(self._sized(each) if each.is_given else each for each in self.config.conditions)
+
+    def _sized(self, given: Condition) -> Condition:
+        try:
+            largest = float(self.array("linf")[self.conditions.index(given.name)].max())
+        except RunError:  # No results yet.
+            return given
+        first = next(iter(self.config.controls), None)
+        sized = (each for each in self.config.conditions if each.attack == first)
+        return replace(given, control=next((c.name for c in sized if abs(c.epsilon - largest) <= _ROUNDING), None))
 
     @cached_property
     def layer_infos(self) -> tuple[LayerInfo, ...]:
@@ -245,6 +232,14 @@ class Run:
             RunError: there is no such layer, or no chunk is finished: open ones have no sums.
         """
         return add_class_sums(self._parts(layer, "class_labels", "class_counts", f"class_sum/{layer}"), layer)
+
+    def channel_sums(self, layer: str) -> tuple[int, NDArray[np.float64]]:
+        """Image count and summed channel means (condition, channel) of one layer: `class_sums` without the classes.
+
+        Raises:
+            RunError: as of `class_sums`.
+        """
+        return add_channel_sums(self._parts(layer, "class_counts", f"class_sum/{layer}"), layer)
 
     def square_sums(self, layer: str) -> NDArray[np.float64] | None:
         """Sums of squared channel means of one layer over the images of `class_sums`, (condition, channel).

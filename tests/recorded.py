@@ -12,7 +12,7 @@ from psi_core.conditions import Condition
 from psi_core.config import RunConfig
 from psi_core.creation import create_run, record_model
 from psi_core.events import EventLog, events_path
-from psi_core.runs import LayerInfo
+from psi_core.layer_info import LayerInfo
 
 LAYERS = (
     LayerInfo("conv1", "features.1", "ReLU", (4, 6, 6), 144, 4, 40, 1440),

@@ -49,7 +49,7 @@ def gaussian_noise(images: Tensor, l2: Tensor, noise: Noise) -> Tensor:
         noise: of the condition.
     """
     normal = noise.normal(images)
-    scale = l2 / images[0].numel() ** 0.5
+    scale = l2 / images.shape[1:].numel() ** 0.5
     for _ in range(_MOST_ROUNDS):
         realized = change_norms(_noisy(images, normal, scale), images)[1]
         is_off = (realized - l2).abs() > _NEAR * l2  # One that fits stays: it must not depend on its batch.

@@ -5,7 +5,7 @@ What comes back is checked for shape, numbers and range, and brought to within e
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -68,7 +68,7 @@ class FoolboxAttack:
         Raises:
             ModelError: foolbox gave anything but images of that shape in 0..1.
         """
-        radius = epsilon if self._norm == "linf" else epsilon * self._images[0].numel() ** 0.5
+        radius = epsilon if self._norm == "linf" else epsilon * self._images.shape[1:].numel() ** 0.5
         if self._is_smallest:
             if self._smallest is None:
                 self._smallest = self._run(None, noise)
@@ -80,7 +80,10 @@ class FoolboxAttack:
         with torch.random.fork_rng(devices=devices), torch.enable_grad():
             # Its random numbers come from torch's generator: chunk and batch, which stand fixed, decide them.
             torch.manual_seed(int(noise.words(0, 1)[0, 0]) & (2**63 - 1))
-            found = self._attack(self._model, self._images.clone(), self._criterion, epsilons=radius)[0]
+            try:
+                found = self._attack(self._model, self._images.clone(), self._criterion, epsilons=radius)[0]
+            except (ValueError, TypeError, AssertionError, IndexError) as error:
+                raise ModelError(f"attack: foolbox:{self._name} failed ({error}); choose another attack") from error
         return self._checked(found)
 
     def _checked(self, found: object) -> Tensor:
@@ -119,21 +122,32 @@ def _made(name: str) -> Any:
         values["distance"] = _foolbox().distances.linf
     try:
         return made(**values)
+    except ImportError as error:
+        raise ConfigError(f"attack: foolbox:{class_name} needs more than foolbox ({error}); install that") from None
     except (TypeError, ValueError) as error:
         raise ConfigError(f"attack: foolbox:{name} cannot be made ({error}); leave its options out") from None
 
 
-def _option(class_name: str, text: str, parameters: Iterable[str]) -> tuple[str, object]:
-    """Name and value of one option, `steps=100`."""
-    option, _, value = text.partition("=")
+def _option(class_name: str, text: str, parameters: Mapping[str, inspect.Parameter]) -> tuple[str, object]:
+    """Name and value of one option, `steps=100`: of the kind that foolbox's own setting has."""
+    option, _, typed = text.partition("=")
     if option not in parameters:
         raise ConfigError(unknown_name(f"option of foolbox:{class_name}", option, parameters))
     try:
-        return option, ast.literal_eval(value)
+        value = ast.literal_eval(typed)
     except (ValueError, SyntaxError):
-        raise ConfigError(
-            f"attack: {text!r} is no option of foolbox:{class_name}; write a name and a number such as steps=100"
-        ) from None
+        value = None
+    default = parameters[option].default
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, bool):
+        is_fitting, kind = isinstance(value, bool), "True or False"
+    elif isinstance(default, int):
+        is_fitting, kind = is_number and isinstance(value, int) and value >= 1, "a whole number of at least 1"
+    else:
+        is_fitting, kind = is_number, "a number"
+    if not is_fitting:
+        raise ConfigError(f"attack: {option} of foolbox:{class_name} is {typed!r}; write {kind}, {option}=...")
+    return option, value
 
 
 def _norm(attack: Any) -> str:

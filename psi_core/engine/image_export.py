@@ -1,5 +1,6 @@
 """The images that a run measured, made again and written: exactly as float archives, rounded as pictures."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class ImageExport:
         assert isinstance(threads, int), "a run's configuration is resolved"
         with ExitStack() as archives, cpu_threads(threads), precision(self.run.config.precision, device):
             opened: dict[str, ImageArchive] = {}
-            for rows in self._batches(len(positions)):
+            for rows in self._batches(positions):
                 benign, _, made = remade(self.run, prepared, positions[rows], self.run.condition_details)
                 for condition, images in zip(self.run.condition_details, made, strict=True):
                     self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives, prepared.dataset)
@@ -117,10 +118,14 @@ class ImageExport:
         names = self.run.model.get("class_names")
         return {**others, "class_names": np.array(names)} if names else others
 
-    def _batches(self, images: int) -> Iterator[slice]:
-        batch = self.run.config.batch
-        assert isinstance(batch, int), "a run's configuration is resolved"
-        return (slice(start, min(start + batch, images)) for start in range(0, images, batch))
+    def _batches(self, positions: NDArray[np.int64]) -> Iterator[slice]:
+        """Rows of the images, chunk by chunk in the run's own batches: an attack of foolbox may go by its batch."""
+        batch, chunk = self.run.config.batch, self.run.config.chunk
+        assert isinstance(batch, int) and isinstance(chunk, int), "a run's configuration is resolved"
+        borders = np.flatnonzero(np.diff(positions // chunk)) + 1
+        for first, end in itertools.pairwise((0, *borders.tolist(), len(positions))):
+            for start in range(first, end, batch):
+                yield slice(start, min(start + batch, end))
 
     def _archive(self, condition: str) -> Path:
         return self.folder / f"images-{condition}.npz"

@@ -12,7 +12,7 @@ from psi_core.engine.models import is_named_by_study
 from psi_core.engine.modes import borrowed
 from psi_core.engine.taps import RELUS, Taps
 from psi_core.errors import ModelError, unknown_name
-from psi_core.runs import LayerInfo
+from psi_core.layer_info import LayerInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from psi_core.conditions import ATTACK_NAMES, Condition
+from psi_core.config import RunConfig
 from psi_core.engine.attacks import Iteration
 from psi_core.engine.modes import borrowed
 from psi_core.engine.treatments import Treatments
@@ -74,13 +75,13 @@ def attack(
         raise ConfigError(unknown_name("attack", name, ATTACK_NAMES))
     if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
         raise ConfigError(
-            f"epsilon: {epsilon} lies outside 0 to 1; pixels are scaled to 0..1, so write 8/255 as 0.0314"
+            f"epsilon: {epsilon} lies outside 0 to 1; pixels are scaled to 0..1, so write one such as 0.03"
         )
-    if steps < 1 or restarts < 1 or not (step_size is None or 0 < step_size < math.inf):
-        raise ConfigError("attack: steps and restarts are at least 1, the step size is above 0; give such")
+    # A run's own bounds, and its sentences.
+    config = RunConfig(steps=steps, restarts=restarts, step_size="auto" if step_size is None else step_size, seed=seed)
     _require_images(images, labels)
     condition = Condition(name, epsilon)
-    iteration = Iteration(steps, step_size, restarts, is_targeted)
+    iteration = Iteration(config.steps, step_size, config.restarts, is_targeted)
     treatments = Treatments((Condition("benign"), condition), iteration, seed=seed)
     with torch.inference_mode(False):
         originals = images.detach().clone()

@@ -67,7 +67,7 @@ class Noise:
 
         Element number e of an image, counted in row-major order, takes bit e % 64 of word e // 64.
         """
-        elements = like[0].numel()
+        elements = like.shape[1:].numel()
         packed = self.words(draw, -(-elements // 64)).view(torch.uint8)
         bits = (packed[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1
         shaped = _shaped(bits.flatten(1)[:, :elements], like)  # While they are bytes: a fourth of the memory.
@@ -78,7 +78,7 @@ class Noise:
 
         Element number e takes the highest 24 bits of word e: every value is exact in float32.
         """
-        words = _shift_right(self.words(draw, like[0].numel()), 40)
+        words = _shift_right(self.words(draw, like.shape[1:].numel()), 40)
         return _shaped(words.to(like.dtype).mul_(2.0**-23).sub_(1), like)
 
     def normal(self, like: Tensor, draw: int = 0) -> Tensor:
@@ -87,7 +87,7 @@ class Noise:
         Box & Muller (1958, doi:10.1214/aoms/1177706645) in float64 on pairs of words, so that devices agree but for
         the rounding of logarithm and cosine.
         """
-        elements = like[0].numel()
+        elements = like.shape[1:].numel()
         words = _shift_right(self.words(draw, 2 * elements), 11).double().mul_(2.0**-53)
         radius, angle = words.view(len(words), 2, elements).unbind(1)
         normal = torch.log1p(-radius).mul_(-2).sqrt_().mul_(torch.cos(angle * (2 * math.pi)))

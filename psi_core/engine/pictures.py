@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psi_core.conditions import BENIGN, GIVEN, Condition
+from psi_core.conditions import BENIGN, FOOLBOX, GIVEN, Condition
 from psi_core.engine.datasets import Dataset, load_dataset, load_given, read_inputs
 from psi_core.engine.datasets.inputs import Readable
 from psi_core.engine.devices import precision
@@ -23,6 +23,11 @@ from psi_core.runs import Run
 
 _WITHOUT_GRADIENT = frozenset({BENIGN, GIVEN, "sign-noise", "sign-noise-2"})
 """Conditions that can be made with any weights, or none."""
+
+
+_ANOTHER_DRAW = (
+    "attack: foolbox may change an image otherwise when it is alone; see what was measured with psi-tui export --images"
+)
 
 
 class PictureMaker:
@@ -49,6 +54,9 @@ class PictureMaker:
             prepared = self._prepared_of(run)
         except PsiError as error:
             return _without_classifier(run, index, condition, str(error))
+        if condition.attack.startswith(FOOLBOX):
+            images = remade(run, prepared, np.array([index]), [])[0]
+            return _picture(images, None, None, _ANOTHER_DRAW)
         with precision(run.config.precision, "cpu"):
             return _with_classifier(run, index, condition, prepared)
 

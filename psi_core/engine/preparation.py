@@ -48,7 +48,7 @@ from psi_core.engine.weights import (
     state_sha256,
 )
 from psi_core.errors import ConfigError, ModelError
-from psi_core.runs import LayerInfo
+from psi_core.layer_info import LayerInfo
 
 _CHUNK_IMAGES = 500
 _LEAST_CHUNK_IMAGES = 50

@@ -48,8 +48,8 @@ def controls_present(run: Run) -> Check:
     name, controls = "controls", run.config.controls
     count = len(controls)
     noises = [control for control in controls if control in NOISES]
-    if not run.config.attack:
-        why = "images attacked elsewhere have no control, for their epsilon is not known; measure noise of that size"
+    if not run.config.attack and all(each.control is None for each in run.condition_details if each.is_given):
+        why = "no control has the size of the images attacked elsewhere; add --epsilon with their largest change"
         return Check(name, "amber", why, count, "controls")
     if not any(map(_is_sized, run.condition_details)):
         return not_checked(name, "there is no epsilon above 0 to have a control at; add one, --epsilon 0,0.03")

@@ -48,7 +48,9 @@ def finite_differences(run: Run) -> Check:
     if statuses[0] != "green":
         sentence += ": what attacks follow is not the slope of the loss; look for a backward of its own, or rounding"
     elif status != "green":
-        sentence += ": some of its signs may be wrong; compare with --precision exact, or a loss further from 0"
+        cure = "float32 loses digits where the loss is next to 0"
+        cure = cure if run.config.precision == "exact" else "compare with --precision exact"
+        sentence += f": some of its signs may be wrong; {cure}"
     return Check(name, status, sentence, 100 * max(error, own), "percent")
 
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from psi_core.class_level import lifetime_sparseness
 from psi_core.columns import CONDITION, LAYER, Column, Row, as_cell, as_cells
-from psi_core.runs import LayerInfo, Run
+from psi_core.layer_info import LayerInfo
+from psi_core.runs import Run
 from psi_core.statistics import summarize
 
 CHANNEL_COLUMNS: tuple[Column, ...] = (
@@ -112,8 +113,7 @@ def _channel_values(run: Run, layer: LayerInfo) -> _ChannelValues:
     nothing = np.full((len(run.conditions), layer.channels), np.nan)
     if not run.has_sums:
         return _ChannelValues(nothing, nothing, nothing)
-    _, counts, sums = run.class_sums(layer.name)
-    total, images, squares = sums.sum(axis=1), counts.sum(), run.square_sums(layer.name)
+    (images, total), squares = run.channel_sums(layer.name), run.square_sums(layer.name)
     lifetime = np.full(total.shape, np.nan) if squares is None else lifetime_sparseness(total, squares, images)
     delta = lifetime - lifetime[0]
     delta[0] = np.nan

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from psi_core.class_level import dead_channels, liu_sparseness
 from psi_core.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, Row, as_cell
-from psi_core.runs import LayerInfo, Run
+from psi_core.layer_info import LayerInfo
+from psi_core.runs import Run
 from psi_core.statistics import percent, population_sparseness
 
 LEAST_CLASSES = 3

@@ -74,7 +74,7 @@ WRONG = [
     ("controls", "None", "did you mean 'none'?"),
     ("controls", "none,sign-noise", "write none, or sign-noise"),
     ("measures", "ginny", "did you mean 'gini'?"),
-    ("attack", "foolbox:", "write one of fgsm"),
+    ("attack", "foolbox:", "foolbox:NAME"),
     ("target", "leastlikely", "did you mean 'least-likely'?"),
     ("steps", 0, "write a number greater than or equal to 1"),
     ("restarts", 0, "write a number greater than or equal to 1"),

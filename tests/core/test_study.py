@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from psi_core import load_run
-from psi_core.runs import LayerInfo
+from psi_core.layer_info import LayerInfo
 from psi_core.study import PUBLISHED, STUDY_NOTE, study_condition, study_note, study_rows
 from tests import recorded
 from tests.recorded import record_run

@@ -1,5 +1,6 @@
 """Foolbox's attacks: run as they are, believed in nothing."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of fool
 foolbox = pytest.importorskip("foolbox")
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+NUMBA = importlib.util.find_spec("numba") is not None
 NOISE = Noise(0, torch.arange(6), 1)
 
 
@@ -112,6 +114,11 @@ def test_images_of_another_shape_are_refused(model):
         attack_of("LinfFastGradientAttack", model)._checked(torch.zeros(6, 64))
 
 
+def test_a_failure_of_its_own_is_one_sentence(model):
+    with pytest.raises(ModelError, match="foolbox:LinfDeepFoolAttack:candidates=1 failed"):
+        attack_of("LinfDeepFoolAttack:candidates=1", model).within(0.1, NOISE)
+
+
 def test_what_goes_too_far_is_brought_back(model, monkeypatch):
     monkeypatch.setattr(foolbox_attacks, "_attack_classes", lambda: {"Planted": planted(lambda images: images * 0 + 1)})
     changed = attack_of("Planted", model).within(0.1, NOISE)
@@ -121,9 +128,14 @@ def test_what_goes_too_far_is_brought_back(model, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        *([] if NUMBA else [("L2BrendelBethgeAttack", "needs more than foolbox")]),
         ("LinfDeepFool", "did you mean 'foolbox:LinfDeepFoolAttack'?"),
         ("LinfDeepFoolAttack:stepps=3", "did you mean 'steps'?"),
-        ("LinfDeepFoolAttack:steps=many", "write a name and a number such as steps=100"),
+        ("LinfDeepFoolAttack:steps=many", "write a whole number of at least 1, steps=..."),
+        ("LinfPGD:steps=1.5", "write a whole number of at least 1"),
+        ("LinfPGD:steps=-1", "write a whole number of at least 1"),
+        ("LinfPGD:random_start='a/b'", "write True or False"),
+        ("LinfPGD:rel_stepsize=True", "write a number"),
         ("L1FastGradientAttack", "measures neither L2 nor L-infinity"),
     ],
 )

@@ -47,6 +47,25 @@ def test_an_exported_attack_measures_as_the_attack_did(run, tmp_path):
     assert (again.predictions[1] == run.predictions[at]).all()
 
 
+# Of foolbox, for a part of scipy's old name.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_attacks_that_go_by_their_batch_are_made_again_in_the_runs_own(tmp_path):
+    pytest.importorskip("foolbox")
+    name = "foolbox:L2AdditiveGaussianNoiseAttack"
+    config = small_config(
+        images=20, chunk=7, batch=5, attack=f"pgd,{name}", steps=2, epsilon=[0.1], controls="gaussian"
+    )
+    run = analyze(config, tmp_path / "runs")
+    exported(run, tmp_path, ["npz"])
+    for condition in (f"{name}@0.1", "pgd@0.1", "gaussian@0.1"):
+        given = f"npz:{tmp_path / f'images-{condition}.npz'}"
+        config = small_config(images=20, chunk=7, batch=5, attack="none", controls="none", attacked=given)
+        again = analyze(config, tmp_path / "again")
+        at = run.conditions.index(condition)
+        assert (again.psi[1] == run.psi[at]).all(), condition
+        assert (again.array("linf")[1] == run.array("linf")[at]).all(), condition
+
+
 def test_pictures_are_rounded_and_what_that_changes_is_said(run, tmp_path):
     _, warnings = exported(run, tmp_path, ["png"])
     assert not list(tmp_path.glob("*.npz"))
@@ -61,7 +80,7 @@ def test_pictures_are_rounded_and_what_that_changes_is_said(run, tmp_path):
 def test_it_is_made_batch_by_batch_and_reported(run, tmp_path):
     seen = []
     export_images(run, tmp_path, ["npz"], lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 40) for done in range(5, 41, 5)]
+    assert seen == [(done, 40) for done in (5, 10, 14, 19, 24, 28, 33, 38, 40)], "chunks of 14 images in batches of 5"
 
 
 def test_nothing_is_left_where_it_fails(run, tmp_path):
@@ -82,7 +101,7 @@ def test_a_folder_that_cannot_be_made_is_refused(run, tmp_path):
 def test_the_child_says_how_far_it_is_and_what_it_wrote(run, tmp_path):
     answer = engine("images", str(run.directory), given={"to": str(tmp_path), "formats": ["npz"]})
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert [line["event"] for line in lines] == ["images"] * 8 + ["finished"]
+    assert [line["event"] for line in lines] == ["images"] * 9 + ["finished"]
     assert lines[-1]["paths"][0] == str(tmp_path / "images-benign.npz")
 
 

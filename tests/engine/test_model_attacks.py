@@ -126,6 +126,11 @@ def test_fgsm_refuses_a_model_that_gives_no_logits(layer, images, labels):
 
 
 @pytest.mark.parametrize("name", ATTACK_NAMES)
+def test_no_images_are_an_empty_batch(name, images, labels):
+    assert attack(perceptron(), images[:0], labels[:0], name, 0.1, restarts=2).shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", ATTACK_NAMES)
 def test_every_attack_leaves_a_module_as_it_was(name, images, labels):
     model = moody()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -149,9 +154,12 @@ def test_every_attack_leaves_a_module_as_it_was(name, images, labels):
     [
         ({"name": "pdg"}, "pgd"),
         ({"steps": 0}, "steps"),
+        ({"steps": 1.5}, "steps"),
         ({"restarts": 0}, "restarts"),
-        ({"step_size": 0.0}, "step size"),
-        ({"step_size": float("nan")}, "step size"),
+        ({"step_size": 0.0}, "step_size"),
+        ({"step_size": 5.0}, "step_size"),
+        ({"step_size": float("nan")}, "step_size"),
+        ({"seed": -1}, "seed"),
     ],
 )
 def test_attack_refuses_what_cannot_stand(options, word, images, labels):

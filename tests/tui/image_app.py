@@ -8,7 +8,8 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from psi_core.runs import LayerInfo, Run
+from psi_core.layer_info import LayerInfo
+from psi_core.runs import Run
 from psi_tui.image_index import ImageIndex
 from psi_tui.themes import THEMES
 from psi_tui.widgets.image_table import ImageMessage, ImageTable
