@@ -12,7 +12,7 @@ from psi_tui.file_stamps import results_stamp
 from psi_tui.gpu import Gpu, read_gpus
 from psi_tui.progress import Progress, progress_of
 
-_RESULTS_SECONDS = 5.0
+_RESULTS_SECONDS = 7.0
 """Previews of a growing run are looked at no more often."""
 
 

@@ -34,7 +34,7 @@ PEERS = {
 }
 """By attack and library; torchattacks' PGD without a random start is its BIM, and so is ours."""
 
-both = pytest.mark.parametrize(("name", "peer"), PEERS, ids=" of ".join)
+both = pytest.mark.parametrize(("name", "peer"), PEERS, ids=[" of ".join(each) for each in PEERS])
 
 
 def digits(size):
