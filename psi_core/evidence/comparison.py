@@ -72,7 +72,7 @@ def images_enough(run: Run) -> Check:
         "red": f"too few to tell a shift from chance; add --images {ENOUGH_IMAGES}",
     }[status]
     so_far = "" if count == run.images else " so far"
-    return Check("images", status, f"{count:,} images{so_far}: {tail}", count, "images")
+    return Check("images", status, f"{count:,} {'image' if count == 1 else 'images'}{so_far}: {tail}", count, "images")
 
 
 def _under(run: Run, control: str) -> list[Condition]:
