@@ -32,7 +32,7 @@ def finished_job(command: str, question: dict[str, Any], *, hint: str) -> dict[s
         nonlocal presses
         presses = number
         if child.process.poll() is None:
-            child.process.send_signal(signal.SIGINT if number == 1 else signal.SIGKILL)
+            child.process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
 
     with listening(child), on_interrupt(press), progress_view(hint=hint) as view:
         view.update(Progress("running", "load"))

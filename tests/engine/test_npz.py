@@ -121,7 +121,7 @@ def test_given_images_are_a_condition_like_the_attack_that_made_them(tmp_path, a
     assert row["epsilon"] is None
     assert row["linf_mean"] == pytest.approx(0.1, abs=1e-6)
     layer = next(row for row in TABLES["layers"](run) if row["condition"] == "attacked")
-    assert layer["control"] is None
+    assert layer["control"] == "sign-noise@0.1", "the control that has their size"
     assert layer["verdict"]
 
 

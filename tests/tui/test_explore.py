@@ -58,6 +58,7 @@ async def test_it_says_that_it_waits_and_lists_the_bundled_models_before_the_eng
         await pilot.press("2")
         screen = app.screen
         assert isinstance(screen, ExploreScreen)
+        await until(pilot, lambda: screen.outline.notes, "the note that it waits")
         assert screen.outline.notes[CATALOG] == f"… {WAITING}"
         assert all(name in text_of(app) for name in ("lenet5", "alexnet", "vgg11"))
         await until(pilot, lambda: not screen.outline.notes, "the engine's list")
