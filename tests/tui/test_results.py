@@ -14,7 +14,6 @@ from psi_core.run_index import load_run
 from psi_core.status import STOP_FILE
 from psi_core.tables import histogram_rows, layer_rows, table_columns
 from psi_tui.formatting import format_cell, format_effect
-from psi_tui.screens.results import reader, store
 from psi_tui.screens.results.layers import LayersTab
 from psi_tui.widgets.plot import Plot
 from tests.core.living import Worker
@@ -179,8 +178,6 @@ async def test_what_is_chosen_while_statistics_are_under_way_is_asked_for_after_
 async def test_statistics_that_could_not_be_had_are_asked_for_again(own_folders, monkeypatch):
     directory = record_run(own_folders)
     refusals = iter([RunError("assistant: planted; wait")])
-    for module in (reader, store):
-        monkeypatch.setattr(module, "RETRY_SECONDS", 0.5)
     async with running(own_folders, WIDE) as (app, pilot):
         ask = app.statistics.ask
 
