@@ -173,7 +173,8 @@ def _walked(
 
 def _climb(model: nn.Module, images: Tensor, labels: Tensor, iteration: Iteration) -> Tensor:
     """The gradient to climb: of the loss of the labels, or of its negative where they are to be reached."""
-    return input_gradient(model, images, labels)[1].mul_(iteration.direction)
+    gradient = input_gradient(model, images, labels)[1]
+    return gradient.neg_() if iteration.is_targeted else gradient
 
 
 def _within(images: Tensor, changed: Tensor, epsilon: float) -> Tensor:

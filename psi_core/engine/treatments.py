@@ -52,7 +52,8 @@ class Treatments:
             ModelError: no gradient reaches the images.
         """
         targets = None if self.target == "none" else self._targets(logits.detach(), labels, indices)
-        gradient = gradient_of(logits, inputs, labels if targets is None else targets).mul_(self.iteration.direction)
+        gradient = gradient_of(logits, inputs, labels if targets is None else targets)
+        gradient = gradient.neg_() if self.iteration.is_targeted else gradient
         return Treated(self, model, inputs.detach(), gradient, labels, targets, indices)
 
     def _targets(self, logits: Tensor, labels: Tensor, indices: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The explore screen: every model there is, its layers from the engine, and a run of the marked ones."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,14 +54,16 @@ async def open_lenet(pilot: Pilot[None]) -> None:
     await press(pilot, "home", "down", "enter")
 
 
-async def test_it_says_that_it_waits_and_lists_the_bundled_models_before_the_engine_answers(own_folders):
+async def test_it_says_that_it_waits_and_lists_the_bundled_models_before_the_engine_answers(own_folders, monkeypatch):
     async with running(own_folders) as (app, pilot):
+        ask, may_answer = app.engine.ask, threading.Event()
+        monkeypatch.setattr(app.engine, "ask", lambda *kind, **fields: may_answer.wait(60) and ask(*kind, **fields))
         await pilot.press("2")
         screen = app.screen
         assert isinstance(screen, ExploreScreen)
-        await until(pilot, lambda: screen.outline.notes, "the note that it waits")
         assert screen.outline.notes[CATALOG] == f"… {WAITING}"
         assert all(name in text_of(app) for name in ("lenet5", "alexnet", "vgg11"))
+        may_answer.set()
         await until(pilot, lambda: not screen.outline.notes, "the engine's list")
         await settled(pilot)
         assert "torchvision" in text_of(app)
