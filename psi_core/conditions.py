@@ -28,6 +28,9 @@ SIZED_BY_ATTACK = "gaussian"
 _SECOND_DRAW = {"sign-noise": "sign-noise-2"}
 """The control that is another draw of the same noise: what a difference between two noises looks like."""
 
+EPSILON_ROUNDING = 1e-6
+"""By which rounding in float32 carries the change of a pixel of 0..1 beyond epsilon."""
+
 _GRADIENT_STEPS = frozenset({"fgsm", "anti-fgsm", "fgm-l2", "bim", "mi-fgsm", "shuffled-fgsm"})
 
 _ONE_FORWARD = frozenset({"fgsm", "fgm-l2", *CONTROL_NAMES})

@@ -23,7 +23,7 @@ from psi_core.chunks import (
     finished_chunks,
     read_arrays,
 )
-from psi_core.conditions import Condition
+from psi_core.conditions import EPSILON_ROUNDING, Condition
 from psi_core.config import RunConfig
 from psi_core.errors import RunError, unknown_name
 from psi_core.layer_info import LayerInfo
@@ -32,9 +32,6 @@ from psi_core.status import Status, StatusReader, status_of
 
 FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
-
-_ROUNDING = 1e-6
-"""Of the largest change of a pixel, in float32."""
 
 
 class Run:
@@ -98,7 +95,9 @@ class Run:
             return given
         first = next(iter(self.config.controls), None)
         sized = (each for each in self.config.conditions if each.attack == first)
-        return replace(given, control=next((c.name for c in sized if abs(c.epsilon - largest) <= _ROUNDING), None))
+        return replace(
+            given, control=next((c.name for c in sized if abs(c.epsilon - largest) <= EPSILON_ROUNDING), None)
+        )
 
     @cached_property
     def layer_infos(self) -> tuple[LayerInfo, ...]:

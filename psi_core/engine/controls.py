@@ -13,7 +13,7 @@ from psi_core.engine.noise import Noise
 from psi_core.engine.norms import change_norms
 
 _MOST_ROUNDS = 100
-"""Rounds in which a Gaussian's scale is sought; 4 do for epsilon 0.03 on digits. The L2 grows more slowly than the
+"""Rounds in which a Gaussian's scale is sought; on digits 5 do at epsilon 0.03. The L2 grows more slowly than the
 scale, since pixels reach black and white, so that scale x wanted / realized comes nearer each round, never too far."""
 
 _NEAR = 1e-6

@@ -9,6 +9,7 @@ import math
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,16 +86,21 @@ def soundness(plan: StepPlan, first: FirstImages, policy: str, device: str) -> d
 
 
 def _told(check: str, look: Callable[[], dict[str, float]]) -> dict[str, Any]:
-    """What a check found, or the reason why it found nothing."""
-    try:
-        found = look()
-        if not all(math.isfinite(value) for value in found.values()):
-            raise _CannotTellError("it came to NaN or infinity")
-        return {name: float(f"{value:.6g}") for name, value in found.items()}
-    except _CannotTellError as reason:
-        return {f"{check}_reason": str(reason)}
-    except Exception as error:  # noqa: BLE001 - a network of the user's own may raise anything, here and nowhere else.
+    """What a check found, or the reason why it found nothing.
+
+    It looks from a thread of its own, where whatever a network of the user's own raises is a result like any other.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        looked = thread.submit(look)
+    error = looked.exception()
+    if isinstance(error, _CannotTellError):
+        return {f"{check}_reason": str(error)}
+    if error is not None:
         return {f"{check}_reason": textwrap.shorten(f"{type(error).__name__}: {error}", 200).removesuffix(":")}
+    found = looked.result()
+    if not all(math.isfinite(value) for value in found.values()):
+        return {f"{check}_reason": "it came to NaN or infinity"}
+    return {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
 def _repeat_fields(model: nn.Module, images: Tensor, policy: str, device: str) -> dict[str, float]:

@@ -82,7 +82,7 @@ def forwards_per_image(config: RunConfig) -> int:
         "mi-fgsm": config.steps - 1,
         "pgd": config.steps * config.restarts,
     }
-    searched = [each for each in config.conditions if not (each.is_benign or each.shares_gradient)]
+    searched = [each for each in config.conditions if each.epsilon > 0 and not each.shares_gradient]
     return len(config.conditions) + 1 + sum(2 * gradients.get(each.attack, _FOOLBOX_STEPS) for each in searched)
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.conditions import FOOLBOX, Condition
+from psi_core.conditions import EPSILON_ROUNDING, FOOLBOX, Condition
 from psi_core.events import Event, EventReader, events_path
 from psi_core.evidence.check import Check, at_most, listed, not_checked, worst
 from psi_core.runs import Run
@@ -20,9 +20,6 @@ has; float32 loses percents where the loss is next to 0, and so does bf16."""
 
 ROUNDING_OF_LOGITS = 1e-3
 """The most by which another order of sums changes a logit; dropout changes it by far more."""
-
-LINF_ROUNDING = 1e-6
-"""By which rounding in float32 carries a pixel of 0..1 beyond epsilon."""
 
 L2_ROUNDING = 1e-5
 """Share by which rounding lengthens an L2 norm."""
@@ -86,7 +83,7 @@ def norms_within_epsilon(run: Run) -> Check:
         largest = float(run.array("l2" if is_l2 else "linf")[at].max())
         bound = condition.epsilon * (math.sqrt(elements or 1) if is_l2 else 1)
         # Written so that NaN counts as too far.
-        if not largest <= (bound * (1 + L2_ROUNDING) if is_l2 else bound + LINF_ROUNDING):
+        if not largest <= (bound * (1 + L2_ROUNDING) if is_l2 else bound + EPSILON_ROUNDING):
             too_far.append(f"{condition.name} by {'L2' if is_l2 else 'L-inf'} {largest:.4g} of {bound:.4g}")
         if bound:
             reached.append(100 * largest / bound)

@@ -11,6 +11,7 @@ from psi_core.columns import Row
 from psi_core.events import preview_path
 from psi_core.export import table_text
 from psi_core.tables import COLUMNS, class_rows, correlation_rows
+from tests.core.test_class_level import plain_liu
 from tests.recorded import plant_responses, record_run
 
 LIU = ("psi_liu", "psi_liu_live", "psi_liu_separate")
@@ -38,21 +39,6 @@ def cells(rows: list[Row], column: str, condition: str, layer: str = "fc1") -> l
 def plain_means(run: Run, responses: np.ndarray) -> np.ndarray:
     classes = sorted({*run.labels.tolist()})
     return np.array([[condition[run.labels == label].mean(axis=0) for label in classes] for condition in responses])
-
-
-def plain_liu(means: np.ndarray, reference: np.ndarray) -> list[float]:
-    """Liu's measure, number by number; channels that do not vary in the reference lie at 0."""
-    rows = []
-    for row in means:
-        z = []
-        for value, channel in zip(row, reference.T, strict=True):
-            mean = sum(channel) / len(channel)
-            sd = (sum((each - mean) ** 2 for each in channel) / len(channel)) ** 0.5
-            z.append((value - mean) / sd if sd > 1e-12 else 0.0)
-        scaled = [(each - min(z)) / (max(z) - min(z)) for each in z]
-        activity = sum(scaled) ** 2 / len(scaled) / sum(each**2 for each in scaled)
-        rows.append((1 - activity) / (1 - 1 / len(scaled)))
-    return rows
 
 
 def test_new_columns_come_after_the_old_ones() -> None:

@@ -68,6 +68,21 @@ def test_an_attack_alone_gives_what_it_gives_beside_others(classifier, dataset):
         assert np.array_equal(arrays["psi"][1], whole["psi"][names.index(f"{name}@0.1")]), name
 
 
+@pytest.mark.parametrize("target", ["none", "random"])
+def test_a_chunk_has_the_same_bits_whoever_makes_it_and_after_what(target, classifier, dataset):
+    conditions = conditions_of(ATTACK_NAMES, [0.1], CONTROL_NAMES)
+    iteration = Iteration(2, restarts=2, is_targeted=target != "none")
+    made = []
+    for chunks in ([range(3), range(3, 8)], [range(3, 8)]):
+        maker = maker_of(classifier, dataset, 28, treatments=Treatments(conditions, iteration, target, 5), batch=2)
+        arrays = [maker.make(chunk, lambda _chunk: None, lambda _before, _after: None) for chunk in chunks]
+        made.append(arrays[-1])
+    one, other = made
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        assert np.array_equal(array, other[name], equal_nan=True), name
+
+
 def test_a_gaussian_control_before_its_attack_is_the_same(classifier, dataset):
     attack, control = Condition("pgd", 0.1), Condition("gaussian", 0.1)
     orders = [(Condition(BENIGN), attack, control), (Condition(BENIGN), control, attack)]
@@ -110,6 +125,8 @@ def test_a_configuration_says_what_is_done():
         ({"attack": "pgd", "controls": "none", "steps": 10, "restarts": 3}, 3 + 60),
         ({"attack": "bim", "controls": "none", "steps": 10}, 3 + 18),
         ({"attack": "r-fgsm", "controls": "none"}, 3 + 2),
+        # At epsilon 0 nothing is searched for.
+        ({"attack": "pgd", "controls": "none", "epsilon": "0,0.1", "steps": 10}, 4 + 20),
     ],
 )
 def test_the_work_of_an_image_is_told_in_forwards(options, forwards):
