@@ -14,8 +14,9 @@ class RepaintingApp(App[None]):
     """An app that is whole after any series of sizes.
 
     Textual paints what a new size moves. A terminal made larger and smaller again in one breath is back at the old size
-    by then: nothing has moved, but what the terminal cut off in between is gone. And of two signals that come at once
-    the first may be the last to be told, with the size before.
+    by then: nothing has moved, but what the terminal cut off in between is gone. Of two signals that come at once the
+    first may be the last to be told, with the size before. And a widget that asks for a layout twice before one is made
+    keeps the height of the first time.
     """
 
     _rest: Timer | None = None
@@ -29,6 +30,7 @@ class RepaintingApp(App[None]):
     def _look_again(self) -> None:
         size = self.size if self.is_headless else Size(*shutil.get_terminal_size())
         if size == self.size:
+            self.screen.query("*").refresh(layout=True)
             self.screen.refresh()
         else:
             self.post_message(Resize(size, size))
