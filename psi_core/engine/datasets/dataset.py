@@ -1,4 +1,4 @@
-"""What a data set is, and the simplest one: arrays whole in memory."""
+"""What a data set is, and the simplest one: arrays, in memory or in their file."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from psi_core.engine.datasets.stored import StoredImages, heading
 from psi_core.errors import DataError
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -81,7 +82,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ArrayDataset:
-    """Images whole in memory.
+    """Images whole in memory, or in an archive from which they are read.
 
     Attributes:
         name: as the run's configuration names it.
@@ -92,7 +93,7 @@ class ArrayDataset:
     """
 
     name: str
-    images: Pixels
+    images: Pixels | StoredImages
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     keys: NDArray[np.int64] | None = None
@@ -118,11 +119,15 @@ class ArrayDataset:
         return replace(self, labels=labels, class_names=class_names)
 
 
-def fingerprint_of(*arrays: NDArray[np.generic]) -> str:
-    """SHA-256 over shapes and bytes of arrays, in hexadecimal."""
-    digest = hashlib.sha256()
+def fingerprint_of(images: Pixels | StoredImages, *others: NDArray[np.generic]) -> str:
+    """SHA-256 over shapes, types and bytes of arrays, in hexadecimal."""
+    digest, arrays = hashlib.sha256(), others
+    if isinstance(images, StoredImages):
+        digest = images.digest()
+    else:
+        arrays = (images, *others)
     for array in arrays:
-        digest.update(f"{array.shape} {array.dtype}\n".encode())
+        digest.update(heading(array.shape, array.dtype))
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from psi_core.engine.datasets.dataset import ArrayDataset, Dataset, Pixels, Reading, Unreadable, fingerprint_of
 from psi_core.engine.datasets.folder import pictures_below
-from psi_core.engine.datasets.npz import checked_images, checked_index, read_npz
+from psi_core.engine.datasets.npz import checked_index, read_npz, require_sound
 from psi_core.engine.datasets.picture_set import PictureDataset
+from psi_core.engine.datasets.stored import StoredImages
 from psi_core.errors import DataError
 
 
@@ -20,12 +21,12 @@ class GivenImages:
     """Attacked images by the position of the benign one.
 
     Attributes:
-        images: bytes, or float32 in 0..1.
+        images: bytes, or float32 in 0..1; in memory, or in an archive from which they are read.
         rows: row of the image at every position of a run; -1 where there is none.
         place: their file.
     """
 
-    images: Pixels
+    images: Pixels | StoredImages
     rows: NDArray[np.int64]
     place: str
 
@@ -80,10 +81,7 @@ def load_given(
 def _from_archive(
     path: Path, dataset: Dataset, images: int, size: int, expected: Sequence[NDArray[np.int64]], may_lack: bool
 ) -> GivenImages:
-    arrays = read_npz(path)
-    if "images" not in arrays:
-        raise DataError(f"attacked: {path} holds no array images but {sorted(arrays)}; save one with np.savez")
-    found = checked_images(arrays["images"], str(path))
+    found, arrays = read_npz(path, "attacked")
     shapes = {(size, size), *([dataset.images.shape[1:3]] if isinstance(dataset, ArrayDataset) else [])}
     if found.shape[1:3] not in shapes:
         allowed = " or ".join(f"{height} x {width}" for height, width in sorted(shapes))
@@ -103,16 +101,16 @@ def _from_archive(
             f"attacked: {path} holds {len(found)} images and none for {dataset.place_of(int(lacking[0]))}, one of "
             f"{len(lacking)} without a partner; save them all, or add --skip-unreadable to leave these out"
         )
-    given = GivenImages(found, rows, str(path))
     labels, paired = arrays.get("labels"), np.flatnonzero(rows >= 0)
-    if labels is None or not expected:
-        return given
-    if labels.shape != index.shape or all((labels[rows[paired]] != each[paired]).any() for each in expected):
+    if (labels is not None and expected) and (
+        labels.shape != index.shape or all((labels[rows[paired]] != each[paired]).any() for each in expected)
+    ):
         raise DataError(
             f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
             "or their positions as index"
         )
-    return given
+    require_sound(found, str(path))
+    return GivenImages(found, rows, str(path))
 
 
 def _from_folder(

@@ -1,0 +1,216 @@
+"""Images that stay in their archive: one pass checks them all, then rows are read when they are asked for.
+
+Files are read, not mapped: pages of a map count as the process's own memory, and a file cut short behind it kills.
+"""
+
+import hashlib
+import itertools
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from io import FileIO
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.errors import DataError
+
+_BLOCK_BYTES = 1 << 23
+"""Read at a time by the pass over all images; 1 to 64 MB take the same time."""
+
+_LOCAL_NAME_LENGTHS = 26
+"""Where the header before a member's bytes has the lengths of the two fields of variable length behind its 30 bytes."""
+
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImages:
+    """Images in a file, in C order; indexed by positions it gives arrays as an array in memory does.
+
+    It keeps no file open, so that it may be pickled, and read in several threads or processes at once.
+
+    Attributes:
+        path: of the archive, absolute.
+        member: of the archive.
+        crc: CRC-32 of the member, as the archive has it.
+        start: where the member starts in the file, in bytes.
+        header: how many bytes of it come before the first image.
+        stored_shape: in the file.
+        stored_dtype: likewise.
+        version: size and time of change in nanoseconds of the file that was opened.
+        channels_first: whether channels lie before height and width in the file.
+    """
+
+    path: Path
+    member: str
+    crc: int
+    start: int
+    header: int
+    stored_shape: tuple[int, ...]
+    stored_dtype: np.dtype[Any]
+    version: tuple[int, int]
+    channels_first: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels last."""
+        if not self.channels_first:
+            return self.stored_shape
+        images, channels, height, width = self.stored_shape
+        return images, height, width, channels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what is given: uint8, or float32 for floats of any size."""
+        return self.stored_dtype if self.stored_dtype == np.uint8 else np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.stored_shape[0]
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Images at these positions, channels last, in memory of their own that is laid out as the file is.
+
+        Raises:
+            IndexError: a position is none of an image.
+            DataError: the file is gone, or another than the one that was opened.
+        """
+        if len(positions) and not 0 <= positions.min() <= positions.max() < len(self):
+            raise IndexError(f"positions lie between {positions.min()} and {positions.max()}, of {len(self)} images")
+        found = np.empty((len(positions), *self.stored_shape[1:]), self.dtype)
+        borders = [0, *(np.flatnonzero(np.diff(positions) != 1) + 1).tolist(), len(positions)]
+        with self.opened() as file:
+            for begin, end in itertools.pairwise(borders):
+                if begin < end:
+                    found[begin:end] = self.rows(file, int(positions[begin]), end - begin)
+        return self.laid_out(found)
+
+    def extremes(self) -> tuple[float, float]:
+        """Smallest and largest value of floats (NaN where there is one), 0 and 1 of bytes; after a pass over all.
+
+        Raises:
+            DataError: the file is damaged, gone, or another than the one that was opened.
+        """
+        _, low, high = _passed(self)
+        return low, high
+
+    def digest(self) -> "hashlib._Hash":
+        """SHA-256 of shape, type and all images, as `fingerprint_of` begins it; from the same pass."""
+        return _passed(self)[0].copy()
+
+    @contextmanager
+    def opened(self) -> Iterator[FileIO]:
+        """The file, without a buffer: that of a network file system may be 1 MB, which every lone image would fill.
+
+        Raises:
+            DataError: it is gone, ends too early, or is another than the one that was opened.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                if file_version(file) != self.version:
+                    raise EOFError("it was changed after it was opened")
+                yield file
+        except (OSError, EOFError) as error:
+            raise DataError(
+                f"data: {self.path} cannot be read any more ({error}); put it back as it was and resume the run"
+            ) from None
+
+    def rows(self, file: FileIO, first: int, count: int) -> NDArray[Any]:
+        """Consecutive images as they are in the file.
+
+        Raises:
+            EOFError: it ends too early.
+        """
+        found = np.empty((count, *self.stored_shape[1:]), self.stored_dtype)
+        file.seek(self.start + self.header + first * (found.nbytes // count))
+        rest = found.reshape(-1).view(np.uint8).data
+        while rest:
+            read = file.readinto(rest)
+            if not read:
+                raise EOFError("it ends too early")
+            rest = rest[read:]
+        return found
+
+    def laid_out(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The same with channels last."""
+        return rows.transpose(0, 2, 3, 1) if self.channels_first else rows
+
+
+@lru_cache(maxsize=16)
+def _passed(images: StoredImages) -> tuple["hashlib._Hash", float, float]:
+    """SHA-256, smallest and largest value; once in a process for as long as the file is the same.
+
+    Kept beside the images and not in them, for a SHA-256 under way cannot be pickled.
+    """
+    digest = hashlib.sha256(heading(images.shape, images.dtype))
+    low, high = (0.0, 1.0) if images.dtype == np.uint8 else (math.inf, -math.inf)
+    rows = max(1, _BLOCK_BYTES // (images.stored_dtype.itemsize * math.prod(images.stored_shape[1:])))
+    with images.opened() as file:
+        file.seek(images.start)
+        crc = zlib.crc32(file.read(images.header))
+        for first in range(0, len(images), rows):
+            stored = images.rows(file, first, min(rows, len(images) - first))
+            crc = zlib.crc32(stored.data, crc)
+            pixels = np.ascontiguousarray(images.laid_out(stored), images.dtype)
+            digest.update(pixels.data)
+            if pixels.dtype != np.uint8:
+                low = float(np.minimum(low, pixels.min()))  # Unlike min and max, these hand NaN on.
+                high = float(np.maximum(high, pixels.max()))
+    if crc != images.crc:
+        raise damaged(images.path, f"Bad CRC-32 for file {images.member!r}")
+    return digest, low, high
+
+
+def stored_images(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member: str) -> StoredImages | None:
+    """A member of an archive whose rows can be read from its file; None where it must be read whole.
+
+    That is where it is compressed, in Fortran order or of Python objects, or its header and length do not agree.
+
+    Args:
+        path: of the archive.
+        file: the archive's own, open.
+        archive: the same as an archive.
+        member: its name.
+
+    Raises:
+        ValueError: it is no array.
+        zipfile.BadZipFile: the archive is damaged.
+    """
+    info = archive.getinfo(member)
+    if info.compress_type != zipfile.ZIP_STORED:
+        return None
+    with archive.open(info) as content:
+        reader = _HEADER_READERS.get(np.lib.format.read_magic(content))
+        if reader is None:
+            return None
+        shape, fortran_order, dtype = reader(content)
+        header = content.tell()
+    if fortran_order or dtype.hasobject or info.file_size != header + math.prod(shape) * dtype.itemsize:
+        return None
+    file.seek(info.header_offset + _LOCAL_NAME_LENGTHS)
+    start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+    return StoredImages(path.absolute(), member, info.CRC, start, header, shape, dtype, file_version(file))
+
+
+def file_version(file: IO[bytes] | FileIO) -> tuple[int, int]:
+    """Size and time of change, in nanoseconds, of an open file."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """What stands before an array's bytes in a fingerprint."""
+    return f"{shape} {dtype}\n".encode()
+
+
+def damaged(path: Path, reason: object) -> DataError:
+    """What is said of an archive that cannot be used."""
+    return DataError(f"data: {path} is no whole npz of plain arrays ({reason}); save it with np.savez")
