@@ -1,8 +1,9 @@
 """`python -m psi_core COMMAND`: the engine as a child process. JSON in on standard input, JSON lines out.
 
     start --runs-dir DIR   a RunConfig in; checks it, makes the run directory, prints {"run": path}, works on
+    queue --runs-dir DIR   as start, but leaves the work to others
     plan --runs-dir DIR    a RunConfig in; prints what the run would cost
-    work RUN_DIR           one worker; RANK and WORLD_SIZE in the environment make it one of several
+    work RUN_DIR           one worker; under torchrun or srun one of several, see psi_core.ranks
     resume RUN_DIR         as start, for a run that is there
     images RUN_DIR         {"to", "formats"} in; writes the images of a run, prints how far it is
     fit                    a recipe in; prints the fit's events
@@ -13,10 +14,17 @@
 A refusal is one line {"error": sentence, "kind": class} and exit code 2; a failure under way exits 1.
 """
 
+import json
+import os
 import sys
 from collections.abc import Mapping
 
 from psi_core.assist import Answer, assist
+from psi_core.errors import ConfigError
+from psi_core.process import worker_environment
+from psi_core.ranks import rank_of
+
+_REFUSED = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,9 +32,21 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given == ["assist"]:
         return assist(_engine_answers)
+    if given[:1] == ["work"]:
+        try:
+            _adapt_to_neighbors()
+        except ConfigError as error:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__}), flush=True)  # noqa: T201
+            return _REFUSED
     from psi_core.engine.commands import run_command
 
     return run_command(given)
+
+
+def _adapt_to_neighbors() -> None:
+    """Sets what several workers on one machine need: OpenMP reads it once, when torch is loaded."""
+    for name, value in worker_environment(rank_of().workers).items():
+        os.environ.setdefault(name, value)
 
 
 def _engine_answers() -> Mapping[str, Answer]:

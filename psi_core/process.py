@@ -43,7 +43,7 @@ def is_alive(identity: Mapping[str, Any], log: Path) -> bool:
 
 
 def worker_environment(workers: int) -> dict[str, str]:
-    """Variables to start the first of several workers with; it hands them on.
+    """Variables that each of several workers needs before it loads torch; the first hands them on.
 
     OpenMP's threads spin while they wait, on the very cores that the others need: on two cores, five times slower.
     """

@@ -29,6 +29,7 @@ from psi_core.events import log_path
 from psi_core.export import IMAGE_FORMATS
 from psi_core.paths import runs_directory
 from psi_core.process import start_child
+from psi_core.ranks import Rank, rank_of
 from psi_core.runs import Run
 from psi_core.status import STOP_FILE
 
@@ -39,7 +40,7 @@ def run_command(arguments: list[str]) -> int:
     """Runs one command and gives its exit code."""
     parser = argparse.ArgumentParser(prog="python -m psi_core")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("start", "plan"):
+    for name in ("start", "queue", "plan"):
         commands.add_parser(name).add_argument("--runs-dir")
     for name in ("work", "resume", "images"):
         commands.add_parser(name).add_argument("run_dir", type=Path)
@@ -60,6 +61,12 @@ def _start(options: argparse.Namespace) -> int:
     return _work_as_first(run, prepared)
 
 
+def _queue(options: argparse.Namespace) -> int:
+    _, run = begin(RunConfig(**_read_standard_input()), runs_directory(options.runs_dir))
+    _say({"run": str(run.directory)})
+    return 0
+
+
 def _plan(options: argparse.Namespace) -> int:
     _say(plan_run(_read_standard_input(), options.runs_dir))
     return 0
@@ -75,14 +82,12 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _work(options: argparse.Namespace) -> int:
-    directory = options.run_dir.absolute()
-    number, workers = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
-    if not 0 <= number < workers:
-        raise ConfigError(f"RANK: {number} is not below WORLD_SIZE {workers}; leave both to torchrun or srun")
+    run, rank = Run(options.run_dir.absolute()), rank_of()
     terminal = os.dup(2)  # torchrun and srun show what their workers say there.
-    code = _work_logged(Run(directory), number, workers, None)
+    code = _work_logged(run, rank, None)
     if code:
-        os.write(terminal, f"psi-tui: worker {number} failed; see {log_path(directory, number)}\n".encode())
+        log = log_path(run.directory, rank.number)
+        os.write(terminal, f"psi-tui: worker {rank.number} failed; see {log}\n".encode())
     return code
 
 
@@ -140,6 +145,7 @@ def _bench(_options: argparse.Namespace) -> int:
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "start": _start,
+    "queue": _queue,
     "plan": _plan,
     "work": _work,
     "resume": _resume,
@@ -161,19 +167,19 @@ def _work_as_first(run: Run, prepared: Prepared | None) -> int:
         with log_path(run.directory, number).open("ab") as log:
             ranked = {"RANK": str(number), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(number)}
             children.append(start_child(["work", str(run.directory)], environment=ranked, output=log))
-    code = _work_logged(run, 0, workers, prepared)
+    code = _work_logged(run, Rank(0, workers), prepared)
     for child in children:
         child.wait()
     return code
 
 
-def _work_logged(run: Run, number: int, workers: int, prepared: Prepared | None) -> int:
+def _work_logged(run: Run, rank: Rank, prepared: Prepared | None) -> int:
     """Works with standard output and error going to the worker's log, so that whoever waits for ours is let go."""
-    with log_path(run.directory, number).open("ab", buffering=0) as log:
+    with log_path(run.directory, rank.number).open("ab", buffering=0) as log:
         sys.stdout.flush()
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-    worker = Worker(run.directory, number, workers, prepared)
+    worker = Worker(run.directory, rank.number, rank.workers, prepared, rank.local)
     _obey_signals(worker.orders)
     try:
         worker.work()

@@ -43,12 +43,16 @@ def available_device(device: str) -> str:
         return resolve_device("auto")
 
 
-def worker_device(device: str, worker: int) -> str:
-    """The device of one worker: the next CUDA devices in turn, or the same CPU for all."""
+def worker_device(device: str, local: int) -> str:
+    """The device of one worker: the CUDA devices that it sees in turn, or the same CPU for all.
+
+    Args:
+        device: the first worker's.
+        local: its rank among the workers of this machine.
+    """
     if not device.startswith("cuda"):
         return device
     first = int(device.partition(":")[2] or 0)
-    local = int(os.environ.get("LOCAL_RANK", worker))
     return f"cuda:{(first + local) % torch.cuda.device_count()}"
 
 

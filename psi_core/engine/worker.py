@@ -27,11 +27,12 @@ from psi_core.engine.share import ShareProgress, share_of
 from psi_core.engine.soundness import IMAGES, soundness
 from psi_core.errors import PsiError, RunError
 from psi_core.events import EventLog, events_path, preview_path
-from psi_core.process import HEARTBEAT_SECONDS, own_identity
+from psi_core.process import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
 from psi_core.runs import Run
 from psi_core.status import STOP_FILE, StatusReader
 
 _PREVIEW_SECONDS = 1.0
+_FREE_RANK_POLL_SECONDS = 0.2
 
 
 class Orders:
@@ -56,15 +57,24 @@ class Worker:
         number: its rank, from 0.
         workers: how many share the run.
         prepared: the run, checked, where the caller has it already.
+        local: its rank among those on this machine, which picks the device; default: `number`.
     """
 
-    def __init__(self, directory: Path, number: int = 0, workers: int = 1, prepared: Prepared | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        number: int = 0,
+        workers: int = 1,
+        prepared: Prepared | None = None,
+        local: int | None = None,
+    ) -> None:
         self.run = Run(directory)
         self.number = number
         self.workers = workers
         self.orders = Orders(directory)
         self.log = EventLog(events_path(directory, number))
         self._prepared = prepared
+        self._local = number if local is None else local
         self._preview_written = 0.0
 
     def work(self) -> str:
@@ -79,7 +89,7 @@ class Worker:
         """
         self._require_free_rank()
         earlier = self._earlier_device()
-        device = worker_device(available_device(self.run.config.device), self.number)
+        device = worker_device(available_device(self.run.config.device), self._local)
         facts = describe_device(device)
         self.log.write("started", **own_identity(), **facts, worker=self.number, workers=self.workers)
         if earlier not in (None, facts["device_name"]):
@@ -237,9 +247,19 @@ class Worker:
         )
 
     def _require_free_rank(self) -> None:
-        for worker in StatusReader(self.run.directory).poll():
-            if worker.number == self.number and worker.is_alive:
+        """Refuses to work beside a living worker of this rank; one that was just killed is waited for.
+
+        A process that is being killed, or was on another machine, counts as alive for a while; it writes nothing more.
+        """
+        reader = StatusReader(self.run.directory)
+        deadline = time.monotonic() + STALE_SECONDS + HEARTBEAT_SECONDS
+        first_written = None
+        while any(worker.number == self.number and worker.is_alive for worker in reader.poll()):
+            written = self.log.path.stat().st_size
+            first_written = written if first_written is None else first_written
+            if written != first_written or self.orders.should_finish or time.monotonic() > deadline:
                 raise RunError(f"{self.run.name}: worker {self.number} is at work already; watch it, or stop it first")
+            time.sleep(_FREE_RANK_POLL_SECONDS)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:

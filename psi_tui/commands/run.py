@@ -15,6 +15,7 @@ from psi_tui.follow import follow
 from psi_tui.formatting import format_bytes, format_count, format_duration
 from psi_tui.layers_table import print_layers
 from psi_tui.options import config_options, runs_dir_option, typed_values
+from psi_tui.slurm_script import slurm_script
 
 _PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in PRESETS.items())
 
@@ -25,6 +26,8 @@ _PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in
 @config_options
 @runs_dir_option
 @click.option("--detach", is_flag=True, help="print the run's path and return; the run goes on")
+@click.option("--queue", is_flag=True, help="make the run, print its path and start no worker: others will work on it")
+@click.option("--slurm", is_flag=True, help="print a script for sbatch that does the run, --devices tasks at a time")
 @click.option("--plan", is_flag=True, help="say what the run would do and cost, and exit")
 @click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
 @click.option_panel(
@@ -44,6 +47,8 @@ def run(
     preset: str | None,
     runs_dir: str | None,
     detach: bool,
+    queue: bool,
+    slurm: bool,
     plan: bool,
     quiet: bool,
     **_: Any,
@@ -54,9 +59,22 @@ def run(
     The run goes on when this shell is closed; Ctrl-C stops it after the open chunk, and `resume` goes on from there.
     Lists are written with commas: --epsilon 0.01,0.03,0.1
     """
-    config = config_of(preset, spec, **typed_values(context))
+    outcomes = {"--detach": detach, "--queue": queue, "--slurm": slurm, "--plan": plan}
+    chosen = [option for option, is_chosen in outcomes.items() if is_chosen]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{', '.join(chosen)}: each ends otherwise; write one of them")
+    typed = typed_values(context)
+    config = config_of(preset, spec, **typed)
     question = config.model_dump(mode="json", exclude_unset=True)
     folder = str(runs_directory(runs_dir))
+    if slurm:
+        write_result(slurm_script(config, typed, Path(folder), spec=spec, preset=preset).rstrip())
+        return
+    if queue:
+        with waiting("checking model and data", quiet=quiet):
+            answer = ask(["queue", "--runs-dir", folder], question)
+        write_result(answer["run"])
+        return
     if plan:
         with waiting("checking model and data", quiet=quiet):
             answer = ask(["plan", "--runs-dir", folder], question)

@@ -1,17 +1,24 @@
-"""Workers as real processes: the same bits from one, two or three, after kill -9, stop and resume."""
+"""One worker as a real process: the same bits after kill -9, stop and resume. Several: see test_torchrun.py."""
 
 import random
 import signal
-import subprocess
-import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from psi_core.chunks import finished_chunks
 from psi_core.engine import analyze
+from psi_core.engine.chunk_maker import ChunkMaker
+from psi_core.engine.commands import run_command
+from psi_core.engine.devices import worker_device
+from psi_core.engine.worker import Worker
+from psi_core.errors import RunError
+from psi_core.events import EventLog, events_path
+from psi_core.process import own_identity
 from psi_core.runs import Run
 from psi_core.status import STOP_FILE
 from tests.engine.processes import (
@@ -55,22 +62,6 @@ def test_chunks_hold_what_the_design_says(reference: Path) -> None:
     assert sums.shape == (conditions, len(labels), 16)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_several_workers_give_the_same_bits(reference: Path, tmp_path: Path, workers: int) -> None:
-    directory = new_run(tmp_path, devices=workers)
-    processes = [start_worker(directory, number, workers) for number in range(workers)]
-    assert [process.wait(120) for process in processes] == [0] * workers
-    assert_same_results(directory, reference)
-
-
-def test_torchrun_gives_the_same_bits(reference: Path, tmp_path: Path) -> None:
-    directory = new_run(tmp_path)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "psi_core", "work"]
-    subprocess.run([sys.executable, *launcher, str(directory)], check=True, capture_output=True, timeout=200)
-    assert {event["workers"] for event in events(directory, 1) if event["event"] == "started"} == {2}
-    assert_same_results(directory, reference)
-
-
 def test_a_killed_run_resumes_to_the_same_bits(reference: Path, tmp_path: Path) -> None:
     directory = new_run(tmp_path)
     moments = random.Random(3)
@@ -84,16 +75,6 @@ def test_a_killed_run_resumes_to_the_same_bits(reference: Path, tmp_path: Path) 
         process.wait()
     assert engine("resume", str(directory)).returncode == 0
     assert Run(directory).status == "done"
-    assert_same_results(directory, reference)
-
-
-def test_a_survivor_takes_over_the_chunks_of_a_dead_worker(reference: Path, tmp_path: Path) -> None:
-    directory = new_run(tmp_path)
-    doomed = start_worker(directory, 1, 2)
-    wait_until(lambda: bool(finished_chunks(directory)))
-    doomed.kill()
-    doomed.wait()
-    assert start_worker(directory, 0, 2).wait(120) == 0
     assert_same_results(directory, reference)
 
 
@@ -111,9 +92,7 @@ def test_stop_keeps_what_is_done_and_resume_goes_on(reference: Path, tmp_path: P
     assert_same_results(directory, reference)
 
 
-@pytest.mark.parametrize(
-    ("number", "whole_chunk"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGUSR1, False)]
-)
+@pytest.mark.parametrize(("number", "whole_chunk"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_signals_leave_a_run_that_can_be_resumed(tmp_path: Path, number: signal.Signals, whole_chunk: bool) -> None:
     directory = new_run(tmp_path, images=10_000, chunk=2000, batch=5)
     process = start_worker(directory)
@@ -128,8 +107,9 @@ def test_a_live_run_is_not_resumed_and_its_rank_not_taken(tmp_path: Path) -> Non
     directory = new_run(tmp_path, images=10_000, chunk=2000, batch=5)
     process = start_worker(directory)
     wait_until(lambda: Run(directory).status == "running")
-    assert engine("resume", str(directory)).returncode == 2
-    assert start_worker(directory).wait(60) == 1
+    assert run_command(["resume", str(directory)]) == 2
+    with pytest.raises(RunError, match="worker 0 is at work already"):
+        Worker(directory).work()
     process.terminate()
     assert process.wait(60) == 0
 
@@ -148,3 +128,54 @@ def test_resume_refuses_other_weights(tmp_path: Path) -> None:
     assert "SHA-256" in last["error"]
     assert Run(directory).status == "failed"
     assert "Traceback" in (directory / "engine-0.log").read_text()
+
+
+@pytest.mark.parametrize(("local", "device"), [(0, "cuda:1"), (1, "cuda:0"), (3, "cuda:0")])
+def test_a_worker_takes_the_next_device_by_its_local_rank(
+    monkeypatch: pytest.MonkeyPatch, local: int, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert worker_device("cuda:1", local) == device
+    assert worker_device("cpu", local) == "cpu"
+
+
+def test_the_run_says_how_many_threads_compute_whatever_the_launcher_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = new_run(tmp_path, images=10, threads=3)
+    seen = []
+
+    def first_images(maker: ChunkMaker, count: int) -> None:
+        seen.append(torch.get_num_threads())
+
+    monkeypatch.setattr(ChunkMaker, "first_images", first_images)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # As torchrun does by OMP_NUM_THREADS.
+    try:
+        Worker(directory).work()
+        assert (seen, torch.get_num_threads()) == ([3], 1)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def predecessor(tmp_path: Path) -> EventLog:
+    """The log of a worker on another machine, begun this moment: its process cannot be looked at."""
+    log = EventLog(events_path(new_run(tmp_path, images=10), 0))
+    log.write("started", **{**own_identity(), "boot_id": "another"}, device_name="another")
+    return log
+
+
+def test_a_predecessor_elsewhere_that_beats_no_more_is_waited_for(
+    predecessor: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psi_core.process.STALE_SECONDS", 0.5)
+    assert Worker(predecessor.path.parent).work() == "finished"
+
+
+def test_a_predecessor_elsewhere_that_beats_is_not_disturbed(predecessor: EventLog) -> None:
+    beat = threading.Timer(0.3, predecessor.write, ["heartbeat"])
+    beat.start()
+    with pytest.raises(RunError, match="worker 0 is at work already"):
+        Worker(predecessor.path.parent).work()
+    beat.join()
