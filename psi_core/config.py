@@ -60,8 +60,7 @@ AutoCount = Annotated[int, Field(ge=1)] | Literal["auto"]
 class RunConfig(BaseModel):
     """What a run is: model, data, conditions, measures and how they are computed.
 
-    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml. Lists may be given
-    as comma-separated text.
+    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml. Lists may be texts.
 
     Raises:
         ConfigError: a key is unknown or a value cannot stand.
@@ -118,6 +117,7 @@ class RunConfig(BaseModel):
     batch: AutoCount = Field("auto", description="images per batch")
     chunk: AutoCount = Field("auto", description="images per chunk file")
     threads: AutoCount = Field("auto", description="CPU threads per worker")
+    compile: bool = Field(False, description="compile the step, about a minute, before the first image")
     skip_unreadable: bool = Field(False, description="leave out pictures that cannot be read, instead of stopping")
     name: str = Field("", description="a name for the run")
 
@@ -137,7 +137,7 @@ class RunConfig(BaseModel):
     @classmethod
     def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
         parts = value if isinstance(value, list | tuple) else (value,)
-        if info.field_name != "skip_unreadable" and any(isinstance(part, bool) for part in parts):
+        if info.field_name not in ("compile", "skip_unreadable") and any(isinstance(part, bool) for part in parts):
             raise ValueError(
                 f"{info.field_name}: true and false do not fit; write the value itself, or leave the key out"
             )

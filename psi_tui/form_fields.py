@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Layers": ("layers", "unit", "rectify", "measures"),
     "Attack": ("attack", "epsilon", "controls", "attacked", "labels", "seed"),
     "Attack in detail": ("target", "steps", "step_size", "restarts"),
-    "Computing": ("device", "devices", "precision", "batch", "chunk", "threads"),
+    "Computing": ("device", "devices", "precision", "batch", "chunk", "threads", "compile"),
     "Run": ("skip_unreadable", "name"),
 }
 """Names of RunConfig's fields by heading, as the help of `psi-tui run` groups them too."""

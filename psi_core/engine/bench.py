@@ -45,7 +45,7 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
     with precision(resolved.precision, device):
         for round_number in range(rounds + 1):
             for name, run in contenders.items():
-                taken = _timed(run, maker.step.synchronize)
+                taken = _timed(run, _waiting(device))
                 if round_number:
                     seconds[name].append(taken)
     speeds = {name: images / statistics.median(taken) for name, taken in seconds.items()}
@@ -92,3 +92,7 @@ def _timed(run: Callable[[], None], synchronize: Callable[[], None]) -> float:
     run()
     synchronize()
     return time.perf_counter() - started
+
+
+def _waiting(device: str) -> Callable[[], None]:
+    return (lambda: torch.cuda.synchronize(device)) if device.startswith("cuda") else (lambda: None)

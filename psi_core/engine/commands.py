@@ -165,7 +165,12 @@ def _work_as_first(run: Run, prepared: Prepared | None) -> int:
     children = []
     for number in range(1, workers):
         with log_path(run.directory, number).open("ab") as log:
-            ranked = {"RANK": str(number), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(number)}
+            ranked = {
+                "RANK": str(number),
+                "WORLD_SIZE": str(workers),
+                "LOCAL_RANK": str(number),
+                "LOCAL_WORLD_SIZE": str(workers),
+            }
             children.append(start_child(["work", str(run.directory)], environment=ranked, output=log))
     code = _work_logged(run, Rank(0, workers), prepared)
     for child in children:

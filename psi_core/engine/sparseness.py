@@ -21,7 +21,7 @@ _BLOCK = 256
 index errs by 2e-7 with this block, by 4e-6 with 4096, and by 1e-3 with one long float32 sum."""
 
 
-_CACHED_VALUES = 2**21
+_CACHED_VALUES = 2**20
 """On a CPU, so many values at a time are taken through all sums while they are in its cache."""
 
 
@@ -134,11 +134,21 @@ class Reducer:
         unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
         rectify: `none`, `relu` or `abs`, applied before anything is summed.
         measures: those of SHAPE_MEASURES among these are taken too, each by a pass of its own.
+        in_parts: whether a CPU takes few images at a time through all sums, for its cache's sake; a compiler that makes
+            one pass of them has no use for it.
     """
 
-    def __init__(self, unit: str = "neuron", rectify: str = "none", measures: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        unit: str = "neuron",
+        rectify: str = "none",
+        measures: Collection[str] = (),
+        *,
+        in_parts: bool = True,
+    ) -> None:
         self.unit = unit
         self.rectify = rectify
+        self.in_parts = in_parts
         self._shape_measures = {name: SHAPE_MEASURES[name] for name in SHAPE_MEASURES if name in measures}
         self._scratch = torch.empty(0)
 
@@ -148,7 +158,8 @@ class Reducer:
         Args:
             output: (batch, channel, ...), of any floating type; summed in float32 blocks, then float64.
         """
-        parts = [self._reduced(part) for part in cached_parts(output.detach())]
+        whole = output.detach()
+        parts = [self._reduced(part) for part in (cached_parts(whole) if self.in_parts else (whole,))]
         if len(parts) == 1:
             return parts[0]
         moments = [part for part, _ in parts]
@@ -178,7 +189,7 @@ class Reducer:
 
     def _active(self, flat: Tensor) -> Tensor:
         """How many are above 0. On a CPU via signs in a buffer that is kept: fresh memory costs ten times the sum."""
-        if flat.device.type != "cpu":
+        if flat.device.type != "cpu" or not self.in_parts:
             return (flat > 0).sum(1).double()
         if self._scratch.numel() < flat.numel():
             self._scratch = torch.empty(flat.numel())

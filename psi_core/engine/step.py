@@ -5,9 +5,8 @@ every other condition, and more only for attacks that need further gradients. Ev
 nothing is stored.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,8 +17,9 @@ from psi_core.engine.layers import LayerCall, NetworkTrace
 from psi_core.engine.models import Classifier
 from psi_core.engine.norms import change_norms
 from psi_core.engine.sparseness import MEASURES, Moments, Reducer
+from psi_core.engine.stage_clock import StageClock, StageSeconds
 from psi_core.engine.taps import Taps
-from psi_core.engine.treatments import Treatments
+from psi_core.engine.treatments import Treated, Treatments
 from psi_core.errors import ModelError
 
 _ALIKE = "only networks that run alike for every batch can be measured"
@@ -75,47 +75,47 @@ class StepResult:
     targets: Tensor | None
     channel_means: list[list[Tensor]]
 
-
-@dataclass(slots=True)
-class StageSeconds:
-    """Seconds spent in the three kinds of work.
-
-    Attributes:
-        benign: forward of the benign images, measured.
-        gradient: of the loss with respect to them.
-        attacked: making and measuring the other conditions.
-    """
-
-    benign: float = 0.0
-    gradient: float = 0.0
-    attacked: float = 0.0
+    def first(self, images: int) -> "StepResult":
+        """The numbers of the first images alone."""
+        targets = None if self.targets is None else self.targets[:images]
+        means = [[each[:images] for each in layers] for layers in self.channel_means]
+        return StepResult(self.values[:, :images], self.labels[:images], targets, means)
 
 
-@dataclass(slots=True)
+Measured = tuple[Tensor, list[Tensor]]
+"""The rows of one condition, float32 (row, image), and the channel means of its layers, float64 (image, channel)."""
+
+Climbed = tuple[Tensor, Tensor, Tensor | None, Tensor, list[Tensor]]
+"""Of the benign images: the gradient to climb, labels, targets or None, and what `Measured` holds."""
+
+
 class FusedStep:
     """Runs batches by one plan.
 
-    Attributes:
+    Args:
         plan: what they have in common.
-        seconds: spent so far.
-        synchronize: makes the clock wait for the device.
+        device: where they run.
+        fuses_passes: whether a compiler will make one pass of all sums over a layer; otherwise they are taken part by
+            part, while a part is in the cache.
+
+    Attributes:
+        plan: as given.
+        clock: of its stages.
     """
 
-    plan: StepPlan
-    synchronize: Callable[[], None] = lambda: None
-    seconds: StageSeconds = field(default_factory=StageSeconds)
-    _reducer: Reducer = field(init=False)
-    _owners: frozenset[str] = field(init=False)
-    _known: frozenset[str] = field(init=False)
-    _activations: int = field(init=False)
-    _expected: dict[str, tuple[int, tuple[int, ...]]] = field(init=False)
+    def __init__(self, plan: StepPlan, device: str = "cpu", *, fuses_passes: bool = False) -> None:
+        self.plan = plan
+        self.clock = StageClock(device)
+        self._reducer = Reducer(plan.unit, plan.rectify, plan.measures, in_parts=not fuses_passes)
+        self._owners = plan.trace.owners | {call.owner for call in plan.layers}
+        self._known = frozenset(call.path for call in plan.trace.calls)
+        self._activations = sum(call.is_nonnegative for call in plan.trace.calls)
+        self._expected = {call.path: (place, call.shape) for place, call in enumerate(plan.layers)}
 
-    def __post_init__(self) -> None:
-        self._reducer = Reducer(self.plan.unit, self.plan.rectify, self.plan.measures)
-        self._owners = self.plan.trace.owners | {call.owner for call in self.plan.layers}
-        self._known = frozenset(call.path for call in self.plan.trace.calls)
-        self._activations = sum(call.is_nonnegative for call in self.plan.trace.calls)
-        self._expected = {call.path: (place, call.shape) for place, call in enumerate(self.plan.layers)}
+    @property
+    def seconds(self) -> StageSeconds:
+        """Spent so far, by stage."""
+        return self.clock.seconds
 
     def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor, given: Tensor | None = None) -> StepResult:
         """All conditions of one batch.
@@ -129,41 +129,50 @@ class FusedStep:
         Raises:
             ModelError: a layer fired another number of times, in another order or shape than in the dry forward.
         """
-        plan, started = self.plan, time.perf_counter()
-        inputs = images.detach().requires_grad_()
-        with torch.enable_grad():
-            logits, sums = self._measured(inputs)
-        labels = logits.detach().argmax(1) if plan.uses_predictions else true_labels
-        started = self._lap("benign", started)
-        treated = plan.treatments.of(plan.model, inputs, logits, labels, indices)
-        started = self._lap("gradient", started)
-        images = treated.images
+        plan = self.plan
+        self.clock.start()
+        gradient, labels, targets, rows, means = self.climb(images.detach(), true_labels, indices)
+        self.clock.lap("gradient")
+        treated = Treated(plan.treatments, plan.model, images.detach(), gradient, labels, targets, indices)
+        values, channel_means = [rows], [means]
         with torch.inference_mode():
-            nothing = torch.zeros(len(images), device=images.device)
-            rows = [self._rows(logits, labels, (nothing, nothing), sums)]
-            channel_means = [[means for _, means in sums]]
-            del logits
             for condition in plan.conditions[1:]:
                 if condition.is_given:
                     assert given is not None, "a run with given images reads them"
                     changed = given
                 else:
                     changed = treated.images_under(condition)
-                norms = change_norms(changed, images)
-                logits, sums = self._measured(changed)
-                rows.append(self._rows(logits, labels, norms, sums))
-                channel_means.append([means for _, means in sums])
-            result = StepResult(torch.cat(rows), labels, treated.targets, channel_means)
-        self._lap("attacked", started)
+                rows, means = self.measure(changed, treated.images, labels)
+                values.append(rows)
+                channel_means.append(means)
+            result = StepResult(torch.cat(values), labels, targets, channel_means)
+        self.clock.lap("attacked")
         return result
 
-    def _lap(self, stage: str, started: float) -> float:
-        self.synchronize()
-        now = time.perf_counter()
-        setattr(self.seconds, stage, getattr(self.seconds, stage) + now - started)
-        return now
+    def resize(self, batch: int) -> None:
+        """Takes note that batches have at most so many images from now on; the eager step does not care."""
 
-    def _measured(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
+    def climb(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> Climbed:
+        """The benign images measured, and the gradient that attacks share."""
+        plan = self.plan
+        inputs = images.requires_grad_()
+        with torch.enable_grad():
+            logits, sums = self._forward(inputs)
+        labels = logits.detach().argmax(1) if plan.uses_predictions else true_labels
+        self.clock.lap("benign")
+        treated = plan.treatments.of(plan.model, inputs, logits, labels, indices)
+        with torch.no_grad():
+            nothing = torch.zeros(len(images), device=images.device)
+            rows = self._rows(logits.detach(), labels, (nothing, nothing), sums)
+        return treated.gradient, labels, treated.targets, rows, [means for _, means in sums]
+
+    def measure(self, changed: Tensor, images: Tensor, labels: Tensor) -> Measured:
+        """Changed images measured, and by how much they were changed."""
+        norms = change_norms(changed, images)
+        logits, sums = self._forward(changed)
+        return self._rows(logits, labels, norms, sums), [means for _, means in sums]
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
         """Logits, and sums of every tapped layer, of one forward."""
         sums: list[tuple[Moments, Tensor]] = []
         activations = 0
@@ -201,7 +210,7 @@ class FusedStep:
         self, logits: Tensor, labels: Tensor, norms: tuple[Tensor, Tensor], sums: Sequence[tuple[Moments, Tensor]]
     ) -> Tensor:
         """The rows of one condition, float32 (row, image)."""
-        probabilities = F.softmax(logits.detach().float(), 1)
+        probabilities = F.softmax(logits.float(), 1)
         confidence = probabilities.gather(1, labels[:, None])[:, 0]
         measured = [MEASURES[name](moments) for name in self.plan.measures for moments, _ in sums]
         finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from psi_core.chunks import chunk_path, chunk_range, finished_chunks, write_arrays
+from psi_core.chunks import Arrays, chunk_path, chunk_range, finished_chunks, write_arrays
 from psi_core.creation import record_model
 from psi_core.engine.checkpoints import find_checkpoint
-from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, OpenChunk, make_chunk_maker
+from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, make_chunk_maker
+from psi_core.engine.chunk_writer import ChunkWriter
 from psi_core.engine.devices import (
     available_device,
     cpu_threads,
@@ -22,10 +23,11 @@ from psi_core.engine.devices import (
     worker_device,
 )
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.open_chunk import OpenChunk
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.share import ShareProgress, share_of
 from psi_core.engine.soundness import IMAGES, soundness
-from psi_core.errors import PsiError, RunError
+from psi_core.errors import DataError, PsiError, RunError
 from psi_core.events import EventLog, events_path, preview_path
 from psi_core.process import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
 from psi_core.runs import Run
@@ -120,13 +122,21 @@ class Worker:
             record_model(self.run.directory, prepared.card)
             if prepared.layers != self.run.layer_infos:
                 raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
-            self.log.write("phase", phase="run")
             prepared.classifier.to(device)
             maker = make_chunk_maker(self.run.config, prepared, device)
+            if self.run.config.compile:
+                self._compile(maker, device)
+            self.log.write("phase", phase="run")
             self._report_agreement(maker)
             self._report_evidence(maker, device)
             with precision(self.run.config.precision, device):
                 return self._make_chunks(maker)
+
+    def _compile(self, maker: ChunkMaker, device: str) -> None:
+        self.log.write("phase", phase="compile")
+        with precision(self.run.config.precision, device), contextlib.suppress(DataError):
+            # An image that cannot be read is its own chunk's to tell.
+            maker.warm_up(self.run.images)
 
     def _with_weights(self, prepared: Prepared, device: str) -> Prepared:
         """With fitted weights in place, fitted now unless they are cached."""
@@ -168,44 +178,52 @@ class Worker:
 
     def _make_chunks(self, maker: ChunkMaker) -> str:
         progress = ShareProgress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
-        for number in self._next_chunks():
-            if self.orders.should_finish:
-                return "left"
-            rows = chunk_range(number, self.run.images, progress.chunk_images)
-
-            def after_batch(chunk: OpenChunk, number: int = number) -> None:
-                self._after_batch(maker, chunk, number, progress)
-
-            def out_of_memory(before: int, after: int, number: int = number) -> None:
-                text = (
-                    f"out of memory: batch {before} -> {after} from chunk {number} on; it agrees within rounding only"
-                )
-                self.log.write("warning", text=text, chunks=[number], batch=after)
-
-            try:
-                arrays = maker.make(rows, after_batch, out_of_memory)
-            except LeftEarlyError:
-                return "left"
-            try:
-                write_arrays(chunk_path(self.run.directory, number), arrays)
-            except OSError as error:
-                place = self.run.directory
-                raise RunError(
-                    f"{place}: chunk {number} cannot be written ({error.strerror}); free some disk and resume"
-                ) from None
-            preview_path(self.run.directory, self.number).unlink(missing_ok=True)
-            self._report_skipped(maker, number, len(rows))
-            progress.finish(len(rows))
-            self._report_batch(maker, progress, number)
+        with ChunkWriter(self.run.directory, self.number) as writer:
+            for number in self._next_chunks(writer):
+                if self.orders.should_finish:
+                    return "left"
+                try:
+                    writer.write(number, self._made(maker, number, progress))
+                except LeftEarlyError:
+                    return "left"
+                images = len(self._positions(number))
+                self._report_skipped(maker, number, images)
+                progress.finish(images)
+                if progress.is_complete:
+                    writer.wait()
+                self._report_batch(maker, progress, number)
         return "finished"
 
-    def _next_chunks(self) -> Iterator[int]:
+    def _made(self, maker: ChunkMaker, number: int, progress: ShareProgress) -> Arrays:
+        """A chunk's arrays; its progress is told on the way."""
+
+        def after_batch(chunk: OpenChunk) -> None:
+            self._after_batch(maker, chunk, number, progress)
+
+        def out_of_memory(before: int, after: int) -> None:
+            text = f"out of memory: batch {before} -> {after} from chunk {number} on; it agrees within rounding only"
+            self.log.write("warning", text=text, chunks=[number], batch=after)
+
+        later = share_of(number, self.workers, self.run.chunks)
+        next(later)
+        following = next((each for each in later if not chunk_path(self.run.directory, each).exists()), None)
+        is_own = number % self.workers == self.number
+        expected = self._positions(following) if is_own and following is not None else None
+        return maker.make(self._positions(number), after_batch, out_of_memory, expected)
+
+    def _positions(self, number: int) -> range:
+        assert isinstance(self.run.config.chunk, int), "a run's configuration is resolved"
+        return chunk_range(number, self.run.images, self.run.config.chunk)
+
+    def _next_chunks(self, writer: ChunkWriter) -> Iterator[int]:
         """Missing chunks of the own share, then missing ones whose owner is dead."""
         for number in share_of(self.number, self.workers, self.run.chunks):
             if not chunk_path(self.run.directory, number).exists():
                 yield number
         tried: set[int] = set()
-        while left := [number for number in self.run.missing_chunks if number not in tried]:
+        while True:
+            writer.wait()  # What is still being written would count as missing.
+            left = [number for number in self.run.missing_chunks if number not in tried]
             alive = {worker.number for worker in StatusReader(self.run.directory).poll() if worker.is_alive}
             orphans = [number for number in left if number % self.workers not in alive - {self.number}]
             if not orphans:
@@ -218,7 +236,7 @@ class Worker:
         if now - self._preview_written >= _PREVIEW_SECONDS and chunk.done < len(chunk.positions):
             self._preview_written = now
             with contextlib.suppress(OSError):  # Only a look ahead; a full disk is reported by the chunk itself.
-                write_arrays(preview_path(self.run.directory, self.number), maker.arrays(chunk))
+                write_arrays(preview_path(self.run.directory, self.number), chunk.arrays())
         progress.advance(chunk.done)
         self._report_batch(maker, progress, number)
         if self.orders.leave_now:

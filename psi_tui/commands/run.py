@@ -37,7 +37,9 @@ _PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in
 @click.option_panel("Layers", options=["--layers", "--unit", "--rectify", "--measures"])
 @click.option_panel("Attack", options=["--attack", "--epsilon", "--controls", "--attacked", "--labels", "--seed"])
 @click.option_panel("Attack in detail", options=["--target", "--steps", "--step-size", "--restarts"])
-@click.option_panel("Computing", options=["--device", "--devices", "--precision", "--batch", "--chunk", "--threads"])
+@click.option_panel(
+    "Computing", options=["--device", "--devices", "--precision", "--batch", "--chunk", "--threads", "--compile"]
+)
 @click.pass_context
 def run(
     context: click.RichContext,

@@ -195,7 +195,7 @@ def test_no_activation_outlives_the_batch(dataset):
     gc.disable()
     try:
         positions = np.arange(4)
-        result = maker.step(*maker._inputs(positions, [dataset.read(positions, 8, 1)]))
+        result = maker.step(*maker._inputs(maker._images.read(positions)))
         assert len(watched.seen) == 2 * len(CONDITIONS)
         assert all(memory.expired() for memory in watched.seen)
     finally:

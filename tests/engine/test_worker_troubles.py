@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from psi_core.chunks import finished_chunks
-from psi_core.engine import analyze, worker
-from psi_core.engine.chunk_maker import ChunkMaker
+from psi_core.engine import analyze, chunk_writer, worker
+from psi_core.engine.step import FusedStep
 from psi_core.engine.worker import Worker
 from psi_core.errors import RunError
 from psi_core.runs import Run
@@ -31,12 +31,12 @@ def test_a_full_disk_fails_the_run_and_resume_makes_the_rest(tmp_path: Path, mon
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, arrays)
 
-    write = worker.write_arrays
-    monkeypatch.setattr(worker, "write_arrays", write_until_full)
+    write = chunk_writer.write_arrays
+    monkeypatch.setattr(chunk_writer, "write_arrays", write_until_full)
     with pytest.raises(RunError, match=r"No space left on device.*free some disk and resume"):
         Worker(directory).work()
     assert (Run(directory).status, finished_chunks(directory)) == ("failed", [0, 1])
-    monkeypatch.setattr(worker, "write_arrays", write)
+    monkeypatch.setattr(chunk_writer, "write_arrays", write)
     Worker(directory).work()
     assert_same_results(directory, analyze(small_config(), tmp_path).directory)
 
@@ -44,14 +44,14 @@ def test_a_full_disk_fails_the_run_and_resume_makes_the_rest(tmp_path: Path, mon
 def test_too_little_memory_halves_the_batch_and_names_the_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_batch = ChunkMaker._run
+    run_batch = FusedStep.__call__
 
-    def run_small_batches(maker: ChunkMaker, chunk: Any, rows: slice, readings: Any) -> Any:
-        if rows.start == 0 and maker.batch > 2:
+    def run_small_batches(step: FusedStep, images: Any, labels: Any, indices: Any, given: Any) -> Any:
+        if indices[0] == 0 and len(images) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return run_batch(maker, chunk, rows, readings)
+        return run_batch(step, images, labels, indices, given)
 
-    monkeypatch.setattr(ChunkMaker, "_run", run_small_batches)
+    monkeypatch.setattr(FusedStep, "__call__", run_small_batches)
     run = analyze(small_config(), tmp_path)
     said = [event for event in events(run.directory) if event["event"] == "warning"]
     assert [(event["chunks"], event["batch"]) for event in said] == [([0], 2)]

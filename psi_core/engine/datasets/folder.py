@@ -4,7 +4,6 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from psi_core.engine.datasets.picture_set import PictureDataset
 from psi_core.errors import DataError
@@ -54,7 +53,7 @@ def load_folder(name: str, root: Path, split: str, resize: int | None) -> Pictur
         name,
         np.array([number for number, _ in in_turn], np.int64),
         tuple(classes),
-        lambda position: Image.open(files[position]),
+        tuple(str(file.absolute()) for file in files),
         tuple(str(file.relative_to(top)) for file in files),
         resize,
     )

@@ -6,7 +6,6 @@ from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from psi_core.engine.datasets.dataset import ArrayDataset, Dataset, Pixels, Reading, Unreadable, fingerprint_of
 from psi_core.engine.datasets.folder import pictures_below
@@ -132,15 +131,10 @@ def _from_folder(
             "name the files as the benign ones, or add --skip-unreadable to leave these out"
         )
 
-    def opened(position: int) -> Image.Image:
-        file = files[position]
-        if file is None:
-            raise FileNotFoundError("it has no partner")
-        return Image.open(root / file)
-
+    pictures = tuple(str((root / file).absolute()) if file else None for file in files)
     places = tuple(file or f"{place} (attacked)" for file, place in zip(files, dataset.places, strict=False))
     return PictureDataset(
-        name, dataset.labels[:images], dataset.class_names, opened, places, resize, keeps_input_size=True
+        name, dataset.labels[:images], dataset.class_names, pictures, places, resize, keeps_input_size=True
     )
 
 

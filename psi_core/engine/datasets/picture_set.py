@@ -1,6 +1,5 @@
 """A data set of pictures that are decoded when they are asked for."""
 
-import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,28 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from psi_core.engine.datasets.dataset import Reading, Unreadable, fingerprint_of
-from psi_core.engine.datasets.decoding import decoded
+from psi_core.decoder import UNREADABLE, pixels_of, reason_of
+from psi_core.engine.datasets.dataset import Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.engine.datasets.decoder_pool import decoders
 from psi_core.engine.devices import usable_cores
 
-_MOST_DECODERS = 16
+_MOST_THREADS = 16
 
-_UNREADABLE = (
-    *(OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError, LookupError, MemoryError, AttributeError),
-    *(struct.error, Image.DecompressionBombError),
-)
-"""What Pillow raises over a damaged file; SyntaxError over a broken PNG, the last ones over hostile TIFF and JPEG."""
+_NO_PARTNER = "it has no partner"
 
 
 @dataclass(frozen=True, slots=True)
 class PictureDataset:
-    """Pictures of any size, decoded by several threads: Pillow lets go of Python while it decodes and resizes.
+    """Pictures of any size: files, decoded by processes of their own, or what another library opens, by threads.
 
     Attributes:
         name: as the run's configuration names it.
         labels: int64 (image,).
         class_names: one per class.
-        opened: gives the picture at a position, lazily or whole; raises where it cannot.
+        pictures: path of the file at every position, None where there is none; or a function that gives the picture at
+            a position, and raises where it cannot.
         places: name of every picture for people: its path below the folder.
         resize: shorter edge before the center is cut out, or None for the network's input size.
         keeps_input_size: whether a picture of the network's input size is left as it is, whatever `resize` says.
@@ -40,7 +37,7 @@ class PictureDataset:
     name: str
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-    opened: Callable[[int], Image.Image]
+    pictures: tuple[str | None, ...] | Callable[[int], Image.Image]
     places: tuple[str, ...]
     resize: int | None
     keeps_input_size: bool = False
@@ -50,22 +47,13 @@ class PictureDataset:
 
     def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
         """Pictures at these positions: bytes (image, size, size), with 3 channels behind for a network with color."""
-
-        def decode(position: int) -> NDArray[np.uint8] | Unreadable:
-            try:
-                with self.opened(position) as image:
-                    is_ready = self.keeps_input_size and image.size == (size, size)
-                    return decoded(image, size, channels, None if is_ready else self.resize)
-            except _UNREADABLE as error:
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                return Unreadable(position, self.place_of(position), reason)
-
-        found = list(_decoders().map(decode, positions.tolist()))
-        pixels = [one for one in found if not isinstance(one, Unreadable)]
-        empty = np.zeros((0, size, size, *((channels,) if channels > 1 else ())), np.uint8)
-        return Reading(
-            np.stack(pixels) if pixels else empty, tuple(one for one in found if isinstance(one, Unreadable))
+        pixels, reasons = (self._files if isinstance(self.pictures, tuple) else self._opened)(positions, size, channels)
+        unreadable = (
+            Unreadable(int(position), self.place_of(int(position)), reason)
+            for position, reason in zip(positions, reasons, strict=True)
+            if reason is not None
         )
+        return Reading(pixels, tuple(unreadable))
 
     @property
     def fingerprint(self) -> str:
@@ -80,7 +68,32 @@ class PictureDataset:
         """The same pictures under other class numbers."""
         return replace(self, labels=labels, class_names=class_names)
 
+    def _files(self, positions: NDArray[np.int64], size: int, channels: int) -> tuple[Pixels, list[str | None]]:
+        assert isinstance(self.pictures, tuple), "asked only for files"
+        files = [self.pictures[position] for position in positions]
+        there = [file for file in files if file is not None]
+        pixels, found = decoders().decode(there, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
+        reasons = iter(found)
+        return pixels, [_NO_PARTNER if file is None else next(reasons) for file in files]
+
+    def _opened(self, positions: NDArray[np.int64], size: int, channels: int) -> tuple[Pixels, list[str | None]]:
+        opened = self.pictures
+        assert not isinstance(opened, tuple), "asked only for what another library opens"
+
+        def decode(position: int) -> NDArray[np.uint8] | str:
+            try:
+                with opened(position) as image:
+                    return pixels_of(image, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
+            except UNREADABLE as error:
+                return reason_of(error)
+
+        found = list(_threads().map(decode, positions.tolist()))
+        pixels = [one for one in found if not isinstance(one, str)]
+        empty = np.zeros((0, size, size, *((channels,) if channels > 1 else ())), np.uint8)
+        return np.stack(pixels) if pixels else empty, [one if isinstance(one, str) else None for one in found]
+
 
 @cache
-def _decoders() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(_MOST_DECODERS, usable_cores()), "decoder")
+def _threads() -> ThreadPoolExecutor:
+    """Pillow lets go of Python while it decodes and resizes."""
+    return ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()), "decoder")

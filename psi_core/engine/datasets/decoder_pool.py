@@ -1,0 +1,135 @@
+"""Processes that decode pictures: as many as there are cores for, each asked by a thread that waits for its bytes."""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from queue import SimpleQueue
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.engine.devices import usable_cores
+
+_MOST_DECODERS = 16
+_PICTURES_AT_A_TIME = 16
+
+_ENDED = "the process that decoded it ended"
+
+
+class DecoderPool:
+    """Decodes files; started with the first of them.
+
+    A picture that brings its process down is one that cannot be read; another process takes over.
+
+    Args:
+        decoders: how many processes.
+    """
+
+    def __init__(self, decoders: int) -> None:
+        self._threads = ThreadPoolExecutor(decoders, "decoder")
+        self._idle: SimpleQueue[_Decoder] = SimpleQueue()
+        self._all = [_Decoder() for _ in range(decoders)]
+        for decoder in self._all:
+            self._idle.put(decoder)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._threads.shutdown()
+        for decoder in self._all:
+            decoder.end()
+
+    def decode(
+        self, files: Sequence[str], size: int, channels: int, resize: int | None, *, keeps_input_size: bool
+    ) -> tuple[NDArray[np.uint8], list[str | None]]:
+        """The pictures that can be read, (image, size, size) or (image, size, size, 3), and why each other one cannot.
+
+        Args:
+            files: paths.
+            size: of the network's input, in pixels.
+            channels: that it takes.
+            resize: shorter edge before the center is cut out, or None for `size`.
+            keeps_input_size: whether a picture of `size` is left as it is.
+        """
+        out = np.empty((len(files), size, size, *((3,) if channels > 1 else ())), np.uint8)
+        options = {"size": size, "channels": channels, "resize": resize, "keeps_input_size": keeps_input_size}
+
+        def work(start: int) -> list[str | None]:
+            stop = min(start + _PICTURES_AT_A_TIME, len(files))
+            decoder = self._idle.get()
+            try:
+                return decoder.answer(files[start:stop], options, out[start:stop])
+            finally:
+                self._idle.put(decoder)
+
+        groups = self._threads.map(work, range(0, len(files), _PICTURES_AT_A_TIME))
+        reasons = [reason for group in groups for reason in group]
+        if any(reasons):
+            out = out[[reason is None for reason in reasons]]
+        return out, reasons
+
+
+class _Decoder:
+    """One process, started when it is first asked, and again when it has ended."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def answer(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
+        """Fills `out` with the pictures that can be read; the reason of every other one."""
+        try:
+            return self._asked(files, options, out)
+        except (EOFError, BrokenPipeError):
+            self.end()
+        if len(files) == 1:
+            return [_ENDED]
+        return [self.answer(files[i : i + 1], options, out[i : i + 1])[0] for i in range(len(files))]
+
+    def _asked(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
+        process = self._running()
+        question, answer = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        question.write(json.dumps({"files": list(files), **options}).encode() + b"\n")
+        question.flush()
+        reasons: list[str | None] = json.loads(answer.readline() or _raise_end())
+        for place, reason in enumerate(reasons):
+            if reason is None:
+                # A view of one picture's bytes: they go from the pipe to their place without a copy between.
+                target = memoryview(out[place].reshape(-1))
+                if answer.readinto(target) < len(target):  # type: ignore[attr-defined]
+                    _raise_end()
+        return reasons
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "psi_core.decoder"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        return self._process
+
+    def end(self) -> None:
+        """Ends the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        self._process = None
+
+
+@cache
+def decoders() -> DecoderPool:
+    """This process's own, with its share of the cores where several workers are on this machine."""
+    workers = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    pool = DecoderPool(max(1, min(_MOST_DECODERS, usable_cores() // workers)))
+    atexit.register(pool.close)
+    return pool
+
+
+def _raise_end() -> str:
+    raise EOFError
