@@ -162,15 +162,11 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 def _work_as_first(run: Run, prepared: Prepared | None) -> int:
     """Starts the run's other workers and works as the first."""
     workers = run.config.devices
+    os.environ["LOCAL_WORLD_SIZE"] = str(workers)  # As torchrun tells it: they share the cores that decode.
     children = []
     for number in range(1, workers):
         with log_path(run.directory, number).open("ab") as log:
-            ranked = {
-                "RANK": str(number),
-                "WORLD_SIZE": str(workers),
-                "LOCAL_RANK": str(number),
-                "LOCAL_WORLD_SIZE": str(workers),
-            }
+            ranked = {"RANK": str(number), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(number)}
             children.append(start_child(["work", str(run.directory)], environment=ranked, output=log))
     code = _work_logged(run, Rank(0, workers), prepared)
     for child in children:
