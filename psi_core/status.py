@@ -20,7 +20,7 @@ class WorkerState:
     Attributes:
         number: its rank, from 0.
         started: its last `started` event, or None.
-        phase: `load`, `fit` or `run`.
+        phase: `load`, `fit`, `compile` or `run`.
         progress: its last `batch` or `fit` event, or None.
         last: its last event of any kind but heartbeats.
         warnings: texts of its warnings, oldest first.

@@ -1,14 +1,16 @@
 """What a shell shows of work under way: a live bar on a terminal, single lines elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from psi_tui.console import narrate, narration_console
 from psi_tui.formatting import format_accuracies, format_count, format_duration, format_rate
-from psi_tui.progress import Progress
+from psi_tui.progress import PHASE_WORDS, Progress
+from psi_tui.worker_progress import WorkerProgress, most_urgent
+from psi_tui.worker_words import count_words, rest_words, time_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 PARTS = {"benign": "benign + PSI", "gradient": "gradient", "attacked": "attacked + PSI"}
 """The parts of the fused step as events name them, and as the screen does."""
 
-_BAR = "blue"
+_BAR, _BROKEN = "blue", "red"
 
-_PHASE_WORDS = {"load": "loading", "fit": "fitting", "test": "testing", "run": "measuring", "export": "writing"}
+_MOST_WORKERS = 8
+"""Lines of single workers, at most."""
 
 
 class ProgressView(Protocol):
@@ -84,7 +87,7 @@ class PlainLines:
 
 
 class LiveBar:
-    """Up to four lines at the foot of the terminal, gone when the work is over; sentences scroll by above."""
+    """A few lines at the foot of the terminal, gone when the work is over; sentences scroll by above."""
 
     def __init__(self, hint: str = "") -> None:
         from rich.live import Live
@@ -104,16 +107,16 @@ class LiveBar:
 
     def update(self, progress: Progress, accuracies: tuple[float | None, float | None] = (None, None)) -> None:
         """Draws the bar anew."""
-        self._live.update(_bar(progress, accuracies, self._hint), refresh=True)
+        self._live.update(_bar(progress, accuracies, self._hint, self._console.height), refresh=True)
 
     def say(self, sentence: str) -> None:
         """One line above the bar."""
         self._console.print(sentence, markup=False, soft_wrap=True)
 
 
-def _bar(progress: Progress, accuracies: tuple[float | None, float | None], hint: str) -> "RenderableType":
+def _bar(progress: Progress, accuracies: tuple[float | None, float | None], hint: str, height: int) -> "RenderableType":
+    """The bar of all, those of several workers, and what else there is to say, in fewer lines than the terminal has."""
     from rich.console import Group
-    from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
@@ -122,19 +125,48 @@ def _bar(progress: Progress, accuracies: tuple[float | None, float | None], hint
     grid.add_column(ratio=1)
     for _ in range(3):
         grid.add_column(no_wrap=True, justify="right")
-    total = progress.total or None
     left = progress.seconds_left
     grid.add_row(
-        Text(_PHASE_WORDS.get(progress.phase, progress.phase), style="bold"),
-        ProgressBar(total=total, completed=progress.done, complete_style=_BAR, finished_style=_BAR, pulse_style=_BAR)
-        if total
-        else "",
-        f"{format_count(progress.done)}/{format_count(total)}" if total else "",
+        Text(PHASE_WORDS.get(progress.phase, progress.phase), style="bold"),
+        _line(progress.done, progress.total, _BAR) if progress.total else "",
+        f"{format_count(progress.done)}/{format_count(progress.total)}" if progress.total else "",
         format_rate(progress.images_per_second) if progress.images_per_second else "",
         f"{format_duration(left)} left" if left is not None else "",
     )
-    lines = [_facts(progress, accuracies), _shares(progress), hint]
-    return Group(grid, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines if line))
+    lines = [line for line in (_facts(progress, accuracies), _shares(progress), hint) if line]
+    room = height - 1 - len(lines) - 1  # A line stays free for the cursor.
+    shown = _shown(progress.workers, room)
+    for worker in shown:
+        color = _BROKEN if worker.is_broken else _BAR
+        grid.add_row(
+            f"worker {worker.number}",
+            _line(worker.done, worker.total, color),
+            count_words(worker),
+            format_rate(worker.images_per_second) if worker.images_per_second else "",
+            Text(time_words(worker), style=f"bold {_BROKEN}" if worker.is_broken else ""),
+        )
+    if room > 0 and (rest := rest_words(progress.workers, shown)):
+        lines = [rest, *lines]
+    return Group(grid, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines))
+
+
+def _line(done: int, total: int, color: str) -> "RenderableType":
+    from rich.progress_bar import ProgressBar
+
+    # A worker without a chunk of its own is through: 1 of 1.
+    return ProgressBar(
+        total=total or 1,
+        completed=done if total else 1,
+        complete_style=color,
+        finished_style=color,
+        pulse_style=color,
+    )
+
+
+def _shown(workers: Sequence[WorkerProgress], room: int) -> list[WorkerProgress]:
+    """The workers that get a line; where not all do, one line is left to say so."""
+    most = min(_MOST_WORKERS, room)
+    return most_urgent(workers, most if len(workers) <= most else min(_MOST_WORKERS, room - 1))
 
 
 def _facts(progress: Progress, accuracies: tuple[float | None, float | None]) -> str:

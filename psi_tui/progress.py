@@ -8,10 +8,21 @@ from psi_core.chunks import finished_chunks
 from psi_core.runs import Run
 from psi_core.status import Status, WorkerState, status_of
 from psi_core.summaries import headline_accuracies, headline_condition
+from psi_tui.worker_progress import WorkerProgress, worker_progress
 
 __all__ = ["Progress", "headline_accuracies", "headline_condition", "progress_of"]
 
-PHASES = ("load", "fit", "run")
+PHASES = ("load", "fit", "compile", "run")
+
+PHASE_WORDS = {
+    "load": "loading",
+    "fit": "fitting",
+    "test": "testing",
+    "compile": "compiling",
+    "run": "measuring",
+    "export": "writing",
+}
+"""What the screen calls a phase; `test` belongs to a fit, `export` to no run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +31,7 @@ class Progress:
 
     Attributes:
         status: as derived from its files.
-        phase: `load`, `fit` or `run`; `load` until a worker says more.
+        phase: one of PHASES, the farthest of the workers'; `load` until one says more.
         done: images finished in this phase, over all workers.
         total: images of this phase; 0 where nothing is counted yet.
         images_per_second: over all workers that live, or None.
@@ -29,6 +40,7 @@ class Progress:
         loss: of the fit so far, or None.
         accuracy: of the fit so far, 0..1, or None.
         warnings: everything that workers warned of, in order of rank.
+        workers: each of several, by rank; empty where one has the run to itself.
     """
 
     status: Status
@@ -41,6 +53,7 @@ class Progress:
     loss: float | None = None
     accuracy: float | None = None
     warnings: tuple[str, ...] = ()
+    workers: tuple[WorkerProgress, ...] = ()
 
     @property
     def seconds_left(self) -> float | None:
@@ -61,6 +74,8 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
     events = [worker.progress for worker in workers if worker.progress is not None and worker.phase == phase]
     living = [worker.progress for worker in workers if worker.is_alive and worker.progress is not None]
     rate = sum(float(event.get("images_per_second") or 0) for event in living) or None
+    finished = finished_chunks(run.directory)
+    each = worker_progress(run, workers, finished)
     if phase != "run" and status == "running":
         last: dict[str, Any] = max(events, key=lambda event: float(event["time"]), default={})
         return Progress(
@@ -72,13 +87,24 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
             loss=last.get("loss"),
             accuracy=last.get("accuracy"),
             warnings=warnings,
+            workers=each,
         )
     assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
-    whole_chunks = len(finished_chunks(run.directory)) * run.config.chunk
+    whole_chunks = len(finished) * run.config.chunk
     done = min(run.images, max(whole_chunks, sum(int(event.get("done", 0)) for event in events)))
+    if each:  # What one counts as its share, another may have made: the chunks alone add up.
+        done = sum(worker.done for worker in each)
     batches = [int(event["batch"]) for event in events if event.get("batch")]
     return Progress(
-        status, phase, done, run.images, rate, min(batches, default=None), _shares(events) or None, warnings=warnings
+        status,
+        phase,
+        done,
+        run.images,
+        rate,
+        min(batches, default=None),
+        _shares(events) or None,
+        warnings=warnings,
+        workers=each,
     )
 
 

@@ -1,32 +1,37 @@
 """The head of the results screen: which run, how far, how fast, where its time goes, and how accuracy stands."""
 
 from textual.content import Content
-from textual.widgets import Static
+from textual.geometry import Region
+from textual.widget import Widget
 
 from psi_tui.bar import PARTS
 from psi_tui.formatting import format_accuracies, format_bytes, format_count, format_duration, format_rate
 from psi_tui.gpu import gpu_line
+from psi_tui.progress import PHASE_WORDS
 from psi_tui.run_reader import Snapshot
 from psi_tui.screens.runs import STATUS_GLYPHS
 from psi_tui.widgets.bars import bar
+from psi_tui.widgets.worker_lines import worker_lines
 
-_PHASES = {"load": "loading", "fit": "fitting", "run": "measuring"}
 _STATUS_STYLES = {"running": "bold $primary", "done": "bold $success", "failed": "bold $error", "lost": "bold $error"}
 
 
 _TALL = 30
 """Lines from which a finished run has more than its title."""
 
+_WORKER_LINES = 4
+"""Lines for the single workers, at most; a low terminal has room for one."""
 
-class ProgressPanel(Static):
-    """One or two lines of a finished run, three or four of a live one."""
+
+class ProgressPanel(Widget):
+    """One or two lines of a finished run, three or four of a live one and some more where several workers share it."""
 
     def __init__(self) -> None:
-        super().__init__(id="progress", markup=False)
+        super().__init__(id="progress")
         self._snapshot: Snapshot | None = None
         self._accuracies: tuple[float | None, float | None] = (None, None)
         self._attacked = ""
-        self._lines = -1
+        self._lines: list[Content] = []
 
     def show(self, snapshot: Snapshot, accuracies: tuple[float | None, float | None], attacked: str) -> None:
         """Shows a run as it is now; a line that stays the same is not sent again.
@@ -44,26 +49,34 @@ class ProgressPanel(Static):
         if self._snapshot is not None:
             self._draw()
 
-    def _draw(self) -> None:
-        content = self._content()
-        lines = content.plain.count("\n")
-        # A new layout would send the whole screen.
-        self.update(content, layout=lines != self._lines)
-        self._lines = lines
+    def render(self) -> Content:
+        """The lines that were drawn last."""
+        return Content("\n").join(self._lines)
 
-    def _content(self) -> Content:
+    def _draw(self) -> None:
+        before, self._lines = self._lines, self._content()
+        if len(before) != len(self._lines):
+            self.refresh(layout=True)  # It sends the whole screen.
+            return
+        pairs = enumerate(zip(before, self._lines, strict=True))
+        changed = [place for place, (old, new) in pairs if not old.is_same(new)]
+        if changed:
+            self.refresh(*(Region(0, place, self.size.width, 1) for place in changed))
+
+    def _content(self) -> list[Content]:
         assert self._snapshot is not None, "shown only once there is one"
         snapshot, width = self._snapshot, max(40, self.size.width)
         lines = [_title(snapshot, width)]
         is_tall = self.app.size.height >= _TALL
         if snapshot.is_live:
             lines.append(_progress_line(snapshot, width))
+            lines += worker_lines(snapshot.progress.workers, width, _WORKER_LINES if is_tall else 1)
             lines += _share_bars(snapshot, width) if is_tall else []
         elif snapshot.progress.status != "done":
             lines.append(_last_words(snapshot))
         if snapshot.progress.status != "done" or is_tall:
             lines.append(self._facts(snapshot, is_tall))
-        return Content("\n").join(lines)
+        return lines
 
     def _facts(self, snapshot: Snapshot, is_tall: bool) -> Content:
         progress = snapshot.progress
@@ -105,7 +118,7 @@ def _title(snapshot: Snapshot, width: int) -> Content:
 
 def _progress_line(snapshot: Snapshot, width: int) -> Content:
     progress = snapshot.progress
-    phase = _PHASES.get(progress.phase, progress.phase)
+    phase = PHASE_WORDS.get(progress.phase, progress.phase)
     counts, times = [], []
     if progress.total:
         counts.append(f"{format_count(progress.done)}/{format_count(progress.total)}")

@@ -26,6 +26,14 @@ BINNINGS: tuple[int, ...] = (DISPLAY_BINS, 2 * DISPLAY_BINS, TABLE_BINS)
 """What `b` cycles through: two over the range the layer really takes, and the study's 20 over 0..1."""
 
 
+_WORK_BEFORE = {
+    "load": "the model is being loaded",
+    "fit": "the weights are being fitted",
+    "compile": "the step is being compiled, which takes a minute",
+}
+"""What a run does before its first image, by phase."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """What the user chose to see.
@@ -92,7 +100,7 @@ class ResultsView:
         if self.snapshot.has_results:
             return "comparing the conditions ..."
         if progress.status == "running":
-            word = {"load": "the model is being loaded", "fit": "the weights are being fitted"}.get(progress.phase, "")
+            word = _WORK_BEFORE.get(progress.phase, "")
             return f"No image is through yet{f': {word}' if word else ''}."
         if progress.status == "done":
             return "This run has no images."
