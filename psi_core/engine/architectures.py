@@ -1,9 +1,11 @@
-"""Networks bundled by name: how each is built, the input it was made for, the smallest it can take."""
+"""Networks bundled by name: how each is built, the input it was made for, the smallest it can take.
+
+torchvision takes as long to load as torch: the engine imports it inside what needs it, which LeNet-5 does not.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torchvision
 from torch import Tensor, nn
 
 
@@ -53,6 +55,8 @@ class LeNet5(nn.Module):
 
 def _torchvision(name: str) -> Callable[[int], nn.Module]:
     def build(classes: int) -> nn.Module:
+        import torchvision
+
         network: nn.Module = torchvision.models.get_model(name, num_classes=classes)
         return network
 

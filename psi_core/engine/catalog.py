@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 import torch
-import torchvision
 
 from psi_core.config import RunConfig
 from psi_core.engine.architectures import ARCHITECTURES
@@ -28,6 +27,8 @@ def model_rows(pattern: str = "") -> list[dict[str, Any]]:
     Raises:
         ModelError: no name holds the pattern.
     """
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
     bundled = [name for name in ARCHITECTURES if pattern.lower() in name]
     others = {
         f"torchvision:{name}": _family(name) for name in torchvision.models.list_models(module=torchvision.models)
@@ -83,6 +84,8 @@ def _trace(config: RunConfig) -> NetworkTrace:
 
 def _family(name: str) -> str:
     """The module of torchvision that builds a model: `resnet` for ResNets, ResNeXts and wide ResNets."""
+    import torchvision
+
     return str(torchvision.models.get_model_builder(name).__module__).rpartition(".")[2]
 
 

@@ -1,13 +1,13 @@
 """Devices: which one, how precise, how many images at a time, and what to do when memory runs out."""
 
 import contextlib
+import importlib.metadata
 import os
 import platform
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torchvision
 
 from psi_core.errors import ConfigError
 
@@ -63,7 +63,7 @@ def describe_device(device: str) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": importlib.metadata.version("torchvision"),
         "cuda": torch.version.cuda if device.startswith("cuda") else None,
         "driver": driver_version(),
     }

@@ -1,5 +1,6 @@
 """Fitting: trains a classifier by a recipe and caches it; interrupted, it goes on from its last partial file."""
 
+import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -232,7 +232,7 @@ class Fit:
             "optimizer": f"AdamW, batch {BATCH}, weight decay 0.01, warm-up and cosine decay, gradient norm at most 1",
             "seconds": round(self.seconds, 1),
             "device": torch.cuda.get_device_name(self.device) if self.device != "cpu" else processor_name(),
-            "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+            "versions": {"torch": torch.__version__, "torchvision": importlib.metadata.version("torchvision")},
             "sha256": file_sha256(temporary),
         }
         write_json(path.with_suffix(".json"), card)

@@ -2,8 +2,6 @@
 
 from functools import cache
 
-import torchvision
-
 from psi_core.config import RunConfig
 from psi_core.engine.datasets import Dataset
 from psi_core.engine.datasets.classes import IMAGENET_CLASSES, imagenet_names
@@ -33,6 +31,8 @@ def _is_of_torchvision(sha256: str) -> bool:
 @cache
 def _starts() -> frozenset[str]:
     """The first digits of their SHA-256, which stand at the end of their file names."""
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
     names = torchvision.models.list_models(module=torchvision.models)
     files = [weights.url.rpartition("/")[2] for name in names for weights in torchvision.models.get_model_weights(name)]
     starts = (file.rpartition("-")[2].removesuffix(".pth") for file in files)

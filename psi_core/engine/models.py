@@ -1,12 +1,12 @@
 """Models: from a name or a factory to a classifier in eval mode, normalization inside, input size and classes known."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from psi_core.config import RunConfig, parse_mean_sd
@@ -169,10 +169,16 @@ def input_channels(network: nn.Module) -> int:
 
 def is_named_by_study(network: nn.Module) -> bool:
     """Whether its ReLU outputs are called conv1, conv2, ... fc1, fc2, as the reproduced study calls them."""
+    if "torchvision" not in sys.modules:  # No network can be torchvision's before that is loaded.
+        return isinstance(network, LeNet5)
+    import torchvision
+
     return isinstance(network, LeNet5 | torchvision.models.AlexNet | torchvision.models.VGG)
 
 
 def _torchvision_source(name: str, member: str) -> ModelSource:
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
     known = torchvision.models.list_models(module=torchvision.models)
     if member not in known:
         raise ModelError(unknown_name("model", name, [f"torchvision:{model}" for model in known]))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -97,6 +96,8 @@ def imagenet_file(source: ModelSource) -> Path:
     if source.imagenet.startswith("timm:"):
         place = timm_weights(source.imagenet.removeprefix("timm:"))
         return place if isinstance(place, Path) else _downloaded(place, source.name)
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
     return _downloaded(torchvision.models.get_model_weights(source.imagenet).DEFAULT.url, source.name)
 
 

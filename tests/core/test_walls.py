@@ -102,14 +102,28 @@ def test_the_wall_sees_relative_imports():
     assert imported("psi_tui/screens/x.py", ast.parse("from ..app import App"), "psi_tui.app")
 
 
-@pytest.mark.parametrize("module", ["psi_core", "psi_tui.cli"])
-def test_a_start_loads_nothing_heavy(module):
-    heavy = ("torch", "torchvision", "scipy.stats", "textual", "plotext", "psi_core.engine")
+def loaded(code: str, *modules: str) -> list[str]:
+    """Which of these modules a new process has loaded once it has run the code."""
     told = subprocess.run(
-        [sys.executable, "-c", f"import {module}, sys; print(*(m for m in {heavy} if m in sys.modules))"],
+        [sys.executable, "-c", f"{code}\nimport sys; print(*(name for name in {modules} if name in sys.modules))"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert told.returncode == 0, told.stderr
-    assert told.stdout.split() == []
+    return told.stdout.split()
+
+
+@pytest.mark.parametrize("module", ["psi_core", "psi_tui.cli"])
+def test_a_start_loads_nothing_heavy(module):
+    heavy = ("torch", "torchvision", "scipy.stats", "textual", "plotext", "psi_core.engine")
+    assert loaded(f"import {module}", *heavy) == []
+
+
+def test_a_run_of_lenet_loads_neither_torchvision_nor_the_compiler_of_torch(tmp_path):
+    code = f"""
+import pathlib, psi_core.config, psi_core.engine.commands
+config = psi_core.config.RunConfig(weights="random", device="cpu", images=4)
+psi_core.engine.analyze(config, pathlib.Path({str(tmp_path)!r}))
+"""
+    assert loaded(code, "torchvision", "torch._dynamo", "sympy", "scipy.stats") == []

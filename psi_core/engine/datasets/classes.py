@@ -3,7 +3,6 @@
 from functools import cache
 
 import numpy as np
-import torchvision
 
 from psi_core.engine.datasets.dataset import Dataset
 from psi_core.errors import ConfigError, DataError
@@ -80,6 +79,8 @@ def match_names(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
 @cache
 def imagenet_names() -> tuple[str, ...]:
     """Names of ImageNet's 1,000 classes in the order of its heads."""
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
     return tuple(torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,6 +30,8 @@ def load_torchvision(name: str, split: str, resize: int | None) -> PictureDatase
     Raises:
         DataError: there is no such classification set, or it is neither there nor to be had.
     """
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
     member, _, place = name.partition(":")[2].partition("@")
     known = [each for each in torchvision.datasets.__all__ if isinstance(getattr(torchvision.datasets, each), type)]
     if member not in known:
