@@ -35,7 +35,9 @@ class ChannelSums:
         with torch.inference_mode():
             self._make_room(labels)
             places = {label: place for place, label in enumerate(self._labels)}
-            mine = torch.tensor([places[label] for label in labels.tolist()], device=self._device)
+            mine = torch.tensor([places[label] for label in labels.tolist()])
+            # A copy that waits would wait for the batch that is queued already.
+            mine = mine.to(self._device, non_blocking=True)
             # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
             one_hot = (mine == torch.arange(len(places), device=self._device)[:, None]).double()
             for condition, layers in enumerate(means):

@@ -100,16 +100,24 @@ class ChunkMaker:
                 self.step.clock.settle()
                 after_batch(chunk)
 
-        while (images := self._next(chunk)) is not None:
+        while True:
+            images = None
             try:
+                images = self._next(chunk)
+                if images is None:
+                    break
                 queued.append((len(images), HostCopy(self.step(*self._inputs(images)))))
+                fits = True
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._images.put_back(images)
+                fits = False
+            # Not while the error is there: what the step held on the device hangs on it.
+            if not fits:
+                if images is not None:
+                    self._images.put_back(images)
                 take_in(0)
-                self._halve(error, out_of_memory)
-                continue
+                self._halve(out_of_memory)
             del images
             take_in(self.depth)
         take_in(0)
@@ -118,12 +126,18 @@ class ChunkMaker:
     def warm_up(self, images: int) -> None:
         """Runs the step once, on the first images: what it compiles, it compiles now.
 
+        Where they do not fit on the device, their chunk finds that out again, halves the batch and says so.
+
         Args:
             images: of the run.
         """
-        first = self._images.read(np.arange(min(self.batch, images)))
-        if len(first):
-            self.step(*self._inputs(first))
+        try:
+            first = self._images.read(np.arange(min(self.batch, images)))
+            if len(first):
+                self.step(*self._inputs(first))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
 
     def sign_agreement(self, policy: str, images: int) -> float:
         """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1.
@@ -166,9 +180,9 @@ class ChunkMaker:
         indices = torch.from_numpy(images.positions).to(self.device, non_blocking=True)
         return inputs, labels, indices, given[0] if given else None
 
-    def _halve(self, error: RuntimeError, out_of_memory: Callable[[int, int], None]) -> None:
+    def _halve(self, out_of_memory: Callable[[int, int], None]) -> None:
         if self.batch == 1:
-            raise RunError("memory: one image alone does not fit on the device; lower --size") from error
+            raise RunError("memory: one image alone does not fit on the device; lower --size")
         self.batch, before = self.batch // 2, self.batch
         self.step.resize(self.batch)
         if self.device.startswith("cuda"):

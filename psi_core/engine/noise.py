@@ -57,7 +57,8 @@ class Noise:
             draw: number of the draw, 0..2**31-1; another draw gives other numbers.
             count: how many.
         """
-        seeded = splitmix64(torch.tensor(self.seed, dtype=torch.int64, device=self.indices.device))
+        # Filled on the device: a number that is copied there waits for all that is queued.
+        seeded = splitmix64(torch.full((), self.seed, dtype=torch.int64, device=self.indices.device))
         keys = splitmix64(splitmix64(seeded ^ self.indices) ^ ((draw << 32) | self.stream))
         counters = torch.arange(1, count + 1, dtype=torch.int64, device=self.indices.device)
         return _mix(keys[:, None] + counters * _signed(_GAMMA))

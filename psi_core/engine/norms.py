@@ -13,6 +13,6 @@ def change_norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     for after, before in pairs:
         change = flat_in_memory(after - before)
         # Eight times faster on a CPU than the norm itself, which takes absolute values one by one.
-        linf.append(torch.maximum(change.amax(1), change.amin(1).neg()))
+        linf.append(torch.maximum(change.amax(1), change.amin(1).neg()).abs())  # Of 0 and -0 either may be the larger.
         squares.append(sum_of_squares(change))
     return torch.cat(linf), torch.cat(squares).sqrt().float()

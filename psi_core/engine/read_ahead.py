@@ -1,7 +1,7 @@
 """Images read before they are asked for: a thread fetches the next batches, of the next chunk too, onto the device."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -102,8 +102,11 @@ class ReadAhead:
     def take(self, count: int) -> Images | None:
         """The next images of the open chunk: so many, fewer at its end; None after that.
 
+        Where the device has no memory left for them, they can be taken again.
+
         Raises:
             DataError: one of them cannot be read, and is not to be left out.
+            RuntimeError: the device has no memory left for them.
         """
         while sum(map(len, self._ready)) < count and self._next_is_open():
             piece = self._next_piece()
@@ -120,7 +123,11 @@ class ReadAhead:
                 part = part.rows(0, missing)
             parts.append(part)
             missing -= len(part)
-        return _joined(parts)
+        try:
+            return _joined(parts)
+        except RuntimeError:
+            self._ready.extendleft(reversed(parts))
+            raise
 
     def put_back(self, images: Images) -> None:
         """Images that were taken and not used: the next to be taken."""
@@ -145,10 +152,11 @@ class ReadAhead:
 
     def _next_piece(self) -> _Piece:
         self._read_on()
-        _, future = self._under_way.popleft()
+        piece = self._under_way[0][1].result()
+        images = self._here(piece)
+        self._under_way.popleft()
         self._read_on()
-        piece = future.result()
-        return _Piece(self._here(piece), piece.unreadable, None)
+        return _Piece(images, piece.unreadable, None)
 
     def _read_on(self) -> None:
         while self._planned and len(self._under_way) < _PIECES_AHEAD:
@@ -171,23 +179,27 @@ class ReadAhead:
         pixels, event = self._uploaded([torch.from_numpy(reading.pixels) for reading in readings])
         return _Piece(Images(positions, tuple(pixels)), tuple(left_out.values()), event)
 
-    def _uploaded(self, pixels: Iterable[Tensor]) -> tuple[list[Tensor], "torch.cuda.Event | None"]:
+    def _uploaded(self, pixels: list[Tensor]) -> tuple[list[Tensor], "torch.cuda.Event | None"]:
         """On the device, by a stream of its own, so that copying and computing go on side by side."""
         if self._stream is None:
-            return list(pixels), None
-        with torch.cuda.stream(self._stream):
-            moved = [each.pin_memory().to(self._device, non_blocking=True) for each in pixels]
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record(self._stream)
+            return pixels, None
+        try:
+            with torch.cuda.stream(self._stream):
+                moved = [each.pin_memory().to(self._device, non_blocking=True) for each in pixels]
+                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                event.record(self._stream)
+        except torch.OutOfMemoryError:
+            return pixels, None  # Whoever takes them tries again, and may compute fewer at a time.
         return moved, event
 
     def _here(self, piece: _Piece) -> Images:
-        """The images, safe to use by whoever computes now."""
-        if piece.uploaded is not None:
-            stream = torch.cuda.current_stream(self._device)
-            stream.wait_event(piece.uploaded)
-            for each in piece.images.pixels:
-                each.record_stream(stream)
+        """The images, on the device and safe to use by whoever computes now."""
+        if piece.uploaded is None:
+            return Images(piece.images.positions, tuple(each.to(self._device) for each in piece.images.pixels))
+        stream = torch.cuda.current_stream(self._device)
+        stream.wait_event(piece.uploaded)
+        for each in piece.images.pixels:
+            each.record_stream(stream)
         return piece.images
 
 

@@ -1,6 +1,7 @@
 """Processes that decode pictures: as many as there are cores for, each asked by a thread that waits for its bytes."""
 
 import atexit
+import contextlib
 import json
 import os
 import subprocess
@@ -82,26 +83,30 @@ class _Decoder:
 
     def answer(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
         """Fills `out` with the pictures that can be read; the reason of every other one."""
-        try:
-            return self._asked(files, options, out)
-        except (EOFError, BrokenPipeError):
-            self.end()
-        if len(files) == 1:
-            return [_ENDED]
-        return [self.answer(files[i : i + 1], options, out[i : i + 1])[0] for i in range(len(files))]
+        for _ in range(2):  # It may have been ended from outside: nothing is held against a picture the first time.
+            try:
+                return self._asked(files, options, out)
+            except (EOFError, BrokenPipeError):
+                self.end()
+            if len(files) > 1:
+                return [self.answer(files[i : i + 1], options, out[i : i + 1])[0] for i in range(len(files))]
+        return [_ENDED]
 
     def _asked(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
         process = self._running()
         question, answer = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         question.write(json.dumps({"files": list(files), **options}).encode() + b"\n")
         question.flush()
-        reasons: list[str | None] = json.loads(answer.readline() or _raise_end())
+        line = answer.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        reasons: list[str | None] = json.loads(line)
         for place, reason in enumerate(reasons):
             if reason is None:
                 # A view of one picture's bytes: they go from the pipe to their place without a copy between.
                 target = memoryview(out[place].reshape(-1))
                 if answer.readinto(target) < len(target):  # type: ignore[attr-defined]
-                    _raise_end()
+                    raise EOFError
         return reasons
 
     def _running(self) -> "subprocess.Popen[bytes]":
@@ -117,8 +122,8 @@ class _Decoder:
             self._process.kill()
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # What was not sent any more is sent again elsewhere.
+                    cast("IO[bytes]", pipe).close()
         self._process = None
 
 
@@ -129,7 +134,3 @@ def decoders() -> DecoderPool:
     pool = DecoderPool(max(1, min(_MOST_DECODERS, usable_cores() // workers)))
     atexit.register(pool.close)
     return pool
-
-
-def _raise_end() -> str:
-    raise EOFError
