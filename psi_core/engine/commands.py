@@ -23,6 +23,7 @@ from psi_core.engine.image_export import export_images
 from psi_core.engine.models import absolute_model, model_source
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.questions import plan_run
+from psi_core.engine.scaling import scaling
 from psi_core.engine.worker import Orders, Worker
 from psi_core.errors import ConfigError, PsiError, RunError, unknown_name
 from psi_core.events import log_path
@@ -138,8 +139,9 @@ def _doctor(_options: argparse.Namespace) -> int:
 
 def _bench(_options: argparse.Namespace) -> int:
     values = _read_standard_input()
-    rounds = values.pop("rounds", 5)
-    _say(bench_row(RunConfig(**values), rounds))
+    rounds, is_scaling = values.pop("rounds", 5), values.pop("scaling", False)
+    config = RunConfig(**values)
+    _say(scaling(config) if is_scaling else bench_row(config, rounds))
     return 0
 
 

@@ -25,6 +25,10 @@ _CACHED_VALUES = 2**20
 """On a CPU, so many values at a time are taken through all sums while they are in its cache."""
 
 
+_EXACT_COUNT = 2**24
+"""Below this, float32 counts without rounding."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Sums over the units of one layer, per image.
@@ -159,16 +163,11 @@ class Reducer:
             output: (batch, channel, ...), of any floating type; summed in float32 blocks, then float64.
         """
         whole = output.detach()
-        parts = [self._reduced(part) for part in (cached_parts(whole) if self.in_parts else (whole,))]
-        if len(parts) == 1:
-            return parts[0]
-        moments = [part for part, _ in parts]
-        joined = [torch.cat(sums) for sums in zip(*((m.total, m.squares, m.active) for m in moments), strict=True)]
-        shape = {name: torch.cat([m.shape[name] for m in moments]) for name in self._shape_measures}
-        total, squares, active = joined
-        return Moments(moments[0].units, total, squares, active, shape), torch.cat([means for _, means in parts])
+        has_maps = self.unit == "neuron" and whole.dim() > 2 and 0 < whole[:1].numel() < _EXACT_COUNT
+        is_apart = has_maps and self.in_parts and whole.device.type == "cpu"
+        return self._in_parts(whole) if is_apart else self._at_once(whole)
 
-    def _reduced(self, output: Tensor) -> tuple[Moments, Tensor]:
+    def _at_once(self, output: Tensor) -> tuple[Moments, Tensor]:
         responses = self._rectified(output.float())
         channel_means = _channel_means(responses)
         if self.unit == "channel":
@@ -176,25 +175,51 @@ class Reducer:
             squares, active = flat.square().sum(1), (flat > 0).sum(1).double()
         else:
             flat = flat_in_memory(responses)
-            total = channel_means.sum(1) * (flat.shape[1] / channel_means.shape[1])
-            squares, active = sum_of_squares(flat), self._active(flat)
+            total = _total(channel_means, flat.shape[1])
+            squares, active = sum_of_squares(flat), (flat > 0).sum(1).double()
         shape = {name: measure(flat, total) for name, measure in self._shape_measures.items()}
-        moments = Moments(flat.shape[1], total, squares, active, shape)
-        return moments, channel_means
+        return Moments(flat.shape[1], total, squares, active, shape), channel_means
+
+    def _in_parts(self, output: Tensor) -> tuple[Moments, Tensor]:
+        """The same a few images at a time, through all sums while they are in a CPU's cache.
+
+        Few operations a part, into memory that is there: fresh memory costs ten times a sum, and so does every wait for
+        a thread on a busy machine.
+        """
+        images, channels, units = len(output), output.shape[1], output[0].numel()
+        channel_sums, norms = torch.empty(images, channels), torch.empty(images, -(-units // _BLOCK))
+        active = torch.empty(images)
+        shape: dict[str, list[Tensor]] = {name: [] for name in self._shape_measures}
+        whole, spatial = units // _BLOCK, tuple(range(2, output.dim()))
+        start = 0
+        for part in cached_parts(output):
+            rows = slice(start, start := start + len(part))
+            responses = self._rectified(part.float())
+            flat = flat_in_memory(responses)
+            torch.sum(responses, spatial, out=channel_sums[rows])
+            blocks = flat[:, : whole * _BLOCK].reshape(len(flat), whole, _BLOCK)
+            norms[rows, :whole] = torch.linalg.vector_norm(blocks, dim=2)
+            norms[rows, whole:] = torch.linalg.vector_norm(flat[:, whole * _BLOCK :], dim=1, keepdim=True)
+            torch.sum(self._signs(flat), 1, out=active[rows])
+            if shape:
+                total = _total(channel_sums[rows].double() / (units // channels), units)
+                for name, measure in self._shape_measures.items():
+                    shape[name].append(measure(flat, total))
+        channel_means = channel_sums.double() / (units // channels)
+        squares = norms.double().square().sum(1)
+        measured = {name: torch.cat(each) for name, each in shape.items()}
+        return Moments(units, _total(channel_means, units), squares, active.double(), measured), channel_means
 
     def _rectified(self, responses: Tensor) -> Tensor:
         if self.rectify == "relu":
             return responses.relu()
         return responses.abs() if self.rectify == "abs" else responses
 
-    def _active(self, flat: Tensor) -> Tensor:
-        """How many are above 0. On a CPU via signs in a buffer that is kept: fresh memory costs ten times the sum."""
-        if flat.device.type != "cpu" or not self.in_parts:
-            return (flat > 0).sum(1).double()
+    def _signs(self, flat: Tensor) -> Tensor:
+        """1 where a response is above 0, in a buffer that is kept."""
         if self._scratch.numel() < flat.numel():
             self._scratch = torch.empty(flat.numel())
-        signs = torch.sign(flat, out=self._scratch[: flat.numel()].view(flat.shape))
-        return _blocked(signs, lambda block: block.sum(-1))
+        return torch.sign(flat, out=self._scratch[: flat.numel()].view(flat.shape))
 
 
 def cached_parts(values: Tensor) -> tuple[Tensor, ...]:
@@ -202,6 +227,10 @@ def cached_parts(values: Tensor) -> tuple[Tensor, ...]:
     per_image = max(1, values[:1].numel())
     rows = max(1, _CACHED_VALUES // per_image)
     return (values,) if values.device.type != "cpu" or len(values) <= rows else torch.split(values, rows)
+
+
+def _total(channel_means: Tensor, units: int) -> Tensor:
+    return channel_means.sum(1) * (units / channel_means.shape[1])
 
 
 def flat_in_memory(responses: Tensor) -> Tensor:

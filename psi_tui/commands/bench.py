@@ -7,8 +7,11 @@ import rich_click as click
 from psi_tui.bar import waiting
 from psi_tui.child import ask
 from psi_tui.console import output_console, write_result
+from psi_tui.formatting import format_bytes, format_count
 from psi_tui.json_text import json_text
 from psi_tui.options import json_option
+
+_CONTENDERS = {"engine": "engine", "floor": "floor", "usual": "usual way"}
 
 
 @click.command()
@@ -18,25 +21,43 @@ from psi_tui.options import json_option
 @click.option("--precision", default="exact", show_default=True, help="exact, tf32 or bf16")
 @click.option("--batch", default="auto", show_default=True, help="images per batch")
 @click.option("--epsilon", default="0.03", show_default=True, help="as in a run: more epsilons, more conditions")
+@click.option("--controls", help="as in a run (default: a run's own)")
+@click.option("--compile", is_flag=True, help="time the compiled step; the floor stays as it is")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="how often each is timed")
+@click.option("--scaling", is_flag=True, help="time the engine over images, layers, conditions, epsilons and workers")
 @json_option
-def bench(rounds: int, as_json: bool, **options: Any) -> None:
+def bench(rounds: int, scaling: bool, as_json: bool, **options: Any) -> None:
     """Time the engine and the floor alternately, and print the ratio of their speeds.
 
     The floor is one forward with gradient, the input gradient and one inference forward per further condition,
-    with the same model, batch and precision, and nothing measured.
+    with the same model, batch and precision, and nothing measured. The usual way, timed too where torchattacks or
+    foolbox is installed, attacks with that library, stores every activation by hooks and computes PSI from them.
     """
     question = {name: value for name, value in options.items() if value is not None}
-    with waiting(f"timing {options['model']} {rounds} times"):
-        row = ask(["bench"], {**question, "rounds": rounds})
+    with waiting(f"timing {options['model']}"):
+        row = ask(["bench"], {**question, "rounds": rounds, "scaling": scaling})
     if as_json:
         write_result(json_text(row))
         return
     console = output_console()
-    facts = f"{row['size']} px, batch {row['batch']}, {row['conditions']} conditions, {row['precision']}"
-    console.print(
-        f"{row['model']}, {facts}, {row['device_name']}, torch {row['torch']}", soft_wrap=True, highlight=False
-    )
-    for name in ("engine", "floor"):
-        console.print(f"{name:<7}{row[f'{name}_images_per_second']:10.2f} images/s", highlight=False)
-    console.print(f"{'ratio':<7}{row['ratio']:10.3f}", highlight=False)
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    facts = f"{row['model']}, {row['size']} px, batch {row['batch']}, {row['precision']}"
+    machine = f"{row['device_name']}, torch {row['torch']}"
+    if scaling:
+        say(f"{facts}, {machine}")
+        for point in row["rows"]:
+            say(f"{point['axis']:<10} {format_count(point['value']):>6} {point['images_per_second']:10.2f} images/s")
+        return
+    say(f"{facts}, {row['conditions']} conditions{', compiled' if row['compile'] else ''}, {machine}")
+    for key, name in _CONTENDERS.items():
+        speed, memory = row[f"{key}_images_per_second"], row[f"{key}_memory"]
+        if speed is not None:
+            taken = f"   {format_bytes(memory)}" if memory is not None else ""
+            say(f"{name:<10}{speed:10.2f} images/s{taken}")
+    memory = "" if row["memory_ratio"] is None else f", of its memory {row['memory_ratio']:.3f}"
+    say(f"{'ratio':<10}{row['ratio']:10.3f} of the floor's speed{memory}")
+    if row["usual_ratio"] is not None:
+        say(f"{'':<10}{row['usual_ratio']:10.3f} x the usual way ({row['usual_way']})")

@@ -1,0 +1,126 @@
+"""How the engine's speed scales: with images, layers, conditions, epsilons and workers, one at a time."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from psi_core.config import RunConfig
+from psi_core.engine.chunk_maker import make_chunk_maker
+from psi_core.engine.devices import describe_device, precision, usable_cores
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.events import EventReader, events_path
+from psi_core.process import worker_environment
+
+_IMAGES = (1, 2, 4)
+"""Batches."""
+
+_WORKER_SECONDS = 15
+"""That each worker measures for, about."""
+
+_EPSILONS = (1, 2, 4, 8)
+_CONTROLS = ("sign-noise", "anti-fgsm", "sign-noise-2", "shuffled-fgsm")
+
+
+def scaling(config: RunConfig) -> dict[str, Any]:
+    """The machine, and one row for each point: what was varied, its value, images and images per second.
+
+    Weights are random. Workers are real processes that share one run; on a CPU each has the threads that are left when
+    the most of them share the cores, so that only their number differs.
+
+    Args:
+        config: what does not vary; its epsilon is the largest of a sweep.
+    """
+    base = prepare(config.model_copy(update={"weights": "random"}))
+    resolved = base.config
+    assert isinstance(resolved.batch, int) and isinstance(resolved.threads, int), "a prepared run is resolved"
+    torch.set_num_threads(resolved.threads)
+    rows: list[dict[str, Any]] = []
+    for axis, value, images, varied in _points(resolved, base):
+        seconds = _seconds(varied, images)
+        rows.append({"axis": axis, "value": value, "images": images, "images_per_second": images / seconds})
+    rows += _workers(resolved, rows[0]["images_per_second"])
+    facts = {"model": resolved.model, "size": resolved.size, "batch": resolved.batch, "precision": resolved.precision}
+    return {**facts, **describe_device(resolved.device), "rows": rows}
+
+
+def _points(config: RunConfig, base: Prepared) -> Iterator[tuple[str, int, int, RunConfig]]:
+    """What is varied, its value, how many images, and the run."""
+    assert isinstance(config.batch, int), "a prepared run is resolved"
+    some = 2 * config.batch
+    for batches in _IMAGES:
+        yield "images", batches * config.batch, batches * config.batch, config
+    names = [layer.name for layer in base.layers]
+    for count in sorted({1, max(1, len(names) // 2), len(names)}):
+        yield "layers", count, some, config.model_copy(update={"layers": tuple(names[:count])})
+    for count in range(0, len(_CONTROLS) + 1, 2):
+        changes = {"controls": _CONTROLS[:count] or "none", "epsilon": config.epsilon[-1:]}
+        yield "conditions", count + 2, some, RunConfig(**{**_asked(config), **changes})
+    for count in _EPSILONS:
+        epsilons = tuple(config.epsilon[-1] * (place + 1) / count for place in range(count))
+        yield "epsilons", count, some, RunConfig(**{**_asked(config), "epsilon": epsilons, "controls": "none"})
+
+
+def _asked(config: RunConfig) -> dict[str, Any]:
+    """A resolved run's fields, for another run to be made of them."""
+    return {name: value for name, value in config.model_dump().items() if name != "layers"}
+
+
+def _seconds(config: RunConfig, images: int) -> float:
+    """One chunk in this process, after a batch to warm up."""
+    prepared = prepare(config)
+    prepared.classifier.to(config.device)
+    maker = make_chunk_maker(config, prepared, config.device)
+    with precision(config.precision, config.device):
+        for positions in (range(maker.batch), range(images)):
+            started = time.perf_counter()
+            maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
+            if config.device.startswith("cuda"):
+                torch.cuda.synchronize(config.device)
+    return time.perf_counter() - started
+
+
+def _workers(config: RunConfig, speed: float) -> Iterator[dict[str, Any]]:
+    """The sum of the workers' own speeds: they start one after the other, which a long run would not show.
+
+    Args:
+        config: resolved.
+        speed: of one worker, in images per second, about.
+    """
+    is_cuda = config.device.startswith("cuda")
+    most = torch.cuda.device_count() if is_cuda else usable_cores()
+    counts = sorted({1, 2, 4, 8, most} & set(range(1, most + 1)))
+    assert isinstance(config.batch, int), "a prepared run is resolved"
+    share = config.batch * max(2, round(_WORKER_SECONDS * speed / config.batch))
+    threads = config.threads if is_cuda else max(1, usable_cores() // most)
+    for workers in counts:
+        images = share * workers
+        changes = {"devices": workers, "threads": threads, "images": images, "chunk": config.batch, "layers": "relu"}
+        values = {**RunConfig(**{**_asked(config), **changes}).model_dump(mode="json"), "device": config.device}
+        with tempfile.TemporaryDirectory(prefix="psi-bench-") as folder:
+            found = _run_speed(values, workers, folder)
+        yield {"axis": "workers", "value": workers, "images": images, "images_per_second": found}
+
+
+def _run_speed(values: dict[str, Any], workers: int, folder: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-m", "psi_core", "start", "--runs-dir", folder],
+        input=json.dumps(values),
+        env={**os.environ, **worker_environment(workers)},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    directory = Path(json.loads(done.stdout.splitlines()[0])["run"])
+    told = (EventReader(events_path(directory, worker)).poll() for worker in range(workers))
+    return sum(
+        next(float(event["images_per_second"]) for event in reversed(events) if event["event"] == "batch")
+        for events in told
+    )

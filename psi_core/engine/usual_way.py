@@ -1,0 +1,102 @@
+"""The usual way, for the bench to compare with: a library attacks, hooks store activations, statistics come after.
+
+It computes what a run computes, PSI of every ReLU module under every condition, as a script of fifty lines would.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from psi_core.conditions import Condition
+
+LIBRARIES = ("torchattacks", "foolbox")
+"""Attack libraries that the bench knows; the first that is installed is taken."""
+
+Attack = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def installed_library() -> str | None:
+    """The attack library that the usual way would take here, or None."""
+    return next((name for name in LIBRARIES if find_spec(name) is not None), None)
+
+
+def usual_way(
+    library: str, model: nn.Module, conditions: tuple[Condition, ...]
+) -> Callable[[Tensor, Tensor], dict[str, list[Tensor]]]:
+    """What takes a batch, images and labels, the usual way, and gives PSI (image,) of every layer and condition.
+
+    Args:
+        library: one of LIBRARIES.
+        model: with pixels in 0..1.
+        conditions: benign first; an attack counts as FGSM, a control as noise of its size.
+    """
+    attack = (_torchattacks if library == "torchattacks" else _foolbox)(model)
+    layers: dict[str, nn.Module] = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.ReLU)
+    }
+
+    def take(images: Tensor, labels: Tensor) -> dict[str, list[Tensor]]:
+        found: dict[str, list[Tensor]] = {name: [] for name in layers}
+        for condition in conditions:
+            if condition.is_benign:
+                changed = images
+            elif condition.is_control:
+                changed = (images + condition.epsilon * torch.randn_like(images).sign()).clamp(0, 1)
+            else:
+                changed = attack(images, labels, condition.epsilon)
+            for name, activation in _stored(model, layers, changed).items():
+                found[name].append(_psi(activation))
+        return found
+
+    return take
+
+
+def _stored(model: nn.Module, layers: dict[str, nn.Module], images: Tensor) -> dict[str, Tensor]:
+    stored: dict[str, Tensor] = {}
+
+    def store(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            stored[name] = output.detach().clone().cpu()  # The next layer may work in place.
+
+        return hook
+
+    handles = [module.register_forward_hook(store(name)) for name, module in layers.items()]
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return stored
+
+
+def _psi(activation: Tensor) -> Tensor:
+    responses = activation.flatten(1)
+    units = responses.shape[1]
+    activity = responses.mean(1).square() / responses.square().mean(1)
+    return (1 - activity) / (1 - 1 / units)
+
+
+def _torchattacks(model: nn.Module) -> Attack:
+    torchattacks = import_module("torchattacks")
+
+    def attack(images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+        changed: Tensor = torchattacks.FGSM(model, eps=epsilon)(images, labels)
+        return changed
+
+    return attack
+
+
+def _foolbox(model: nn.Module) -> Attack:
+    foolbox = import_module("foolbox")
+    device = next(model.parameters()).device
+    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device=device)
+
+    def attack(images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+        changed: Tensor = foolbox.attacks.LinfFastGradientAttack()(bounded, images, labels, epsilons=epsilon)[1]
+        return changed
+
+    return attack
