@@ -17,7 +17,7 @@ from psi_core.engine.bench import bench_row
 from psi_core.engine.catalog import doctor_facts, model_layer_rows, model_rows
 from psi_core.engine.checkpoints import Recipe, default_epochs, find_checkpoint
 from psi_core.engine.datasets import absolute_data, first_images, load_dataset
-from psi_core.engine.devices import resolve_device
+from psi_core.engine.devices import keep_freed_memory, resolve_device
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.image_export import export_images
 from psi_core.engine.models import absolute_model, model_source
@@ -49,6 +49,7 @@ def run_command(arguments: list[str]) -> int:
     for name in ("fit", "ablate", "layers", "doctor", "bench"):
         commands.add_parser(name)
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     try:
         return _COMMANDS[options.command](options)
     except PsiError as error:

@@ -1,6 +1,7 @@
 """Devices: which one, how precise, how many images at a time, and what to do when memory runs out."""
 
 import contextlib
+import ctypes
 import importlib.metadata
 import os
 import platform
@@ -15,6 +16,10 @@ _BATCH_BYTES = {"cpu": 2**30, "cuda": 2**34}
 """Memory that the activations of one batch may take; on CUDA also at most a quarter of the device."""
 
 _LARGEST_BATCH = {"cpu": 256, "cuda": 1024}
+
+
+_MALLOC_MMAP_MAX, _MALLOC_TRIM_THRESHOLD = -4, -1
+"""Of mallopt(3)."""
 
 
 def resolve_device(name: str) -> str:
@@ -109,6 +114,18 @@ def automatic_batch(device: str, activation_bytes: int) -> int:
         budget = min(budget, torch.cuda.get_device_properties(device).total_memory // 4)
     fitting = max(1, budget // max(1, activation_bytes))
     return min(_LARGEST_BATCH[kind], 1 << (fitting.bit_length() - 1))
+
+
+def keep_freed_memory() -> None:
+    """Lets this process keep what it frees for what it takes next, where the C library is glibc.
+
+    Otherwise tensors of more than 32 MB are handed back and fetched anew, page by page, with every batch: a tenth of
+    AlexNet's time on a CPU. The process does not grow by it.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_MALLOC_MMAP_MAX, 0)
+        set_option(_MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager
