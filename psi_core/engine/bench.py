@@ -33,8 +33,8 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
     The floor: the same model, batch, precision and memory format; one forward with gradient, the input gradient, one
     inference forward per further condition; images ready as floats, nothing measured, nothing kept. `ratio` is the
     engine's speed over the floor's, `usual_ratio` over the usual way's; the median of rounds, each compared with its
-    neighbor. Memory is what each takes at its height above what was taken before it, in bytes; None where the system
-    does not tell. What belongs to the usual way is None where no library for it is installed.
+    neighbor. Memory is what each takes at its height, its images included, the model not, in bytes; None where the
+    system does not tell. What belongs to the usual way is None where no library for it is installed.
 
     Args:
         config: the run to imitate, with random weights; its images are one chunk of two batches.
@@ -59,6 +59,9 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
         contenders["usual"] = lambda: _usual(take, batches)
     with precision(resolved.precision, device):
         seconds, memory = _measured(contenders, rounds, device)
+    for name in memory.keys() - {"engine"}:
+        # Theirs was made before: the batch that they work on.
+        memory[name] = None if (taken := memory[name]) is None else taken + batches[0][0].nbytes
     speeds = {name: images / statistics.median(taken) for name, taken in seconds.items()}
     return {
         "model": resolved.model,

@@ -16,6 +16,7 @@ from psi_core.config import RunConfig
 from psi_core.engine.chunk_maker import make_chunk_maker
 from psi_core.engine.devices import describe_device, precision, usable_cores
 from psi_core.engine.preparation import Prepared, prepare
+from psi_core.errors import RunError
 from psi_core.events import EventReader, events_path
 from psi_core.process import worker_environment
 
@@ -46,7 +47,7 @@ def scaling(config: RunConfig) -> dict[str, Any]:
     for axis, value, images, varied in _points(resolved, base):
         seconds = _seconds(varied, images)
         rows.append({"axis": axis, "value": value, "images": images, "images_per_second": images / seconds})
-    rows += _workers(resolved, rows[0]["images_per_second"])
+    rows += _workers(resolved, rows[0]["images_per_second"], len(base.dataset))
     facts = {"model": resolved.model, "size": resolved.size, "batch": resolved.batch, "precision": resolved.precision}
     return {**facts, **describe_device(resolved.device), "rows": rows}
 
@@ -87,12 +88,13 @@ def _seconds(config: RunConfig, images: int) -> float:
     return time.perf_counter() - started
 
 
-def _workers(config: RunConfig, speed: float) -> Iterator[dict[str, Any]]:
+def _workers(config: RunConfig, speed: float, most_images: int) -> Iterator[dict[str, Any]]:
     """The sum of the workers' own speeds: they start one after the other, which a long run would not show.
 
     Args:
         config: resolved.
         speed: of one worker, in images per second, about.
+        most_images: in the data set.
     """
     is_cuda = config.device.startswith("cuda")
     most = torch.cuda.device_count() if is_cuda else usable_cores()
@@ -101,7 +103,7 @@ def _workers(config: RunConfig, speed: float) -> Iterator[dict[str, Any]]:
     share = config.batch * max(2, round(_WORKER_SECONDS * speed / config.batch))
     threads = config.threads if is_cuda else max(1, usable_cores() // most)
     for workers in counts:
-        images = share * workers
+        images = min(share * workers, most_images)
         changes = {"devices": workers, "threads": threads, "images": images, "chunk": config.batch, "layers": "relu"}
         values = {**RunConfig(**{**_asked(config), **changes}).model_dump(mode="json"), "device": config.device}
         with tempfile.TemporaryDirectory(prefix="psi-bench-") as folder:
@@ -110,17 +112,20 @@ def _workers(config: RunConfig, speed: float) -> Iterator[dict[str, Any]]:
 
 
 def _run_speed(values: dict[str, Any], workers: int, folder: str) -> float:
-    done = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-m", "psi_core", "start", "--runs-dir", folder],
         input=json.dumps(values),
         env={**os.environ, **worker_environment(workers)},
         text=True,
         capture_output=True,
-        check=True,
+        check=False,
     )
-    directory = Path(json.loads(done.stdout.splitlines()[0])["run"])
+    answer = json.loads(child.stdout.partition("\n")[0] or "{}")
+    if child.returncode:
+        raise RunError(f"bench: a run of {workers} workers failed ({answer.get('error') or child.stderr[-200:]})")
+    directory = Path(answer["run"])
     told = (EventReader(events_path(directory, worker)).poll() for worker in range(workers))
     return sum(
-        next(float(event["images_per_second"]) for event in reversed(events) if event["event"] == "batch")
+        next((float(event["images_per_second"]) for event in reversed(events) if event["event"] == "batch"), 0.0)
         for events in told
     )

@@ -1,13 +1,66 @@
-"""The bench: engine and floor timed in one process, on real images."""
+"""The bench: engine, floor and the usual way timed in one process, on real images."""
 
+import numpy as np
 import pytest
+import torch
 
+from psi_core.conditions import conditions_of
 from psi_core.config import RunConfig
+from psi_core.engine import fgsm, population_sparseness
 from psi_core.engine.bench import bench_row
+from psi_core.engine.memory_meter import peak_growth
+from psi_core.engine.scaling import scaling
+from psi_core.engine.usual_way import LIBRARIES, installed_library, usual_way
+from tests.engine.networks import perceptron, seeded
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of foolbox, for a part of scipy's old name.
 
 
-def test_both_are_timed_and_compared() -> None:
+def test_all_are_timed_and_compared() -> None:
     row = bench_row(RunConfig(batch=8, threads=1), rounds=1)
     assert (row["model"], row["images"], row["conditions"]) == ("lenet5", 16, 4)
     assert row["engine_images_per_second"] > 0
     assert row["ratio"] == pytest.approx(row["engine_images_per_second"] / row["floor_images_per_second"])
+    assert row["usual_way"] == installed_library()
+    assert row["usual_ratio"] == pytest.approx(row["engine_images_per_second"] / row["usual_images_per_second"])
+
+
+def test_a_peak_is_seen_that_is_gone_again() -> None:
+    megabytes = 64
+
+    def work() -> None:
+        torch.ones(megabytes, 2**18).sum()
+
+    work()
+    for _ in range(2):
+        assert peak_growth(work, "cpu") == pytest.approx(megabytes * 2**20, rel=0.2)
+        assert peak_growth(lambda: None, "cpu") < 2**22
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_usual_way_computes_the_same(library: str) -> None:
+    pytest.importorskip(library)
+    network = seeded(lambda: perceptron(10)).eval().requires_grad_(False)
+    images, labels = torch.rand(4, 1, 8, 8), torch.tensor([1, 2, 3, 4])
+    found = usual_way(library, network, conditions_of(["fgsm"], [0.1], ["sign-noise"]))(images, labels)
+    attacked = fgsm(network, images, labels, 0.1)
+    stored: list[torch.Tensor] = []
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.ReLU))
+    handle = first.register_forward_hook(lambda _module, _inputs, output: stored.append(output.clone()))
+    network(images)
+    network(attacked)
+    handle.remove()
+    benign, fooled, noisy = next(iter(found.values()))
+    for ours, responses in zip((benign, fooled), stored, strict=True):
+        np.testing.assert_allclose(ours, population_sparseness(responses.flatten(1)), atol=1e-5)
+    assert not torch.equal(noisy, benign)
+
+
+def test_every_axis_is_walked_and_workers_are_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psi_core.engine.scaling._WORKER_SECONDS", 0)
+    found = scaling(RunConfig(batch=4, threads=1))
+    rows = found["rows"]
+    assert {row["axis"] for row in rows} == {"images", "layers", "conditions", "epsilons", "workers"}
+    assert [row["value"] for row in rows if row["axis"] == "images"] == [4, 8, 16]
+    assert [row["value"] for row in rows if row["axis"] == "epsilons"] == [1, 2, 4, 8]
+    assert all(row["images_per_second"] > 0 for row in rows)
