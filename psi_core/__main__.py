@@ -14,10 +14,12 @@
 A refusal is one line {"error": sentence, "kind": class} and exit code 2; a failure under way exits 1.
 """
 
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from psi_core.assist import Answer, assist
 from psi_core.errors import ConfigError
@@ -32,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given == ["assist"]:
         return assist(_engine_answers)
-    if given[:1] == ["work"]:
+    if given[:1] in (["work"], ["resume"]):
         try:
-            _adapt_to_neighbors()
+            _adapt_to_neighbors(Path(given[-1]))
         except ConfigError as error:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}), flush=True)  # noqa: T201
             return _REFUSED
@@ -43,9 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(given)
 
 
-def _adapt_to_neighbors() -> None:
-    """Sets what several workers on one machine need: OpenMP reads it once, when torch is loaded."""
-    for name, value in worker_environment(rank_of().workers).items():
+def _adapt_to_neighbors(run_directory: Path) -> None:
+    """Sets what a worker needs that shares its machine: OpenMP reads it once, when torch is loaded."""
+    config = None
+    with contextlib.suppress(OSError, ValueError):  # What is amiss with the run is said by whoever opens it.
+        config = json.loads((run_directory / "config.json").read_text(encoding="utf-8"))
+    for name, value in worker_environment(rank_of().workers, config).items():
         os.environ.setdefault(name, value)
 
 

@@ -42,12 +42,19 @@ def is_alive(identity: Mapping[str, Any], log: Path) -> bool:
         return False
 
 
-def worker_environment(workers: int) -> dict[str, str]:
-    """Variables that each of several workers needs before it loads torch; the first hands them on.
+def worker_environment(workers: int, config: object = None) -> dict[str, str]:
+    """Variables to start a worker with that shares its cores, before torch is loaded; the first hands them on.
 
-    OpenMP's threads spin while they wait, on the very cores that the others need: on two cores, five times slower.
+    OpenMP's threads spin while they wait, on the very cores that other workers and decoders need: on two cores, five
+    to seven times slower.
+
+    Args:
+        workers: how many there are.
+        config: of the run, as JSON has it, where it is known: one with pictures has processes that decode them.
     """
-    return {"OMP_WAIT_POLICY": "PASSIVE"} if workers > 1 else {}
+    sources = [str(config.get(field, "")) for field in ("data", "attacked")] if isinstance(config, Mapping) else []
+    has_decoders = any(source.partition(":")[0] in ("folder", "torchvision") for source in sources)
+    return {"OMP_WAIT_POLICY": "PASSIVE"} if workers > 1 or has_decoders else {}
 
 
 def assistant_environment() -> dict[str, str]:

@@ -39,7 +39,7 @@ class Child:
         self, arguments: Sequence[str], question: Any = None, *, workers: int = 1, errors: IO[bytes] | None = None
     ) -> None:
         self._errors = errors
-        self.process = start_child(arguments, environment=worker_environment(workers), errors=errors)
+        self.process = start_child(arguments, environment=worker_environment(workers, question), errors=errors)
         assert self.process.stdin is not None, "start_child pipes standard input"
         try:
             with self.process.stdin as stdin:

@@ -30,6 +30,9 @@ class CompiledStep(FusedStep):
         backend: of torch's compiler.
     """
 
+    # Two graphs may round the same images differently.
+    repeats_benign = True
+
     def __init__(self, plan: StepPlan, device: str, batch: int, *, backend: str = "inductor") -> None:
         super().__init__(plan, device, fuses_passes=True)
         self._batch = batch

@@ -109,3 +109,18 @@ def test_a_child_is_psi_core_in_a_session_of_its_own(tmp_path, monkeypatch):
         assert apart.communicate("asked")[0].startswith("-m psi_core inspect")
         errors.seek(0)
         assert errors.read() == "asked\n"
+
+
+@pytest.mark.parametrize(
+    ("workers", "config", "shares"),
+    [
+        (1, None, False),
+        (1, {"data": "mnist"}, False),
+        (2, {"data": "mnist"}, True),
+        (1, {"data": "folder:pictures"}, True),
+        (1, {"data": "torchvision:CIFAR10"}, True),
+        (1, {"data": "npz:images.npz", "attacked": "folder:attacked"}, True),
+    ],
+)
+def test_threads_do_not_spin_on_cores_that_others_need(workers, config, shares):
+    assert ("OMP_WAIT_POLICY" in worker_environment(workers, config)) is shares
