@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from psi_core.evidence.check import Check, Status
 from psi_core.evidence.comparison import controls_present, images_enough, noise_against_noise
+from psi_core.evidence.signs import gradient_signs
 from psi_core.evidence.soundness import deterministic, finite_differences, norms_within_epsilon, nothing_at_epsilon_0
 from psi_core.evidence.strength import (
     clean_accuracy,
@@ -34,16 +35,17 @@ CHECKS: tuple[Callable[[Run], Check], ...] = (
     controls_present,
     images_enough,
 )
-"""In the order in which they are read."""
+"""In the order in which they are read; a run at lower precision has one more behind them."""
 
 
 def checks_of(run: Run) -> list[Check]:
-    """All checks of what is there.
+    """All checks of what is there, `gradient_signs` too where the run is not `exact`.
 
     Raises:
         RunError: the run has no results yet.
     """
-    return [check(run) for check in CHECKS]
+    checks = CHECKS if run.config.precision == "exact" else (*CHECKS, gradient_signs)
+    return [check(run) for check in checks]
 
 
 def tally(statuses: Iterable[str]) -> str:

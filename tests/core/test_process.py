@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from psi_core.process import STALE_SECONDS, is_alive, own_identity, start_child
+from psi_core.process import STALE_SECONDS, is_alive, own_identity, start_child, worker_environment
 from tests.core.living import Worker
 
 NO_LOG = "the process table answers; the log is not asked"

@@ -1,0 +1,73 @@
+"""What only a CUDA device can show: the same run on it, at every precision, queued, compiled and on several devices."""
+
+import numpy as np
+import pytest
+import torch
+
+from psi_core.engine import analyze
+from psi_core.engine.bench import bench_row
+from psi_core.engine.noise import Noise
+from psi_core.runs import Run
+from tests.engine.processes import assert_same_results, engine, events, new_run, small_config
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory):
+    return analyze(small_config(device="cpu"), tmp_path_factory.mktemp("cpu"))
+
+
+def test_a_device_gives_what_a_cpu_gives(on_cpu, tmp_path):
+    run = analyze(small_config(device="cuda"), tmp_path)
+    benign = run.conditions.index("benign")
+    np.testing.assert_allclose(run.psi[benign], on_cpu.psi[benign], atol=1e-5)
+    noise = run.conditions.index("sign-noise@0.1")
+    np.testing.assert_allclose(run.psi[noise], on_cpu.psi[noise], atol=1e-5)
+    # A gradient next to 0 may have another sign: images that differ so are few and differ little.
+    np.testing.assert_allclose(run.psi, on_cpu.psi, atol=1e-2)
+    assert (run.predictions[benign] == on_cpu.predictions[benign]).all()
+
+
+def test_it_repeats_itself_bit_for_bit(tmp_path):
+    first, second = (analyze(small_config(device="cuda"), tmp_path / name) for name in ("first", "second"))
+    assert_same_results(first.directory, second.directory)
+
+
+@pytest.mark.parametrize("precision", ["exact", "tf32", "bf16"])
+def test_nothing_changes_at_epsilon_0_and_signs_are_compared(precision, tmp_path):
+    run = analyze(small_config(device="cuda", precision=precision), tmp_path)
+    benign, unchanged = run.conditions.index("benign"), run.conditions.index("fgsm@0")
+    assert np.array_equal(run.psi[benign], run.psi[unchanged], equal_nan=True)
+    told = [event for event in events(run.directory) if event["event"] == "precision"]
+    assert len(told) == (precision != "exact")
+    assert all(event["sign_agreement"] > 0.8 for event in told)
+
+
+def test_random_numbers_are_the_cpus():
+    like = torch.zeros(3, 3, 8, 8)
+    indices = torch.tensor([0, 7, 2**40])
+    ours, theirs = (Noise(5, indices.to(device), 17).signs(like.to(device)) for device in ("cuda", "cpu"))
+    assert torch.equal(ours.cpu(), theirs)
+
+
+def test_a_compiled_step_agrees_with_the_eager_one(tmp_path):
+    eager = analyze(small_config(device="cuda"), tmp_path / "eager")
+    compiled = analyze(small_config(device="cuda", compile=True), tmp_path / "compiled")
+    benign = eager.conditions.index("benign")
+    np.testing.assert_allclose(compiled.psi[benign], eager.psi[benign], atol=1e-6)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one CUDA device, or none")
+def test_two_devices_give_the_bits_of_one(tmp_path):
+    one = analyze(small_config(device="cuda"), tmp_path / "one")
+    directory = new_run(tmp_path / "two", device="cuda", devices=2)
+    assert engine("resume", str(directory)).returncode == 0
+    assert Run(directory).status == "done"
+    assert_same_results(directory, one.directory)
+
+
+def test_the_bench_counts_the_devices_memory():
+    row = bench_row(small_config(model="alexnet", size=64, device="cuda", batch=32), rounds=2)
+    assert row["engine_memory"] > 0
+    assert row["memory_ratio"] < 2
