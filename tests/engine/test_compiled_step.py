@@ -1,7 +1,6 @@
 """The compiled step against the eager one: the same numbers, whatever is measured; refusals; nothing left behind.
 
-All but the last test trace as a run does, and leave the graph to a backend that compiles nothing: inductor takes
-seconds for the smallest network.
+All but the last test leave the graph to a backend that compiles nothing: inductor takes seconds.
 """
 
 from dataclasses import replace
