@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from psi_core.engine.gradients import input_gradient, losses
 from psi_core.engine.noise import Noise
+from psi_core.engine.sparseness import cached_parts
 
 OneStep = Callable[[Tensor, Tensor, float, Noise], Tensor]
 """Images, the gradient to climb at them, epsilon and noise -> changed images; all (batch, channel, y, x)."""
@@ -151,7 +152,9 @@ ATTACKS: Mapping[str, OneStep | Iterated] = {**ONE_STEP_ATTACKS, **ITERATED_ATTA
 
 def stepped(images: Tensor, direction: Tensor, step: float) -> Tensor:
     """Images plus `step` times `direction`, kept in 0..1, in the memory of `direction`: fresh memory costs more."""
-    return direction.mul_(step).add_(images).clamp_(0, 1)
+    for part, benign in zip(cached_parts(direction), cached_parts(images), strict=True):
+        part.mul_(step).add_(benign).clamp_(0, 1)
+    return direction
 
 
 def _walked(
