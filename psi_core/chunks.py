@@ -31,6 +31,16 @@ def chunk_range(number: int, images: int, chunk: int) -> range:
     return range(number * chunk, min((number + 1) * chunk, images))
 
 
+def share_of(worker: int, workers: int, chunks: int) -> range:
+    """Numbers of the chunks that one of several workers makes: i mod N."""
+    return range(worker, chunks, workers)
+
+
+def owner_of(chunk: int, workers: int) -> int:
+    """The worker whose share a chunk is in."""
+    return chunk % workers
+
+
 def chunk_path(run_directory: Path, number: int) -> Path:
     """Where a chunk lies once it is finished."""
     return run_directory / CHUNKS / f"{number:05d}.npz"

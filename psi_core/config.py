@@ -60,7 +60,7 @@ AutoCount = Annotated[int, Field(ge=1)] | Literal["auto"]
 class RunConfig(BaseModel):
     """What a run is: model, data, conditions, measures and how they are computed.
 
-    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml. Lists may be texts.
+    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml; lists may have commas.
 
     Raises:
         ConfigError: a key is unknown or a value cannot stand.

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from psi_core.chunks import chunk_range
+from psi_core.chunks import chunk_range, owner_of, share_of
 from psi_core.runs import Run
 from psi_core.status import WorkerState
 
@@ -63,12 +63,11 @@ def worker_progress(run: Run, workers: Sequence[WorkerState], finished: Collecti
         return ()
     states = {worker.number: worker for worker in workers if worker.started and _size(worker, count) == count}
     sizes = _chunk_sizes(run)
-    # Which worker makes which chunk: psi_core/engine/share.py.
-    totals = [sum(sizes[number::count]) for number in range(count)]
+    totals = [sum(sizes[chunk] for chunk in share_of(number, count, len(sizes))) for number in range(count)]
     done = [0] * count
     whole = {chunk: sizes[chunk] for chunk in finished if chunk < len(sizes)}
     for chunk, images in {**_open_chunks(states.values()), **whole}.items():
-        done[chunk % count] += images
+        done[owner_of(chunk, count)] += images
     return tuple(_of_worker(number, count, states.get(number), done[number], totals[number]) for number in range(count))
 
 
@@ -122,7 +121,7 @@ def _of_worker(number: int, count: int, worker: WorkerState | None, done: int, t
     state: State = "lost"
     if worker.is_alive:
         chunk = event.get("chunk") if worker.phase == "run" else None
-        state = "running" if chunk is None or int(chunk) % count == number else "helping"
+        state = "running" if chunk is None or owner_of(int(chunk), count) == number else "helping"
     else:
         match (worker.last or {}).get("event"):
             case "finished" | "left" | "failed" as ended:

@@ -5,8 +5,11 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.core.living import Worker
 
 # Processes that share few cores must not spin for each other; children of the tests inherit this.
 for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -33,6 +36,23 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PSI_RUNS_DIR", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def alive() -> Iterator[dict[str, Any]]:
+    """Who a worker is that lives."""
+    worker = Worker()
+    yield worker.identity
+    worker.bury()
+
+
+@pytest.fixture(scope="module")
+def dead() -> Iterator[dict[str, Any]]:
+    """Who a zombie is: exited, and not waited for."""
+    worker = Worker()
+    worker.end()
+    yield worker.identity
+    worker.bury()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from psi_core.config import RunConfig
 from psi_core.engine.chunk_maker import ChunkMaker, make_chunk_maker
 from psi_core.engine.datasets import read_inputs
-from psi_core.engine.devices import describe_device, precision
+from psi_core.engine.devices import current_device, describe_device, precision
 from psi_core.engine.gradients import input_gradient
 from psi_core.engine.memory_meter import peak_growth
 from psi_core.engine.models import Classifier, input_channels
@@ -57,7 +57,7 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
     if library is not None:
         take = usual_way(library, prepared.classifier, resolved.conditions)
         contenders["usual"] = lambda: _usual(take, batches)
-    with precision(resolved.precision, device):
+    with precision(resolved.precision, device), current_device(device):
         seconds, memory = _measured(contenders, rounds, device)
     for name in memory.keys() - {"engine"}:
         # Theirs was made before: the batch that they work on.

@@ -14,7 +14,7 @@ import torch
 
 from psi_core.config import RunConfig
 from psi_core.engine.chunk_maker import make_chunk_maker
-from psi_core.engine.devices import describe_device, precision, usable_cores
+from psi_core.engine.devices import current_device, describe_device, precision, usable_cores
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.errors import RunError
 from psi_core.events import EventReader, events_path
@@ -79,7 +79,7 @@ def _seconds(config: RunConfig, images: int) -> float:
     prepared = prepare(config)
     prepared.classifier.to(config.device)
     maker = make_chunk_maker(config, prepared, config.device)
-    with precision(config.precision, config.device):
+    with precision(config.precision, config.device), current_device(config.device):
         for positions in (range(maker.batch), range(images)):
             started = time.perf_counter()
             maker.make(positions, lambda _chunk: None, lambda _before, _after: None)

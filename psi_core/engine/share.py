@@ -1,15 +1,9 @@
-"""A worker's share of a run: which chunks, how far it is, how fast."""
+"""A worker's share of a run: how far it is, how fast."""
 
 import time
-from collections.abc import Iterator
 
-from psi_core.chunks import chunk_range
+from psi_core.chunks import chunk_range, share_of
 from psi_core.runs import Run
-
-
-def share_of(worker: int, workers: int, chunks: int) -> Iterator[int]:
-    """The chunks of one worker: i mod N."""
-    return iter(range(worker, chunks, workers))
 
 
 class ShareProgress:
@@ -18,7 +12,7 @@ class ShareProgress:
     def __init__(self, run: Run, number: int, workers: int, finished: list[int]) -> None:
         assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
         self.chunk_images = run.config.chunk
-        share = list(share_of(number, workers, run.chunks))
+        share = share_of(number, workers, run.chunks)
         sizes = {chunk: len(chunk_range(chunk, run.images, self.chunk_images)) for chunk in share}
         self.total = sum(sizes.values())
         self._before = sum(sizes[chunk] for chunk in share if chunk in set(finished))

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from psi_core.chunks import Arrays, chunk_path, chunk_range, finished_chunks, write_arrays
+from psi_core.chunks import Arrays, chunk_path, chunk_range, finished_chunks, owner_of, share_of, write_arrays
 from psi_core.creation import record_model
 from psi_core.engine.checkpoints import find_checkpoint
 from psi_core.engine.chunk_maker import ChunkMaker, LeftEarlyError, make_chunk_maker
@@ -17,6 +17,7 @@ from psi_core.engine.chunk_writer import ChunkWriter
 from psi_core.engine.devices import (
     available_device,
     cpu_threads,
+    current_device,
     describe_device,
     peak_memory,
     precision,
@@ -25,7 +26,7 @@ from psi_core.engine.devices import (
 from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.open_chunk import OpenChunk
 from psi_core.engine.preparation import Prepared, prepare
-from psi_core.engine.share import ShareProgress, share_of
+from psi_core.engine.share import ShareProgress
 from psi_core.engine.soundness import IMAGES, soundness
 from psi_core.errors import DataError, PsiError, RunError
 from psi_core.events import EventLog, events_path, preview_path
@@ -111,7 +112,7 @@ class Worker:
         self.log.write("phase", phase="load")
         threads = self.run.config.threads
         assert isinstance(threads, int), "a run's configuration is resolved"
-        with cpu_threads(threads):
+        with cpu_threads(threads), current_device(device):
             prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device, "devices": 1}))
             for note in prepared.notes:
                 self.log.write("warning", text=note)
@@ -204,12 +205,14 @@ class Worker:
             text = f"out of memory: batch {before} -> {after} from chunk {number} on; it agrees within rounding only"
             self.log.write("warning", text=text, chunks=[number], batch=after)
 
-        later = share_of(number, self.workers, self.run.chunks)
-        next(later)
+        later = (each for each in self._share if each > number)
         following = next((each for each in later if not chunk_path(self.run.directory, each).exists()), None)
-        is_own = number % self.workers == self.number
-        expected = self._positions(following) if is_own and following is not None else None
+        expected = None if following is None else self._positions(following)
         return maker.make(self._positions(number), after_batch, out_of_memory, expected)
+
+    @property
+    def _share(self) -> range:
+        return share_of(self.number, self.workers, self.run.chunks)
 
     def _positions(self, number: int) -> range:
         assert isinstance(self.run.config.chunk, int), "a run's configuration is resolved"
@@ -217,7 +220,7 @@ class Worker:
 
     def _next_chunks(self, writer: ChunkWriter) -> Iterator[int]:
         """Missing chunks of the own share, then missing ones whose owner is dead."""
-        for number in share_of(self.number, self.workers, self.run.chunks):
+        for number in self._share:
             if not chunk_path(self.run.directory, number).exists():
                 yield number
         tried: set[int] = set()
@@ -225,7 +228,7 @@ class Worker:
             writer.wait()  # What is still being written would count as missing.
             left = [number for number in self.run.missing_chunks if number not in tried]
             alive = {worker.number for worker in StatusReader(self.run.directory).poll() if worker.is_alive}
-            orphans = [number for number in left if number % self.workers not in alive - {self.number}]
+            orphans = [number for number in left if owner_of(number, self.workers) not in alive - {self.number}]
             if not orphans:
                 return
             tried.add(orphans[0])

@@ -10,25 +10,8 @@ from psi_core.chunks import CHUNKS, chunk_path
 from psi_core.events import EventLog, events_path
 from psi_core.process import STALE_SECONDS
 from psi_core.status import STOP_FILE, StatusReader, status_of
-from tests.core.living import Worker
 
 CHUNK_COUNT = 3
-
-
-@pytest.fixture(scope="module")
-def alive():
-    worker = Worker()
-    yield worker.identity
-    worker.bury()
-
-
-@pytest.fixture(scope="module")
-def dead():
-    """A zombie: exited, and not waited for."""
-    worker = Worker()
-    worker.end()
-    yield worker.identity
-    worker.bury()
 
 
 @pytest.fixture

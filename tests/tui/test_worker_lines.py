@@ -13,27 +13,12 @@ from psi_tui.bar import _bar
 from psi_tui.progress import Progress
 from psi_tui.widgets.worker_lines import worker_lines
 from psi_tui.worker_words import percent_words, rest_words, time_words
-from tests.core.living import Worker
 from tests.tui.apps import NARROW, WIDE, running, text_of, until
 from tests.tui.worker_runs import ELSEWHERE, many, record_workers, say
 
 STATES = ("waiting", "running", "helping", "finished", "left", "failed", "lost")
 PHASES = ("load", "fit", "compile", "run")
 RUNNING = [("running", 3100)] * 12
-
-
-@pytest.fixture(scope="module")
-def living():
-    worker = Worker()
-    yield worker.identity
-    worker.bury()
-
-
-@pytest.fixture(scope="module")
-def dead():
-    worker = Worker()
-    worker.bury()
-    return worker.identity
 
 
 def drawn(workers, width, lines):
@@ -127,8 +112,8 @@ def test_a_tall_app_has_a_line_for_each_of_four_and_shows_all_of_a_dozen():
 
 
 @pytest.mark.parametrize(("size", "lines"), [(NARROW, 3), (WIDE, 4)], ids=str)
-async def test_the_head_of_one_worker_is_as_it_was(own_folders, size, lines, living):
-    directory = record_workers(own_folders, workers=1, chunks=[0], identity=living)
+async def test_the_head_of_one_worker_is_as_it_was(own_folders, size, lines, alive):
+    directory = record_workers(own_folders, workers=1, chunks=[0], identity=alive)
     say(directory, 0, done=30, total=60, chunk=5, open=5, seconds={"benign": 1.0, "gradient": 1.0, "attacked": 2.0})
     async with running(own_folders, size, open_directory=directory) as (app, _):
         head = app.screen.query_one("#progress")
@@ -136,8 +121,8 @@ async def test_the_head_of_one_worker_is_as_it_was(own_folders, size, lines, liv
         assert "worker" not in head.render().plain
 
 
-async def test_a_line_of_the_head_that_stays_the_same_is_not_drawn_again(own_folders, monkeypatch, living):
-    directory = record_workers(own_folders, workers=2, chunks=[0], identity=living)
+async def test_a_line_of_the_head_that_stays_the_same_is_not_drawn_again(own_folders, monkeypatch, alive):
+    directory = record_workers(own_folders, workers=2, chunks=[0], identity=alive)
     say(directory, 0, done=9, total=30, chunk=2, open=4)
     async with running(own_folders, WIDE, open_directory=directory) as (app, _):
         head, drawn_again = app.screen.query_one("#progress"), []
@@ -153,8 +138,8 @@ async def test_a_line_of_the_head_that_stays_the_same_is_not_drawn_again(own_fol
 
 @pytest.mark.parametrize("workers", [2, 12])
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=str)
-async def test_the_head_of_a_live_run_stays_within_its_lines(own_folders, size, workers, living, dead):
-    directory = record_workers(own_folders, workers=workers, chunks=[0], images=240, identity=living)
+async def test_the_head_of_a_live_run_stays_within_its_lines(own_folders, size, workers, alive, dead):
+    directory = record_workers(own_folders, workers=workers, chunks=[0], images=240, identity=alive)
     say(directory, 0, done=7, total=240 // workers, chunk=workers, open=2)
     say(directory, 1, identity=dead, workers=workers, done=3, total=240 // workers, chunk=1, open=3)
     for number in range(2, workers):

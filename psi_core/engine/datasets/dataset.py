@@ -14,6 +14,10 @@ Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """Images (image, height, width) or (image, height, width, channel): bytes, or float32 in 0..1."""
 
 
+NO_PARTNER = "it has no partner"
+"""Why an attacked image cannot be read that was never given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """An image that could not be read.

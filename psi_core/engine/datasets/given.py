@@ -7,7 +7,15 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.engine.datasets.dataset import ArrayDataset, Dataset, Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.engine.datasets.dataset import (
+    NO_PARTNER,
+    ArrayDataset,
+    Dataset,
+    Pixels,
+    Reading,
+    Unreadable,
+    fingerprint_of,
+)
 from psi_core.engine.datasets.folder import pictures_below
 from psi_core.engine.datasets.npz import checked_index, read_npz, require_sound
 from psi_core.engine.datasets.picture_set import PictureDataset
@@ -37,7 +45,7 @@ class GivenImages:
     def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
         """Attacked images at these positions, at their own size."""
         rows = self.rows[positions]
-        lacking = (Unreadable(int(each), self.place, "it has no partner") for each in positions[rows < 0])
+        lacking = (Unreadable(int(each), self.place, NO_PARTNER) for each in positions[rows < 0])
         return Reading(self.images[rows[rows >= 0]], tuple(lacking))
 
 

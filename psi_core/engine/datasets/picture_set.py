@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from psi_core.decoder import UNREADABLE, pixels_of, reason_of
-from psi_core.engine.datasets.dataset import Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.engine.datasets.dataset import NO_PARTNER, Pixels, Reading, Unreadable, fingerprint_of
 from psi_core.engine.datasets.decoder_pool import decoders
 from psi_core.engine.devices import usable_cores
 
 _MOST_THREADS = 16
-
-_NO_PARTNER = "it has no partner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class PictureDataset:
         there = [file for file in files if file is not None]
         pixels, found = decoders().decode(there, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
         reasons = iter(found)
-        return pixels, [_NO_PARTNER if file is None else next(reasons) for file in files]
+        return pixels, [NO_PARTNER if file is None else next(reasons) for file in files]
 
     def _opened(self, positions: NDArray[np.int64], size: int, channels: int) -> tuple[Pixels, list[str | None]]:
         opened = self.pictures
