@@ -5,7 +5,7 @@ The engine (`psi_core.engine`, the only part that imports torch) writes run dire
 
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError
-from psi_core.run_index import load_run
-from psi_core.runs import Run
+from psi_core.runs.finding import load_run
+from psi_core.runs.run import Run
 
 __all__ = ["ConfigError", "DataError", "ModelError", "PsiError", "Run", "RunConfig", "RunError", "load_run"]

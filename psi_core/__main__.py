@@ -3,13 +3,13 @@
     start --runs-dir DIR   a RunConfig in; checks it, makes the run directory, prints {"run": path}, works on
     queue --runs-dir DIR   as start, but leaves the work to others
     plan --runs-dir DIR    a RunConfig in; prints what the run would cost
-    work RUN_DIR           one worker; under torchrun or srun one of several, see psi_core.ranks
+    work RUN_DIR           one worker; under torchrun or srun one of several, see psi_core.runs.processes
     resume RUN_DIR         as start, for a run that is there
     images RUN_DIR         {"to", "formats"} in; writes the images of a run, prints how far it is
     fit                    a recipe in; prints the fit's events
     ablate                 an AblationConfig in; prints events, and at last the rows
     models [PATTERN] | layers | doctor | bench
-    assist                 answers questions, one JSON line each, until its standard input ends; see psi_core.assist
+    assist                 answers questions, one JSON line each, until its standard input ends; see psi_core.serve
 
 A refusal is one line {"error": sentence, "kind": class} and exit code 2; a failure under way exits 1.
 """
@@ -21,10 +21,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from psi_core.assist import Answer, assist
 from psi_core.errors import ConfigError
-from psi_core.process import worker_environment
-from psi_core.ranks import rank_of
+from psi_core.runs.processes import rank_of, worker_environment
+from psi_core.serve import Answer, assist
 
 _REFUSED = 2
 
@@ -55,7 +54,7 @@ def _adapt_to_neighbors(run_directory: Path) -> None:
 
 
 def _engine_answers() -> Mapping[str, Answer]:
-    from psi_core.engine.questions import engine_answers
+    from psi_core.engine.answers import engine_answers
 
     return engine_answers()
 

@@ -4,6 +4,8 @@ One JSON line a request on standard input: `files`, `size`, `channels`, `resize`
 standard output: one JSON line, a list with the reason of each picture that cannot be read, else null, and then the
 bytes of those that can, (size, size) or (size, size, 3) each. It ends with its standard input, that is with its worker,
 however that ends.
+
+One picture of a file as bytes at one size, whatever kind it is.
 """
 
 import json
@@ -15,7 +17,63 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from psi_core.decoding import decoded
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+"""Pillow's modes of gray with more than 8 bits; 65535 is white."""
+
+_ORIENTATION = 0x0112
+"""EXIF's tag of how the camera was held."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decoded(image: Image.Image, size: int, channels: int, resize: int | None) -> NDArray[np.uint8]:
+    """Bytes (size, size), or (size, size, 3) for a network that takes color.
+
+    Turned as EXIF says, to RGB or gray, the shorter edge brought to `resize` bilinearly (antialiased, as torchvision
+    does with pictures), the center cut out. Transparency is dropped.
+
+    Args:
+        image: opened, not yet loaded.
+        size: in pixels.
+        channels: that the network takes.
+        resize: shorter edge in pixels, at least `size`; None for `size`.
+    """
+    upright = _upright(image)
+    shown = _eight_bits(upright).convert("L" if channels == 1 else "RGB")
+    edge = resize or size
+    shorter = min(shown.size)
+    if shorter != edge:
+        width, height = (edge if length == shorter else int(edge * length / shorter) for length in shown.size)
+        shown = shown.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (round((length - size) / 2) for length in shown.size)
+    return np.asarray(shown.crop((left, top, left + size, top + size)), np.uint8)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF says; as it is where that cannot be read."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except (struct.error, ValueError, SyntaxError, TypeError, LookupError, OverflowError):
+        orientation = None
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floats of unknown range")
+    if image.mode not in _SIXTEEN_BITS:
+        return image
+    return Image.fromarray(np.rint(np.asarray(image, np.float64).clip(0, 65535) / 257).astype(np.uint8))
+
 
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError, LookupError, MemoryError, AttributeError),

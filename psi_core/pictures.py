@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.cache_files import keep_file, note_use
-from psi_core.chunks import chunk_path, read_arrays
 from psi_core.conditions import Condition
 from psi_core.errors import ConfigError, RunError, unknown_name
-from psi_core.paths import cache_directory
-from psi_core.runs import Run
+from psi_core.files import cache_directory, keep_file, note_use
+from psi_core.runs.chunks import chunk_path, read_arrays
+from psi_core.runs.run import Run
 
 PICTURE_SIZE = 56
 """Width and height in pixels that no picture exceeds."""

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.chunks import chunk_count, chunk_path, chunk_range, finished_chunks, read_arrays, write_arrays
 from psi_core.conditions import Condition
 from psi_core.config import RunConfig
-from psi_core.creation import create_run, record_model
-from psi_core.events import EventLog, events_path
-from psi_core.layer_info import LayerInfo
+from psi_core.runs.chunks import chunk_count, chunk_path, chunk_range, finished_chunks, read_arrays, write_arrays
+from psi_core.runs.creation import create_run, record_model
+from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.run import LayerInfo
 
 LAYERS = (
     LayerInfo("conv1", "features.1", "ReLU", (4, 6, 6), 144, 4, 40, 1440),

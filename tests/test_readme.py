@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from psi_core import RunConfig
-from psi_core.run_index import load_run
+from psi_core.runs.finding import load_run
 from psi_tui.cli import _MODULES
 from tests.engine.picture_files import digit_folder
 

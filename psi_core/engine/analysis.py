@@ -3,11 +3,11 @@
 import os
 
 from psi_core.config import RunConfig
-from psi_core.creation import create_run, require_writable
 from psi_core.engine.preparation import Prepared, prepare
-from psi_core.engine.worker import Worker
-from psi_core.paths import runs_directory
-from psi_core.runs import Run
+from psi_core.engine.work.worker import Worker
+from psi_core.files import runs_directory
+from psi_core.runs.creation import create_run, require_writable
+from psi_core.runs.run import Run
 
 
 def analyze(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> Run:

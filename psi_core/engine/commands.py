@@ -11,28 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.config import RunConfig
-from psi_core.engine.ablation_command import ablate
+from psi_core.engine.ablation.masking import ablate
+from psi_core.engine.again.export import export_images
 from psi_core.engine.analysis import begin
-from psi_core.engine.bench import bench_row
-from psi_core.engine.catalog import doctor_facts, model_layer_rows, model_rows
-from psi_core.engine.checkpoints import Recipe, default_epochs, find_checkpoint
-from psi_core.engine.datasets import absolute_data, first_images, load_dataset
+from psi_core.engine.answers import doctor_facts, model_layer_rows, model_rows, plan_run
+from psi_core.engine.bench import bench_row, scaling
 from psi_core.engine.devices import keep_freed_memory, resolve_device
-from psi_core.engine.fitting import FitInterruptedError, ensure_fitted
-from psi_core.engine.image_export import export_images
-from psi_core.engine.models import absolute_model, model_source
+from psi_core.engine.images import absolute_data, first_images, load_dataset
+from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
+from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.models.sources import absolute_model, model_source
 from psi_core.engine.preparation import Prepared
-from psi_core.engine.questions import plan_run
-from psi_core.engine.scaling import scaling
-from psi_core.engine.worker import Orders, Worker
+from psi_core.engine.work.worker import Orders, Worker
 from psi_core.errors import ConfigError, PsiError, RunError, unknown_name
-from psi_core.events import log_path
-from psi_core.export import IMAGE_FORMATS
-from psi_core.paths import runs_directory
-from psi_core.process import start_child
-from psi_core.ranks import Rank, rank_of
-from psi_core.runs import Run
-from psi_core.status import STOP_FILE
+from psi_core.files import runs_directory
+from psi_core.runs.events import log_path
+from psi_core.runs.processes import Rank, rank_of, start_child
+from psi_core.runs.run import Run
+from psi_core.runs.status import STOP_FILE
+from psi_core.tables.export import IMAGE_FORMATS
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 

@@ -1,10 +1,14 @@
-"""Devices: which one, how precise, how many images at a time, and what to do when memory runs out."""
+"""Devices: which one, how precise, how many images at a time, and what to do when memory runs out.
+
+Downloads that give up: without a network a command must say so, not hang.
+"""
 
 import contextlib
 import ctypes
 import importlib.metadata
 import os
 import platform
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,3 +180,17 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def patience() -> Iterator[None]:
+    """Within the block, a connection that stays silent for 20 seconds is an OSError."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -8,18 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from psi_core.chunks import chunk_count
 from psi_core.conditions import FOOLBOX
 from psi_core.config import RunConfig
-from psi_core.engine.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
-from psi_core.engine.datasets import Dataset, absolute_data, first_images, load_dataset, load_given
-from psi_core.engine.datasets.classes import match_classes, match_names
-from psi_core.engine.datasets.given import GivenImages
-from psi_core.engine.datasets.picture_set import PictureDataset
+from psi_core.engine.attacks.foolbox import require_foolbox_attack
+from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
-from psi_core.engine.foolbox_attacks import require_foolbox_attack
-from psi_core.engine.head_names import head_names
-from psi_core.engine.layers import (
+from psi_core.engine.images import Dataset, absolute_data, first_images, load_dataset, load_given
+from psi_core.engine.images.classes import head_names, match_classes, match_names
+from psi_core.engine.images.external import GivenImages
+from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.models.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
+from psi_core.engine.models.layers import (
     LayerCall,
     NetworkTrace,
     describe_layers,
@@ -27,7 +26,7 @@ from psi_core.engine.layers import (
     select_calls,
     trace_network,
 )
-from psi_core.engine.models import (
+from psi_core.engine.models.sources import (
     Classifier,
     ModelSource,
     absolute_model,
@@ -37,9 +36,8 @@ from psi_core.engine.models import (
     model_source,
     resolved_normalization,
 )
-from psi_core.engine.state_dicts import StateDict
-from psi_core.engine.treatments import forwards_per_image
-from psi_core.engine.weights import (
+from psi_core.engine.models.weights import (
+    StateDict,
     apply_weights,
     classes_in,
     file_sha256,
@@ -48,7 +46,8 @@ from psi_core.engine.weights import (
     state_sha256,
 )
 from psi_core.errors import ConfigError, ModelError
-from psi_core.layer_info import LayerInfo
+from psi_core.runs.chunks import chunk_count
+from psi_core.runs.run import LayerInfo
 
 _CHUNK_IMAGES = 500
 _LEAST_CHUNK_IMAGES = 50

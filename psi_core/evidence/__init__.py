@@ -6,10 +6,15 @@ the run's files; what only the engine can see, it wrote there as an `evidence` e
 
 from collections.abc import Callable, Iterable
 
+from psi_core.evidence.arithmetic import (
+    deterministic,
+    finite_differences,
+    gradient_signs,
+    norms_within_epsilon,
+    nothing_at_epsilon_0,
+)
 from psi_core.evidence.check import Check, Status
 from psi_core.evidence.comparison import controls_present, images_enough, noise_against_noise
-from psi_core.evidence.signs import gradient_signs
-from psi_core.evidence.soundness import deterministic, finite_differences, norms_within_epsilon, nothing_at_epsilon_0
 from psi_core.evidence.strength import (
     clean_accuracy,
     iterated_as_strong,
@@ -17,7 +22,7 @@ from psi_core.evidence.strength import (
     success_with_epsilon,
     zero_gradients,
 )
-from psi_core.runs import Run
+from psi_core.runs.run import Run
 
 __all__ = ["CHECKS", "Check", "Status", "checks_of", "tally"]
 

@@ -5,9 +5,9 @@ import numpy as np
 from psi_core.conditions import Condition
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked
 from psi_core.evidence.strength import NOISES
-from psi_core.runs import Run
-from psi_core.statistics import paired_statistics
-from psi_core.verdicts import MINIMUM_PAIRS, is_significant
+from psi_core.runs.run import Run
+from psi_core.statistics.paired import paired_statistics
+from psi_core.statistics.verdicts import MINIMUM_PAIRS, is_significant
 
 FEW_ALARMS, MANY_ALARMS = 5.0, 20.0
 """Percent of false alarms: the verdicts' own level; at four times that they are not to be believed."""

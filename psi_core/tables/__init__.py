@@ -6,14 +6,15 @@ is there.
 
 from collections.abc import Callable
 
-from psi_core.columns import Column, Row
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.histograms import TABLE_BINS
-from psi_core.runs import Run
-from psi_core.statistics import SUBSETS
-from psi_core.study import STUDY_COLUMNS, study_rows
+from psi_core.files import plain
+from psi_core.runs.run import Run
+from psi_core.statistics.histograms import TABLE_BINS
+from psi_core.statistics.paired import SUBSETS
+from psi_core.tables.cache import remembered
 from psi_core.tables.channels import CHANNEL_COLUMNS, LIFETIME_COLUMNS, channel_rows, lifetime_rows
 from psi_core.tables.classes import CLASS_COLUMNS, class_rows
+from psi_core.tables.columns import Column, Row
 from psi_core.tables.conditions import CONDITION_COLUMNS, condition_rows
 from psi_core.tables.correlation import CORRELATION_COLUMNS, correlation_rows
 from psi_core.tables.detectors import DETECTOR_COLUMNS, detector_rows
@@ -22,11 +23,13 @@ from psi_core.tables.histogram import HISTOGRAM_COLUMNS, histogram_rows
 from psi_core.tables.images import IMAGE_COLUMNS, image_columns, image_rows
 from psi_core.tables.layers import LAYER_COLUMNS, layer_columns, layer_rows
 from psi_core.tables.measures import MEASURE_COLUMNS, measure_rows
+from psi_core.tables.study import STUDY_COLUMNS, study_rows
 
 __all__ = [
     "COLUMNS",
     "MEASURE_TABLES",
     "TABLES",
+    "cached_rows",
     "channel_rows",
     "class_rows",
     "condition_rows",
@@ -130,3 +133,34 @@ def table_columns(table: str, run: Run, measure: str = "psi") -> tuple[Column, .
     if table == "layers":
         return layer_columns(measure)
     return image_columns(run.layers) if table == "images" else COLUMNS[table]
+
+
+_UNCACHED = ("images", "channels")
+"""Large tables that are sooner made than read back."""
+
+
+def cached_rows(
+    run: Run, table: str, *, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi"
+) -> list[Row]:
+    """Rows of a table, from the cache where they were computed before; infinite numbers are None.
+
+    Args:
+        run: with results; those of open chunks are computed anew each time.
+        table: one of `tables.TABLES`.
+        subset: one of `statistics.SUBSETS`.
+        bins: of histograms.
+        measure: what is told of every layer.
+
+    Raises:
+        ConfigError: there is no such table, subset or measure, or the bins are out of range.
+        RunError: the run has no results yet.
+    """
+
+    def compute() -> list[Row]:
+        rows: list[Row] = plain(table_rows(run, table, subset=subset, bins=bins, measure=measure))
+        return rows
+
+    if table in _UNCACHED:
+        return compute()
+    rows: list[Row] = remembered(run, (table, subset, bins, measure), compute)
+    return rows

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.class_level import lifetime_sparseness
-from psi_core.columns import CONDITION, LAYER, Column, Row, as_cell, as_cells
-from psi_core.layer_info import LayerInfo
-from psi_core.runs import Run
-from psi_core.statistics import summarize
+from psi_core.runs.run import LayerInfo, Run
+from psi_core.statistics.classes import lifetime_sparseness
+from psi_core.statistics.paired import summarize
+from psi_core.tables.columns import CONDITION, LAYER, Column, Row, as_cell, as_cells
 
 CHANNEL_COLUMNS: tuple[Column, ...] = (
     LAYER,

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.class_level import dead_channels, liu_sparseness
-from psi_core.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, Row, as_cell
-from psi_core.layer_info import LayerInfo
-from psi_core.runs import Run
-from psi_core.statistics import percent, population_sparseness
+from psi_core.runs.run import LayerInfo, Run
+from psi_core.statistics.classes import dead_channels, liu_sparseness
+from psi_core.statistics.paired import percent, population_sparseness
+from psi_core.tables.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, Row, as_cell
 
 LEAST_CLASSES = 3
 """Classes that a spread across classes needs: over two, every z-score is 1 or -1, and every r too."""

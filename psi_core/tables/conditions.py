@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from psi_core.columns import ACCURACY, ATTACK, CONDITION, EPSILON, Column, Row, as_cell
-from psi_core.runs import Run
-from psi_core.statistics import percent
-from psi_core.success import fooled_percent, reached_percent, unmoved_percent
+from psi_core.runs.run import Run
+from psi_core.statistics.paired import percent
+from psi_core.statistics.success import fooled_percent, reached_percent, unmoved_percent
+from psi_core.tables.columns import ACCURACY, ATTACK, CONDITION, EPSILON, Column, Row, as_cell
 
 CONDITION_COLUMNS: tuple[Column, ...] = (
     CONDITION,

@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.class_level import Correlation, correlation
-from psi_core.columns import CONDITION, LAYER, Column, Row, as_cell
-from psi_core.runs import Run
-from psi_core.statistics import population_sparseness
+from psi_core.runs.run import Run
+from psi_core.statistics.classes import Correlation, correlation
+from psi_core.statistics.paired import population_sparseness
+from psi_core.statistics.verdicts import SIGNIFICANT
 from psi_core.tables.classes import LEAST_CLASSES, class_means, class_values
-from psi_core.verdicts import SIGNIFICANT
+from psi_core.tables.columns import CONDITION, LAYER, Column, Row, as_cell
 
 CORRELATION_COLUMNS: tuple[Column, ...] = (
     LAYER,

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from psi_core.columns import CONDITION, LAYER, Column, Row, as_cell
-from psi_core.detectors import Detection, detect_by_all_layers, detect_by_layer, split_halves
-from psi_core.runs import Run
+from psi_core.runs.run import Run
+from psi_core.statistics.detectors import Detection, detect_by_all_layers, detect_by_layer, split_halves
+from psi_core.tables.columns import CONDITION, LAYER, Column, Row, as_cell
 
 ALL_LAYERS = "all"
 """What stands in place of a layer's name where all layers together are the detector."""

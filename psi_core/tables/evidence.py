@@ -1,8 +1,8 @@
 """The evidence table: what speaks for a run's numbers or against them."""
 
-from psi_core.columns import Column, Row, as_cell
 from psi_core.evidence import checks_of
-from psi_core.runs import Run
+from psi_core.runs.run import Run
+from psi_core.tables.columns import Column, Row, as_cell
 
 EVIDENCE_COLUMNS: tuple[Column, ...] = (
     Column("check", "check", "text", "What was looked at.", True),

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from psi_core.columns import CONDITION, LAYER, Column, Row, as_cell
-from psi_core.histograms import TABLE_BINS, bin_counts, measure_edges
 from psi_core.measures import require_measure
-from psi_core.runs import Run
-from psi_core.statistics import percent
+from psi_core.runs.run import Run
+from psi_core.statistics.histograms import TABLE_BINS, bin_counts, measure_edges
+from psi_core.statistics.paired import percent
+from psi_core.tables.columns import CONDITION, LAYER, Column, Row, as_cell
 
 HISTOGRAM_COLUMNS: tuple[Column, ...] = (
     LAYER,

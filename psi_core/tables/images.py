@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.columns import CONDITION, LABEL, Column, Row
-from psi_core.runs import Run
+from psi_core.runs.run import Run
+from psi_core.tables.columns import CONDITION, LABEL, Column, Row
 
 IMAGE_COLUMNS: tuple[Column, ...] = (
     Column("index", "image", "count", "Position in the data set.", True),

@@ -5,21 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.columns import ACCURACY, ATTACK, CONDITION, EPSILON, LAYER, Column, Row, as_cell, delta_columns
 from psi_core.conditions import Condition
-from psi_core.histograms import TABLE_BINS, bin_counts, find_peaks, measure_edges, overlap
 from psi_core.measures import MEASURES, require_measure
-from psi_core.runs import Run
-from psi_core.statistics import (
-    Shift,
-    auroc,
-    ks_distance,
-    paired_statistics,
-    percent,
-    subset_mask,
-    summarize,
-)
-from psi_core.verdicts import verdict
+from psi_core.runs.run import Run
+from psi_core.statistics.histograms import TABLE_BINS, bin_counts, find_peaks, measure_edges, overlap
+from psi_core.statistics.paired import Shift, auroc, ks_distance, paired_statistics, percent, subset_mask, summarize
+from psi_core.statistics.verdicts import verdict
+from psi_core.tables.columns import ACCURACY, ATTACK, CONDITION, EPSILON, LAYER, Column, Row, as_cell, delta_columns
 
 
 def layer_columns(measure: str = "psi") -> tuple[Column, ...]:

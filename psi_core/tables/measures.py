@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from psi_core.columns import CONDITION, LAYER, Column, Row, as_cell, delta_columns
-from psi_core.runs import Run
-from psi_core.statistics import paired_statistics, summarize
+from psi_core.runs.run import Run
+from psi_core.statistics.paired import paired_statistics, summarize
+from psi_core.tables.columns import CONDITION, LAYER, Column, Row, as_cell, delta_columns
 from psi_core.tables.layers import shift_cells
 
 MEASURE_COLUMNS: tuple[Column, ...] = (

@@ -6,15 +6,15 @@ from typing import Any
 import rich_click as click
 
 from psi_core.ablation import DEFAULT_PERCENTAGES, DEFAULT_TRAIN_IMAGES, RANKINGS, RUN_FIELDS, AblationConfig
-from psi_core.ablation_table import AblationResult, ablation_text
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.export import FORMATS
-from psi_core.paths import temporary_beside
-from psi_tui.ablation_view import print_ablation
-from psi_tui.child import EngineError
-from psi_tui.console import narrate, output_console, write_result
-from psi_tui.engine_job import INTERRUPTED, finished_job
-from psi_tui.options import config_options, json_option, typed_values
+from psi_core.files import temporary_beside
+from psi_core.tables.ablation import AblationResult, ablation_text
+from psi_core.tables.export import FORMATS
+from psi_tui.commands.options import config_options, json_option, typed_values
+from psi_tui.engine.child import EngineError
+from psi_tui.shell.console import narrate, output_console, write_result
+from psi_tui.shell.follow import INTERRUPTED, finished_job
+from psi_tui.shell.tables import print_ablation
 
 _OWN_FIELDS = ("layer", "keep", "drop", "by", "train_images")
 

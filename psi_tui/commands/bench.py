@@ -4,12 +4,11 @@ from typing import Any
 
 import rich_click as click
 
-from psi_tui.bar import waiting
-from psi_tui.child import ask
-from psi_tui.console import output_console, write_result
-from psi_tui.formatting import format_bytes, format_count
-from psi_tui.json_text import json_text
-from psi_tui.options import json_option
+from psi_tui.commands.options import json_option
+from psi_tui.engine.child import ask
+from psi_tui.shell.bar import waiting
+from psi_tui.shell.console import output_console, write_result
+from psi_tui.text.formatting import format_bytes, format_count, json_text
 
 _CONTENDERS = {"engine": "engine", "floor": "floor", "usual": "usual way"}
 

@@ -3,10 +3,10 @@
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.run_index import load_run
-from psi_core.table_cache import cached_rows
-from psi_tui.bar import waiting
-from psi_tui.comparison import (
+from psi_core.runs.finding import load_run
+from psi_core.tables import cached_rows
+from psi_tui.commands.options import json_option, runs_dir_option
+from psi_tui.screens.comparison import (
     LETTERS,
     QUANTITIES,
     ComparedRun,
@@ -16,10 +16,10 @@ from psi_tui.comparison import (
     default_conditions,
     quantity_title,
 )
-from psi_tui.console import output_console, write_result
-from psi_tui.json_text import json_text
-from psi_tui.options import json_option, runs_dir_option
-from psi_tui.table import Section, print_table
+from psi_tui.shell.bar import waiting
+from psi_tui.shell.console import output_console, write_result
+from psi_tui.text.columns import Section, print_table
+from psi_tui.text.formatting import json_text
 
 
 @click.command()

@@ -4,14 +4,13 @@ import sys
 
 import rich_click as click
 
-from psi_core.creation import delete_run, require_deletable
 from psi_core.errors import ConfigError, RunError
-from psi_core.run_index import load_run
-from psi_tui.child import Child
+from psi_core.runs.creation import delete_run, request_stop, require_deletable
+from psi_core.runs.finding import load_run
+from psi_tui.commands.options import run_argument, runs_dir_option
 from psi_tui.commands.run import watch_started
-from psi_tui.console import narrate
-from psi_tui.follow import request_stop
-from psi_tui.options import run_argument, runs_dir_option
+from psi_tui.engine.child import Child
+from psi_tui.shell.console import narrate
 
 
 @click.command()

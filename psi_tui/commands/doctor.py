@@ -10,13 +10,12 @@ from typing import Any
 import rich_click as click
 
 from psi_core.errors import PsiError
-from psi_core.paths import cache_directory, runs_directory
-from psi_tui.bar import waiting
-from psi_tui.child import ask
-from psi_tui.console import narration_console, output_console, write_result
-from psi_tui.formatting import format_bytes
-from psi_tui.json_text import json_text
-from psi_tui.options import json_option, runs_dir_option
+from psi_core.files import cache_directory, runs_directory
+from psi_tui.commands.options import json_option, runs_dir_option
+from psi_tui.engine.child import ask
+from psi_tui.shell.bar import waiting
+from psi_tui.shell.console import narration_console, output_console, write_result
+from psi_tui.text.formatting import format_bytes, json_text
 
 _PACKAGES = ("psi-tui", "textual", "rich", "plotext", "numpy", "scipy")
 

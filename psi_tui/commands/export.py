@@ -3,15 +3,15 @@
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.export import FORMATS, IMAGE_FORMATS, export_run
-from psi_core.run_index import load_run
-from psi_core.runs import Run
+from psi_core.runs.finding import load_run
+from psi_core.runs.run import Run
 from psi_core.tables import TABLES
-from psi_tui.bar import progress_view
-from psi_tui.child import Child, EngineError, listening
-from psi_tui.console import narrate, write_result
-from psi_tui.options import run_argument, runs_dir_option
-from psi_tui.progress import Progress
+from psi_core.tables.export import FORMATS, IMAGE_FORMATS, export_run
+from psi_tui.commands.options import run_argument, runs_dir_option
+from psi_tui.engine.child import Child, EngineError, listening
+from psi_tui.runs.progress import Progress
+from psi_tui.shell.bar import progress_view
+from psi_tui.shell.console import narrate, write_result
 
 
 @click.command()

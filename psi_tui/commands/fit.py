@@ -2,9 +2,9 @@
 
 import rich_click as click
 
-from psi_tui.console import narrate, write_result
-from psi_tui.engine_job import INTERRUPTED, finished_job
-from psi_tui.formatting import format_duration
+from psi_tui.shell.console import narrate, write_result
+from psi_tui.shell.follow import INTERRUPTED, finished_job
+from psi_tui.text.formatting import format_duration
 
 _FIELDS = ("model", "data", "size", "resize", "images", "epochs", "from", "seed", "device")
 

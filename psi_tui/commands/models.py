@@ -4,13 +4,12 @@ from typing import Any
 
 import rich_click as click
 
-from psi_tui.bar import waiting
-from psi_tui.child import ask
-from psi_tui.console import narrate, output_console, write_result
-from psi_tui.formatting import MISSING, format_count, format_large, format_shape
-from psi_tui.json_text import json_text
-from psi_tui.options import json_option
-from psi_tui.table import ScreenColumn, Section, print_table
+from psi_tui.commands.options import json_option
+from psi_tui.engine.child import ask
+from psi_tui.shell.bar import waiting
+from psi_tui.shell.console import narrate, output_console, write_result
+from psi_tui.text.columns import ScreenColumn, Section, print_table
+from psi_tui.text.formatting import MISSING, format_count, format_large, format_shape, json_text
 
 
 def _number(row: Any, name: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import rich_click as click
 
 from psi_core.errors import ConfigError
-from psi_core.paths import runs_directory
-from psi_tui.options import ascii_option, run_argument, runs_dir_option
+from psi_core.files import runs_directory
+from psi_tui.commands.options import ascii_option, run_argument, runs_dir_option
 
 _SWITCH_SECONDS = 0.001
 """How long a thread that reads or draws may keep Python to itself. A fifth of the default halves the longest wait of a
@@ -23,7 +23,7 @@ key, from 0.22 s to 0.11 s beside a worker that keeps both cores of two busy."""
 @click.pass_context
 def open(context: click.RichContext, run: str, runs_dir: str | None, ascii_only: bool) -> None:  # noqa: A001
     """Open a run in the app."""
-    from psi_core.run_index import find_run
+    from psi_core.runs.finding import find_run
 
     before = context.parent.params if context.parent is not None else {}
     runs_dir, ascii_only = runs_dir or before.get("runs_dir"), ascii_only or bool(before.get("ascii_only"))
@@ -42,7 +42,7 @@ def start_app(*, runs_dir: str | None = None, ascii_only: bool = False, director
         ConfigError: there is no terminal that could show it.
     """
     require_terminal("psi-tui runs" if directory is None else f"psi-tui show {directory.name}")
-    from psi_tui.app import PsiApp
+    from psi_tui.app.app import PsiApp
 
     for name in ("COLUMNS", "LINES"):  # Exported by a shell or a readline, they would pin the size for good.
         os.environ.pop(name, None)

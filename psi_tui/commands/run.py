@@ -5,17 +5,17 @@ from typing import Any
 
 import rich_click as click
 
-from psi_core.paths import runs_directory
+from psi_core.files import runs_directory
 from psi_core.presets import PRESETS, config_of
-from psi_core.run_index import load_run
-from psi_tui.bar import waiting
-from psi_tui.child import Child, ask, listening
-from psi_tui.console import narrate, output_console, write_result
-from psi_tui.follow import follow
-from psi_tui.formatting import format_bytes, format_count, format_duration
-from psi_tui.layers_table import print_layers
-from psi_tui.options import config_options, runs_dir_option, typed_values
-from psi_tui.slurm_script import slurm_script
+from psi_core.runs.finding import load_run
+from psi_tui.commands.options import config_options, runs_dir_option, typed_values
+from psi_tui.engine.child import Child, ask, listening
+from psi_tui.shell.bar import waiting
+from psi_tui.shell.console import narrate, output_console, write_result
+from psi_tui.shell.follow import follow
+from psi_tui.shell.slurm_script import slurm_script
+from psi_tui.shell.tables import print_layers
+from psi_tui.text.formatting import format_bytes, format_count, format_duration
 
 _PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in PRESETS.items())
 

@@ -6,16 +6,15 @@ from typing import Any
 
 import rich_click as click
 
-from psi_core.chunks import finished_chunks
-from psi_core.paths import runs_directory
-from psi_core.run_index import list_runs
-from psi_core.runs import Run
-from psi_core.summaries import run_summary
-from psi_tui.console import narrate, output_console, write_result
-from psi_tui.formatting import format_accuracies, format_age, format_headline, format_progress
-from psi_tui.json_text import json_text
-from psi_tui.options import json_option, runs_dir_option
-from psi_tui.table import ScreenColumn, Section, print_table
+from psi_core.files import runs_directory
+from psi_core.runs.chunks import finished_chunks
+from psi_core.runs.finding import list_runs
+from psi_core.runs.run import Run
+from psi_core.tables.summary import run_summary
+from psi_tui.commands.options import json_option, runs_dir_option
+from psi_tui.shell.console import narrate, output_console, write_result
+from psi_tui.text.columns import ScreenColumn, Section, print_table
+from psi_tui.text.formatting import format_accuracies, format_age, format_headline, format_progress, json_text
 
 
 def _shifts(row: Any) -> tuple[str, str]:

@@ -4,21 +4,19 @@ from typing import Any
 
 import rich_click as click
 
-from psi_core.columns import Column
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.export import FORMATS, table_text
-from psi_core.histograms import TABLE_BINS
-from psi_core.notes import table_notes
-from psi_core.run_index import load_run
+from psi_core.runs.finding import load_run
+from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables import MEASURE_TABLES, TABLES, require_bins, table_columns, table_rows
-from psi_tui.console import output_console, write_result
-from psi_tui.evidence_view import print_evidence
-from psi_tui.formatting import format_cell
-from psi_tui.layer_histogram import layer_histogram
-from psi_tui.layers_table import print_layers, title
-from psi_tui.options import json_option, run_argument, runs_dir_option
-from psi_tui.plot_layer import print_histogram
-from psi_tui.table import ScreenColumn, Section, print_table
+from psi_core.tables.columns import Column
+from psi_core.tables.export import FORMATS, table_text
+from psi_core.tables.notes import table_notes
+from psi_tui.commands.options import json_option, run_argument, runs_dir_option
+from psi_tui.plots.layer_histogram import layer_histogram
+from psi_tui.shell.console import output_console, write_result
+from psi_tui.shell.tables import print_evidence, print_histogram, print_layers, title
+from psi_tui.text.columns import ScreenColumn, Section, print_table
+from psi_tui.text.formatting import format_cell
 
 
 @click.command()

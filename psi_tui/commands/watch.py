@@ -2,9 +2,9 @@
 
 import rich_click as click
 
-from psi_core.run_index import find_run
-from psi_tui.follow import follow
-from psi_tui.options import run_argument, runs_dir_option
+from psi_core.runs.finding import find_run
+from psi_tui.commands.options import run_argument, runs_dir_option
+from psi_tui.shell.follow import follow
 
 
 @click.command()

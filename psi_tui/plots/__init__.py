@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from psi_tui.figures import TERMINAL_PALETTE, Figure, MirroredHistogram, Palette
+from psi_tui.plots.figures import TERMINAL_PALETTE, Figure, MirroredHistogram, Palette
 from psi_tui.plots.histogram import draw_histogram, draw_small_histogram
 from psi_tui.plots.series import draw_series, draw_small_series, drawable_points
-from psi_tui.plots.ticks import is_drawable
-from psi_tui.plots.words import centered
+from psi_tui.plots.ticks import centered, is_drawable
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -4,10 +4,9 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from psi_tui.figures import MirroredHistogram, Palette
 from psi_tui.plots.canvas import Canvas, open_canvas
-from psi_tui.plots.ticks import Tick, axis_width, end_labels, nice_ticks, number_labels, widened
-from psi_tui.plots.words import end_line, name_line
+from psi_tui.plots.figures import MirroredHistogram, Palette
+from psi_tui.plots.ticks import Tick, axis_width, end_labels, end_line, name_line, nice_ticks, number_labels, widened
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -9,10 +9,9 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
 
-from psi_tui.app import PsiApp
-from psi_tui.run_list import RunEntry
-from psi_tui.widgets.key_footer import KeyFooter
-from psi_tui.widgets.navigation import NavigationBar
+from psi_tui.runs.run_list import RunEntry
+from psi_tui.services.services import Services
+from psi_tui.widgets.navigation import KeyFooter, NavigationBar
 
 _MOVES: dict[str, tuple[str, ...]] = {
     "up": ("cursor_up", "scroll_up"),
@@ -38,7 +37,7 @@ class PsiScreen(Screen[None]):
         NAME: of its mode.
     """
 
-    app = getters.app(PsiApp)
+    app = getters.app(Services)
 
     NAME: ClassVar[str] = ""
     AUTO_FOCUS = None

@@ -9,10 +9,11 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
-from psi_core.columns import Row
 from psi_core.errors import PsiError
-from psi_core.runs import Run
-from psi_tui.comparison import (
+from psi_core.runs.run import Run
+from psi_core.tables.columns import Row
+from psi_tui.screens.base import Pane, PsiScreen
+from psi_tui.screens.comparison import (
     LETTERS,
     QUANTITIES,
     ComparedRun,
@@ -24,7 +25,6 @@ from psi_tui.comparison import (
     default_conditions,
     quantity_title,
 )
-from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.plot import Plot
 

@@ -8,8 +8,12 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable, Input, Static
 
-from psi_core.summaries import RunSummary
-from psi_tui.formatting import (
+from psi_core.tables.summary import RunSummary
+from psi_tui.runs.progress import STATUS_GLYPHS
+from psi_tui.runs.run_list import RunEntry
+from psi_tui.screens.base import Pane, PsiScreen
+from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.formatting import (
     MISSING,
     Row,
     format_accuracies,
@@ -19,13 +23,8 @@ from psi_tui.formatting import (
     format_headline,
     format_progress,
 )
-from psi_tui.run_list import RunEntry
-from psi_tui.screens.base import Pane, PsiScreen
-from psi_tui.table import ScreenColumn
 from psi_tui.widgets.fitted_table import FittedTable
-from psi_tui.widgets.text_field import TextField
-
-STATUS_GLYPHS = {"running": "▶", "done": "✓", "failed": "✗", "stopped": "■", "queued": "…", "lost": "?"}
+from psi_tui.widgets.prompt_line import TextField
 
 
 def _status(row: Row) -> str:

@@ -8,8 +8,8 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
-from psi_tui.formatting import Row
-from psi_tui.table import ScreenColumn, column_width, fitting_columns
+from psi_tui.text.columns import ScreenColumn, column_width, fitting_columns
+from psi_tui.text.formatting import Row
 
 _SCROLLBAR = 1
 

@@ -1,9 +1,17 @@
-"""The top line: the product's name, the five screens with their keys, and how many runs are live."""
+"""The top line: the product's name, the five screens with their keys, and how many runs are live.
 
-from textual.app import RenderResult
+The line of keys at the bottom of a screen.
+"""
+
+from collections.abc import Iterable
+
+from rich.cells import cell_len
+from textual.app import ComposeResult, RenderResult
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
 SCREENS: dict[str, str] = {
     "runs": "Runs",
@@ -41,3 +49,38 @@ class NavigationBar(Widget):
         return Content.assemble(
             left, " " * max(1, self.size.width - left.cell_length - len(right)), (right, "$success")
         )
+
+
+_HELP = "app.help"
+
+
+class KeyFooter(Footer):
+    """Textual's footer with as many keys as fit whole; the key that tells all the others is always there."""
+
+    def __init__(self) -> None:
+        super().__init__(show_command_palette=False)
+
+    def compose(self) -> ComposeResult:
+        """The keys, fewer where there is no room for all."""
+        yield from fitting_keys(super().compose(), self.app.size.width)
+
+    async def on_resize(self) -> None:
+        """Chooses the keys anew."""
+        await self.recompose()
+
+
+def fitting_keys(keys: Iterable[Widget], width: int) -> list[FooterKey]:
+    """The first keys that fit into a width, and the one for help.
+
+    Args:
+        keys: as Textual's footer would show them.
+        width: of the line, in cells.
+    """
+    fitting = [key for key in keys if isinstance(key, FooterKey)]
+    while sum(map(_width, fitting)) - 1 > width and len(fitting) > 1:  # The blank behind the last may go.
+        fitting.remove(next(key for key in reversed(fitting) if key.action != _HELP))
+    return fitting
+
+
+def _width(key: FooterKey) -> int:
+    return cell_len(key.key_display) + cell_len(key.description) + 3

@@ -11,9 +11,9 @@ from textual.reactive import reactive, var
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
-from psi_tui.figures import Figure, Palette
 from psi_tui.plots import draw
-from psi_tui.plots.words import centered
+from psi_tui.plots.figures import Figure, Palette
+from psi_tui.plots.ticks import centered
 
 
 class PlotApp(Protocol):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from psi_core.process import assistant_environment
+from psi_core.runs.processes import assistant_environment
 
 
 class Assisted:

@@ -8,7 +8,7 @@ from typing import Any
 
 _WAITS = """
 import json, pathlib, sys
-from psi_core.process import own_identity
+from psi_core.runs.processes import own_identity
 pathlib.Path("/proc/self/comm").write_text(sys.argv[1])
 print(json.dumps(own_identity()), flush=True)
 sys.stdin.read()

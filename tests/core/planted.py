@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from psi_core import Run, load_run
-from psi_core.chunks import Arrays, chunk_path, read_arrays, write_arrays
 from psi_core.evidence import Check, checks_of
+from psi_core.runs.chunks import Arrays, chunk_path, read_arrays, write_arrays
 from tests.recorded import record_run
 
 Change = Callable[[Run, Arrays], None]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from psi_core import Run
-from psi_core.chunks import read_arrays, write_arrays
-from psi_core.plain_json import plain
+from psi_core.files import plain
+from psi_core.runs.chunks import read_arrays, write_arrays
 from psi_core.tables import TABLES, table_rows
 from tests.core.assisted import Assisted, endless_run
 from tests.recorded import record_run

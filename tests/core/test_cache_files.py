@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from psi_core.cache_files import keep_file, note_use
+from psi_core.files import keep_file, note_use
 
 
 def keep(folder, name, most=3, data=b"x"):

@@ -8,9 +8,9 @@ import pytest
 
 from psi_core import RunConfig, load_run
 from psi_core.errors import RunError
-from psi_core.paths import examples_directory
+from psi_core.files import examples_directory
 from psi_core.pictures import find_picture
-from psi_core.run_index import list_runs
+from psi_core.runs.finding import list_runs
 from psi_core.tables import layer_rows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from psi_core import ConfigError, Run, load_run
-from psi_core.paths import cache_directory
+from psi_core.files import cache_directory
 from psi_core.pictures import Picture, area_average, find_picture, keep_picture, kept_picture, picture_answer
 from tests.recorded import record_run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from psi_core.plain_json import json_line, plain
+from psi_core.files import json_line, plain
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from psi_core import ConfigError, RunConfig
 from psi_core.conditions import CONTROL_NAMES
 from psi_core.measures import DEFAULT_MEASURES
 from psi_core.presets import PRESETS, config_of
-from psi_core.study import PUBLISHED, STUDY_ATTACK
+from psi_core.tables.study import PUBLISHED, STUDY_ATTACK
 
 STUDIES = [name for name in PRESETS if name.startswith("study")]
 

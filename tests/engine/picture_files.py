@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from psi_core.engine.datasets.mnist import load_mnist
+from psi_core.engine.images.sources import load_mnist
 
 DIGITS = load_mnist("test")
 

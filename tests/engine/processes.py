@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from psi_core.chunks import chunk_path, read_arrays
 from psi_core.config import RunConfig
 from psi_core.engine.analysis import begin
-from psi_core.events import EventReader, events_path
-from psi_core.runs import Run
+from psi_core.runs.chunks import chunk_path, read_arrays
+from psi_core.runs.events import EventReader, events_path
+from psi_core.runs.run import Run
 
 
 def small_config(**options: Any) -> RunConfig:

@@ -9,7 +9,7 @@ import torchvision
 
 from psi_core import ModelError
 from psi_core.config import MODEL_NAMES
-from psi_core.engine.catalog import model_rows
+from psi_core.engine.answers import model_rows
 
 
 def test_bundled_models_come_first_then_every_one_of_torchvision_s_and_of_timm_s() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from psi_core.engine.commands import run_command
-from psi_core.runs import Run
+from psi_core.runs.run import Run
 from tests.engine.processes import engine, events
 
 SMALL = {"weights": "random", "images": 12, "chunk": 6, "batch": 4, "threads": 1}

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from psi_core.engine import analyze
+from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.bench import bench_row
-from psi_core.engine.noise import Noise
-from psi_core.runs import Run
+from psi_core.runs.run import Run
 from tests.engine.processes import assert_same_results, engine, events, new_run, small_config
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")

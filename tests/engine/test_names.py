@@ -2,10 +2,10 @@
 
 from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, SIZED_BY_ATTACK
 from psi_core.config import MODEL_NAMES
-from psi_core.engine.architectures import ARCHITECTURES
-from psi_core.engine.attacks import ATTACKS
-from psi_core.engine.controls import CONTROLS
-from psi_core.engine.sparseness import MEASURES
+from psi_core.engine.attacks.attacks import ATTACKS
+from psi_core.engine.attacks.controls import CONTROLS
+from psi_core.engine.measure.sparseness import MEASURES
+from psi_core.engine.models.sources import ARCHITECTURES
 from psi_core.measures import MEASURE_NAMES
 
 

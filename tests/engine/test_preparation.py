@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 
 from psi_core.config import RunConfig
 from psi_core.engine import analyze
-from psi_core.engine.architectures import ARCHITECTURES
-from psi_core.engine.planning import plan_of
+from psi_core.engine.answers import plan_of
+from psi_core.engine.models.sources import ARCHITECTURES
 from psi_core.engine.preparation import prepare
 from psi_core.errors import ConfigError, DataError, ModelError
-from psi_core.runs import Run
+from psi_core.runs.run import Run
 from tests.engine.processes import small_config
 
 

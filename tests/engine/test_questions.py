@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from psi_core import Run
-from psi_core.assist import ENGINE_QUESTIONS
 from psi_core.engine import analyze
-from psi_core.engine.catalog import model_layer_rows, model_rows
+from psi_core.engine.answers import engine_answers, model_layer_rows, model_rows
 from psi_core.engine.commands import run_command
-from psi_core.engine.questions import engine_answers
-from psi_core.paths import cache_directory
-from psi_core.plain_json import plain
+from psi_core.files import cache_directory, plain
+from psi_core.serve import ENGINE_QUESTIONS
 from tests.core.assisted import Assisted
 from tests.engine.processes import new_run, small_config
 

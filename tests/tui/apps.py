@@ -10,7 +10,7 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 
-from psi_tui.app import PsiApp
+from psi_tui.app.app import PsiApp
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 NARROW, WIDE = (80, 24), (140, 40)

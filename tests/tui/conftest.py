@@ -12,8 +12,8 @@ from typing import IO
 import pytest
 from textual import _wait
 
-from psi_tui import child
 from psi_tui.cli import main
+from psi_tui.engine import child
 from tests.tui.warm_engine import warm_assistant, warm_engine
 
 __all__ = ["warm_assistant", "warm_engine"]

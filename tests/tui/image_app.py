@@ -8,11 +8,10 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from psi_core.layer_info import LayerInfo
-from psi_core.runs import Run
-from psi_tui.image_index import ImageIndex
-from psi_tui.themes import THEMES
-from psi_tui.widgets.image_table import ImageMessage, ImageTable
+from psi_core.runs.run import LayerInfo, Run
+from psi_tui.plots.themes import THEMES
+from psi_tui.screens.results.images.index import ImageIndex
+from psi_tui.screens.results.images.table import ImageMessage, ImageTable
 from tests import recorded
 from tests.recorded import record_run
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from psi_tui.app import PsiApp
+from psi_tui.app.app import PsiApp
 
 FOLDER = Path(__file__).parent / "snapshots"
 UPDATE = "PSI_UPDATE_SNAPSHOTS"

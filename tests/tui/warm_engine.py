@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from psi_tui import app
-from psi_tui.assistant import Assistant
+from psi_tui.engine.assistant import Assistant
+from psi_tui.services import services
 
 
 class WarmAssistant(Assistant):
@@ -26,4 +26,4 @@ def warm_assistant() -> Iterator[WarmAssistant]:
 @pytest.fixture
 def warm_engine(warm_assistant: WarmAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives it to every app of the test, whose lighter questions it answers as well."""
-    monkeypatch.setattr(app, "Assistant", lambda: warm_assistant)
+    monkeypatch.setattr(services, "Assistant", lambda: warm_assistant)

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from psi_core.events import EventLog, events_path
-from psi_core.runs import Run
-from psi_core.status import StatusReader
-from psi_tui.progress import Progress, progress_of
-from psi_tui.worker_progress import State, WorkerProgress
+from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.run import Run
+from psi_core.runs.status import StatusReader
+from psi_tui.runs.progress import Progress, State, WorkerProgress, progress_of
 from tests.recorded import record_run
 
 ELSEWHERE = {"host": "elsewhere", "boot_id": "x", "pid_namespace": "x", "pid": 1, "process_start": 1}

@@ -8,9 +8,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import ItemGrid, VerticalScroll
 from textual.widgets import Static
 
-from psi_core.histograms import TABLE_BINS
-from psi_tui.figures import Curves, MirroredHistogram
-from psi_tui.layer_histogram import layer_histogram
+from psi_core.statistics.histograms import TABLE_BINS
+from psi_tui.plots.figures import Curves, MirroredHistogram
+from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.view import ResultsTab, ResultsView

@@ -9,10 +9,10 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from psi_core.columns import Row, as_number
 from psi_core.conditions import BENIGN, Condition
-from psi_core.runs import Run
-from psi_tui.figures import Curves, Role, Series
+from psi_core.runs.run import Run
+from psi_core.tables.columns import Row, as_number
+from psi_tui.plots.figures import Curves, Role, Series
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.shifts import control_of, shift_series
 from psi_tui.screens.results.view import ResultsTab, ResultsView

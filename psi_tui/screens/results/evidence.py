@@ -12,11 +12,10 @@ from textual.content import Content
 from textual.widgets import DataTable, Static
 
 from psi_core.conditions import BENIGN
-from psi_tui.formatting import MISSING, Row, format_cell, format_count
 from psi_tui.screens.base import Pane, PsiScreen
-from psi_tui.screens.results.messages import LayerWanted
-from psi_tui.screens.results.view import ResultsTab, ResultsView
-from psi_tui.table import ScreenColumn
+from psi_tui.screens.results.view import LayerWanted, ResultsTab, ResultsView
+from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.formatting import MISSING, Row, format_cell, format_count
 from psi_tui.widgets.fitted_table import FittedTable
 
 MARKS = {"green": "ok", "amber": "!", "red": "x", "none": "-"}

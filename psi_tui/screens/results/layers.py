@@ -12,12 +12,18 @@ from textual.containers import Vertical
 from textual.widgets import DataTable, Static, Tree
 from textual.widgets.tree import TreeNode
 
-from psi_core.columns import as_number
 from psi_core.conditions import epsilon_in_levels
-from psi_core.histograms import TABLE_BINS
 from psi_core.measures import MEASURES
-from psi_tui.figures import MirroredHistogram
-from psi_tui.formatting import (
+from psi_core.statistics.histograms import TABLE_BINS
+from psi_core.tables.columns import as_number
+from psi_tui.plots.figures import MirroredHistogram
+from psi_tui.plots.histogram import NAMED_HEIGHT
+from psi_tui.plots.layer_histogram import layer_histogram
+from psi_tui.screens.base import Pane
+from psi_tui.screens.results.shifts import profile_of, profile_title
+from psi_tui.screens.results.view import READINGS, LayerChosen, Reading, ResultsTab, ResultsView
+from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.formatting import (
     MISSING,
     Row,
     format_accuracies,
@@ -28,13 +34,6 @@ from psi_tui.formatting import (
     format_peak,
     format_shape,
 )
-from psi_tui.layer_histogram import layer_histogram
-from psi_tui.plots.histogram import NAMED_HEIGHT
-from psi_tui.screens.base import Pane
-from psi_tui.screens.results.messages import LayerChosen
-from psi_tui.screens.results.shifts import profile_of, profile_title
-from psi_tui.screens.results.view import READINGS, Reading, ResultsTab, ResultsView
-from psi_tui.table import ScreenColumn
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.plot import Plot
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
 
-from psi_core.events import Event, EventReader, events_path, log_path, worker_numbers
-from psi_tui.formatting import format_bytes
+from psi_core.runs.events import Event, EventReader, events_path, log_path, worker_numbers
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.view import ResultsTab, ResultsView
+from psi_tui.text.formatting import format_bytes
 
 _EVENTS = 200
 _LOG_LINES = 200

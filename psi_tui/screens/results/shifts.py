@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Iterable
 
-from psi_core.columns import Row, as_number
 from psi_core.conditions import CONTROL_NAMES, Condition
-from psi_tui.figures import Curves, Role, Series
+from psi_core.tables.columns import Row, as_number
+from psi_tui.plots.figures import Curves, Role, Series
 from psi_tui.screens.results.view import ResultsView
 
 

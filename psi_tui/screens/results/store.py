@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from psi_core.columns import Row
 from psi_core.errors import PsiError
-from psi_tui.assistant import Assistant
+from psi_core.tables.columns import Row
+from psi_tui.engine.assistant import Assistant
 
 Key: TypeAlias = tuple[str, str, str]
 """Table, subset and measure."""

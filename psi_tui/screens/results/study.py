@@ -7,12 +7,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Static
 
-from psi_core.study import STUDY_NOTE
-from psi_tui.formatting import MISSING, Row, format_cell
+from psi_core.tables.study import STUDY_NOTE
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.messages import LayerWanted
-from psi_tui.screens.results.view import ResultsTab, ResultsView
-from psi_tui.table import ScreenColumn
+from psi_tui.screens.results.view import LayerWanted, ResultsTab, ResultsView
+from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.formatting import MISSING, Row, format_cell
 from psi_tui.widgets.fitted_table import FittedTable
 
 

@@ -1,17 +1,50 @@
-"""What the results screen shows at one moment: a run, and what the user chose to see of it."""
+"""What the results screen shows at one moment: a run, and what the user chose to see of it.
+
+What the tabs of the results screen tell it.
+"""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from textual import getters
 from textual.containers import Container
+from textual.message import Message
 
-from psi_core.columns import Row
 from psi_core.conditions import Condition
-from psi_core.histograms import DISPLAY_BINS, TABLE_BINS
 from psi_core.measures import MEASURES
-from psi_tui.app import PsiApp
-from psi_tui.run_reader import Snapshot
+from psi_core.statistics.histograms import DISPLAY_BINS, TABLE_BINS
+from psi_core.tables.columns import Row
+from psi_tui.runs.open_run import Snapshot
+from psi_tui.services.services import Services
+
+
+class LayerChosen(Message):
+    """Another layer came under the cursor.
+
+    Attributes:
+        layer: its name.
+    """
+
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        self.layer = layer
+
+
+class LayerWanted(LayerChosen):
+    """A layer was chosen whose histogram the user wants to see."""
+
+
+class ImagesWanted(Message):
+    """Some images are to be shown in their tab.
+
+    Attributes:
+        filter: words that choose them.
+    """
+
+    def __init__(self, filter: str) -> None:  # noqa: A002
+        super().__init__()
+        self.filter = filter
+
 
 Reading = Literal["L", "H", "A"]
 
@@ -110,7 +143,7 @@ class ResultsView:
 class ResultsTab(Container):
     """One tab: it shows a view at once as far as that is cheap, and the rest when a thread has computed it."""
 
-    app = getters.app(PsiApp)
+    app = getters.app(Services)
 
     TABLES: ClassVar[tuple[str, ...]] = ()
     """Tables whose rows it needs."""

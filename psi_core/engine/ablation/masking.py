@@ -1,0 +1,288 @@
+"""`python -m psi_core ablate`: an AblationConfig in, events and at last the rows out.
+
+Interventions: a network run with some of its responses changed at the moment they are made, and left as it was.
+
+The work of an ablation: every image under every condition through the intact and through every masked network.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psi_core.ablation import AblationConfig
+from psi_core.engine.ablation.channel_order import SCORES, class_responses, random_ranks, ranks_by_score
+from psi_core.engine.ablation.preparation import Ablation, prepare_ablation
+from psi_core.engine.attacks.attacks import fgsm_step
+from psi_core.engine.attacks.controls import sign_noise_step
+from psi_core.engine.attacks.gradients import input_gradient
+from psi_core.engine.attacks.noise import Noise
+from psi_core.engine.devices import cpu_threads, is_out_of_memory, precision
+from psi_core.engine.images import Dataset, read_inputs
+from psi_core.engine.measure.sparseness import Reducer
+from psi_core.engine.models.checkpoints import find_checkpoint
+from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.models.layers import LayerCall
+from psi_core.engine.models.sources import Classifier, input_channels
+from psi_core.engine.models.taps import Taps
+from psi_core.errors import ModelError, RunError
+from psi_core.tables.ablation import AblationResult, MaskedAccuracy, ablation_notes, ablation_rows, ablation_title
+
+
+def masked_logits(model: Classifier, call: LayerCall, owners: Collection[str], images: Tensor, keep: Tensor) -> Tensor:
+    """Logits of one forward in which a layer's channels are 0 for the images that do not keep them.
+
+    The channels that are kept come through bit by bit; what is set to 0 is 0 even where it was infinite.
+
+    Args:
+        model: in eval mode.
+        call: of the layer, as `trace_network` saw it.
+        owners: `NetworkTrace.owners`, so that calls get the same names.
+        images: (batch, channel, height, width).
+        keep: bool (batch, channels of the layer), on the images' device.
+
+    Raises:
+        ModelError: the layer fires in another shape than in the dry forward, or not exactly once.
+    """
+    fired = 0
+
+    def receive(path: str, _kind: str, output: Tensor) -> Tensor | None:
+        nonlocal fired
+        if path != call.path:
+            return None
+        fired += 1
+        if tuple(output.shape) != (len(images), *call.shape):
+            raise ModelError(
+                f"layer: {call.name} came with {tuple(output.shape)} and not {(len(images), *call.shape)}; "
+                "only networks that run alike for every batch can be masked"
+            )
+        dropped = ~keep.view(*keep.shape, *(1,) * (output.dim() - 2))
+        return output.clone().masked_fill_(dropped, 0)  # clone() keeps the memory format, and so the next layer's bits.
+
+    with Taps(model.network, receive, owners={*owners, call.owner}, with_modules=not call.is_nonnegative):
+        logits: Tensor = model(images)
+    if fired != 1:
+        raise ModelError(
+            f"layer: {call.name} fired {fired} times in a forward; only networks that run alike for every batch can be "
+            "masked"
+        )
+    return logits
+
+
+Report = Callable[[str, int, int, float], None]
+"""Takes what is being done, images shown so far, images to show, and images a second; may raise, to leave."""
+
+_NO_ANSWER = -1
+"""Stands for a prediction where a logit is NaN or infinite."""
+
+
+class AblationFailedError(RunError):
+    """An ablation that could stand and failed on the way."""
+
+
+def run_ablation(ablation: Ablation, report: Report = lambda *_: None) -> AblationResult:
+    """Orders the channels of the layer, and shows the images to the intact and to every masked network.
+
+    Args:
+        ablation: prepared, its weights in place.
+        report: called after every forward of a batch.
+
+    Raises:
+        AblationFailedError: a batch does not fit in memory, or an answer is NaN or infinite.
+        ModelError: the network does not run alike for every batch.
+        DataError: an image cannot be read.
+    """
+    resolved = ablation.prepared.config
+    assert isinstance(resolved.threads, int), "a prepared run's configuration is resolved"
+    ablation.prepared.classifier.to(resolved.device)
+    try:
+        with cpu_threads(resolved.threads), precision(resolved.precision, resolved.device):
+            return _MaskedRuns(ablation, report).result()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise AblationFailedError(
+            f"memory: a batch of {resolved.batch} images does not fit on {resolved.device}; write a smaller --batch"
+        ) from error
+
+
+class _Clock:
+    """Tells how many images are through and how fast."""
+
+    def __init__(self, report: Report, phase: str, total: int) -> None:
+        self._report, self._phase, self._total = report, phase, total
+        self._done, self._started = 0, time.monotonic()
+
+    def advance(self, images: int) -> None:
+        """Takes note that so many more are through."""
+        self._done += images
+        self._report(self._phase, self._done, self._total, self._done / max(1e-9, time.monotonic() - self._started))
+
+
+class _MaskedRuns:
+    """One ablation under way.
+
+    Attributes:
+        masks: ranking and number of channels kept of every mask that differs.
+    """
+
+    def __init__(self, ablation: Ablation, report: Report) -> None:
+        self.ablation = ablation
+        self.config = ablation.config
+        self.prepared = ablation.prepared
+        self.model = ablation.prepared.classifier
+        self.device = ablation.prepared.config.device
+        self.report = report
+        kept = {self.config.channels_kept(percent, ablation.channels) for percent in self.config.percentages}
+        self.masks = [(by, count) for by in self.config.by for count in sorted(kept)]
+
+    def result(self) -> AblationResult:
+        ranks = self._ranks()
+        images, conditions = self.prepared.config.images, self.config.conditions
+        assert images is not None, "a prepared run's configuration is resolved"
+        right = np.zeros((1 + len(self.masks), len(conditions)), np.int64)
+        alike = np.zeros_like(right)
+        clock = _Clock(self.report, "masking", images * right.size)
+        for positions, benign, labels in self._batches(self.prepared.dataset, images):
+            shown = self._shown(benign, labels, positions)
+            choices = torch.stack([self._choices(each, labels, ranks, clock) for each in shown], 1)
+            self._require_answers(choices, positions)
+            right += (choices == labels).sum(2).cpu().numpy()
+            alike += (choices == choices[0]).sum(2).cpu().numpy()
+        intact, *masked = (
+            MaskedAccuracy(tuple(accuracy.tolist()), tuple(agreement.tolist()))
+            for accuracy, agreement in zip(100 * right / images, 100 * alike / images, strict=True)
+        )
+        layer, channels = self.ablation.call.name, self.ablation.channels
+        rows = ablation_rows(self.config, layer, channels, images, intact, dict(zip(self.masks, masked, strict=True)))
+        notes = ablation_notes(self.config, rows, intact, self.ablation.train_images)
+        return AblationResult(rows, ablation_title(self.prepared.config, layer, channels), notes)
+
+    def _ranks(self) -> dict[str, Tensor]:
+        """Place of each channel in the order of each class, int64 (class, channel) on the device, by ranking."""
+        classes, channels, shared = self.ablation.classes, self.ablation.channels, self.config.shared
+        training, images = self.ablation.training, self.ablation.train_images
+        ranks: dict[str, NDArray[np.int64]] = {}
+        if "random" in self.config.by:
+            seed, layer = self.config.run.seed, self.ablation.call.name
+            ranks["random"] = random_ranks(seed, layer, classes, channels, shared=shared)
+        if training is not None:
+            clock = _Clock(self.report, "ordering", images)
+            reducer = Reducer("channel", self.config.run.rectify)
+            batches = self._batches(training, images, clock)
+            responses = class_responses(self.model, self.ablation.call, reducer, classes, batches)
+            scored = {by: SCORES[by](responses) for by in self.config.by if by in SCORES}
+            ranks |= {by: ranks_by_score(scores, shared=shared) for by, scores in scored.items()}
+        return {by: torch.tensor(places, device=self.device) for by, places in ranks.items()}
+
+    def _batches(
+        self, dataset: Dataset, images: int, clock: _Clock | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+        """Positions, network inputs and labels of the first images; a clock is told when each batch is through."""
+        batch, size = self.prepared.config.batch, self.prepared.config.size
+        assert isinstance(batch, int) and size is not None, "a prepared run's configuration is resolved"
+        channels = input_channels(self.model.network)
+        for start in range(0, images, batch):
+            positions = np.arange(start, min(start + batch, images))
+            labels = torch.from_numpy(dataset.labels[positions]).to(self.device)
+            yield positions, read_inputs(dataset, positions, size, channels, self.device), labels
+            if clock is not None:
+                clock.advance(len(positions))
+
+    def _shown(self, images: Tensor, labels: Tensor, positions: NDArray[np.int64]) -> Iterator[Tensor]:
+        """The images under each condition; those attacked are attacked with the intact network."""
+        _, gradient = input_gradient(self.model, images, labels)
+        indices = torch.from_numpy(positions).to(self.device)
+        for condition in self.config.conditions:
+            if condition.is_benign:
+                yield images
+            else:
+                step = sign_noise_step if condition.is_control else fgsm_step
+                noise = Noise(self.config.run.seed, indices, condition.stream)
+                yield step(images, gradient, condition.epsilon, noise)
+
+    def _choices(self, images: Tensor, labels: Tensor, ranks: dict[str, Tensor], clock: _Clock) -> Tensor:
+        """What the intact and every masked network say, int64 (1 + mask, image)."""
+        with torch.inference_mode():
+            choices = [_answers(self.model(images))]
+            clock.advance(len(images))
+            for by, kept in self.masks:
+                places = ranks[by][labels]
+                is_keep = self.config.selection == "keep"
+                keep = places < kept if is_keep else places >= self.ablation.channels - kept
+                logits = masked_logits(self.model, self.ablation.call, self.prepared.trace.owners, images, keep)
+                choices.append(_answers(logits))
+                clock.advance(len(images))
+            return torch.stack(choices)
+
+    def _require_answers(self, choices: Tensor, positions: NDArray[np.int64]) -> None:
+        for _, condition, image in torch.nonzero(choices == _NO_ANSWER)[:1].tolist():
+            raise AblationFailedError(
+                f"model: image {positions[image]} under {self.config.conditions[condition].name} makes it answer with "
+                "NaN or infinity; check the weights, or use --precision exact"
+            )
+
+
+def _answers(logits: Tensor) -> Tensor:
+    """The class each image is taken for, int64 (image,); _NO_ANSWER where a logit is NaN or infinite."""
+    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), _NO_ANSWER)
+
+
+INTERRUPTED = 130
+
+Say = Callable[[Mapping[str, Any]], None]
+
+
+class _LeftError(Exception):
+    """Whoever asked wants no answer any more."""
+
+
+def ablate(values: Mapping[str, Any], say: Say, is_interrupted: Callable[[], bool]) -> int:
+    """Does one ablation and gives the exit code; interrupted, it says nothing of what was done till then.
+
+    Args:
+        values: keys of AblationConfig.from_values.
+        say: takes the events: `warning` (text), `phase` (phase), `fit` (as a run's), `progress` (phase, done, total,
+            images_per_second), and at last `finished` (rows, title, notes).
+        is_interrupted: asked after every batch.
+
+    Raises:
+        PsiError: refused before any work, or failed on the way.
+    """
+
+    def report(phase: str, done: int, total: int, images_per_second: float) -> None:
+        if is_interrupted():
+            raise _LeftError
+        say({"event": "progress", "phase": phase, "done": done, "total": total, "images_per_second": images_per_second})
+
+    ablation = prepare_ablation(AblationConfig.from_values(values))
+    for note in ablation.prepared.notes:
+        say({"event": "warning", "text": note})
+    try:
+        ablation = _with_weights(ablation, say, is_interrupted)
+        result = run_ablation(ablation, report)
+    except (FitInterruptedError, _LeftError):
+        return INTERRUPTED
+    say({"event": "finished", **asdict(result)})
+    return 0
+
+
+def _with_weights(ablation: Ablation, say: Say, is_interrupted: Callable[[], bool]) -> Ablation:
+    """With fitted weights in place, fitted now unless they are cached."""
+    prepared = ablation.prepared
+    if prepared.config.weights != "fitted":
+        return ablation
+
+    def report(kind: str, fields: Mapping[str, Any]) -> None:
+        say({"event": kind, **fields})
+
+    checkpoint = find_checkpoint(prepared.recipe)
+    if checkpoint is None:
+        say({"event": "phase", "phase": "fit"})
+        checkpoint = ensure_fitted(prepared.recipe, prepared.config.device, report, is_interrupted)
+    return replace(ablation, prepared=prepared.with_checkpoint(checkpoint))

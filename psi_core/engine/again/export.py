@@ -1,0 +1,235 @@
+"""The images that a run measured, made again and written: exactly as float archives, rounded as pictures.
+
+Images into files, batch by batch, so that any number of them takes the memory of one batch.
+"""
+
+import itertools
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from psi_core.conditions import Condition
+from psi_core.engine.again.run_images import remade, reopened
+from psi_core.engine.devices import available_device, cpu_threads, precision
+from psi_core.engine.images import Dataset
+from psi_core.engine.images.dataset import ArrayDataset
+from psi_core.engine.images.pictures import PictureDataset
+from psi_core.errors import ConfigError
+from psi_core.files import temporary_beside
+from psi_core.runs.run import Run
+
+
+class ImageArchive:
+    """An `.npz` of float32 `images` that grows batch by batch, and of small arrays written at once.
+
+    Nothing stands under its name before the block is left; nothing at all where the block fails.
+
+    Args:
+        path: of the archive.
+        shape: of all images, (image, height, width) or (image, height, width, channel).
+        others: the small arrays by name.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], others: dict[str, NDArray[np.generic]]) -> None:
+        self._path = path
+        self._temporary = temporary_beside(path)
+        self._zip = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_STORED)
+        for name, array in others.items():
+            with self._zip.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        self._file = self._zip.open("images.npy", "w", force_zip64=True)
+        header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._zip.close()
+        if kind is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+    def add(self, images: NDArray[np.float32]) -> None:
+        """Appends images of the shape that was promised."""
+        self._file.write(np.ascontiguousarray(images, np.float32).tobytes())
+
+
+def write_pictures(folder: Path, names: list[str], images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Writes images as PNG of 8 bits, and gives them as these files hold them, in 0..1.
+
+    Args:
+        folder: to write into; folders in names are made.
+        names: path of each below the folder, without an ending.
+        images: in 0..1, (image, height, width) or (image, height, width, 3).
+    """
+    rounded = np.rint(images * 255).astype(np.uint8)
+    for name, pixels in zip(names, rounded, strict=True):
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return rounded.astype(np.float32) / np.float32(255)
+
+
+_ROUNDING = 1e-6
+
+
+@dataclass(slots=True)
+class _Rounding:
+    """How far 8-bit pictures are from the attack that was measured.
+
+    Attributes:
+        exact: largest change of a pixel as measured.
+        rounded: largest change between the benign and the attacked picture.
+        error: largest difference of a pixel's change between the two.
+    """
+
+    exact: float = 0.0
+    rounded: float = 0.0
+    error: float = 0.0
+
+
+@dataclass(slots=True)
+class ImageExport:
+    """Writes `images-CONDITION.npz` and `png/CONDITION/...`.
+
+    Attributes:
+        run: with results and its weights at hand.
+        folder: to write into.
+        formats: of IMAGE_FORMATS.
+        report: called with images done and to do.
+    """
+
+    run: Run
+    folder: Path
+    formats: tuple[str, ...]
+    report: Callable[[int, int], None]
+    _roundings: dict[str, _Rounding] = field(default_factory=dict)
+
+    def write(self) -> list[str]:
+        """Makes and writes all images of all conditions; gives their paths.
+
+        Raises:
+            ConfigError: the folder cannot be written to.
+            PsiError: the run's weights or images are not here any more.
+        """
+        positions, device = self.run.index, available_device(self.run.config.device)
+        prepared, threads = reopened(self.run, device), self.run.config.threads
+        assert isinstance(threads, int), "a run's configuration is resolved"
+        with ExitStack() as archives, cpu_threads(threads), precision(self.run.config.precision, device):
+            opened: dict[str, ImageArchive] = {}
+            for rows in self._batches(positions):
+                benign, _, made = remade(self.run, prepared, positions[rows], self.run.condition_details)
+                for condition, images in zip(self.run.condition_details, made, strict=True):
+                    self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives, prepared.dataset)
+                self.report(rows.stop, len(positions))
+        return self._paths()
+
+    def warnings(self) -> list[str]:
+        """One sentence for every condition that 8 bits change."""
+        return [
+            f"{name}: 8-bit pictures do not hold this attack; its largest change is {255 * each.exact:.4g} gray levels "
+            f"as measured and {255 * each.rounded:.4g} in the files, a pixel's is up to {255 * each.error:.2g} off; "
+            "measure the npz instead"
+            for name, each in self._roundings.items()
+            if each.error > _ROUNDING
+        ]
+
+    def _write(
+        self,
+        condition: Condition,
+        images: NDArray[np.float32],
+        benign: NDArray[np.float32],
+        rows: slice,
+        opened: dict[str, ImageArchive],
+        archives: ExitStack,
+        dataset: Dataset,
+    ) -> None:
+        name = condition.name
+        if "npz" in self.formats:
+            if name not in opened:
+                shape = (len(self.run.index), *images.shape[1:])
+                opened[name] = archives.enter_context(ImageArchive(self._archive(name), shape, self._others(dataset)))
+            opened[name].add(images)
+        if "png" in self.formats:
+            names = [_file_name(dataset, int(position)) for position in self.run.index[rows]]
+            written = write_pictures(self.folder / "png" / name, names, images)
+            shown = np.rint(benign * 255).astype(np.float32) / np.float32(255)
+            found = self._roundings.setdefault(name, _Rounding())
+            change, change_shown = images - benign, written - shown
+            found.exact = max(found.exact, float(np.abs(change).max(initial=0)))
+            found.rounded = max(found.rounded, float(np.abs(change_shown).max(initial=0)))
+            found.error = max(found.error, float(np.abs(change_shown - change).max(initial=0)))
+
+    def _others(self, dataset: Dataset) -> dict[str, NDArray[np.generic]]:
+        """What goes with the images of every archive; `index` is what the data set itself is paired by."""
+        keys = dataset.keys if isinstance(dataset, ArrayDataset) else None
+        index = self.run.index if keys is None else keys[self.run.index]
+        others: dict[str, NDArray[np.generic]] = {"labels": self.run.labels, "index": index}
+        names = self.run.model.get("class_names")
+        return {**others, "class_names": np.array(names)} if names else others
+
+    def _batches(self, positions: NDArray[np.int64]) -> Iterator[slice]:
+        """Rows of the images, chunk by chunk in the run's own batches: an attack of foolbox may go by its batch."""
+        batch, chunk = self.run.config.batch, self.run.config.chunk
+        assert isinstance(batch, int) and isinstance(chunk, int), "a run's configuration is resolved"
+        borders = np.flatnonzero(np.diff(positions // chunk)) + 1
+        for first, end in itertools.pairwise((0, *borders.tolist(), len(positions))):
+            for start in range(first, end, batch):
+                yield slice(start, min(start + batch, end))
+
+    def _archive(self, condition: str) -> Path:
+        return self.folder / f"images-{condition}.npz"
+
+    def _paths(self) -> list[str]:
+        archives = [str(self._archive(name)) for name in self.run.conditions] if "npz" in self.formats else []
+        return [*archives, *([str(self.folder / "png")] if "png" in self.formats else [])]
+
+
+def export_images(
+    run: Run, folder: Path, formats: Sequence[str], report: Callable[[int, int], None]
+) -> tuple[list[str], list[str]]:
+    """Writes the images of a run; gives the paths, and one sentence for every condition that 8 bits change.
+
+    Args:
+        run: with results.
+        folder: to write into; made where it is missing.
+        formats: of IMAGE_FORMATS.
+        report: called with images done and to do.
+
+    Raises:
+        ConfigError: the folder cannot be written to.
+        PsiError: the run has no results, or its weights or images are not here any more.
+    """
+    export = ImageExport(run, folder, tuple(formats), report)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return export.write(), export.warnings()
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written to ({error.strerror}); name another folder with --to") from None
+
+
+def _file_name(dataset: Dataset, position: int) -> str:
+    """Path of a picture below its condition's folder, without an ending: the data set's own, or its position."""
+    if isinstance(dataset, PictureDataset):
+        return str(PurePath(dataset.place_of(position)).with_suffix(""))
+    return f"{position:06}"
+
+
+def _pixels(images: Tensor) -> NDArray[np.float32]:
+    """(image, height, width), or with color (image, height, width, 3)."""
+    pixels: NDArray[np.float32] = images.detach().cpu().permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels

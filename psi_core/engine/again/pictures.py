@@ -1,0 +1,122 @@
+"""Pictures made again: what a run saw of one image, by the very functions and numbers that the run used.
+
+On the CPU, whatever the run used: a viewer must not take memory from a worker's device.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from psi_core.conditions import BENIGN, FOOLBOX, GIVEN, Condition
+from psi_core.engine.again.run_images import given_images, remade, reopened, without_model
+from psi_core.engine.devices import precision
+from psi_core.engine.images import Dataset, load_dataset, load_given, read_inputs
+from psi_core.engine.images.inputs import Readable
+from psi_core.engine.models.sources import input_channels, model_source
+from psi_core.engine.preparation import Prepared
+from psi_core.errors import PsiError
+from psi_core.pictures import PICTURE_SIZE, Picture, Pixels, area_average
+from psi_core.runs.run import Run
+
+_WITHOUT_GRADIENT = frozenset({BENIGN, GIVEN, "sign-noise", "sign-noise-2"})
+"""Conditions that can be made with any weights, or none."""
+
+
+_ANOTHER_DRAW = (
+    "attack: foolbox may change an image otherwise when it is alone; see what was measured with psi-tui export --images"
+)
+
+
+class PictureMaker:
+    """Makes pictures; keeps the classifier and the data of the run that it was last asked about."""
+
+    def __init__(self) -> None:
+        self._prepared: tuple[Path, Prepared] | None = None
+
+    def make(self, run: Run, index: int, condition: Condition) -> Picture:
+        """One image of a run, benign and under a condition.
+
+        Without the run's own weights the benign image is there, and the attacked one where no gradient is needed; the
+        picture's `reason` then says why. Nothing is fitted or downloaded.
+
+        Args:
+            run: whose seed, labels, weights and preprocessing are used.
+            index: position of the image in the data set.
+            condition: one of the run's.
+
+        Raises:
+            PsiError: not even the benign image can be made.
+        """
+        try:
+            prepared = self._prepared_of(run)
+        except PsiError as error:
+            return _without_classifier(run, index, condition, str(error))
+        if condition.attack.startswith(FOOLBOX):
+            images = remade(run, prepared, np.array([index]), [])[0]
+            return _picture(images, None, None, _ANOTHER_DRAW)
+        with precision(run.config.precision, "cpu"):
+            return _with_classifier(run, index, condition, prepared)
+
+    def _prepared_of(self, run: Run) -> Prepared:
+        if self._prepared is None or self._prepared[0] != run.directory:
+            self._prepared = None  # Before the next one is there: two might not fit.
+            self._prepared = run.directory, reopened(run, "cpu")
+        return self._prepared[1]
+
+
+def _with_classifier(run: Run, index: int, condition: Condition, prepared: Prepared) -> Picture:
+    images, labels, (shown,) = remade(run, prepared, np.array([index]), [condition])
+    with torch.inference_mode():
+        probabilities = F.softmax(prepared.classifier(shown).float(), 1)[0]
+    return _picture(images, shown, (int(probabilities.argmax()), float(probabilities[int(labels)])))
+
+
+def _without_classifier(run: Run, index: int, condition: Condition, reason: str) -> Picture:
+    config, position = run.config, np.array([index])
+    source = model_source(config.model)
+    # Large networks are built without memory for their weights; one of the user's own may need real tensors.
+    with torch.device("cpu" if source.imagenet is None else "meta"):
+        channels = input_channels(source.build(1))
+    dataset = load_dataset(config.data, config.split, config.resize)
+    assert config.size is not None, "a run's configuration is resolved"
+    images = read_inputs(dataset, position, config.size, channels, "cpu")
+    if condition.attack not in _WITHOUT_GRADIENT:
+        return _picture(images, None, None, reason)
+    if condition.is_given:
+        return _picture(images, given_images(position, _given(run, dataset), images), None, reason)
+    return _picture(images, without_model(run, position, condition, images), None, reason)
+
+
+def _given(run: Run, dataset: Dataset) -> Readable:
+    config = run.config
+    assert config.size is not None, "a run's configuration is resolved"
+    return load_given(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
+
+
+def _picture(images: Tensor, changed: Tensor | None, said: tuple[int, float] | None, reason: str = "") -> Picture:
+    """From batches of one; `said` is the network's prediction and its confidence in the label."""
+    benign = _pixels(images[0])
+    if changed is None:
+        return Picture(benign, reason=reason)
+    change = (changed - images)[0].detach().double()
+    prediction, confidence = (None, None) if said is None else said
+    return Picture(
+        benign=benign,
+        attacked=_pixels(changed[0]),
+        difference=_pixels(change.mean(0, keepdim=True)),
+        linf=float(change.abs().max()),
+        l2=float(change.square().sum().sqrt()),
+        prediction=prediction,
+        confidence=confidence,
+        reason=reason,
+    )
+
+
+def _pixels(image: Tensor) -> Pixels:
+    """Small pixels, gray or in color, from (channel, y, x)."""
+    shown = image if image.shape[0] == 3 else image.float().mean(0, keepdim=True)
+    pixels = area_average(shown.detach().permute(1, 2, 0).numpy(), PICTURE_SIZE, PICTURE_SIZE)
+    return (pixels if pixels.shape[-1] == 3 else pixels[..., 0]).astype("float16")

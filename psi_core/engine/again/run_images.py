@@ -1,0 +1,109 @@
+"""The images of a run, made again by the very functions and numbers that the run used."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psi_core.conditions import Condition
+from psi_core.engine.attacks.perturbations import Treated, treatments_of
+from psi_core.engine.images import read_inputs
+from psi_core.engine.images.inputs import Readable
+from psi_core.engine.models.checkpoints import find_checkpoint
+from psi_core.engine.models.sources import input_channels
+from psi_core.engine.models.weights import file_sha256
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.errors import DataError, ModelError
+from psi_core.runs.run import Run
+
+
+def reopened(run: Run, device: str) -> Prepared:
+    """The run's classifier with the weights that it was measured with, its images and labels, on a device.
+
+    Nothing is fitted or downloaded.
+
+    Raises:
+        PsiError: they are not here, or others lie in their place.
+    """
+    recorded = run.model
+    if not recorded:
+        raise ModelError(f"weights: {run.name} has none yet; wait until it measures images, or resume it")
+    config = run.config.model_copy(update={"device": device, "devices": 1})
+    if config.weights not in ("fitted", "random", "built") and not Path(recorded["source"]).is_file():
+        raise ModelError(f"weights: {recorded['source']} is not there any more; put it back")
+    prepared = prepare(config)
+    place, sha256 = config.weights, prepared.card.get("sha256")
+    if config.weights == "fitted":
+        checkpoint = find_checkpoint(prepared.recipe)
+        if checkpoint is None:
+            size = "" if config.size == prepared.source.size else f" --size {config.size}"
+            raise ModelError(
+                f"weights: those fitted for this run are not here; make such weights with "
+                f"psi-tui fit --model {config.model}{size}"
+            )
+        prepared = prepared.with_checkpoint(checkpoint)
+        place, sha256 = str(checkpoint.path), file_sha256(checkpoint.path)
+    if sha256 != recorded.get("sha256"):
+        raise ModelError(
+            f"weights: {place} are others than the run was measured with; put those back, "
+            f"or measure these with psi-tui run --model {config.model}"
+        )
+    for key, what in (("data_sha256", "data"), ("attacked_sha256", "attacked")):
+        if recorded.get(key) not in (None, prepared.card.get(key)):
+            raise DataError(f"{what}: the images are others than those the run measured; put the old ones back")
+    prepared.classifier.to(device)
+    return prepared
+
+
+def remade(
+    run: Run, prepared: Prepared, positions: NDArray[np.int64], conditions: Sequence[Condition]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Images of a run under some of its conditions.
+
+    Args:
+        run: whose seed and preprocessing are used.
+        prepared: the same, reopened.
+        positions: of the images in the data set.
+        conditions: of the run's.
+
+    Returns:
+        The benign images (batch, channel, size, size) in 0..1, the labels (batch,) that the run's attack refers to, and
+        the images of each condition.
+
+    Raises:
+        DataError: an image is not there any more.
+    """
+    assert run.config.size is not None, "a run's configuration is resolved"
+    device, channels = str(prepared.classifier.mean.device), input_channels(prepared.classifier.network)
+    images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
+    labels = torch.from_numpy(prepared.dataset.labels[positions]).to(device)
+    inputs = images.requires_grad_()
+    with torch.enable_grad():
+        logits = prepared.classifier(inputs)
+    if run.config.labels == "predicted":
+        labels = logits.detach().argmax(1)
+    indices = torch.from_numpy(positions).to(device)
+    treated = treatments_of(run.config).of(prepared.classifier, inputs, logits, labels, indices)
+    images = treated.images
+    with torch.inference_mode():
+        made = [
+            given_images(positions, prepared.given, images) if each.is_given else treated.images_under(each)
+            for each in conditions
+        ]
+    return images, labels, made
+
+
+def without_model(run: Run, positions: NDArray[np.int64], condition: Condition, images: Tensor) -> Tensor:
+    """Benign images under a condition that needs no gradient, as the run made them."""
+    indices, labels = torch.from_numpy(positions), torch.zeros(len(images), dtype=torch.int64)
+    treated = Treated(treatments_of(run.config), None, images, torch.zeros_like(images), labels, None, indices)
+    return treated.images_under(condition)
+
+
+def given_images(positions: NDArray[np.int64], given: Readable | None, like: Tensor) -> Tensor:
+    """Images attacked elsewhere, as the run read them."""
+    assert given is not None, "a run with given images names them"
+    return read_inputs(given, positions, like.shape[-1], like.shape[1], str(like.device))

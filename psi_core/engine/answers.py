@@ -1,0 +1,210 @@
+"""What the assistant asks the engine: models, their layers, the cost of a run, and pictures of its images.
+
+The catalog: which models there are, what layers they have, what this machine offers.
+
+Plans: what a run would cost, before it is begun.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from psi_core.config import RunConfig
+from psi_core.engine.again.pictures import PictureMaker
+from psi_core.engine.attacks.perturbations import forwards_per_image
+from psi_core.engine.devices import describe_device, resolve_device, usable_cores
+from psi_core.engine.models.layers import NetworkTrace, describe_layers, select_calls, trace_network
+from psi_core.engine.models.sources import (
+    ARCHITECTURES,
+    build_classifier,
+    input_channels,
+    model_source,
+    resolved_normalization,
+)
+from psi_core.engine.models.timm import timm_names
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.errors import ModelError, PsiError, unknown_name
+from psi_core.files import cache_directory, runs_directory
+from psi_core.pictures import keep_picture, picture_answer, require_image
+from psi_core.runs.chunks import chunk_count
+from psi_core.runs.creation import require_writable
+from psi_core.runs.finding import list_runs
+from psi_core.runs.run import Run
+from psi_core.runs.status import StatusReader
+from psi_core.serve import Answer
+
+
+def model_rows(pattern: str = "") -> list[dict[str, Any]]:
+    """Models by name: the bundled ones with all their figures, torchvision's and timm's with name and family alone.
+
+    timm's are listed where it is installed.
+
+    Args:
+        pattern: part of the name; all by default.
+
+    Raises:
+        ModelError: no name holds the pattern.
+    """
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
+    bundled = [name for name in ARCHITECTURES if pattern.lower() in name]
+    others = {
+        f"torchvision:{name}": _family(name) for name in torchvision.models.list_models(module=torchvision.models)
+    }
+    others |= {f"timm:{name}": "timm" for name in timm_names()}
+    rows = [_bundled_row(name) for name in bundled]
+    blank = {"size": None, "classes": None, "layers": None, "parameters": None, "multiply_adds": None}
+    rows += [{"name": name, "family": family, **blank} for name, family in others.items() if pattern.lower() in name]
+    if not rows:
+        raise ModelError(unknown_name("models", pattern, [*ARCHITECTURES, *others]))
+    return rows
+
+
+def model_layer_rows(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Layers of a model in forward order, as `layers.json` holds them, with `default`: tapped unless told otherwise.
+
+    Args:
+        options: `model`, and as in a run `size`, `layers`, `rectify`, `unit`; `layers` of `all` gives every layer, also
+            signed ones.
+    """
+    values = {
+        key: options[key] for key in ("model", "size", "layers", "rectify", "unit", "normalize") if key in options
+    }
+    config = RunConfig(**{"layers": "relu", **values})
+    trace = _trace(config)
+    # Only listed here, so signed layers need no rectification yet.
+    shown = select_calls(trace, config.layers, "abs", config.model)
+    defaults = {call.path for call in trace.calls if call.is_relu and call.is_per_image}
+    infos = describe_layers(shown, config.unit)
+    return [{**asdict(info), "default": info.module in defaults} for info in infos]
+
+
+def doctor_facts() -> dict[str, Any]:
+    """Versions, devices and folders."""
+    cuda = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    return {
+        **describe_device(resolve_device("auto")),
+        "cores": usable_cores(),
+        "cuda_devices": cuda,
+        "runs_directory": str(runs_directory()),
+        "cache_directory": str(cache_directory()),
+    }
+
+
+def _trace(config: RunConfig) -> NetworkTrace:
+    source = model_source(config.model)
+    size = source.input_size(config.size)
+    classifier = build_classifier(source, 10, resolved_normalization(source, config))
+    return trace_network(classifier.network, input_channels(classifier.network), size)
+
+
+def _family(name: str) -> str:
+    """The module of torchvision that builds a model: `resnet` for ResNets, ResNeXts and wide ResNets."""
+    import torchvision
+
+    return str(torchvision.models.get_model_builder(name).__module__).rpartition(".")[2]
+
+
+@cache
+def _bundled_row(name: str) -> dict[str, Any]:
+    trace = _trace(RunConfig(model=name))
+    last = trace.calls[-1]
+    figures = {"parameters": last.parameters, "multiply_adds": trace.multiply_adds}
+    relus = sum(call.is_relu and call.is_per_image for call in trace.calls)
+    size = ARCHITECTURES[name].size
+    return {"name": name, "family": "bundled", "size": size, "classes": trace.classes, "layers": relus, **figures}
+
+
+def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """Images, conditions, layers, disk, and the time that the last run of that model, size and device suggests.
+
+    Args:
+        prepared: the run.
+        folder: where the earlier runs lie.
+    """
+    config = prepared.config
+    assert config.images is not None and isinstance(config.chunk, int), "a prepared run's configuration is resolved"
+    return {
+        "images": config.images,
+        "conditions": [condition.name for condition in config.conditions],
+        "layers": [layer.name for layer in prepared.layers],
+        "units": sum(layer.units for layer in prepared.layers),
+        "chunks": chunk_count(config.images, config.chunk),
+        "batch": config.batch,
+        "device": config.device,
+        "devices": config.devices,
+        "disk_bytes": prepared.disk_bytes(),
+        "seconds": _expected_seconds(prepared, folder),
+        "fit_needed": prepared.needs_fit,
+    }
+
+
+def _expected_seconds(prepared: Prepared, folder: Path) -> float | None:
+    """By the speed of the newest run of this model, size, device and precision; None where there is none."""
+    config = prepared.config
+    wanted = (config.model, config.size, config.device.partition(":")[0], config.precision)
+    for run in list_runs(folder, examples=False):
+        known = run.config
+        if (known.model, known.size, known.device.partition(":")[0], known.precision) != wanted:
+            continue
+        speed = _images_per_second(run)
+        if speed > 0:
+            ratio = forwards_per_image(config) / forwards_per_image(known)
+            assert config.images is not None, "a prepared run's configuration is resolved"
+            return float(config.images * ratio / (speed / known.devices * config.devices))
+    return None
+
+
+def _images_per_second(run: Run) -> float:
+    try:
+        workers = StatusReader(run.directory).poll()
+    except (PsiError, OSError, json.JSONDecodeError):
+        return 0.0
+    return sum(
+        float((worker.progress or {}).get("images_per_second", 0)) for worker in workers if worker.phase == "run"
+    )
+
+
+def engine_answers() -> Mapping[str, Answer]:
+    """The engine's answers by question, for a process that works beside others: it computes on one thread."""
+    torch.set_num_threads(1)
+    maker = PictureMaker()
+
+    def picture(run: str, index: int, condition: str, width: int, height: int) -> dict[str, Any]:
+        found = Run(Path(run))
+        made = maker.make(found, index, require_image(found, index, condition, width, height))
+        if not made.reason:
+            keep_picture(found, index, condition, made)
+        return picture_answer(found, index, condition, made, (width, height))
+
+    return {"models": model_rows, "layers": layers_of, "plan": plan_run, "picture": picture}
+
+
+def layers_of(
+    model: str,
+    size: int | None = None,
+    layers: str | list[str] = "relu",
+    unit: str = "neuron",
+    rectify: str = "none",
+) -> list[dict[str, Any]]:
+    """Layers of a model in forward order, as `model_layer_rows` gives them."""
+    return model_layer_rows({"model": model, "size": size, "layers": layers, "unit": unit, "rectify": rectify})
+
+
+def plan_run(config: Mapping[str, Any], runs_dir: str | None = None) -> dict[str, Any]:
+    """What a run of this configuration would do and cost; everything that `start` would refuse is refused.
+
+    Raises:
+        ConfigError, ModelError, DataError: it cannot stand.
+    """
+    prepared = prepare(RunConfig(**config))
+    folder = runs_directory(runs_dir)
+    require_writable(folder, prepared.disk_bytes())
+    return plan_of(prepared, folder)

@@ -1,0 +1,1 @@
+"""Attacks and controls: from images and a gradient to changed images."""

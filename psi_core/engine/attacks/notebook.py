@@ -1,0 +1,120 @@
+"""Attacks on any module, from a notebook: the functions of `attacks` behind checks, leaving no trace on the model."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from psi_core.conditions import ATTACK_NAMES, Condition
+from psi_core.config import RunConfig
+from psi_core.engine.attacks.attacks import Iteration
+from psi_core.engine.attacks.perturbations import Treatments
+from psi_core.engine.models.taps import borrowed
+from psi_core.errors import ConfigError, DataError, ModelError, unknown_name
+
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03) -> Tensor:
+    """Images moved one step of `epsilon` up the loss, in pixel units (Goodfellow et al. 2015, arXiv:1412.6572).
+
+    The loss is the cross-entropy with `labels`, summed, so that an image's step never depends on its batch. The model
+    runs in eval mode and comes back as it was: modes, `.grad`, `requires_grad`, buffers, hooks, random state. Works
+    inside `torch.no_grad()` and `torch.inference_mode()`.
+
+    Args:
+        model: takes images in 0..1, gives logits (batch, classes); its normalization is inside it.
+        images: (batch, channel, height, width), floating point, 0..1.
+        labels: (batch,) integers.
+        epsilon: largest change of a pixel, 0..1.
+
+    Returns:
+        Images of the same shape and type in 0..1 that require no gradient.
+
+    Raises:
+        ValueError: images outside 0..1 or not floating point, labels that do not fit, epsilon outside 0..1, or a model
+            that gives no logits or NaN, or whose gradient does not reach its input.
+    """
+    return attack(model, images, labels, "fgsm", epsilon)
+
+
+def attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    name: str = "pgd",
+    epsilon: float = 0.03,
+    *,
+    steps: int = 10,
+    step_size: float | None = None,
+    restarts: int = 1,
+    is_targeted: bool = False,
+    seed: int = 0,
+) -> Tensor:
+    """Images under any attack of a run, as `fgsm` gives them: on any classifier, which comes back as it was.
+
+    Args:
+        model: takes images in 0..1, gives logits (batch, classes); its normalization is inside it.
+        images: (batch, channel, height, width), floating point, 0..1.
+        labels: (batch,) integers: to be missed, or to be reached if `is_targeted`.
+        name: one of `psi_core.conditions.ATTACK_NAMES`.
+        epsilon: largest change of a pixel, 0..1; for `fgm-l2` the L2 is epsilon x sqrt(pixels x channels).
+        steps: of bim, pgd and mi-fgsm.
+        step_size: of each step, as a share of epsilon; None for 2.5 / steps, for mi-fgsm 1 / steps.
+        restarts: of pgd.
+        is_targeted: whether the loss of the labels is to fall.
+        seed: of random starts, which depend on an image's place in the batch.
+
+    Returns:
+        Images of the same shape and type in 0..1 that require no gradient.
+
+    Raises:
+        ValueError: as for `fgsm`, or there is no such attack.
+    """
+    if name not in ATTACK_NAMES:
+        raise ConfigError(unknown_name("attack", name, ATTACK_NAMES))
+    if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
+        raise ConfigError(
+            f"epsilon: {epsilon} lies outside 0 to 1; pixels are scaled to 0..1, so write one such as 0.03"
+        )
+    # A run's own bounds, and its sentences.
+    config = RunConfig(steps=steps, restarts=restarts, step_size="auto" if step_size is None else step_size, seed=seed)
+    _require_images(images, labels)
+    condition = Condition(name, epsilon)
+    iteration = Iteration(config.steps, step_size, config.restarts, is_targeted)
+    treatments = Treatments((Condition("benign"), condition), iteration, seed=seed)
+    with torch.inference_mode(False):
+        originals = images.detach().clone()
+        targets = labels.detach().to(images.device, torch.int64, copy=True)
+        with borrowed(model, images.device), torch.enable_grad():
+            inputs = originals.detach().requires_grad_()
+            logits = model(inputs)
+            _require_logits_for(targets, logits)
+            treated = treatments.of(model, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device))
+            if treated.gradient.isnan().any():
+                raise ModelError("model: the gradient of its loss holds NaN; check its weights")
+            return treated.images_under(condition).detach().clone()
+
+
+def _require_images(images: Tensor, labels: Tensor) -> None:
+    if not images.is_floating_point() or images.dim() < 2:
+        raise DataError("images: not floating point (batch, channel, height, width); scale them to 0..1 first")
+    # Written so that NaN fails it too.
+    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(
+            "images: some pixel is NaN or lies outside 0 to 1; divide by 255 and put the normalization inside the model"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype not in _INTEGERS:
+        raise DataError(
+            f"labels: {tuple(labels.shape)} {labels.dtype}; give one integer for each of {len(images)} images"
+        )
+
+
+def _require_logits_for(labels: Tensor, logits: object) -> None:
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"model: its output is {found}, not logits (batch, classes); wrap it to return those")
+    # cross_entropy leaves out label -100 without a word, and answers others on a GPU with a failure that ends all work.
+    if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise DataError(f"labels: {found} for a model of {logits.shape[1]} classes; count them from 0")

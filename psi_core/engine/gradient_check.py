@@ -1,0 +1,217 @@
+"""Soundness: what only the engine can tell of a run: whether its gradient is one, and its network repeats itself.
+
+Looked at once, on the first images of the run, in a second or two. A check that cannot be made gives its reason: it
+never ends a run, and leaves the classifier as it was.
+"""
+
+import copy
+import math
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from psi_core.conditions import Condition
+from psi_core.engine.attacks.noise import Noise
+from psi_core.engine.devices import precision
+from psi_core.engine.measure.step import StepPlan
+
+IMAGES = 8
+"""Images looked at, where a forward is cheap."""
+
+_FEWEST_IMAGES = 2
+_CPU_MULTIPLY_ADDS = 6e9
+"""Of the images looked at in one forward on a CPU, a tenth of a second: all of them in AlexNet."""
+
+_PIXELS = 5
+_STEPS = (1e-5, 1e-6)
+"""Of the central differences, in pixel units. In float64 the first meets AlexNet's gradient within 2e-7; where a ReLU
+bends within it, as for every hundredth of its pixels at 1e-4, the second counts. A wrong gradient misses at both."""
+
+_BENT = 1e-4
+"""Relative error that only a bend within the step, or a wrong gradient, explains."""
+
+_PULL = 0.05
+"""How far at most a pixel is first drawn towards the other end of 0..1. Equal pixels, as a digit's black ones, tie in
+max pooling, where the loss has no derivative that differences could meet."""
+
+_MOST_PARAMETERS = 500_000_000
+"""More of them in float64 would take over 4 GB."""
+
+_MOST_MULTIPLY_ADDS = 20e9
+"""Of one forward; more would take float64 over a quarter of a minute on two cores."""
+
+_STREAM = Condition("soundness").stream
+
+FirstImages = tuple[Tensor, Tensor, Tensor]
+"""Images (batch, channel, y, x) in 0..1, their labels and their positions in the data set."""
+
+
+class _CannotTellError(Exception):
+    """A check has nothing to go by."""
+
+
+def soundness(plan: StepPlan, first: FirstImages, policy: str, device: str) -> dict[str, Any]:
+    """The fields of an `evidence` event: plain numbers, None where a check could not be made, and then its reason.
+
+    `finite_difference_error` is the largest relative error of central differences against the gradient of a float64
+    copy, over the pixels of one image where the run's own gradient is largest; `gradient_error` that of the run's own
+    gradient, at its precision; `repeat_difference` the largest difference of any logit between two forwards of the
+    same images; `training_modules` how many modules are in training mode. Relative errors are shares of the larger of
+    the two numbers, 0..2.
+
+    Args:
+        plan: of the run.
+        first: the run's first images, on the device; at most IMAGES are looked at.
+        policy: of precision, at which the run computes.
+        device: on which it does.
+    """
+    started = time.perf_counter()
+    is_cuda, affordable = device.startswith("cuda"), int(_CPU_MULTIPLY_ADDS / max(1, plan.trace.multiply_adds))
+    count = IMAGES if is_cuda else min(IMAGES, max(_FEWEST_IMAGES, affordable))
+    images, labels, indices = (each[:count] for each in first)
+    fields: dict[str, Any] = {"images": len(images), "pixels": min(_PIXELS, images[0].numel())}
+    fields["training_modules"] = sum(module.training for module in plan.model.modules())
+    with torch.random.fork_rng(devices=[device] if is_cuda else []):
+        fields |= _told("repeat", lambda: _repeat_fields(plan.model, images, policy, device))
+        fields |= _told("gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device))
+    return {**fields, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _told(check: str, look: Callable[[], dict[str, float]]) -> dict[str, Any]:
+    """What a check found, or the reason why it found nothing.
+
+    It looks from a thread of its own, where whatever a network of the user's own raises is a result like any other.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        looked = thread.submit(look)
+    error = looked.exception()
+    if isinstance(error, _CannotTellError):
+        return {f"{check}_reason": str(error)}
+    if error is not None:
+        return {f"{check}_reason": textwrap.shorten(f"{type(error).__name__}: {error}", 200).removesuffix(":")}
+    found = looked.result()
+    if not all(math.isfinite(value) for value in found.values()):
+        return {f"{check}_reason": "it came to NaN or infinity"}
+    return {name: float(f"{value:.6g}") for name, value in found.items()}
+
+
+def _repeat_fields(model: nn.Module, images: Tensor, policy: str, device: str) -> dict[str, float]:
+    with torch.no_grad(), precision(policy, device):
+        first, second = model(images).float(), model(images).float()
+    return {"repeat_difference": float((first - second).abs().max())}
+
+
+def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: str) -> dict[str, float]:
+    parameters, work = sum(each.numel() for each in plan.model.parameters()), plan.trace.multiply_adds
+    if parameters > _MOST_PARAMETERS:
+        raise _CannotTellError(f"{parameters / 1e6:,.0f} M parameters are too many for a copy in float64")
+    if work > _MOST_MULTIPLY_ADDS:
+        raise _CannotTellError(f"{work / 1e9:,.0f} G multiply-adds a forward are too many in float64")
+    images, gradient, targets = _run_gradient(plan, first, policy, device)
+    if not bool(gradient.isfinite().all()):
+        raise _CannotTellError("the gradient holds NaN or infinity")
+    place = int(gradient.abs().flatten(1).amax(1).argmax())
+    sizes, pixels = gradient[place].abs().flatten().topk(min(_PIXELS, gradient[place].numel()))
+    if not float(sizes[0]):
+        raise _CannotTellError(f"the gradient is 0 at every pixel of {len(images)} images")
+    own = gradient[place].flatten()[pixels].double().cpu()
+    image, target, pixels = images[place].double().cpu(), targets[place].cpu(), pixels.cpu()
+    with _in_float64(plan.model) as model:
+        expected = _gradient(model, image, target).flatten()[pixels]
+        errors = torch.full_like(expected, torch.inf)
+        for step in _STEPS:
+            errors = torch.minimum(errors, _errors(_central_differences(model, image, target, pixels, step), expected))
+            if float(errors.max()) < _BENT:
+                break
+        if float(errors.max()) >= _BENT:
+            # Once more, and only now: a dispatch mode loads torch's compiler, which takes a second.
+            with _Narrowed() as narrowed:
+                _gradient(model, image, target)
+                _central_differences(model, image, target, pixels, _STEPS[-1])
+            if narrowed.kinds:
+                kinds = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in narrowed.kinds))
+                raise _CannotTellError(f"it computes in {kinds} even where all it is given is float64")
+    return {
+        "finite_difference_error": float(errors.max()),
+        "gradient_error": float(_errors(own, expected).max()),
+    }
+
+
+class _Narrowed(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Takes note of floating-point types below float64 that arise: their rounding drowns the differences."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kinds: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        made = result if isinstance(result, tuple | list) else (result,)
+        kinds = {each.dtype for each in made if isinstance(each, Tensor) and each.is_floating_point()}
+        self.kinds |= kinds - {torch.float64}
+        return result
+
+
+def _run_gradient(plan: StepPlan, first: FirstImages, policy: str, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Images without ties, the run's own gradient of the loss of their labels or targets, and these."""
+    images, labels, indices = first
+    pull = Noise(plan.treatments.seed, indices, _STREAM).uniform(images).abs_().mul_(_PULL)
+    shaken = (images + (1 - 2 * images) * pull).requires_grad_()
+    with torch.enable_grad(), precision(policy, device):
+        logits = plan.model(shaken)
+        aimed_at = logits.detach().argmax(1) if plan.uses_predictions else labels
+        treated = plan.treatments.of(plan.model, shaken, logits, aimed_at, indices)
+    gradient = treated.gradient * plan.treatments.iteration.direction
+    return shaken.detach(), gradient, aimed_at if treated.targets is None else treated.targets
+
+
+@contextmanager
+def _in_float64(model: nn.Module) -> Iterator[nn.Module]:
+    """A copy on the CPU in float64, made tensor by tensor: never a second one of the model's own type."""
+    tensors: dict[int, Any] = {}
+    for parameter in model.parameters():
+        moved = parameter.detach().to("cpu", torch.float64, copy=True)
+        tensors[id(parameter)] = nn.Parameter(moved, requires_grad=False)
+    for buffer in model.buffers():
+        kind = torch.float64 if buffer.is_floating_point() else buffer.dtype
+        tensors[id(buffer)] = buffer.detach().to("cpu", kind, copy=True)
+    with precision("exact", "cpu"):
+        yield copy.deepcopy(model, tensors)
+
+
+def _gradient(model: nn.Module, image: Tensor, target: Tensor) -> Tensor:
+    with torch.enable_grad():
+        inputs = image[None].requires_grad_()
+        loss = F.cross_entropy(model(inputs).double(), target[None])
+        return torch.autograd.grad(loss, inputs)[0][0]
+
+
+def _central_differences(model: nn.Module, image: Tensor, target: Tensor, pixels: Tensor, step: float) -> Tensor:
+    """Of the loss, for each pixel."""
+    steps = torch.zeros(len(pixels), image.numel(), dtype=torch.float64)
+    steps[torch.arange(len(pixels)), pixels] = step
+    steps = steps.view(-1, *image.shape)
+    with torch.no_grad():
+        after, before = (_losses(model(image + each), target) for each in (steps, -steps))
+    return (after - before) / (2 * step)
+
+
+def _losses(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of each row as softplus of the others' lead, which keeps its digits where it is next to 0."""
+    lead = logits.double() - logits[:, target, None].double()
+    lead[:, target] = -torch.inf
+    return F.softplus(lead.logsumexp(1), threshold=700)
+
+
+def _errors(found: Tensor, expected: Tensor) -> Tensor:
+    """Differences as shares of the larger of the two, 0 where both are 0."""
+    larger = torch.maximum(found.abs(), expected.abs())
+    return (found - expected).abs() / torch.where(larger > 0, larger, 1)

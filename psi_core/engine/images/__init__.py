@@ -1,0 +1,23 @@
+"""Data sets: where images and labels come from, and how pixels become what a network takes.
+
+`load_dataset` is the door. `ArrayDataset` (MNIST, npz) and `PictureDataset` (folders, torchvision) are the two kinds.
+"""
+
+from psi_core.engine.images.dataset import Dataset, Reading, Unreadable, first_images
+from psi_core.engine.images.external import GivenImages, load_given
+from psi_core.engine.images.inputs import network_inputs, read_inputs, unreadable_error
+from psi_core.engine.images.sources import absolute_data, load_dataset
+
+__all__ = [
+    "Dataset",
+    "GivenImages",
+    "Reading",
+    "Unreadable",
+    "absolute_data",
+    "first_images",
+    "load_dataset",
+    "load_given",
+    "network_inputs",
+    "read_inputs",
+    "unreadable_error",
+]

@@ -1,0 +1,147 @@
+"""What a data set is, and the simplest one: arrays, in memory or in their file."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.engine.images.npz_rows import StoredImages, heading
+from psi_core.errors import DataError
+
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+"""Images (image, height, width) or (image, height, width, channel): bytes, or float32 in 0..1."""
+
+
+NO_PARTNER = "it has no partner"
+"""Why an attacked image cannot be read that was never given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An image that could not be read.
+
+    Attributes:
+        position: in the data set.
+        place: its file.
+        reason: what was wrong with it.
+    """
+
+    position: int
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Some images of a data set.
+
+    Attributes:
+        pixels: of those that could be read, in the order asked for.
+        unreadable: the others.
+    """
+
+    pixels: Pixels
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class Dataset(Protocol):
+    """Images with labels."""
+
+    @property
+    def name(self) -> str:
+        """As the run's configuration names it."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class numbers (image,)."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One per class."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
+        """Images at these positions.
+
+        Args:
+            positions: in the data set.
+            size: of the network's input; a hint for those that must be brought to one size on the way.
+            channels: that the network takes; likewise.
+        """
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what says that this is still the same data set: all of it, or files' names and labels."""
+
+    def place_of(self, position: int) -> str:
+        """Name of one image for people: its file, or its position."""
+
+    def with_classes(self, labels: NDArray[np.int64], class_names: tuple[str, ...]) -> "Dataset":
+        """The same images under other class numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayDataset:
+    """Images whole in memory, or in an archive from which they are read.
+
+    Attributes:
+        name: as the run's configuration names it.
+        images: bytes, or float32 in 0..1; (image, height, width), or (image, height, width, channel).
+        labels: int64 (image,).
+        class_names: one per class.
+        keys: what images are paired by, (image,); None for their positions.
+    """
+
+    name: str
+    images: Pixels | StoredImages
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    keys: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
+        """Images at these positions, at their own size."""
+        return Reading(self.images[positions])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all images and labels."""
+        return fingerprint_of(self.images, self.labels)
+
+    def place_of(self, position: int) -> str:
+        """Name of one image for people."""
+        return f"image {position}"
+
+    def with_classes(self, labels: NDArray[np.int64], class_names: tuple[str, ...]) -> "ArrayDataset":
+        """The same images under other class numbers."""
+        return replace(self, labels=labels, class_names=class_names)
+
+
+def fingerprint_of(images: Pixels | StoredImages, *others: NDArray[np.generic]) -> str:
+    """SHA-256 over shapes, types and bytes of arrays, in hexadecimal."""
+    digest, arrays = hashlib.sha256(), others
+    if isinstance(images, StoredImages):
+        digest = images.digest()
+    else:
+        arrays = (images, *others)
+    for array in arrays:
+        digest.update(heading(array.shape, array.dtype))
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def first_images(dataset: Dataset, images: int | None) -> int:
+    """How many images a run takes: the first `images` in dataset order, or all.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if images is not None and images > len(dataset):
+        raise DataError(f"images: {dataset.name} has {len(dataset)} images, not {images}; write at most {len(dataset)}")
+    return len(dataset) if images is None else images

@@ -1,0 +1,161 @@
+"""Images attacked elsewhere, paired with the benign ones of a run."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.engine.images.dataset import (
+    NO_PARTNER,
+    ArrayDataset,
+    Dataset,
+    Pixels,
+    Reading,
+    Unreadable,
+    fingerprint_of,
+)
+from psi_core.engine.images.npz import checked_index, read_npz, require_sound
+from psi_core.engine.images.npz_rows import StoredImages
+from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.images.sources import pictures_below
+from psi_core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class GivenImages:
+    """Attacked images by the position of the benign one.
+
+    Attributes:
+        images: bytes, or float32 in 0..1; in memory, or in an archive from which they are read.
+        rows: row of the image at every position of a run; -1 where there is none.
+        place: their file.
+    """
+
+    images: Pixels | StoredImages
+    rows: NDArray[np.int64]
+    place: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all images and their pairing."""
+        return fingerprint_of(self.images, self.rows)
+
+    def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
+        """Attacked images at these positions, at their own size."""
+        rows = self.rows[positions]
+        lacking = (Unreadable(int(each), self.place, NO_PARTNER) for each in positions[rows < 0])
+        return Reading(self.images[rows[rows >= 0]], tuple(lacking))
+
+
+def load_given(
+    name: str,
+    dataset: Dataset,
+    images: int,
+    size: int,
+    resize: int | None,
+    labels: Sequence[NDArray[np.int64]],
+    *,
+    may_lack: bool = False,
+) -> GivenImages | PictureDataset:
+    """The attacked images `npz:PATH` or `folder:PATH` of the first images of a data set.
+
+    An archive is paired by its array `index`, which holds positions in the data set (or the `index` of the data set's
+    own archive), else by order; its `labels`, where they are there, must be the benign images' own. A folder is paired
+    by file name, without its ending: `cat/01.png` is the attacked `cat/01.jpg`.
+
+    Args:
+        name: as the run's configuration names it.
+        dataset: the benign images.
+        images: how many of them the run takes.
+        size: of the network's input, in pixels.
+        resize: as for the data set itself; pictures of the input size are left as they are.
+        labels: of the data set, by its own and by the network's numbers: those of an archive must be one of them; empty
+            to leave them unread.
+        may_lack: whether images without a partner are left out like those that cannot be read.
+
+    Raises:
+        DataError: they are not there, have another shape or range, or one has no partner.
+    """
+    kind, _, place = name.partition(":")
+    path = Path(place).expanduser()
+    if kind == "npz":
+        return _from_archive(path, dataset, images, size, labels, may_lack)
+    return _from_folder(name, path, dataset, images, resize, may_lack)
+
+
+def _from_archive(
+    path: Path, dataset: Dataset, images: int, size: int, expected: Sequence[NDArray[np.int64]], may_lack: bool
+) -> GivenImages:
+    found, arrays = read_npz(path, "attacked")
+    shapes = {(size, size), *([dataset.images.shape[1:3]] if isinstance(dataset, ArrayDataset) else [])}
+    if found.shape[1:3] not in shapes:
+        allowed = " or ".join(f"{height} x {width}" for height, width in sorted(shapes))
+        raise DataError(
+            f"attacked: images in {path} are {found.shape[1]} x {found.shape[2]} pixels; save them at {allowed}, "
+            "for another size would change the attack"
+        )
+    index = checked_index(arrays, len(found), str(path))
+    # An archive without positions of its own is in the order of the run, whatever the data set's own archive says.
+    own = dataset.keys if isinstance(dataset, ArrayDataset) and "index" in arrays else None
+    keys = np.arange(len(dataset)) if own is None else own
+    row_of = {int(key): row for row, key in enumerate(index)}
+    rows = np.array([row_of.get(int(key), -1) for key in keys[:images]], np.int64)
+    lacking = np.flatnonzero(rows < 0)
+    if len(lacking) and not may_lack:
+        raise DataError(
+            f"attacked: {path} holds {len(found)} images and none for {dataset.place_of(int(lacking[0]))}, one of "
+            f"{len(lacking)} without a partner; save them all, or add --skip-unreadable to leave these out"
+        )
+    labels, paired = arrays.get("labels"), np.flatnonzero(rows >= 0)
+    if (labels is not None and expected) and (
+        labels.shape != index.shape or all((labels[rows[paired]] != each[paired]).any() for each in expected)
+    ):
+        raise DataError(
+            f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
+            "or their positions as index"
+        )
+    require_sound(found, str(path))
+    return GivenImages(found, rows, str(path))
+
+
+def _from_folder(
+    name: str, root: Path, dataset: Dataset, images: int, resize: int | None, may_lack: bool
+) -> PictureDataset:
+    if not isinstance(dataset, PictureDataset):
+        raise DataError(
+            f"attacked: {dataset.name} has no file names to pair a folder by; write npz:PATH, paired by position"
+        )
+    if not root.is_dir():
+        raise DataError(f"attacked: there is no folder {root}; write folder: and the path of one")
+    benign = _by_stem(dataset.places[:images], dataset.name)
+    by_stem = _by_stem([str(file.relative_to(root)) for file in pictures_below(root)], str(root))
+    files = [by_stem.get(stem) for stem in benign]
+    lacking = [place for place, file in zip(dataset.places, files, strict=False) if file is None]
+    if lacking and not may_lack:
+        raise DataError(
+            f"attacked: {root} has no picture for {lacking[0]}, one of {len(lacking)} without a partner; "
+            "name the files as the benign ones, or add --skip-unreadable to leave these out"
+        )
+
+    pictures = tuple(str((root / file).absolute()) if file else None for file in files)
+    places = tuple(file or f"{place} (attacked)" for file, place in zip(files, dataset.places, strict=False))
+    return PictureDataset(
+        name, dataset.labels[:images], dataset.class_names, pictures, places, resize, keeps_input_size=True
+    )
+
+
+def _by_stem(places: Iterable[str], where: str) -> dict[str, str]:
+    """Places by their path without an ending, in their order.
+
+    Raises:
+        DataError: two differ in their ending only.
+    """
+    found: dict[str, str] = {}
+    for place in places:
+        stem = PurePath(place).with_suffix("").as_posix()
+        if stem in found:
+            raise DataError(f"attacked: {found[stem]} and {place} in {where} cannot be told apart; rename one")
+        found[stem] = place
+    return found

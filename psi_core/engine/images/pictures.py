@@ -1,0 +1,226 @@
+"""A data set of pictures that are decoded when they are asked for.
+
+Processes that decode pictures: as many as there are cores for, each asked by a thread that waits for its bytes.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from queue import SimpleQueue
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from psi_core.decoder import UNREADABLE, pixels_of, reason_of
+from psi_core.engine.devices import usable_cores
+from psi_core.engine.images.dataset import NO_PARTNER, Pixels, Reading, Unreadable, fingerprint_of
+
+_MOST_DECODERS = 16
+_PICTURES_AT_A_TIME = 16
+
+_ENDED = "the process that decoded it ended"
+
+
+class DecoderPool:
+    """Decodes files; started with the first of them.
+
+    A picture that brings its process down is one that cannot be read; another process takes over.
+
+    Args:
+        decoders: how many processes.
+    """
+
+    def __init__(self, decoders: int) -> None:
+        self._threads = ThreadPoolExecutor(decoders, "decoder")
+        self._idle: SimpleQueue[_Decoder] = SimpleQueue()
+        self._all = [_Decoder() for _ in range(decoders)]
+        for decoder in self._all:
+            self._idle.put(decoder)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._threads.shutdown()
+        for decoder in self._all:
+            decoder.end()
+
+    def decode(
+        self, files: Sequence[str], size: int, channels: int, resize: int | None, *, keeps_input_size: bool
+    ) -> tuple[NDArray[np.uint8], list[str | None]]:
+        """The pictures that can be read, (image, size, size) or (image, size, size, 3), and why each other one cannot.
+
+        Args:
+            files: paths.
+            size: of the network's input, in pixels.
+            channels: that it takes.
+            resize: shorter edge before the center is cut out, or None for `size`.
+            keeps_input_size: whether a picture of `size` is left as it is.
+        """
+        out = np.empty((len(files), size, size, *((3,) if channels > 1 else ())), np.uint8)
+        options = {"size": size, "channels": channels, "resize": resize, "keeps_input_size": keeps_input_size}
+
+        def work(start: int) -> list[str | None]:
+            stop = min(start + _PICTURES_AT_A_TIME, len(files))
+            decoder = self._idle.get()
+            try:
+                return decoder.answer(files[start:stop], options, out[start:stop])
+            finally:
+                self._idle.put(decoder)
+
+        groups = self._threads.map(work, range(0, len(files), _PICTURES_AT_A_TIME))
+        reasons = [reason for group in groups for reason in group]
+        if any(reasons):
+            out = out[[reason is None for reason in reasons]]
+        return out, reasons
+
+
+class _Decoder:
+    """One process, started when it is first asked, and again when it has ended."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def answer(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
+        """Fills `out` with the pictures that can be read; the reason of every other one."""
+        for _ in range(2):  # It may have been ended from outside: nothing is held against a picture the first time.
+            try:
+                return self._asked(files, options, out)
+            except (EOFError, BrokenPipeError):
+                self.end()
+            if len(files) > 1:
+                return [self.answer(files[i : i + 1], options, out[i : i + 1])[0] for i in range(len(files))]
+        return [_ENDED]
+
+    def _asked(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
+        process = self._running()
+        question, answer = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        question.write(json.dumps({"files": list(files), **options}).encode() + b"\n")
+        question.flush()
+        line = answer.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        reasons: list[str | None] = json.loads(line)
+        for place, reason in enumerate(reasons):
+            if reason is None:
+                # A view of one picture's bytes: they go from the pipe to their place without a copy between.
+                target = memoryview(out[place].reshape(-1))
+                if answer.readinto(target) < len(target):  # type: ignore[attr-defined]
+                    raise EOFError
+        return reasons
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "psi_core.decoder"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        return self._process
+
+    def end(self) -> None:
+        """Ends the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(BrokenPipeError):  # What was not sent any more is sent again elsewhere.
+                    cast("IO[bytes]", pipe).close()
+        self._process = None
+
+
+@cache
+def decoders() -> DecoderPool:
+    """This process's own, with its share of the cores where several workers are on this machine."""
+    workers = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    pool = DecoderPool(max(1, min(_MOST_DECODERS, usable_cores() // workers)))
+    atexit.register(pool.close)
+    return pool
+
+
+_MOST_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PictureDataset:
+    """Pictures of any size: files, decoded by processes of their own, or what another library opens, by threads.
+
+    Attributes:
+        name: as the run's configuration names it.
+        labels: int64 (image,).
+        class_names: one per class.
+        pictures: path of the file at every position, None where there is none; or a function that gives the picture at
+            a position, and raises where it cannot.
+        places: name of every picture for people: its path below the folder.
+        resize: shorter edge before the center is cut out, or None for the network's input size.
+        keeps_input_size: whether a picture of the network's input size is left as it is, whatever `resize` says.
+    """
+
+    name: str
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    pictures: tuple[str | None, ...] | Callable[[int], Image.Image]
+    places: tuple[str, ...]
+    resize: int | None
+    keeps_input_size: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
+        """Pictures at these positions: bytes (image, size, size), with 3 channels behind for a network with color."""
+        pixels, reasons = (self._files if isinstance(self.pictures, tuple) else self._opened)(positions, size, channels)
+        unreadable = (
+            Unreadable(int(position), self.place_of(int(position)), reason)
+            for position, reason in zip(positions, reasons, strict=True)
+            if reason is not None
+        )
+        return Reading(pixels, tuple(unreadable))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the pictures' names and labels; the files themselves are not read."""
+        return fingerprint_of(np.frombuffer("\n".join(self.places).encode(), np.uint8), self.labels)
+
+    def place_of(self, position: int) -> str:
+        """Name of one picture for people."""
+        return self.places[position]
+
+    def with_classes(self, labels: NDArray[np.int64], class_names: tuple[str, ...]) -> "PictureDataset":
+        """The same pictures under other class numbers."""
+        return replace(self, labels=labels, class_names=class_names)
+
+    def _files(self, positions: NDArray[np.int64], size: int, channels: int) -> tuple[Pixels, list[str | None]]:
+        assert isinstance(self.pictures, tuple), "asked only for files"
+        files = [self.pictures[position] for position in positions]
+        there = [file for file in files if file is not None]
+        pixels, found = decoders().decode(there, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
+        reasons = iter(found)
+        return pixels, [NO_PARTNER if file is None else next(reasons) for file in files]
+
+    def _opened(self, positions: NDArray[np.int64], size: int, channels: int) -> tuple[Pixels, list[str | None]]:
+        opened = self.pictures
+        assert not isinstance(opened, tuple), "asked only for what another library opens"
+
+        def decode(position: int) -> NDArray[np.uint8] | str:
+            try:
+                with opened(position) as image:
+                    return pixels_of(image, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
+            except UNREADABLE as error:
+                return reason_of(error)
+
+        found = list(_threads().map(decode, positions.tolist()))
+        pixels = [one for one in found if not isinstance(one, str)]
+        empty = np.zeros((0, size, size, *((channels,) if channels > 1 else ())), np.uint8)
+        return np.stack(pixels) if pixels else empty, [one if isinstance(one, str) else None for one in found]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Pillow lets go of Python while it decodes and resizes."""
+    return ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()), "decoder")

@@ -1,0 +1,210 @@
+"""Images read before they are asked for: a thread fetches the next batches, of the next chunk too, onto the device."""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psi_core.engine.images import Unreadable, unreadable_error
+from psi_core.engine.images.inputs import Readable
+
+_PIECES_AHEAD = 2
+"""Batches that are read or being read while one is computed: memory does not grow with the chunk or the data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Some images of a chunk.
+
+    Attributes:
+        positions: in the data set, (image,).
+        pixels: of every source, (image, ...), as read: bytes, or floats in 0..1; on the device.
+    """
+
+    positions: NDArray[np.int64]
+    pixels: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def rows(self, start: int, stop: int) -> "Images":
+        """Those from `start` to before `stop`."""
+        return Images(self.positions[start:stop], tuple(each[start:stop] for each in self.pixels))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    images: Images
+    unreadable: tuple[Unreadable, ...]
+    uploaded: "torch.cuda.Event | None"
+
+
+class ReadAhead:
+    """The images of one chunk after another, batch by batch, those that cannot be read left out.
+
+    Args:
+        sources: the data set, and the images attacked elsewhere where there are any.
+        size: of the network's input in pixels.
+        channels: that it takes.
+        device: where the images are wanted.
+        skips_unreadable: whether images that a source cannot read are left out.
+
+    Attributes:
+        skipped: images left out of the open chunk since `take_skipped` last asked.
+    """
+
+    def __init__(
+        self, sources: Sequence[Readable], size: int, channels: int, device: str, *, skips_unreadable: bool
+    ) -> None:
+        self._sources = sources
+        self._size = size
+        self._channels = channels
+        self._device = torch.device(device)
+        self._skips_unreadable = skips_unreadable
+        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        self._stream: torch.cuda.Stream | None = None
+        if self._device.type == "cuda":
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._planned: deque[tuple[int, NDArray[np.int64]]] = deque()
+        self._under_way: deque[tuple[int, Future[_Piece]]] = deque()
+        self._open = 0  # Chunks are told apart by number: one may be made twice.
+        self._following: range | None = None
+        self._ready: deque[Images] = deque()
+        self.skipped: list[Unreadable] = []
+
+    def begin(self, positions: range, batch: int, following: range | None = None) -> None:
+        """Opens a chunk, and plans the next; what was read ahead of other chunks is dropped.
+
+        Args:
+            positions: of its images.
+            batch: how many will be taken at a time.
+            following: positions of the chunk after it, where it is known.
+        """
+        self._ready.clear()
+        self.skipped.clear()
+        is_announced = self._following == positions
+        for queue in (self._under_way, self._planned):
+            while queue and not (is_announced and queue[0][0] == self._open + 1):
+                queue.popleft()
+        self._open += 1
+        if not is_announced:
+            self._plan(self._open, positions, batch)
+        self._following = following
+        if following is not None:
+            self._plan(self._open + 1, following, batch)
+        self._read_on()
+
+    def take(self, count: int) -> Images | None:
+        """The next images of the open chunk: so many, fewer at its end; None after that.
+
+        Where the device has no memory left for them, they can be taken again.
+
+        Raises:
+            DataError: one of them cannot be read, and is not to be left out.
+            RuntimeError: the device has no memory left for them.
+        """
+        while sum(map(len, self._ready)) < count and self._next_is_open():
+            piece = self._next_piece()
+            self.skipped += piece.unreadable
+            if len(piece.images):
+                self._ready.append(piece.images)
+        if not self._ready:
+            return None
+        parts, missing = [], count
+        while missing and self._ready:
+            part = self._ready.popleft()
+            if len(part) > missing:
+                self._ready.appendleft(part.rows(missing, len(part)))
+                part = part.rows(0, missing)
+            parts.append(part)
+            missing -= len(part)
+        try:
+            return _joined(parts)
+        except RuntimeError:
+            self._ready.extendleft(reversed(parts))
+            raise
+
+    def put_back(self, images: Images) -> None:
+        """Images that were taken and not used: the next to be taken."""
+        self._ready.appendleft(images)
+
+    def take_skipped(self) -> list[Unreadable]:
+        """The images that were left out since this was last asked."""
+        skipped, self.skipped = self.skipped, []
+        return skipped
+
+    def read(self, positions: NDArray[np.int64]) -> Images:
+        """Images at these positions, out of turn; those that cannot be read are left out where that is asked for."""
+        return self._here(self._piece(positions))
+
+    def _plan(self, chunk: int, positions: range, batch: int) -> None:
+        for start in range(positions.start, positions.stop, batch):
+            self._planned.append((chunk, np.arange(start, min(start + batch, positions.stop))))
+
+    def _next_is_open(self) -> bool:
+        queue = self._under_way or self._planned
+        return bool(queue) and queue[0][0] == self._open
+
+    def _next_piece(self) -> _Piece:
+        self._read_on()
+        piece = self._under_way[0][1].result()
+        images = self._here(piece)
+        self._under_way.popleft()
+        self._read_on()
+        return _Piece(images, piece.unreadable, None)
+
+    def _read_on(self) -> None:
+        while self._planned and len(self._under_way) < _PIECES_AHEAD:
+            chunk, positions = self._planned.popleft()
+            self._under_way.append((chunk, self._thread.submit(self._piece, positions)))
+
+    def _piece(self, positions: NDArray[np.int64]) -> _Piece:
+        """In the thread: reads images from every source, until all have all of them."""
+        left_out: dict[int, Unreadable] = {}
+        while True:
+            readings = [source.read(positions, self._size, self._channels) for source in self._sources]
+            found = [each for reading in reversed(readings) for each in reading.unreadable]
+            unreadable = {each.position: each for each in found}  # Of two reasons the benign image's.
+            if unreadable and not self._skips_unreadable:
+                raise unreadable_error(next(iter(unreadable.values())))
+            if not unreadable:
+                break
+            left_out |= unreadable
+            positions = positions[~np.isin(positions, list(unreadable))]
+        pixels, event = self._uploaded([torch.from_numpy(reading.pixels) for reading in readings])
+        return _Piece(Images(positions, tuple(pixels)), tuple(left_out.values()), event)
+
+    def _uploaded(self, pixels: list[Tensor]) -> tuple[list[Tensor], "torch.cuda.Event | None"]:
+        """On the device, by a stream of its own, so that copying and computing go on side by side."""
+        if self._stream is None:
+            return pixels, None
+        try:
+            with torch.cuda.stream(self._stream):
+                moved = [each.pin_memory().to(self._device, non_blocking=True) for each in pixels]
+                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                event.record(self._stream)
+        except torch.OutOfMemoryError:
+            return pixels, None  # Whoever takes them tries again, and may compute fewer at a time.
+        return moved, event
+
+    def _here(self, piece: _Piece) -> Images:
+        """The images, on the device and safe to use by whoever computes now."""
+        if piece.uploaded is None:
+            return Images(piece.images.positions, tuple(each.to(self._device) for each in piece.images.pixels))
+        stream = torch.cuda.current_stream(self._device)
+        stream.wait_event(piece.uploaded)
+        for each in piece.images.pixels:
+            each.record_stream(stream)
+        return piece.images
+
+
+def _joined(parts: Sequence[Images]) -> Images:
+    if len(parts) == 1:
+        return parts[0]
+    pixels = tuple(torch.cat(each) for each in zip(*(part.pixels for part in parts), strict=True))
+    return Images(np.concatenate([part.positions for part in parts]), pixels)

@@ -1,0 +1,251 @@
+"""The door to every data set, by the name that a run's configuration gives it.
+
+MNIST, which ships with the package whole.
+
+Pictures in folders, one folder a class (torchvision's ImageFolder layout).
+
+torchvision's own data sets, from a local folder or downloaded into it.
+"""
+
+import gzip
+import inspect
+import math
+import zlib
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from psi_core.config import DATA_NAMES
+from psi_core.engine.devices import patience
+from psi_core.engine.images.dataset import ArrayDataset, Dataset
+from psi_core.engine.images.npz import load_npz
+from psi_core.engine.images.pictures import PictureDataset
+from psi_core.errors import DataError, unknown_name
+from psi_core.files import PACKAGE_DATA, cache_directory
+
+_IDX_UNSIGNED_BYTE = b"\x08"
+
+
+def load_mnist(split: str) -> ArrayDataset:
+    """The 10,000 `test` or the 60,000 `train` digits.
+
+    Raises:
+        DataError: its files are damaged.
+    """
+    part = {"test": "t10k", "train": "train"}[split]
+    folder = PACKAGE_DATA / "mnist"
+    images = _read_idx(folder / f"{part}-images-idx3-ubyte.gz")
+    labels = _read_idx(folder / f"{part}-labels-idx1-ubyte.gz").astype(np.int64)
+    return ArrayDataset("mnist", images, labels, tuple(str(digit) for digit in range(10)))
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """An array of unsigned bytes from a gzipped IDX file."""
+    try:
+        data = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); install psi-tui again") from None
+    start = 4 + 4 * data[3] if len(data) > 3 else 4
+    shape = tuple(int.from_bytes(data[place : place + 4], "big") for place in range(4, start, 4))
+    if data[2:3] != _IDX_UNSIGNED_BYTE or len(data) - start != math.prod(shape):
+        raise DataError(f"{path}: not an IDX file of unsigned bytes; install psi-tui again")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
+_PARTS = {"test": ("test", "val", "validation"), "train": ("train", "training")}
+
+_NAMES_OF_PARTS = frozenset(name for names in _PARTS.values() for name in names)
+
+
+def load_folder(name: str, root: Path, split: str, resize: int | None) -> PictureDataset:
+    """The pictures of a folder, every class in turn, files of a class by name.
+
+    Where the folder has a part `test`, `val` or `train` with folders in it, that part is taken. Pictures that lie in
+    the folder itself are of one class, which only `--labels predicted` can use.
+
+    Raises:
+        DataError: it is not there, holds no picture, or has no such part.
+    """
+    root = root.expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"data: there is no folder {root}; write folder: and the path of one with a folder for each class"
+        )
+    part = next((root / each for each in _PARTS[split] if _folders(root / each)), None)
+    if part is None and split == "train":
+        raise DataError(
+            f"data: {root} has no part train to fit weights to; name a weights file with --weights, "
+            "or make a folder train with a folder for each class"
+        )
+    top = part or root
+    if part is None and _folders(top) and all(folder.name in _NAMES_OF_PARTS for folder in _folders(top)):
+        raise DataError(
+            f"data: {root} has no part {split} with a folder for each class; make these, or write the path of one part"
+        )
+    classes = {folder.name: pictures_below(folder) for folder in _folders(top)}
+    classes = {each: files for each, files in classes.items() if files}
+    if not classes:
+        flat = pictures_below(top)
+        if not flat:
+            raise DataError(f"data: {top} holds no picture; write a folder with a folder for each class")
+        classes = {"unlabeled": flat}
+    numbered = ([(number, file) for file in files] for number, files in enumerate(classes.values()))
+    in_turn = [one for one in chain.from_iterable(zip_longest(*numbered)) if one is not None]
+    files = tuple(file for _, file in in_turn)
+    return PictureDataset(
+        name,
+        np.array([number for number, _ in in_turn], np.int64),
+        tuple(classes),
+        tuple(str(file.absolute()) for file in files),
+        tuple(str(file.relative_to(top)) for file in files),
+        resize,
+    )
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Every picture in a folder and the folders in it, by name; hidden ones are passed over."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+_NAMES_OF_SPLITS = {"test": ("test", "val", "valid"), "train": ("train", "trainval")}
+"""What sets call their parts, the likeliest first."""
+
+_LABELS = ("targets", "labels", "_labels", "y")
+"""Where torchvision's sets keep their labels."""
+
+_LACKING = (RuntimeError, OSError)
+"""What they raise where files are missing or cannot be downloaded."""
+
+
+def load_torchvision(name: str, split: str, resize: int | None) -> PictureDataset:
+    """The data set `torchvision:NAME`, from `@ROOT` or the cache folder; downloaded where it is missing.
+
+    Raises:
+        DataError: there is no such classification set, or it is neither there nor to be had.
+    """
+    import torchvision  # Not at the top: it takes as long to load as torch does.
+
+    member, _, place = name.partition(":")[2].partition("@")
+    known = [each for each in torchvision.datasets.__all__ if isinstance(getattr(torchvision.datasets, each), type)]
+    if member not in known:
+        raise DataError(unknown_name("data", f"torchvision:{member}", [f"torchvision:{each}" for each in known]))
+    root = Path(place).expanduser() if place else cache_directory() / "data"
+    dataset = _made(getattr(torchvision.datasets, member), member, root, split)
+    labels = _labels(dataset, member)
+    count = int(labels.max(initial=-1)) + 1
+    found = getattr(dataset, "wnids", None) or getattr(dataset, "classes", None) or range(count)
+    names = tuple(str(each[0] if isinstance(each, tuple) else each) for each in found)
+    return PictureDataset(
+        name,
+        labels,
+        names if len(names) >= count else tuple(map(str, range(count))),
+        lambda position: _picture(dataset, position),
+        tuple(f"{member} {position}" for position in range(len(labels))),
+        resize,
+    )
+
+
+def _made(kind: type, member: str, root: Path, split: str) -> Any:
+    parameters = inspect.signature(kind).parameters
+    if "train" in parameters:
+        return _there_or_downloaded(kind, member, root, {"train": split == "train"})
+    if "split" not in parameters:
+        raise DataError(f"data: torchvision's {member} has no test and train part; use folder: or npz: instead")
+    for part in _NAMES_OF_SPLITS[split]:
+        try:
+            return _there_or_downloaded(kind, member, root, {"split": part})
+        except ValueError as error:
+            if isinstance(error, DataError):
+                raise
+    raise DataError(f"data: torchvision's {member} has no part {split}; use folder: or npz: instead")
+
+
+def _there_or_downloaded(kind: type, member: str, root: Path, options: dict[str, Any]) -> Any:
+    """The data set from its folder, else downloaded.
+
+    Raises:
+        DataError: it is not to be had.
+        ValueError: an option is none of this set's.
+    """
+    try:
+        return kind(str(root), **options)
+    except _LACKING as error:
+        missing = _first_line(error)
+    if "download" not in inspect.signature(kind).parameters:
+        raise DataError(f"data: torchvision's {member} is not below {root} ({missing}); put its files there")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with patience():
+            return kind(str(root), **options, download=True)
+    except _LACKING as error:
+        raise DataError(
+            f"data: torchvision's {member} is not below {root} and cannot be downloaded ({_first_line(error)}); "
+            f"put its files there, or name their folder with torchvision:{member}@FOLDER"
+        ) from None
+
+
+def _labels(dataset: Any, member: str) -> NDArray[np.int64]:
+    found = next((getattr(dataset, name) for name in _LABELS if hasattr(dataset, name)), None)
+    if found is None and hasattr(dataset, "_samples"):
+        found = [label for _, label in dataset._samples]
+    if found is None:
+        found = [dataset[position][1] for position in range(len(dataset))]
+    labels = found.numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"data: torchvision's {member} has no class number for each image; use folder: or npz: instead")
+    return labels.astype(np.int64)
+
+
+def _picture(dataset: Any, position: int) -> Image.Image:
+    image: Image.Image = dataset[position][0]
+    return image
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def load_dataset(name: str, split: str, resize: int | None = None) -> Dataset:
+    """The data set `mnist`, `folder:PATH`, `npz:PATH`, `torchvision:NAME` or `torchvision:NAME@ROOT`.
+
+    Args:
+        name: of the data set.
+        split: `test` or `train`.
+        resize: shorter edge in pixels to which pictures of files are brought before their center is cut out; the
+            network's input size by default.
+
+    Raises:
+        DataError: it is not there, is damaged, or has no such part.
+    """
+    if name == "mnist":
+        return load_mnist(split)
+    kind, _, place = name.partition(":")
+    if kind == "npz":
+        return load_npz(name, Path(place), split)
+    if kind == "folder":
+        return load_folder(name, Path(place), split, resize)
+    if kind == "torchvision":
+        return load_torchvision(name, split, resize)
+    raise DataError(unknown_name("data", name, DATA_NAMES))
+
+
+def absolute_data(name: str) -> str:
+    """The name with its path absolute, so that a run can be resumed from anywhere."""
+    kind, _, place = name.partition(":")
+    if kind in ("folder", "npz"):
+        return f"{kind}:{Path(place).expanduser().absolute()}"
+    member, at, root = place.partition("@")
+    return f"{kind}:{member}@{Path(root).expanduser().absolute()}" if at else name

@@ -1,0 +1,119 @@
+"""The fused step compiled: one graph of the benign images and their gradient, one for every other condition.
+
+Each is traced once as the eager step runs it, taps, sums and gradient included, and handed whole to torch's compiler.
+Attacks that ask the network again and again do so eagerly.
+"""
+
+import textwrap
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from psi_core.engine.devices import is_out_of_memory
+from psi_core.engine.measure.step import Climbed, FusedStep, Measured, StageClock, StepPlan, StepResult
+from psi_core.engine.models.factories import COMPLAINTS
+from psi_core.errors import PsiError, RunError
+
+
+class CompiledStep(FusedStep):
+    """A fused step that runs batches of one size as compiled graphs; shorter ones are filled up and cut off again.
+
+    Args:
+        plan: what batches have in common.
+        device: where they run.
+        batch: images at a time. Another number is another graph, which the next batch compiles.
+        backend: of torch's compiler.
+    """
+
+    # Two graphs may round the same images differently.
+    repeats_benign = True
+
+    def __init__(self, plan: StepPlan, device: str, batch: int, *, backend: str = "inductor") -> None:
+        super().__init__(plan, device, fuses_passes=True)
+        self._batch = batch
+        self._backend = backend
+        self._climb: Callable[..., Climbed] | None = None
+        self._measure: Callable[..., Measured] | None = None
+
+    def resize(self, batch: int) -> None:
+        """Takes batches of another size from now on."""
+        self._batch, self._climb, self._measure = batch, None, None
+
+    def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor, given: Tensor | None = None) -> StepResult:
+        """All conditions of one batch, of at most the compiled size.
+
+        Raises:
+            ModelError: as the eager step does.
+            RunError: the network cannot be compiled.
+        """
+        filled = [_filled(each, self._batch) for each in (images, true_labels, indices)]
+        partners = None if given is None else _filled(given, self._batch)
+        return super().__call__(filled[0], filled[1], filled[2], partners).first(len(images))
+
+    def climb(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> Climbed:
+        """As the eager step, by the compiled graph."""
+        if self._climb is None:
+            self._climb = self._compiled(super().climb, images, true_labels, indices)
+        climbed = self._climb(images, true_labels, indices)
+        self.clock.lap("benign")
+        return climbed
+
+    def measure(self, changed: Tensor, images: Tensor, labels: Tensor) -> Measured:
+        """As the eager step, by the compiled graph."""
+        if self._measure is None:
+            self._measure = self._compiled(super().measure, changed, images, labels)
+        return self._measure(changed, images, labels)
+
+    def _compiled(self, function: Callable[..., Any], *example: Tensor) -> Callable[..., Any]:
+        clock, self.clock = self.clock, StageClock()  # The time that it takes to compile is no stage's.
+        try:
+            return _compiled(function, self._backend, *example)
+        finally:
+            self.clock = clock
+            clock.start()
+
+
+def _compiled(function: Callable[..., Any], backend: str, *example: Tensor) -> Callable[..., Any]:
+    """The function as one graph for inputs like these.
+
+    Autocast is in the traced graph; it must not act on it again.
+    """
+    kind = example[0].device.type
+
+    def call(*tensors: Tensor) -> Any:
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
+            return run(*map(_plain, tensors))
+
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            # First with numbers: what a network keeps for its next forward must be no fake tensor.
+            function(*map(_plain, example))
+            # Fake ones, as the compiler has: it lays some out otherwise than the device does, and a view of one layout
+            # fails on another. A partial, lest a bound method's self be counted as an argument.
+            trace = make_fx(partial(function), tracing_mode="fake", _allow_non_fake_inputs=True)
+            graph = trace(*map(_plain, example))
+        run = torch.compile(graph, backend=backend, fullgraph=True, dynamic=False)
+        call(*example)
+    except PsiError:
+        raise
+    except COMPLAINTS as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        reason = textwrap.shorten(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
+        raise RunError(f"compile: torch cannot compile this network here ({reason}); leave --compile out") from error
+    return call
+
+
+def _plain(values: Tensor) -> Tensor:
+    """A copy made outside inference mode, always in the same layout: another one, or an alias, is compiled anew."""
+    return values.clone(memory_format=torch.channels_last if values.dim() == 4 else torch.contiguous_format)
+
+
+def _filled(values: Tensor, rows: int) -> Tensor:
+    """As many rows as asked for, the last one again and again where they are fewer."""
+    missing = rows - len(values)
+    return values if missing <= 0 else torch.cat([values, values[-1:].expand(missing, *values.shape[1:])])

@@ -1,0 +1,156 @@
+"""SparsenessMeter: the measures of any module's activations, from a notebook, without a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from psi_core.engine.measure.sparseness import MEASURES, SHAPE_MEASURES, Moments, Reducer
+from psi_core.engine.models.taps import RELUS, Taps
+from psi_core.errors import ConfigError, ModelError, unknown_name
+
+
+@dataclass(slots=True)
+class _Forward:
+    """One call of the module.
+
+    Attributes:
+        images: rows of its input, or None where that is no tensor.
+        is_running: whether it has not ended, or ended in an error.
+        moments: by layer in the order they ran.
+    """
+
+    images: int | None
+    is_running: bool
+    moments: dict[str, Moments] = field(default_factory=dict)
+
+
+class SparsenessMeter:
+    """Measures every ReLU output of a module while the block runs; several calls of the module are joined.
+
+    ```python
+    with SparsenessMeter(model) as meter:
+        model(images)
+    meter.psi["features.1"]
+    ```
+
+    Args:
+        model: any module. Its hooks, modes and gradients are left as they were.
+        layers: module paths to measure instead of the ReLUs, `#2` for a second call in one forward.
+        unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
+        rectify: `relu` or `abs` for layers that respond below 0.
+        measures: those that cost a pass of their own and are wanted too: `kurtosis`, `gini`, `entropy`.
+
+    Raises:
+        ConfigError: `unit`, `rectify` or a measure is none of those.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: list[str] | None = None,
+        unit: str = "neuron",
+        rectify: str = "none",
+        measures: Sequence[str] = (),
+    ) -> None:
+        for name in measures:
+            if name not in MEASURES:
+                raise ConfigError(unknown_name("measure", name, MEASURES))
+        for where, value, known in (
+            ("unit", unit, ("neuron", "channel")),
+            ("rectify", rectify, ("none", "relu", "abs")),
+        ):
+            if value not in known:
+                raise ConfigError(unknown_name(where, value, known))
+        self._layers = layers
+        self._rectify = rectify
+        self._measures = tuple(measures)
+        self._reducer = Reducer(unit, rectify, measures)
+        self._model = model
+        self._taps = Taps(model, self._receive, with_modules=layers is not None)
+        self._handles: list[RemovableHandle] = []
+        self._seen: dict[str, None] = {}
+        self._forwards: list[_Forward] = []
+
+    def __enter__(self) -> "SparsenessMeter":
+        self._taps.__enter__()
+        self._handles = [
+            self._model.register_forward_pre_hook(self._begin_forward, prepend=True, with_kwargs=True),
+            self._model.register_forward_hook(self._end_forward),
+        ]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._taps.__exit__(kind, error, traceback)
+        self._drop_failed_forward()
+
+    @property
+    def psi(self) -> dict[str, Tensor]:
+        """Population sparseness by layer, (image,) float64 in 0..1, NaN where the layer is silent."""
+        return self.measure("psi")
+
+    def measure(self, name: str) -> dict[str, Tensor]:
+        """A measure by layer, (image,) float64.
+
+        Raises:
+            ConfigError: there is no such measure.
+            ModelError: a layer asked for never ran, or the calls of the module differ in the layers they ran.
+        """
+        if name not in MEASURES:
+            raise ConfigError(unknown_name("measure", name, MEASURES))
+        if name in SHAPE_MEASURES and name not in self._measures:
+            raise ConfigError(f"measure: {name} was not taken; give SparsenessMeter(model, measures=[{name!r}])")
+        ended = [forward for forward in self._forwards if not forward.is_running]
+        layers = list(ended[0].moments) if ended else []
+        for forward in ended:
+            if list(forward.moments) != layers:
+                odd = sorted({*layers} ^ {*forward.moments}) or ["their order"]
+                raise ModelError(
+                    f"layers: the module's calls differ in the layers they ran ({', '.join(odd[:3])}), so their images "
+                    "cannot be joined; measure each call in a block of its own"
+                )
+        for layer in self._layers or ():
+            if self._seen and layer not in layers:
+                raise ModelError(unknown_name("layers", layer, self._seen))
+        measure = MEASURES[name]
+        return {layer: torch.cat([measure(forward.moments[layer]) for forward in ended]) for layer in layers}
+
+    def _receive(self, path: str, kind: str, output: Tensor) -> None:
+        self._seen[path] = None
+        wanted = kind in RELUS if self._layers is None else path in self._layers
+        if not wanted:
+            return
+        if not self._forwards:
+            self._forwards.append(_Forward(None, is_running=False))  # A part of the module was called, not the module.
+        forward = self._forwards[-1]
+        if forward.images is not None and (output.dim() < 2 or len(output) != forward.images):
+            if self._layers is None:
+                return
+            raise ModelError(f"layers: {path} does not give a row of responses per image; leave it out")
+        with torch.no_grad():
+            if self._rectify == "none" and kind == "module" and bool((output < 0).any()):
+                raise ModelError(f"layers: {path} responds below 0, where sparseness means nothing; give rectify='abs'")
+            moments, _ = self._reducer(output)
+            if not bool(torch.isfinite(moments.squares).all()):
+                raise ModelError(f"layers: {path} responds with NaN or infinity; check weights and images")
+            forward.moments[path] = moments
+
+    def _begin_forward(self, _module: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
+        self._drop_failed_forward()
+        tensors = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor) and value.dim()]
+        self._forwards.append(_Forward(len(tensors[0]) if tensors else None, is_running=True))
+
+    def _end_forward(self, _module: nn.Module, _inputs: object, _output: object) -> None:
+        self._forwards[-1].is_running = False
+
+    def _drop_failed_forward(self) -> None:
+        """Takes back what a call measured before it raised an error; its later layers have no rows."""
+        if self._forwards and self._forwards[-1].is_running:
+            self._forwards.pop()

@@ -1,0 +1,286 @@
+"""The fused step: from one batch of images to every number of a run, in as few forwards as there can be.
+
+One forward with gradients for the benign images, one gradient with respect to the input, one inference forward for
+every other condition, and more only for attacks that need further gradients. Every layer is reduced as it fires;
+nothing is stored.
+
+Where the time of a step goes, told without making the device wait.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from psi_core.conditions import Condition
+from psi_core.engine.attacks.gradients import change_norms
+from psi_core.engine.attacks.perturbations import Treated, Treatments
+from psi_core.engine.measure.sparseness import MEASURES, Moments, Reducer
+from psi_core.engine.models.layers import LayerCall, NetworkTrace
+from psi_core.engine.models.sources import Classifier
+from psi_core.engine.models.taps import Taps
+from psi_core.errors import ModelError
+
+
+@dataclass(slots=True)
+class StageSeconds:
+    """Seconds spent in the three kinds of work.
+
+    Attributes:
+        benign: forward of the benign images, measured; of a compiled step also the gradient.
+        gradient: of the loss with respect to them.
+        attacked: making and measuring the other conditions.
+    """
+
+    benign: float = 0.0
+    gradient: float = 0.0
+    attacked: float = 0.0
+
+
+class StageClock:
+    """Adds up seconds by stage: by the clock on a CPU, by events in the stream on CUDA, which wait for nothing.
+
+    Args:
+        device: `cpu` or `cuda:K`.
+
+    Attributes:
+        seconds: of the stages that are over, as far as `settle` has looked.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.seconds = StageSeconds()
+        self._device = torch.device(device)
+        self._began = 0.0
+        self._marks: deque[tuple[str, torch.cuda.Event]] = deque()
+
+    def start(self) -> None:
+        """Begins a step."""
+        self.lap("")
+
+    def lap(self, stage: str) -> None:
+        """Ends a stage: the time since `start` or the last lap is its own."""
+        if self._device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(self._device))
+            self._marks.append((stage, event))
+            return
+        now = time.perf_counter()
+        if stage:
+            self._add(stage, now - self._began)
+        self._began = now
+
+    def settle(self) -> None:
+        """Takes in what the device has finished since."""
+        while len(self._marks) > 1 and self._marks[1][1].query():  # type: ignore[no-untyped-call]
+            _, before = self._marks.popleft()
+            stage, after = self._marks[0]
+            if stage:
+                self._add(stage, before.elapsed_time(after) / 1000)
+
+    def _add(self, stage: str, seconds: float) -> None:
+        setattr(self.seconds, stage, getattr(self.seconds, stage) + seconds)
+
+
+_ALIKE = "only networks that run alike for every batch can be measured"
+
+PER_IMAGE = ("prediction", "confidence", "linf", "l2")
+"""What a step tells of an image under a condition besides the layers' measures."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What every batch of a run has in common.
+
+    Attributes:
+        model: in eval mode, parameters frozen.
+        layers: the calls to tap, in forward order.
+        trace: of the dry forward, which every forward must repeat.
+        treatments: what is done to the images.
+        measures: names.
+        unit: `neuron` or `channel`.
+        rectify: `none`, `relu` or `abs`.
+        uses_predictions: whether the network's own choices stand in for the labels.
+    """
+
+    model: Classifier
+    layers: tuple[LayerCall, ...]
+    trace: NetworkTrace
+    treatments: Treatments
+    measures: tuple[str, ...]
+    unit: str
+    rectify: str
+    uses_predictions: bool
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Of the run, benign first."""
+        return self.treatments.conditions
+
+
+@dataclass(slots=True)
+class StepResult:
+    """Every number of one batch.
+
+    Attributes:
+        values: float32 (row, image) on the run's device, the rows of one condition after those of another: PER_IMAGE,
+            each measure of each layer, and for each layer 1 where a sum was finite, else 0.
+        labels: int64 (image,), true, or the network's own choices.
+        targets: int64 (image,), the classes that a targeted attack is to reach; None for others.
+        channel_means: per condition and layer, float64 (image, channel).
+    """
+
+    values: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    channel_means: list[list[Tensor]]
+
+    def first(self, images: int) -> "StepResult":
+        """The numbers of the first images alone."""
+        targets = None if self.targets is None else self.targets[:images]
+        means = [[each[:images] for each in layers] for layers in self.channel_means]
+        return StepResult(self.values[:, :images], self.labels[:images], targets, means)
+
+
+Measured = tuple[Tensor, list[Tensor]]
+"""The rows of one condition, float32 (row, image), and the channel means of its layers, float64 (image, channel)."""
+
+Climbed = tuple[Tensor, Tensor, Tensor | None, Tensor, list[Tensor]]
+"""Of the benign images: the gradient to climb, labels, targets or None, and what `Measured` holds."""
+
+
+class FusedStep:
+    """Runs batches by one plan.
+
+    Args:
+        plan: what they have in common.
+        device: where they run.
+        fuses_passes: whether a compiler will make one pass of all sums over a layer; otherwise they are taken part by
+            part, while a part is in the cache.
+
+    Attributes:
+        plan: as given.
+        clock: of its stages.
+    """
+
+    repeats_benign: ClassVar[bool] = False
+    """Whether images changed by epsilon 0 have the benign images' own numbers, instead of being measured again."""
+
+    def __init__(self, plan: StepPlan, device: str = "cpu", *, fuses_passes: bool = False) -> None:
+        self.plan = plan
+        self.clock = StageClock(device)
+        self._reducer = Reducer(plan.unit, plan.rectify, plan.measures, in_parts=not fuses_passes)
+        self._owners = plan.trace.owners | {call.owner for call in plan.layers}
+        self._known = frozenset(call.path for call in plan.trace.calls)
+        self._activations = sum(call.is_nonnegative for call in plan.trace.calls)
+        self._expected = {call.path: (place, call.shape) for place, call in enumerate(plan.layers)}
+
+    @property
+    def seconds(self) -> StageSeconds:
+        """Spent so far, by stage."""
+        return self.clock.seconds
+
+    def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor, given: Tensor | None = None) -> StepResult:
+        """All conditions of one batch.
+
+        Args:
+            images: float32 (batch, channel, size, size) in 0..1.
+            true_labels: int64 (batch,).
+            indices: int64 (batch,), positions in the data set.
+            given: images attacked elsewhere, as `images`; for the condition of that name.
+
+        Raises:
+            ModelError: a layer fired another number of times, in another order or shape than in the dry forward.
+        """
+        plan = self.plan
+        self.clock.start()
+        gradient, labels, targets, rows, means = self.climb(images.detach(), true_labels, indices)
+        self.clock.lap("gradient")
+        treated = Treated(plan.treatments, plan.model, images.detach(), gradient, labels, targets, indices)
+        values, channel_means = [rows], [means]
+        benign = rows, means
+        with torch.inference_mode():
+            for condition in plan.conditions[1:]:
+                if condition.is_given:
+                    assert given is not None, "a run with given images reads them"
+                    changed = given
+                else:
+                    changed = treated.images_under(condition)
+                is_repeated = self.repeats_benign and condition.epsilon == 0
+                rows, means = benign if is_repeated else self.measure(changed, treated.images, labels)
+                values.append(rows)
+                channel_means.append(means)
+            result = StepResult(torch.cat(values), labels, targets, channel_means)
+        self.clock.lap("attacked")
+        return result
+
+    def resize(self, batch: int) -> None:
+        """Takes note that batches have at most so many images from now on; the eager step does not care."""
+
+    def climb(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> Climbed:
+        """The benign images measured, and the gradient that attacks share."""
+        plan = self.plan
+        inputs = images.requires_grad_()
+        with torch.enable_grad():
+            logits, sums = self._forward(inputs)
+        labels = logits.detach().argmax(1) if plan.uses_predictions else true_labels
+        self.clock.lap("benign")
+        treated = plan.treatments.of(plan.model, inputs, logits, labels, indices)
+        with torch.no_grad():
+            nothing = torch.zeros(len(images), device=images.device)
+            rows = self._rows(logits.detach(), labels, (nothing, nothing), sums)
+        return treated.gradient, labels, treated.targets, rows, [means for _, means in sums]
+
+    def measure(self, changed: Tensor, images: Tensor, labels: Tensor) -> Measured:
+        """Changed images measured, and by how much they were changed."""
+        norms = change_norms(changed, images)
+        logits, sums = self._forward(changed)
+        return self._rows(logits, labels, norms, sums), [means for _, means in sums]
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
+        """Logits, and sums of every tapped layer, of one forward."""
+        sums: list[tuple[Moments, Tensor]] = []
+        activations = 0
+
+        def receive(path: str, kind: str, output: Tensor) -> None:
+            nonlocal activations
+            activations += kind != "module"
+            expected = self._expected.get(path)
+            if expected is None and path not in self._known:
+                raise ModelError(f"layers: {path} fired in a batch and not in the dry forward; {_ALIKE}")
+            if expected is None:
+                return
+            place, shape = expected
+            if place != len(sums) or tuple(output.shape) != (len(images), *shape):
+                raise ModelError(
+                    f"layers: {path} came as layer {len(sums) + 1} with {tuple(output.shape)}, "
+                    f"in the dry forward as layer {place + 1} with {(len(images), *shape)}; {_ALIKE}"
+                )
+            with torch.no_grad():
+                sums.append(self._reducer(output))
+
+        needs_modules = any(not call.is_nonnegative for call in self.plan.layers)
+        with Taps(self.plan.model.network, receive, owners=self._owners, with_modules=needs_modules):
+            logits = self.plan.model(images)
+        if len(sums) != len(self.plan.layers):
+            raise ModelError(f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; {_ALIKE}")
+        # A skipped call that is not tapped would still shift the numbers behind its name, #2 to #3.
+        if activations != self._activations:
+            raise ModelError(
+                f"layers: {activations} activations fired in a batch, {self._activations} in the dry forward; {_ALIKE}"
+            )
+        return logits, sums
+
+    def _rows(
+        self, logits: Tensor, labels: Tensor, norms: tuple[Tensor, Tensor], sums: Sequence[tuple[Moments, Tensor]]
+    ) -> Tensor:
+        """The rows of one condition, float32 (row, image)."""
+        probabilities = F.softmax(logits.float(), 1)
+        confidence = probabilities.gather(1, labels[:, None])[:, 0]
+        measured = [MEASURES[name](moments) for name in self.plan.measures for moments, _ in sums]
+        finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]
+        return torch.stack([row.float() for row in (probabilities.argmax(1), confidence, *norms, *measured, *finite)])

@@ -1,0 +1,254 @@
+"""Fitting: trains a classifier by a recipe and caches it; interrupted, it goes on from its last partial file."""
+
+import importlib.metadata
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psi_core.engine.devices import processor_name
+from psi_core.engine.images import Dataset, load_dataset, read_inputs
+from psi_core.engine.images.classes import match_names
+from psi_core.engine.models.checkpoints import Checkpoint, Recipe, find_checkpoint, fitting_lock
+from psi_core.engine.models.sources import Classifier, ModelSource, build_classifier, input_channels, model_source
+from psi_core.engine.models.weights import file_sha256, imagenet_file, read_weights
+from psi_core.errors import ModelError
+from psi_core.files import checkpoints_directory
+from psi_core.runs.creation import write_json
+
+BATCH = 64
+_PARTIAL_SECONDS = 120.0
+_LOWERINGS = 3
+_RATES = {"lenet5": 2e-3}
+_RATE = 3e-4
+_STUCK = 0.95
+"""A fit that has not fallen below this share of the loss of guessing does not learn."""
+
+Report = Callable[[str, dict[str, Any]], None]
+"""Takes the kind of an event (`fit`, `warning`) and its fields."""
+
+
+class FitInterruptedError(Exception):
+    """The fit was asked to leave; its partial file waits."""
+
+
+def ensure_fitted(recipe: Recipe, device: str, report: Report, should_stop: Callable[[], bool]) -> Checkpoint:
+    """The checkpoint of a recipe, fitted now unless it is cached; processes that ask at once wait for one fit.
+
+    Raises:
+        FitInterruptedError: `should_stop` said so.
+        ModelError: the loss stayed at guessing or at NaN at every rate tried.
+    """
+    found = find_checkpoint(recipe)
+    if found is not None:
+        return found
+    with fitting_lock(recipe):
+        return find_checkpoint(recipe) or Fit(recipe, device, report, should_stop).run()
+
+
+class Fit:
+    """One fit under way: AdamW, linear warm-up, cosine decay, channels last, bf16 where the device has it fast."""
+
+    def __init__(self, recipe: Recipe, device: str, report: Report, should_stop: Callable[[], bool]) -> None:
+        self.recipe = recipe
+        self.device = device
+        self.report = report
+        self.should_stop = should_stop
+        self.source: ModelSource = model_source(recipe.model)
+        self.train_set = load_dataset(recipe.data, "train", recipe.resize)
+        self.steps = -(-recipe.images // BATCH) * recipe.epochs
+        self.rate = _RATES.get(recipe.model, _RATE)
+        self.lowerings = 0
+        self.step = 0
+        self.seconds = 0.0
+        self.recent: list[float] = []
+        self.partial = checkpoints_directory() / f"{recipe.stem}.partial.pt"
+        self._begin()
+        self._resume()
+
+    def run(self) -> Checkpoint:
+        """Trains to the end, measures the test accuracy and writes checkpoint and card."""
+        with torch.random.fork_rng(devices=[self.device] if self.device != "cpu" else []):
+            self._train()
+            accuracy = self._test()
+        return self._save(accuracy)
+
+    def _begin(self) -> None:
+        """Network and optimizer as they are before the first step."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            classes = len(self.train_set.class_names)
+            self.classifier: Classifier = build_classifier(self.source, classes, self.source.normalization)
+        network = self.classifier.network
+        if self.recipe.init == "imagenet":
+            state, _ = read_weights(imagenet_file(self.source))
+            own = network.state_dict()
+            network.load_state_dict({**own, **{k: v for k, v in state.items() if k in own and v.shape == own[k].shape}})
+        self.classifier.to(self.device).requires_grad_(True).train()
+        self.optimizer = torch.optim.AdamW(network.parameters(), self.rate, weight_decay=0.01, fused=True)
+
+    def _train(self) -> None:
+        saved = reported = started = time.monotonic()
+        elapsed_before, steps_before = self.seconds, self.step
+        guessing = math.log(len(self.train_set.class_names))
+        while self.step < self.steps:
+            now = time.monotonic()
+            self.seconds = elapsed_before + now - started
+            if self.should_stop():
+                self._save_partial()
+                raise FitInterruptedError
+            if now - saved > _PARTIAL_SECONDS:
+                self._save_partial()
+                saved = now
+            loss = self._advance()
+            if now - reported > 0.5 or self.step == self.steps:
+                reported = now
+                images_per_second = (self.step - steps_before) * BATCH / max(1e-9, time.monotonic() - started)
+                self._report_progress(loss, images_per_second)
+            if self._is_stuck(guessing):
+                self._lower_rate()
+                elapsed_before, started, steps_before = self.seconds, time.monotonic(), 0
+        self.seconds = elapsed_before + time.monotonic() - started
+
+    def _advance(self) -> float:
+        """One step: order, dropout and rate depend on its number alone, so that a resumed fit repeats it."""
+        positions = self._positions(self.step)
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * self._schedule(self.step)
+        images, labels = self._batch(self.train_set, positions)
+        with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=has_fast_bf16(self.device)):
+            logits = self.classifier(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.classifier.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self.recent = [*self.recent[-49:], float(loss.detach())]
+        return self.recent[-1]
+
+    def _positions(self, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        epoch, place = divmod(step, -(-self.recipe.images // BATCH))
+        order = np.random.default_rng([self.recipe.seed, epoch]).permutation(self.recipe.images)
+        return order[place * BATCH : (place + 1) * BATCH]
+
+    def _schedule(self, step: int) -> float:
+        warm_up = max(20, self.steps // 20)
+        return min(1.0, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * step / self.steps))
+
+    def _batch(self, dataset: Dataset, positions: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Tensor, Tensor]:
+        channels = input_channels(self.classifier.network)
+        labels = torch.from_numpy(dataset.labels[positions]).to(self.device)
+        return read_inputs(dataset, positions, self.recipe.size, channels, self.device), labels
+
+    def _is_stuck(self, guessing: float) -> bool:
+        patience = max(60, min(200, self.steps // 4))
+        mean = sum(self.recent) / max(1, len(self.recent))
+        return not math.isfinite(self.recent[-1]) or (self.step == patience and mean > _STUCK * guessing)
+
+    def _lower_rate(self) -> None:
+        if self.lowerings == _LOWERINGS:
+            raise ModelError(
+                f"fit: {self.recipe.model} does not learn at any rate down to {self.rate:.1e}; "
+                "give it more images (--images) or begin with --from imagenet"
+            )
+        self.lowerings += 1
+        self.rate /= 3
+        self.report("warning", {"text": f"the loss stays at guessing; starting over at a rate of {self.rate:.1e}"})
+        self.step, self.recent = 0, []
+        self._begin()
+
+    def _test(self) -> float:
+        """Share of the test images that the fitted classifier gets right, 0..1."""
+        dataset = load_dataset(self.recipe.data, "test", self.recipe.resize)
+        dataset = match_names(dataset, self.train_set.class_names)
+        self.classifier.eval().requires_grad_(False)
+        right, started = 0, time.monotonic()
+        for positions in _batches(len(dataset), 4 * BATCH):
+            if self.should_stop():
+                self._save_partial()
+                raise FitInterruptedError
+            images, labels = self._batch(dataset, positions)
+            with torch.inference_mode():
+                right += int((self.classifier(images).argmax(1) == labels).sum())
+            done = int(positions[-1]) + 1
+            rate = done / max(1e-9, time.monotonic() - started)
+            fields = {"phase": "test", "done": done, "total": len(dataset), "accuracy": right / done}
+            fields |= {"images_per_second": rate, "loss": self.recent[-1], "epoch": self.recipe.epochs}
+            self.report("fit", fields)
+        return right / len(dataset)
+
+    def _report_progress(self, loss: float, images_per_second: float) -> None:
+        per_epoch = -(-self.recipe.images // BATCH)
+        done = min(self.step * BATCH, self.recipe.images * self.recipe.epochs)
+        fields = {"phase": "fit", "done": done, "total": self.recipe.images * self.recipe.epochs, "accuracy": None}
+        mean = sum(self.recent) / len(self.recent) if math.isfinite(loss) else loss
+        epoch = -(-self.step // per_epoch)
+        self.report("fit", {**fields, "images_per_second": images_per_second, "loss": mean, "epoch": epoch})
+
+    def _save_partial(self) -> None:
+        state = {
+            "network": self.classifier.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "position": {"step": self.step, "rate": self.rate, "lowerings": self.lowerings, "seconds": self.seconds},
+            "recent": self.recent,
+        }
+        temporary = self.partial.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.partial)
+
+    def _resume(self) -> None:
+        if not self.partial.is_file():
+            return
+        state = torch.load(self.partial, map_location=self.device, weights_only=True)
+        self.classifier.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        position = state["position"]
+        self.step, self.rate = int(position["step"]), float(position["rate"])
+        self.lowerings, self.seconds = int(position["lowerings"]), float(position["seconds"])
+        self.recent = list(state["recent"])
+        self.report("warning", {"text": f"going on with the fit at step {self.step} of {self.steps}"})
+
+    def _save(self, accuracy: float) -> Checkpoint:
+        path = checkpoints_directory() / f"{self.recipe.stem}.safetensors"
+        temporary = path.with_suffix(".tmp")
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.classifier.network.state_dict().items()}
+        save_file(tensors, temporary)
+        card = {
+            "recipe": asdict(self.recipe),
+            "normalize": self.source.normalization,
+            "test_accuracy": accuracy,
+            "training_loss": sum(self.recent) / len(self.recent),
+            "rate": self.rate,
+            "optimizer": f"AdamW, batch {BATCH}, weight decay 0.01, warm-up and cosine decay, gradient norm at most 1",
+            "seconds": round(self.seconds, 1),
+            "device": torch.cuda.get_device_name(self.device) if self.device != "cpu" else processor_name(),
+            "versions": {"torch": torch.__version__, "torchvision": importlib.metadata.version("torchvision")},
+            "sha256": file_sha256(temporary),
+        }
+        write_json(path.with_suffix(".json"), card)
+        temporary.replace(path)
+        self.partial.unlink(missing_ok=True)
+        return Checkpoint(path, card)
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Whether bf16 arithmetic beats fp32 on this device: CUDA from Ampere on, processors with AVX512-BF16 or AMX."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and "avx512_bf16" in flags.read_text(encoding="utf-8", errors="replace")
+
+
+def _batches(images: int, batch: int) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+    for start in range(0, images, batch):
+        yield np.arange(start, min(start + batch, images))

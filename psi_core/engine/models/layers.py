@@ -1,0 +1,242 @@
+"""Layers: found by one dry forward, named, and chosen for a run."""
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from psi_core.engine.models.factories import COMPLAINTS
+from psi_core.engine.models.sources import is_named_by_study
+from psi_core.engine.models.taps import RELUS, Taps, borrowed
+from psi_core.errors import ModelError, unknown_name
+from psi_core.runs.run import LayerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """One call of a layer, as the dry forward saw it.
+
+    Attributes:
+        name: as tables show it.
+        path: as `Taps` announces it: module path, function, number of the call.
+        owner: path of the module whose forward made it.
+        kind: class of the module or name of the function.
+        shape: of its output for one image.
+        is_relu: whether `--layers relu` takes it.
+        is_nonnegative: whether its outputs cannot be negative.
+        is_leaf: whether no other module runs inside it; `--layers all` takes these.
+        is_per_image: whether it gives one row per image; only such calls can be measured.
+        parameters: of all modules that ran up to it.
+        multiply_adds: likewise, per image.
+    """
+
+    name: str
+    path: str
+    owner: str
+    kind: str
+    shape: tuple[int, ...]
+    is_relu: bool
+    is_nonnegative: bool
+    is_leaf: bool
+    is_per_image: bool
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTrace:
+    """What one dry forward saw.
+
+    Attributes:
+        calls: every layer call in order.
+        channels: of the images.
+        classes: width of the logits.
+        activation_bytes: of all leaf outputs for one image in float32, kept for the gradient.
+    """
+
+    calls: tuple[LayerCall, ...]
+    channels: int
+    classes: int
+    activation_bytes: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one forward of one image."""
+        return self.calls[-1].multiply_adds if self.calls else 0
+
+    @property
+    def owners(self) -> frozenset[str]:
+        """Modules that must be watched so that every activation gets its name."""
+        return frozenset(call.owner for call in self.calls if call.is_nonnegative)
+
+
+_DRY_IMAGES = 2
+"""One would not tell a row per image from a row per batch, as SwinV2's position biases are, or from windows."""
+
+
+class _Costs:
+    """Parameters, multiply-adds and outputs of leaves so far, the last two per image, added up as modules run."""
+
+    def __init__(self) -> None:
+        self.parameters = 0
+        self.multiply_adds = 0
+        self.leaf_outputs = 0
+        self._counted: set[int] = set()
+
+    def add(self, module: nn.Module, _inputs: object, output: object) -> None:
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) not in self._counted:
+                self._counted.add(id(parameter))
+                self.parameters += parameter.numel()
+        if isinstance(output, Tensor) and isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            self.multiply_adds += output.numel() // _DRY_IMAGES * module.weight[0].numel()
+        elif isinstance(output, Tensor) and isinstance(module, nn.Linear):
+            self.multiply_adds += output.numel() // _DRY_IMAGES * module.in_features
+
+
+_REFUSALS = COMPLAINTS
+"""How forwards complain about an input: torch by RuntimeError, vision transformers by AssertionError."""
+
+
+def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
+    """Runs gray images through the network and records every layer call.
+
+    Raises:
+        ModelError: the network cannot take that input, or does not give logits (batch, classes).
+    """
+    modules = dict(network.named_modules())
+    costs, calls = _Costs(), list[LayerCall]()
+    study_names = _StudyNames() if is_named_by_study(network) else None
+    handles = [module.register_forward_hook(costs.add) for module in modules.values()]
+
+    def receive(path: str, kind: str, output: Tensor) -> None:
+        base = path.partition("#")[0]
+        is_function = base not in modules
+        owner = base.rpartition(".")[0] if is_function else base
+        module = modules.get(base)
+        is_relu = kind in RELUS
+        is_leaf = is_function or (module is not None and next(module.children(), None) is None)
+        costs.leaf_outputs += output.numel() // _DRY_IMAGES if is_leaf else 0
+        calls.append(
+            LayerCall(
+                name=study_names.next_relu() if study_names and is_relu else path,
+                path=path,
+                owner=owner,
+                kind=kind if module is None else type(module).__name__,
+                shape=tuple(output.shape[1:]),
+                is_relu=is_relu,
+                is_nonnegative=kind != "module",
+                is_leaf=is_leaf,
+                is_per_image=output.dim() > 1 and len(output) == _DRY_IMAGES,
+                parameters=costs.parameters,
+                multiply_adds=costs.multiply_adds,
+            )
+        )
+        if study_names is not None:
+            study_names.see(module)
+
+    parameter = next(network.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    images = torch.full((_DRY_IMAGES, channels, size, size), 0.5, device=device)
+    try:
+        with borrowed(network, device), torch.inference_mode(), Taps(network, receive, with_modules=True):
+            logits = network(images)
+    except _REFUSALS as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        found = f"{channels} x {size} x {size} pixels ({reason})"
+        raise ModelError(f"size: the model cannot take {found}; write another --size") from None
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != _DRY_IMAGES:
+        found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(
+            f"model: its output is {found} for {_DRY_IMAGES} images, not logits (batch, classes); "
+            "wrap it to return those"
+        )
+    return NetworkTrace(tuple(calls), channels, int(logits.shape[1]), 4 * costs.leaf_outputs)
+
+
+class _StudyNames:
+    """Numbers ReLU outputs as the study does: conv1, conv2, ... after convolutions, fc1, fc2, ... after matrices."""
+
+    def __init__(self) -> None:
+        self._kind = "conv"
+        self._count = {"conv": 0, "fc": 0}
+
+    def see(self, module: nn.Module | None) -> None:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            self._kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
+
+    def next_relu(self) -> str:
+        self._count[self._kind] += 1
+        return f"{self._kind}{self._count[self._kind]}"
+
+
+def select_calls(trace: NetworkTrace, wanted: Iterable[str], rectify: str, model: str) -> tuple[LayerCall, ...]:
+    """The calls that a run taps, in forward order.
+
+    Args:
+        trace: of the network.
+        wanted: names, globs, module paths, `relu` or `all`.
+        rectify: `none` where no negative response may come.
+        model: its name, for messages.
+
+    Raises:
+        ModelError: nothing fits a name, or a signed layer comes without a rectification.
+    """
+    chosen: set[str] = set()
+    for pattern in wanted:
+        found = [call for call in trace.calls if _fits(call, pattern)]
+        if not found and pattern == "relu":
+            raise ModelError(
+                f"layers: {model} calls no ReLU; see its layers with psi-tui layers {model} --all, "
+                "and write --layers NAMES --rectify abs"
+            )
+        if not found:
+            names = [call.name for call in trace.calls] + [call.path for call in trace.calls]
+            raise ModelError(unknown_name("layers", pattern, dict.fromkeys(names)))
+        chosen.update(call.path for call in found)
+    calls = tuple(call for call in trace.calls if call.path in chosen)
+    for call in calls:
+        if rectify == "none" and not call.is_nonnegative:
+            raise ModelError(
+                f"layers: {call.name} ({call.kind}) can respond below 0, where sparseness means nothing; "
+                "add --rectify relu or --rectify abs"
+            )
+        if not call.is_per_image:
+            raise ModelError(f"layers: {call.name} does not give a row of responses per image; leave it out")
+    return calls
+
+
+def exact_name(call: LayerCall) -> str:
+    """What selects this call and no other: its name, behind `=` where the name is also a word for many layers."""
+    return f"={call.name}" if call.name in ("relu", "all") else call.name
+
+
+def describe_layers(calls: Sequence[LayerCall], unit: str) -> tuple[LayerInfo, ...]:
+    """The chosen calls as `layers.json` holds them."""
+    infos, parameters, multiply_adds = [], 0, 0
+    for call in calls:
+        channels = call.shape[0]
+        units = channels if unit == "channel" else torch.Size(call.shape).numel()
+        own = (call.parameters - parameters, call.multiply_adds - multiply_adds)
+        infos.append(LayerInfo(call.name, call.path, call.kind, call.shape, units, channels, *own))
+        parameters, multiply_adds = call.parameters, call.multiply_adds
+    return tuple(infos)
+
+
+def _fits(call: LayerCall, pattern: str) -> bool:
+    if pattern.startswith("="):
+        return pattern[1:] in (call.name, call.path)
+    if pattern in ("relu", "all"):
+        return call.is_per_image and (call.is_relu if pattern == "relu" else call.is_leaf)
+    if pattern in (call.name, call.path):
+        return True
+    return (
+        call.is_per_image
+        and any(c in pattern for c in "*?[")
+        and (fnmatch.fnmatchcase(call.name, pattern) or fnmatch.fnmatchcase(call.path, pattern))
+    )

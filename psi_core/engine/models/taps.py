@@ -1,0 +1,172 @@
+"""Taps: sees the outputs of a network's layers at the moment they are made, and is always taken off again.
+
+Activations are seen through a TorchFunctionMode, so that modules, modules used twice and functional calls are one
+case; other layers through forward hooks. An in-place activation overwrites its input: reduce an output when it comes.
+
+Leaving no trace: a model is borrowed in eval mode with frozen parameters and comes back as it was.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+
+@contextlib.contextmanager
+def borrowed(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Eval mode and frozen parameters for the block; modes, requires_grad and the random state come back after it.
+
+    Args:
+        model: any module; each of its modules gets its own mode back.
+        device: whose random state is kept, besides the CPU's.
+    """
+    device = torch.device(device)
+    modes = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        for parameter, _ in gradients:
+            parameter.requires_grad_(False)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+        for parameter, has_gradient in gradients:
+            parameter.requires_grad_(has_gradient)
+
+
+_ACTIVATIONS: dict[Callable[..., Any], str] = {
+    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "relu"),
+    F.relu6: "relu6",
+    F.hardtanh: "relu6",
+    **dict.fromkeys((torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, F.sigmoid), "sigmoid"),
+    F.hardsigmoid: "hardsigmoid",
+    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), "softmax"),
+    F.softplus: "softplus",
+}
+
+_ACTIVATION_MODULES = (nn.ReLU, nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softplus)
+
+RELUS = frozenset({"relu", "relu6"})
+"""Kinds of call that `--layers relu` takes."""
+
+Receive = Callable[[str, str, Tensor], Tensor | None]
+"""Takes a call's name, its kind (`relu`, ..., or `module`) and its output, which must be reduced at once.
+
+A tensor that it gives takes the output's place in the network.
+"""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A module whose forward is running."""
+
+    path: str
+    is_activation: bool
+    was_received: bool = False
+
+
+class Taps(TorchFunctionMode):
+    """Calls `receive` for every layer call of a network while the block runs.
+
+    A call's name is the path of its module, with `.relu` and the like behind it where a module calls a function, and
+    `#2` behind the second call of a name in one forward. Modules that give anything but one tensor are passed over.
+
+    Args:
+        network: what to watch.
+        receive: called once per call, in order.
+        owners: paths of the modules to watch; all by default. Fewer cost less.
+        with_modules: whether outputs of modules that are no activations are received too.
+    """
+
+    def __init__(
+        self, network: nn.Module, receive: Receive, *, owners: Collection[str] | None = None, with_modules: bool = False
+    ) -> None:
+        super().__init__()
+        self._network = network
+        self._receive = receive
+        self._owners = owners
+        self._with_modules = with_modules
+        self._handles: list[RemovableHandle] = []
+        self._inside: list[_Frame] = []
+        self._calls: Counter[str] = Counter()
+
+    def __enter__(self) -> "Taps":
+        try:
+            self._handles.append(self._network.register_forward_pre_hook(self._begin_forward, prepend=True))
+            for path, module in self._network.named_modules():
+                if self._owners is None or path in self._owners:
+                    self._watch(path, module)
+        except BaseException:
+            self._remove_hooks()
+            raise
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._remove_hooks()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs the function; receives its output if it is an activation, and gives that or what replaces it."""
+        output = func(*args, **(kwargs or {}))
+        kind = _ACTIVATIONS.get(func)
+        if kind is not None and self._inside and not (func is F.hardtanh and _lower_bound(args, kwargs) < 0):
+            frame = self._inside[-1]
+            frame.was_received = True
+            is_whole = frame.is_activation and frame.path
+            name = frame.path if is_whole else f"{frame.path}.{kind}".lstrip(".")
+            replacement = self._announce(name, kind, output)
+            if replacement is not None:
+                # What an in-place call gives is read through its argument too.
+                is_in_place = any(each is output for each in (*args, *(kwargs or {}).values()))
+                return output.copy_(replacement) if is_in_place else replacement
+        return output
+
+    def _watch(self, path: str, module: nn.Module) -> None:
+        is_activation = isinstance(module, _ACTIVATION_MODULES)
+
+        def enter(_module: nn.Module, _inputs: Any) -> None:
+            self._inside.append(_Frame(path, is_activation))
+
+        def leave(_module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
+            frame = self._inside.pop()
+            if self._with_modules and path and not (is_activation and frame.was_received):
+                return self._announce(path, "module", output)
+            return None
+
+        self._handles.append(module.register_forward_pre_hook(enter))
+        self._handles.append(module.register_forward_hook(leave))
+
+    def _announce(self, name: str, kind: str, output: Any) -> Tensor | None:
+        self._calls[name] += 1
+        calls = self._calls[name]
+        if not isinstance(output, Tensor):
+            return None
+        # Else a relu() of the receiver's own, from within a hook, would be taken for one of the network's.
+        with torch._C.DisableTorchFunction():
+            return self._receive(name if calls == 1 else f"{name}#{calls}", kind, output)
+
+    def _begin_forward(self, _module: nn.Module, _inputs: Any) -> None:
+        self._inside.clear()
+        self._calls.clear()
+
+    def _remove_hooks(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _lower_bound(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> float:
+    return float(args[1] if len(args) > 1 else (kwargs or {}).get("min_val", -1.0))

@@ -1,0 +1,42 @@
+"""Sums over the values of a layer that lie in memory as they come."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+BLOCK = 256
+"""Squares are summed in float32 over blocks of this many units, then in float64. Where all units respond alike, the
+index errs by 2e-7 with this block, by 4e-6 with 4096, and by 1e-3 with one long float32 sum."""
+
+
+_CACHED_VALUES = 2**20
+"""On a CPU, so many values at a time are taken through all sums while they are in its cache."""
+
+
+def cached_parts(values: Tensor) -> tuple[Tensor, ...]:
+    """Groups of images small enough for a CPU's cache; on other devices, all at once."""
+    per_image = max(1, values[:1].numel())
+    rows = max(1, _CACHED_VALUES // per_image)
+    return (values,) if values.device.type != "cpu" or len(values) <= rows else torch.split(values, rows)
+
+
+def flat_in_memory(responses: Tensor) -> Tensor:
+    """Every image's values in the order they lie in memory, (batch, units): sums do not care, and nothing is copied."""
+    if responses.dim() == 4 and responses.is_contiguous(memory_format=torch.channels_last):
+        return responses.permute(0, 2, 3, 1).flatten(1)
+    return responses.contiguous().flatten(1)
+
+
+def sum_of_squares(flat: Tensor) -> Tensor:
+    """Sum of squares of every row of (batch, units), float64 (batch,), in float32 over short blocks only."""
+    return _blocked(flat, lambda block: torch.linalg.vector_norm(block, dim=-1).double().square())
+
+
+def _blocked(flat: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """A reduction over blocks of units, added up in float64."""
+    whole = flat.shape[1] - flat.shape[1] % BLOCK
+    total = reduce(flat[:, whole:]).double()
+    if whole:
+        total = total + reduce(flat[:, :whole].reshape(len(flat), -1, BLOCK)).double().sum(1)
+    return total

@@ -1,0 +1,1 @@
+"""Work: the loop of one worker, from missing chunks to files."""

@@ -1,0 +1,214 @@
+"""Making a chunk: its images through the fused step batch by batch, the device never waiting for a number."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psi_core.config import RunConfig
+from psi_core.engine.attacks.gradients import input_gradient
+from psi_core.engine.attacks.perturbations import treatments_of
+from psi_core.engine.devices import is_out_of_memory, precision
+from psi_core.engine.images import Dataset, Unreadable, network_inputs
+from psi_core.engine.images.inputs import Readable
+from psi_core.engine.images.read_ahead import Images, ReadAhead
+from psi_core.engine.measure.compiled_step import CompiledStep
+from psi_core.engine.measure.step import FusedStep, StepPlan
+from psi_core.engine.models.sources import input_channels
+from psi_core.engine.preparation import Prepared
+from psi_core.engine.work.open_chunk import HostCopy, OpenChunk
+from psi_core.errors import RunError
+from psi_core.runs.chunks import Arrays
+
+
+class LeftEarlyError(Exception):
+    """The worker was told to leave after the batch; the open chunk is dropped."""
+
+
+class ChunkMaker:
+    """Makes chunks by one plan on one device.
+
+    Args:
+        step: the fused step.
+        dataset: its labels are classes of the network.
+        size: of the network's input in pixels.
+        channels: that the network takes.
+        device: where it runs.
+        batch: images at a time; halved when memory runs out.
+        given: images attacked elsewhere, or None.
+        skips_unreadable: whether images that cannot be read are left out.
+
+    Attributes:
+        depth: how many batches are queued on the device while the numbers of one are taken in; none on a CPU, where
+            progress would only lag.
+        skipped: images left out so far.
+    """
+
+    def __init__(
+        self,
+        step: FusedStep,
+        dataset: Dataset,
+        size: int,
+        channels: int,
+        device: str,
+        batch: int,
+        given: Readable | None = None,
+        skips_unreadable: bool = False,
+    ) -> None:
+        self.step = step
+        self.plan: StepPlan = step.plan
+        self.dataset = dataset
+        self.size = size
+        self.channels = channels
+        self.device = device
+        self.batch = batch
+        self.depth = 1 if device.startswith("cuda") else 0
+        self.skipped: list[Unreadable] = []
+        sources = [dataset, *([given] if given is not None else [])]
+        self._images = ReadAhead(sources, size, channels, device, skips_unreadable=skips_unreadable)
+
+    def make(
+        self,
+        positions: range,
+        after_batch: Callable[[OpenChunk], None],
+        out_of_memory: Callable[[int, int], None],
+        following: range | None = None,
+    ) -> Arrays:
+        """The finished arrays of one chunk.
+
+        Args:
+            positions: of its images.
+            after_batch: called after every batch; may raise LeftEarlyError.
+            out_of_memory: called with the old and the new batch size; the same images are then tried again.
+            following: positions of the chunk that is likely made next: its first images are read meanwhile.
+
+        Raises:
+            DataError: an image cannot be read.
+            RunError: a layer answered an image with NaN or infinity, or one image alone does not fit in memory.
+        """
+        chunk = OpenChunk.begun(self.plan, positions, self.device)
+        self._images.begin(positions, self.batch, following)
+        queued: deque[tuple[int, HostCopy]] = deque()
+
+        def take_in(most: int) -> None:
+            while len(queued) > most:
+                chunk.take(*queued.popleft())
+                self.step.clock.settle()
+                after_batch(chunk)
+
+        while True:
+            images = None
+            try:
+                images = self._next(chunk)
+                if images is None:
+                    break
+                queued.append((len(images), HostCopy(self.step(*self._inputs(images)))))
+                fits = True
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                fits = False
+            # Not while the error is there: what the step held on the device hangs on it.
+            if not fits:
+                if images is not None:
+                    self._images.put_back(images)
+                take_in(0)
+                self._halve(out_of_memory)
+            del images
+            take_in(self.depth)
+        take_in(0)
+        return chunk.arrays()
+
+    def warm_up(self, images: int) -> None:
+        """Runs the step once, on the first images: what it compiles, it compiles now.
+
+        Where they do not fit on the device, their chunk finds that out again, halves the batch and says so.
+
+        Args:
+            images: of the run.
+        """
+        try:
+            first = self._images.read(np.arange(min(self.batch, images)))
+            if len(first):
+                self.step(*self._inputs(first))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+
+    def sign_agreement(self, policy: str, images: int) -> float:
+        """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1.
+
+        Args:
+            policy: of precision.
+            images: of the run.
+        """
+        first = self.first_images(images)
+        if first is None:
+            return math.nan
+        inputs, labels, _ = first
+        signs = []
+        for each in (policy, "exact"):
+            with precision(each, self.device):
+                targets = None if self.plan.uses_predictions else labels
+                signs.append(input_gradient(self.plan.model, inputs, targets)[1].sign())
+        return float((signs[0] == signs[1]).float().mean())
+
+    def first_images(self, images: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The first images of all, at most so many and at most a batch, with labels and positions, on the device.
+
+        None where none of them can be read.
+        """
+        first = self._images.read(np.arange(min(self.batch, images)))
+        return self._inputs(first)[:3] if len(first) else None
+
+    def _next(self, chunk: OpenChunk) -> Images | None:
+        """The next batch; images that cannot be read leave the chunk."""
+        images = self._images.take(self.batch)
+        skipped = self._images.take_skipped()
+        chunk.leave_out([each.position for each in skipped])
+        self.skipped += skipped
+        return images
+
+    def _inputs(self, images: Images) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Images as the network takes them, their labels, their positions and the given images, on the device."""
+        inputs, *given = (network_inputs(each, self.size, self.channels) for each in images.pixels)
+        labels = torch.from_numpy(self.dataset.labels[images.positions]).to(self.device, non_blocking=True)
+        indices = torch.from_numpy(images.positions).to(self.device, non_blocking=True)
+        return inputs, labels, indices, given[0] if given else None
+
+    def _halve(self, out_of_memory: Callable[[int, int], None]) -> None:
+        if self.batch == 1:
+            raise RunError("memory: one image alone does not fit on the device; lower --size")
+        self.batch, before = self.batch // 2, self.batch
+        self.step.resize(self.batch)
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        out_of_memory(before, self.batch)
+
+
+def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> ChunkMaker:
+    """What makes the chunks of a resolved run on one device, where its classifier already is."""
+    assert config.size is not None and isinstance(config.batch, int), "a run's configuration is resolved"
+    plan = StepPlan(
+        model=prepared.classifier,
+        layers=prepared.calls,
+        trace=prepared.trace,
+        treatments=treatments_of(config),
+        measures=config.measures,
+        unit=config.unit,
+        rectify=config.rectify,
+        uses_predictions=config.labels == "predicted",
+    )
+    return ChunkMaker(
+        CompiledStep(plan, device, config.batch) if config.compile else FusedStep(plan, device),
+        prepared.dataset,
+        config.size,
+        input_channels(prepared.classifier.network),
+        device,
+        config.batch,
+        prepared.given,
+        config.skip_unreadable,
+    )

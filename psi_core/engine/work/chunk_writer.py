@@ -1,0 +1,65 @@
+"""Finished chunks on their way to the disk, written by a thread while the next one is computed."""
+
+import contextlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from psi_core.errors import RunError
+from psi_core.runs.chunks import Arrays, chunk_path, write_arrays
+from psi_core.runs.events import preview_path
+
+
+class ChunkWriter:
+    """Writes one chunk at a time, in order; everything is on the disk when the block is left.
+
+    Args:
+        directory: of the run.
+        worker: whose preview ends with the chunk.
+    """
+
+    def __init__(self, directory: Path, worker: int) -> None:
+        self._directory = directory
+        self._preview = preview_path(directory, worker)
+        self._thread = ThreadPoolExecutor(1, "chunk-writer")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self.wait()
+
+    def write(self, number: int, arrays: Arrays) -> None:
+        """Begins to write a chunk, once the one before is there.
+
+        Raises:
+            RunError: the one before could not be written.
+        """
+        self.wait()
+        self._under_way = self._thread.submit(self._write, number, arrays)
+
+    def wait(self) -> None:
+        """Returns when every chunk is on the disk.
+
+        Raises:
+            RunError: one could not be written.
+        """
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def _write(self, number: int, arrays: Arrays) -> None:
+        try:
+            write_arrays(chunk_path(self._directory, number), arrays)
+        except OSError as error:
+            raise RunError(
+                f"{self._directory}: chunk {number} cannot be written ({error.strerror}); free some disk and resume"
+            ) from None
+        with contextlib.suppress(OSError):
+            self._preview.unlink(missing_ok=True)

@@ -1,0 +1,202 @@
+"""A chunk being made: its arrays as far as they are filled, and what its file will hold.
+
+A batch's numbers on their way from the device, in one copy that nothing waits for until they are wanted.
+
+Sums of channel responses over the images of a chunk: by class, and of squares over all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psi_core.engine.measure.step import PER_IMAGE, StepPlan, StepResult
+from psi_core.errors import RunError
+from psi_core.runs.chunks import Arrays
+
+
+class HostCopy:
+    """The copy of one batch's numbers, under way.
+
+    On CUDA it is queued behind the batch, into pinned memory, so that the next batch can be queued at once; on a CPU
+    the numbers are there already.
+
+    Args:
+        result: of a step.
+
+    Attributes:
+        channel_means: as in the result; they stay on the device.
+    """
+
+    def __init__(self, result: StepResult) -> None:
+        self.channel_means = result.channel_means
+        self._is_cuda = result.values.is_cuda
+        self._values = self._begun(result.values)
+        self._labels = self._begun(result.labels)
+        self._targets = None if result.targets is None else self._begun(result.targets)
+        if self._is_cuda:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record(torch.cuda.current_stream(result.values.device))
+
+    def wait(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64] | None]:
+        """Values (row, image), labels (image,), and targets (image,) or None."""
+        if self._is_cuda:
+            self._copied.synchronize()
+        targets = None if self._targets is None else self._targets.numpy()
+        return self._values.numpy(), self._labels.numpy(), targets
+
+    def _begun(self, values: Tensor) -> Tensor:
+        if not self._is_cuda:
+            return values
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        return host.copy_(values, non_blocking=True)
+
+
+class ChannelSums:
+    """Sums of every layer's channel means, float64 on the device, for the classes that the chunk has so far.
+
+    A chunk of 500 images has 500 classes at most, whatever the network's head has: memory does not grow with that.
+
+    Args:
+        conditions: how many.
+        channels: of every layer.
+        device: where the sums are kept.
+    """
+
+    def __init__(self, conditions: int, channels: Sequence[int], device: str) -> None:
+        self._labels: list[int] = []
+        self._by_class = [torch.zeros(conditions, 0, each, dtype=torch.float64, device=device) for each in channels]
+        self._squares = [torch.zeros(conditions, each, dtype=torch.float64, device=device) for each in channels]
+        self._device = device
+
+    def add(self, labels: NDArray[np.int64], means: Sequence[Sequence[Tensor]]) -> None:
+        """Adds a batch.
+
+        Args:
+            labels: (image,) classes of its images.
+            means: per condition and layer, (image, channel).
+        """
+        with torch.inference_mode():
+            self._make_room(labels)
+            places = {label: place for place, label in enumerate(self._labels)}
+            mine = torch.tensor([places[label] for label in labels.tolist()])
+            # A copy that waits would wait for the batch that is queued already.
+            mine = mine.to(self._device, non_blocking=True)
+            # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
+            one_hot = (mine == torch.arange(len(places), device=self._device)[:, None]).double()
+            for condition, layers in enumerate(means):
+                for place, each in enumerate(layers):
+                    self._by_class[place][condition] += one_hot @ each
+                    self._squares[place][condition] += each.square().sum(0)
+
+    def by_class(self, layer: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sums of one layer for classes that were seen, (condition, class, channel)."""
+        places = [self._labels.index(label) for label in labels.tolist()]
+        sums: NDArray[np.float64] = self._by_class[layer].cpu().numpy()[:, places]
+        return sums
+
+    def squares(self, layer: int) -> NDArray[np.float64]:
+        """Sums of squares of one layer over all images, (condition, channel)."""
+        sums: NDArray[np.float64] = self._squares[layer].cpu().numpy()
+        return sums
+
+    def _make_room(self, labels: NDArray[np.int64]) -> None:
+        new = sorted({*labels.tolist()} - {*self._labels})
+        if new:
+            self._labels += new
+            self._by_class = [
+                torch.cat([each, each.new_zeros(each.shape[0], len(new), each.shape[2])], 1) for each in self._by_class
+            ]
+
+
+@dataclass(slots=True)
+class OpenChunk:
+    """A chunk being made.
+
+    Attributes:
+        plan: of the run.
+        positions: of its images in the data set; those that cannot be read leave it.
+        values: float32 (row, image), rows as in StepResult; filled up to `done`.
+        labels: int64 (image,), filled up to `done`.
+        targets: likewise, of a targeted attack.
+        channel_sums: by class.
+        done: how many images are through.
+    """
+
+    plan: StepPlan
+    positions: NDArray[np.int64]
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    channel_sums: ChannelSums
+    done: int = 0
+
+    @classmethod
+    def begun(cls, plan: StepPlan, positions: range, device: str) -> "OpenChunk":
+        """One with no image done."""
+        conditions, images = len(plan.conditions), len(positions)
+        rows = conditions * (len(PER_IMAGE) + len(plan.layers) * (len(plan.measures) + 1))
+        return cls(
+            plan,
+            np.arange(positions.start, positions.stop),
+            np.zeros((rows, images), np.float32),
+            np.zeros(images, np.int64),
+            np.zeros(images, np.int64),
+            ChannelSums(conditions, [call.shape[0] for call in plan.layers], device),
+        )
+
+    def leave_out(self, positions: list[int]) -> None:
+        """Takes images that cannot be read out of the chunk; none of them is done."""
+        if positions:
+            self.positions = self.positions[~np.isin(self.positions, positions)]
+
+    def take(self, images: int, numbers: HostCopy) -> None:
+        """Takes in the numbers of the next images.
+
+        Raises:
+            RunError: a layer answered one of them with NaN or infinity.
+        """
+        rows = slice(self.done, self.done + images)
+        values, labels, targets = numbers.wait()
+        self.values[:, rows], self.labels[rows] = values, labels
+        if targets is not None:
+            self.targets[rows] = targets
+        self.done = rows.stop
+        self._require_finite(rows)
+        self.channel_sums.add(self.labels[rows], numbers.channel_means)
+
+    def arrays(self) -> Arrays:
+        """What a chunk file holds, of the images done so far."""
+        plan, done = self.plan, self.done
+        conditions = len(plan.conditions)
+        values = self.values[:, :done].reshape(conditions, len(self.values) // conditions, done)
+        arrays: Arrays = {"index": self.positions[:done], "label": self.labels[:done]}
+        if plan.treatments.target != "none":
+            arrays["target"] = self.targets[:done]
+        for place, name in enumerate(PER_IMAGE):
+            arrays[name] = np.ascontiguousarray(values[:, place])
+        arrays["prediction"] = arrays["prediction"].astype(np.int64)
+        layers = len(plan.layers)
+        for place, name in enumerate(plan.measures):
+            start = len(PER_IMAGE) + place * layers
+            arrays[name] = np.ascontiguousarray(values[:, start : start + layers])
+        if done == len(self.positions):
+            present, counts = np.unique(self.labels[:done], return_counts=True)
+            arrays |= {"class_labels": present, "class_counts": counts}
+            for place, call in enumerate(plan.layers):
+                arrays[f"class_sum/{call.name}"] = self.channel_sums.by_class(place, present)
+                arrays[f"square_sum/{call.name}"] = self.channel_sums.squares(place)
+        return arrays
+
+    def _require_finite(self, rows: slice) -> None:
+        conditions, layers = self.plan.conditions, self.plan.layers
+        values = self.values[:, rows].reshape(len(conditions), -1, rows.stop - rows.start)
+        is_finite = values[:, -len(layers) :]
+        for condition, layer, image in np.argwhere(is_finite == 0)[:1]:
+            raise RunError(
+                f"layer {layers[layer].name}: image {self.positions[rows][image]} under {conditions[condition].name} "
+                "makes it respond with NaN or infinity; check the weights, or use --precision exact"
+            )

@@ -1,0 +1,342 @@
+"""A worker: the one loop that every run goes through, started by a shell, the app, torchrun or Slurm alike.
+
+A worker's share of a run: how far it is, how fast.
+"""
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from psi_core.engine.devices import (
+    available_device,
+    cpu_threads,
+    current_device,
+    describe_device,
+    peak_memory,
+    precision,
+    worker_device,
+)
+from psi_core.engine.gradient_check import IMAGES, soundness
+from psi_core.engine.models.checkpoints import find_checkpoint
+from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.engine.work.chunk_maker import ChunkMaker, LeftEarlyError, make_chunk_maker
+from psi_core.engine.work.chunk_writer import ChunkWriter
+from psi_core.engine.work.open_chunk import OpenChunk
+from psi_core.errors import DataError, PsiError, RunError
+from psi_core.runs.chunks import Arrays, chunk_path, chunk_range, finished_chunks, owner_of, share_of, write_arrays
+from psi_core.runs.creation import record_model
+from psi_core.runs.events import EventLog, events_path, preview_path
+from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
+from psi_core.runs.run import Run
+from psi_core.runs.status import STOP_FILE, StatusReader
+
+
+class ShareProgress:
+    """Images of this worker's share: done before it started, done since, and how fast."""
+
+    def __init__(self, run: Run, number: int, workers: int, finished: list[int]) -> None:
+        assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
+        self.chunk_images = run.config.chunk
+        share = share_of(number, workers, run.chunks)
+        sizes = {chunk: len(chunk_range(chunk, run.images, self.chunk_images)) for chunk in share}
+        self.total = sum(sizes.values())
+        self._before = sum(sizes[chunk] for chunk in share if chunk in set(finished))
+        self._finished = 0
+        self.open = 0
+        self._started = time.monotonic()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every chunk of the share is written."""
+        return self.open == 0 and self.done == self.total
+
+    @property
+    def done(self) -> int:
+        """Images of the share that are through, those of the open chunk too."""
+        return self._before + self._finished + self.open
+
+    @property
+    def images_per_second(self) -> float:
+        """Since this worker began."""
+        return (self._finished + self.open) / max(1e-9, time.monotonic() - self._started)
+
+    def advance(self, images: int) -> None:
+        """Takes note that so many images of the open chunk are through."""
+        self.open = images
+
+    def finish(self, images: int) -> None:
+        """Takes note that a chunk of so many images is written."""
+        self._finished, self.open = self._finished + images, 0
+        self.total = max(self.total, self.done)
+
+
+_PREVIEW_SECONDS = 1.0
+_FREE_RANK_POLL_SECONDS = 0.2
+
+
+class Orders:
+    """What a worker was told from outside: finish the chunk, or leave after the batch."""
+
+    def __init__(self, directory: Path) -> None:
+        self._stop_file = directory / STOP_FILE
+        self.finish_chunk = False
+        self.leave_now = False
+
+    @property
+    def should_finish(self) -> bool:
+        """Whether no further chunk is to be begun."""
+        return self.finish_chunk or self.leave_now or self._stop_file.exists()
+
+
+class Worker:
+    """One worker of a run.
+
+    Args:
+        directory: the run directory.
+        number: its rank, from 0.
+        workers: how many share the run.
+        prepared: the run, checked, where the caller has it already.
+        local: its rank among those on this machine, which picks the device; default: `number`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        number: int = 0,
+        workers: int = 1,
+        prepared: Prepared | None = None,
+        local: int | None = None,
+    ) -> None:
+        self.run = Run(directory)
+        self.number = number
+        self.workers = workers
+        self.orders = Orders(directory)
+        self.log = EventLog(events_path(directory, number))
+        self._prepared = prepared
+        self._local = number if local is None else local
+        self._preview_written = 0.0
+
+    def work(self) -> str:
+        """Makes chunks until none is left for this worker.
+
+        Returns:
+            `finished`, or `left` where it was told to leave before.
+
+        Raises:
+            PsiError: the run cannot go on; an event says so.
+            RunError: another worker of that rank is at work.
+        """
+        self._require_free_rank()
+        earlier = self._earlier_device()
+        device = worker_device(available_device(self.run.config.device), self._local)
+        facts = describe_device(device)
+        self.log.write("started", **own_identity(), **facts, worker=self.number, workers=self.workers)
+        if earlier not in (None, facts["device_name"]):
+            text = f"the run began on {earlier}, this is {facts['device_name']}; new chunks agree within rounding only"
+            self.log.write("warning", text=text)
+        with self._heartbeat():
+            try:
+                outcome = self._work(device)
+            except BaseException as error:
+                reason = str(error) or type(error).__name__
+                self.log.write("failed", error=reason, error_type=type(error).__name__)
+                raise
+            self.log.write(outcome)
+        return outcome
+
+    def _work(self, device: str) -> str:
+        self.log.write("phase", phase="load")
+        threads = self.run.config.threads
+        assert isinstance(threads, int), "a run's configuration is resolved"
+        with cpu_threads(threads), current_device(device):
+            prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device, "devices": 1}))
+            for note in prepared.notes:
+                self.log.write("warning", text=note)
+            try:
+                prepared = self._with_weights(prepared, device)
+            except FitInterruptedError:
+                return "left"
+            record_model(self.run.directory, prepared.card)
+            if prepared.layers != self.run.layer_infos:
+                raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
+            prepared.classifier.to(device)
+            maker = make_chunk_maker(self.run.config, prepared, device)
+            if self.run.config.compile:
+                self._compile(maker, device)
+            self.log.write("phase", phase="run")
+            self._report_agreement(maker)
+            self._report_evidence(maker, device)
+            with precision(self.run.config.precision, device):
+                return self._make_chunks(maker)
+
+    def _compile(self, maker: ChunkMaker, device: str) -> None:
+        self.log.write("phase", phase="compile")
+        with precision(self.run.config.precision, device), contextlib.suppress(DataError):
+            # An image that cannot be read is its own chunk's to tell.
+            maker.warm_up(self.run.images)
+
+    def _with_weights(self, prepared: Prepared, device: str) -> Prepared:
+        """With fitted weights in place, fitted now unless they are cached."""
+        if self.run.config.weights != "fitted":
+            return prepared
+        checkpoint = find_checkpoint(prepared.recipe)
+        if checkpoint is None:
+            self.log.write("phase", phase="fit")
+            checkpoint = ensure_fitted(prepared.recipe, device, self._report_fit, lambda: self.orders.should_finish)
+        return prepared.with_checkpoint(checkpoint)
+
+    def _earlier_device(self) -> str | None:
+        """Name of the device on which the run began, or None if this is the beginning."""
+        started = [worker.started for worker in StatusReader(self.run.directory).poll() if worker.started]
+        first = min(started, key=lambda event: float(event["time"]), default=None)
+        return None if first is None else first.get("device_name")
+
+    def _report_agreement(self, maker: ChunkMaker) -> None:
+        policy = self.run.config.precision
+        if policy != "exact":
+            share = maker.sign_agreement(policy, self.run.images)
+            self.log.write("precision", policy=policy, sign_agreement=None if math.isnan(share) else round(share, 6))
+
+    def _report_evidence(self, maker: ChunkMaker, device: str) -> None:
+        """What speaks for the gradient and the network, once for all workers."""
+        if self.number or self.orders.should_finish:
+            return
+        first = None
+        with contextlib.suppress(PsiError):  # An image that cannot be read is its own chunk's to tell.
+            first = maker.first_images(min(IMAGES, self.run.images))
+        if first is not None:
+            self.log.write("evidence", **soundness(maker.plan, first, self.run.config.precision, device))
+
+    def _report_fit(self, kind: str, fields: dict[str, Any]) -> None:
+        if kind == "fit":
+            self.log.progress(kind, **fields, is_last=fields["done"] == fields["total"])
+        else:
+            self.log.write(kind, **fields)
+
+    def _make_chunks(self, maker: ChunkMaker) -> str:
+        progress = ShareProgress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
+        with ChunkWriter(self.run.directory, self.number) as writer:
+            for number in self._next_chunks(writer):
+                if self.orders.should_finish:
+                    return "left"
+                try:
+                    writer.write(number, self._made(maker, number, progress))
+                except LeftEarlyError:
+                    return "left"
+                images = len(self._positions(number))
+                self._report_skipped(maker, number, images)
+                progress.finish(images)
+                if progress.is_complete:
+                    writer.wait()
+                self._report_batch(maker, progress, number)
+        return "finished"
+
+    def _made(self, maker: ChunkMaker, number: int, progress: ShareProgress) -> Arrays:
+        """A chunk's arrays; its progress is told on the way."""
+
+        def after_batch(chunk: OpenChunk) -> None:
+            self._after_batch(maker, chunk, number, progress)
+
+        def out_of_memory(before: int, after: int) -> None:
+            text = f"out of memory: batch {before} -> {after} from chunk {number} on; it agrees within rounding only"
+            self.log.write("warning", text=text, chunks=[number], batch=after)
+
+        later = (each for each in self._share if each > number)
+        following = next((each for each in later if not chunk_path(self.run.directory, each).exists()), None)
+        expected = None if following is None else self._positions(following)
+        return maker.make(self._positions(number), after_batch, out_of_memory, expected)
+
+    @property
+    def _share(self) -> range:
+        return share_of(self.number, self.workers, self.run.chunks)
+
+    def _positions(self, number: int) -> range:
+        assert isinstance(self.run.config.chunk, int), "a run's configuration is resolved"
+        return chunk_range(number, self.run.images, self.run.config.chunk)
+
+    def _next_chunks(self, writer: ChunkWriter) -> Iterator[int]:
+        """Missing chunks of the own share, then missing ones whose owner is dead."""
+        for number in self._share:
+            if not chunk_path(self.run.directory, number).exists():
+                yield number
+        tried: set[int] = set()
+        while True:
+            writer.wait()  # What is still being written would count as missing.
+            left = [number for number in self.run.missing_chunks if number not in tried]
+            alive = {worker.number for worker in StatusReader(self.run.directory).poll() if worker.is_alive}
+            orphans = [number for number in left if owner_of(number, self.workers) not in alive - {self.number}]
+            if not orphans:
+                return
+            tried.add(orphans[0])
+            yield orphans[0]
+
+    def _after_batch(self, maker: ChunkMaker, chunk: OpenChunk, number: int, progress: ShareProgress) -> None:
+        now = time.monotonic()
+        if now - self._preview_written >= _PREVIEW_SECONDS and chunk.done < len(chunk.positions):
+            self._preview_written = now
+            with contextlib.suppress(OSError):  # Only a look ahead; a full disk is reported by the chunk itself.
+                write_arrays(preview_path(self.run.directory, self.number), chunk.arrays())
+        progress.advance(chunk.done)
+        self._report_batch(maker, progress, number)
+        if self.orders.leave_now:
+            raise LeftEarlyError
+
+    def _report_skipped(self, maker: ChunkMaker, number: int, images: int) -> None:
+        skipped, maker.skipped = maker.skipped, []
+        if skipped:
+            first = f"{skipped[0].place} ({skipped[0].reason})"
+            text = f"left out {len(skipped)} of {images} images of chunk {number} that cannot be read, such as {first}"
+            self.log.write("warning", text=text, chunks=[number], images=[each.position for each in skipped])
+
+    def _report_batch(self, maker: ChunkMaker, progress: ShareProgress, number: int) -> None:
+        seconds = {stage: round(value, 3) for stage, value in asdict(maker.step.seconds).items()}
+        self.log.progress(
+            "batch",
+            is_last=progress.is_complete,
+            done=progress.done,
+            total=progress.total,
+            chunk=number,
+            open=progress.open,
+            images_per_second=round(progress.images_per_second, 3),
+            batch=maker.batch,
+            memory=peak_memory(maker.device),
+            seconds=seconds,
+        )
+
+    def _require_free_rank(self) -> None:
+        """Refuses to work beside a living worker of this rank; one that was just killed is waited for.
+
+        A process that is being killed, or was on another machine, counts as alive for a while; it writes nothing more.
+        """
+        reader = StatusReader(self.run.directory)
+        deadline = time.monotonic() + STALE_SECONDS + HEARTBEAT_SECONDS
+        first_written = None
+        while any(worker.number == self.number and worker.is_alive for worker in reader.poll()):
+            written = self.log.path.stat().st_size
+            first_written = written if first_written is None else first_written
+            if written != first_written or self.orders.should_finish or time.monotonic() > deadline:
+                raise RunError(f"{self.run.name}: worker {self.number} is at work already; watch it, or stop it first")
+            time.sleep(_FREE_RANK_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_SECONDS):
+                with contextlib.suppress(OSError):  # A full disk must not end the beat: it may be freed.
+                    self.log.write("heartbeat")
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

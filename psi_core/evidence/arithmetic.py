@@ -1,0 +1,184 @@
+"""Is the arithmetic sound? Checks of gradient, repetition, norms and of epsilon 0.
+
+Do the attacks step where they would at full precision? Looked at in runs at `tf32` and `bf16`.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.conditions import EPSILON_ROUNDING, FOOLBOX, Condition
+from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked, worst
+from psi_core.runs.events import Event, EventReader, events_path
+from psi_core.runs.run import Run
+
+SIGNS_MEET, SIGNS_NEAR = 0.99, 0.85
+"""Share of a gradient's signs: tf32 turns few of them, bf16 about 8 %."""
+
+
+def gradient_signs(run: Run) -> Check:
+    """Whether the gradient's signs are those of `exact`, on the run's first batch."""
+    name, policy = "gradient signs", run.config.precision
+    told = [event for event in EventReader(events_path(run.directory, 0)).poll() if event["event"] == "precision"]
+    share = told[-1].get("sign_agreement") if told else None
+    if not isinstance(share, int | float) or not math.isfinite(share):
+        return not_checked(name, "the first worker has not compared them yet; it does before its first image")
+    sentence = f"{100 * share:.1f} % of the first batch's gradient signs at {policy} are those at exact"
+    status = at_least(share, SIGNS_MEET, SIGNS_NEAR)
+    if status != "green":
+        sentence += ": a step goes elsewhere in the other pixels; compare the shifts with --precision exact"
+    return Check(name, status, sentence, 100 * share, "percent")
+
+
+DIFFERENCES_MEET, DIFFERENCES_NEAR = 1e-3, 0.05
+"""Relative error of central differences against the gradient in float64: 1e-7 is usual, a bend of a ReLU within the
+step costs percents, a gradient that is none is off by its own size."""
+
+GRADIENT_MEETS, GRADIENT_NEAR = 0.05, 0.5
+"""Relative error of the run's own gradient at its largest pixels: FGSM takes the sign alone, which half the size still
+has; float32 loses percents where the loss is next to 0, and so does bf16."""
+
+ROUNDING_OF_LOGITS = 1e-3
+"""The most by which another order of sums changes a logit; dropout changes it by far more."""
+
+L2_ROUNDING = 1e-5
+"""Share by which rounding lengthens an L2 norm."""
+
+_BOUND_IN_L2 = ("fgm-l2", "gaussian")
+"""Those that may move single pixels further than epsilon, like foolbox's, but not all of them together."""
+
+_START_AGAIN = "the engine looks when a run starts; start it again with this version"
+
+
+def finite_differences(run: Run) -> Check:
+    """Whether the gradient that attacks follow is the slope of the loss."""
+    name, event = "finite differences", engine_evidence(run)
+    error, own = (_number(event, key) for key in ("finite_difference_error", "gradient_error"))
+    if error is None or own is None:
+        return not_checked(name, _why_not(event, "gradient_reason"))
+    statuses = at_most(error, DIFFERENCES_MEET, DIFFERENCES_NEAR), at_most(own, GRADIENT_MEETS, GRADIENT_NEAR)
+    status = worst(statuses)
+    sentence = (
+        f"central differences in float64 meet the gradient within {_percent(error)}, "
+        f"the run's own ({run.config.precision}) meets it within {_percent(own)}"
+    )
+    if statuses[0] != "green":
+        sentence += ": what attacks follow is not the slope of the loss; look for a backward of its own, or rounding"
+    elif status != "green":
+        cure = "float32 loses digits where the loss is next to 0"
+        cure = cure if run.config.precision == "exact" else "compare with --precision exact"
+        sentence += f": some of its signs may be wrong; {cure}"
+    return Check(name, status, sentence, 100 * max(error, own), "percent")
+
+
+def deterministic(run: Run) -> Check:
+    """Whether the network answers the same images the same way."""
+    name, event = "deterministic", engine_evidence(run)
+    difference, training = (_number(event, key) for key in ("repeat_difference", "training_modules"))
+    if difference is None or training is None:
+        return not_checked(name, _why_not(event, "repeat_reason"))
+    status = worst([at_most(difference, 0.0, ROUNDING_OF_LOGITS), "red" if training else "green"])
+    repeated = "bit for bit" if difference == 0 else f"within {difference:.2g} in every logit"
+    modules = f"{training:.0f} modules are" if training else "no module is"
+    sentence = f"two forwards of the same images agree {repeated}; {modules} in training mode"
+    if status == "red":
+        sentence += ": chance decides too, so that attacks and differences measure it; take dropout and noise out"
+    elif status == "amber":
+        sentence += ": sums in another order; --precision exact repeats itself"
+    return Check(name, status, sentence, difference, "logit")
+
+
+def norms_within_epsilon(run: Run) -> Check:
+    """Whether any image moved further than it may."""
+    name, given = "norms", _given_norms(run)
+    elements = _input_elements(run)
+    reached, unbounded, too_far = [], [], []
+    for at, condition in enumerate(run.condition_details):
+        if condition.is_benign or condition.is_given:
+            continue
+        is_l2 = condition.attack in _BOUND_IN_L2 or condition.attack.startswith(FOOLBOX)
+        if is_l2 and elements is None:
+            unbounded.append(condition.name)
+            continue
+        largest = float(run.array("l2" if is_l2 else "linf")[at].max())
+        bound = condition.epsilon * (math.sqrt(elements or 1) if is_l2 else 1)
+        # Written so that NaN counts as too far.
+        if not largest <= (bound * (1 + L2_ROUNDING) if is_l2 else bound + EPSILON_ROUNDING):
+            too_far.append(f"{condition.name} by {'L2' if is_l2 else 'L-inf'} {largest:.4g} of {bound:.4g}")
+        if bound:
+            reached.append(100 * largest / bound)
+    value = max(reached, default=None)
+    if too_far:
+        return Check(name, "red", f"further than epsilon allows: {listed(too_far)}{given}", value, "percent")
+    unknown = f"{listed(unbounded)} cannot be told: their L2 needs input_shape, which this run's model.json lacks"
+    if value is None:
+        return not_checked(name, unknown if unbounded else f"nothing has an epsilon above 0 to stay within{given}")
+    sentence = f"no image moved further than its epsilon, at most {value:.1f} % of it{given}"
+    if unbounded:
+        return Check(name, "amber", f"{sentence}; {unknown}", value, "percent")
+    return Check(name, "green", sentence, value, "percent")
+
+
+def nothing_at_epsilon_0(run: Run) -> Check:
+    """Whether an attack of no size leaves everything as it is, to the bit."""
+    name = "epsilon 0"
+    places = [at for at, each in enumerate(run.condition_details) if _is_attack_at_0(each)]
+    if not places:
+        return not_checked(name, "no attack has epsilon 0, where all must be as benign; add it, --epsilon 0,0.03")
+    psi, predictions = run.psi, run.predictions
+    differs = np.zeros(len(run.index), np.bool_)
+    for at in places:
+        differs |= _bits_differ(psi[at], psi[0]).any(axis=0) | (predictions[at] != predictions[0])
+    changed = int(np.count_nonzero(differs))
+    names = listed(run.conditions[at] for at in places)
+    if not changed:
+        return Check(name, "green", f"PSI and predictions are the benign ones bit for bit under {names}", 0, "images")
+    sentence = f"PSI or prediction of {changed:,} images is not the benign one under {names}: look for chance"
+    return Check(name, "red", sentence, changed, "images")
+
+
+def engine_evidence(run: Run) -> Event | None:
+    """What the engine last wrote of its own checks, or None."""
+    events = EventReader(events_path(run.directory, 0)).poll()
+    return next((event for event in reversed(events) if event["event"] == "evidence"), None)
+
+
+def _number(event: Event | None, key: str) -> float | None:
+    value = None if event is None else event.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _why_not(event: Event | None, key: str) -> str:
+    if event is None:
+        return f"not looked at: {_START_AGAIN}"
+    return f"it could not be looked at: {event.get(key) or _START_AGAIN}"
+
+
+def _percent(share: float) -> str:
+    """A relative error as a bound on it; digits below a thousandth of a percent tell nothing."""
+    return f"{max(100 * share, 0.001):.2g} %"
+
+
+def _given_norms(run: Run) -> str:
+    """What is known of images attacked elsewhere, whose epsilon nobody knows."""
+    for at, condition in enumerate(run.condition_details):
+        if condition.is_given:
+            linf, l2 = (run.array(norm)[at].max() for norm in ("linf", "l2"))
+            return f"; images attacked elsewhere moved by L-inf {linf:.4g} and L2 {l2:.4g} at most"
+    return ""
+
+
+def _input_elements(run: Run) -> int | None:
+    """Numbers in one input of the network, or None where the run does not say."""
+    shape = run.model.get("input_shape")
+    return math.prod(map(int, shape)) if shape else None
+
+
+def _is_attack_at_0(condition: Condition) -> bool:
+    return condition.epsilon == 0 and not condition.is_benign
+
+
+def _bits_differ(values: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
+    differ: NDArray[np.bool_] = values.view(np.uint32) != others.view(np.uint32)
+    return differ

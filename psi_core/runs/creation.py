@@ -1,0 +1,144 @@
+"""The birth of a run directory: all files that are written once, put in place by one rename."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from psi_core.config import RunConfig
+from psi_core.errors import ConfigError, RunError
+from psi_core.files import is_example, temporary_beside
+from psi_core.runs.chunks import CHUNKS
+from psi_core.runs.run import FORMAT, LayerInfo
+from psi_core.runs.status import STOP_FILE, StatusReader
+
+
+def require_writable(folder: Path, needed_bytes: int) -> None:
+    """Makes sure that runs can be made in `folder`, and makes nothing: the run may still be refused.
+
+    Raises:
+        ConfigError: it cannot be made or written to, or its disk has less than `needed_bytes` free.
+    """
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
+    except OSError as error:
+        raise ConfigError(
+            f"runs-dir: {folder} cannot be written to ({error.strerror}); name another with --runs-dir or PSI_RUNS_DIR"
+        ) from None
+    if free < needed_bytes:
+        raise ConfigError(
+            f"runs-dir: {folder} has {free / 1e6:.0f} MB free and this run needs about {needed_bytes / 1e6:.0f} MB; "
+            "free some, or name another folder with --runs-dir"
+        )
+
+
+def create_run(folder: Path, config: RunConfig, layers: Sequence[LayerInfo]) -> Path:
+    """Makes the run directory of a resolved configuration and gives its path.
+
+    It is filled under a temporary name and renamed: no reader ever sees a run without its configuration.
+    """
+    now = datetime.now().astimezone()
+    identity = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    temporary = folder / f".{identity}.tmp"
+    config_values = {
+        "format": FORMAT,
+        "id": identity,
+        "created": now.isoformat(),
+        **config.model_dump(mode="json"),
+        "conditions": [condition.name for condition in config.conditions],
+    }
+    try:
+        (temporary / CHUNKS).mkdir(parents=True)
+        write_json(temporary / "config.json", config_values)
+        write_json(temporary / "layers.json", [asdict(layer) for layer in layers])
+        return temporary.rename(folder / identity)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON so that a reader sees either all of it or none."""
+    with _written(path, values) as temporary:
+        temporary.replace(path)
+
+
+def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
+    """Writes `model.json` once, or makes sure that these are the weights and images the run began with.
+
+    Raises:
+        RunError: the run began with others.
+    """
+    path = run_directory / "model.json"
+    if not path.exists():
+        with _written(path, card) as temporary:
+            try:
+                os.link(temporary, path)  # Fails where another worker was first: nobody overwrites the run's weights.
+            except FileExistsError:
+                pass
+            except OSError:
+                temporary.replace(path)  # A file system without hard links.
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    if recorded["sha256"] != card["sha256"]:
+        raise RunError(
+            f"weights: {card['source']} has SHA-256 {card['sha256'][:12]}, "
+            f"but the run began with {recorded['sha256'][:12]}; put the old weights back, or start a new run"
+        )
+    for key, what in (("data_sha256", "data"), ("attacked_sha256", "attacked")):
+        if recorded.get(key) not in (None, card.get(key)):
+            raise RunError(
+                f"{what}: the images are others than those that the run began with, so that positions would not fit; "
+                "put the old ones back, or start a new run"
+            )
+
+
+def require_deletable(directory: Path) -> None:
+    """Makes sure that a run may be deleted.
+
+    Raises:
+        RunError: it ships with the package, or a worker still writes to it.
+    """
+    if is_example(directory):
+        raise RunError(f"{directory.name}: ships with psi-tui and is never deleted; name a run of your own")
+    if any(worker.is_alive for worker in StatusReader(directory).poll()):
+        raise RunError(f"{directory.name}: still runs; stop it first with psi-tui stop {directory.name}")
+
+
+def delete_run(directory: Path) -> None:
+    """Removes a run directory; it leaves the list at once, by a rename, and the disk after that.
+
+    Raises:
+        RunError: it ships with the package, a worker still writes to it, or it cannot be removed.
+    """
+    require_deletable(directory)
+    doomed = directory.with_name(f".{directory.name}.deleted")
+    try:
+        directory.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None
+
+
+@contextlib.contextmanager
+def _written(path: Path, values: Any) -> Iterator[Path]:
+    """JSON under a temporary name beside `path`, gone when the block is left unless it was renamed."""
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def request_stop(directory: Path) -> None:
+    """Asks the workers of a run to finish their chunks and leave."""
+    (directory / STOP_FILE).touch()

@@ -1,0 +1,75 @@
+"""Finding runs: by path, id, unique name, unique prefix, or `latest`."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+from psi_core.errors import RunError, unknown_name
+from psi_core.files import examples_directory, runs_directory
+from psi_core.runs.run import Run
+
+PathText: TypeAlias = str | os.PathLike[str]
+
+
+def load_run(run: PathText, runs_dir: PathText | None = None, *, preview: bool = False) -> Run:
+    """A run by path, id, unique name, unique prefix, or `latest`; the first that fits.
+
+    Args:
+        run: what to look for.
+        runs_dir: the folder of run directories; default $PSI_RUNS_DIR, else the user's data folder.
+        preview: whether to merge the open chunks of running workers.
+
+    Raises:
+        RunError: nothing fits, or several do.
+    """
+    return Run(find_run(run, runs_dir), preview=preview)
+
+
+def list_runs(runs_dir: PathText | None = None, *, examples: bool = True) -> list[Run]:
+    """Every readable run, newest first, the shipped examples last."""
+    own = sorted(_readable(runs_directory(runs_dir)), key=lambda run: (run.created_at, run.id), reverse=True)
+    shipped = sorted(_readable(examples_directory()), key=lambda run: run.name) if examples else []
+    return own + shipped
+
+
+def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
+    """The directory of the run that `load_run` would load."""
+    text = os.fspath(run)
+    # No path at all: too long a name, a folder that we may not enter, ~ of an unknown user.
+    with contextlib.suppress(OSError, RuntimeError):
+        path = Path(text).expanduser()
+        if text and (path / "config.json").is_file():
+            return path.absolute()
+    everything = list_runs(runs_dir)
+    own = [known for known in everything if not known.is_example]
+    identified = [known for known in own if known.id == text]
+    named = [known for known in everything if known.name == text]
+    prefixed = [known for known in own if known.id.startswith(text) or known.name.startswith(text)]
+    for found in (identified, named, prefixed if text not in ("", "latest") else []):
+        if len(found) == 1:
+            return found[0].directory
+        if found:
+            listed = ", ".join(known.id for known in found[:5]) + (", ..." if len(found) > 5 else "")
+            raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id, or a path")
+    if text == "latest" and own:
+        return own[0].directory
+    if text == "latest" or not everything:
+        raise RunError(f"run: there is none yet in {runs_directory(runs_dir)}; start one with psi-tui run")
+    names = [known.name for known in everything] + [known.id for known in own]
+    raise RunError(unknown_name("run", text, list(dict.fromkeys([*names, "latest"]))))
+
+
+def _readable(folder: Path) -> list[Run]:
+    """The runs of a folder. Names with a leading dot are runs half made or half deleted."""
+    try:
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"runs-dir: {folder} cannot be read ({error.strerror}); name another with --runs-dir") from None
+    runs = []
+    for path in paths:
+        with contextlib.suppress(RunError):
+            runs.append(Run(path))
+    return runs

@@ -1,0 +1,195 @@
+"""Processes: who a worker is, whether it still lives, how one is started and left alone.
+
+Which of several workers this process is, as torchrun or srun tells it in its environment.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from psi_core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One worker among those that share a run.
+
+    Attributes:
+        number: from 0.
+        workers: how many share the run.
+        local: from 0, among those on this machine; it picks the device.
+    """
+
+    number: int = 0
+    workers: int = 1
+    local: int = 0
+
+
+ALONE = Rank()
+"""One worker of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    number: str
+    workers: str
+    local: str
+    launcher: str
+
+
+# torchrun inside an srun step has both: its own come first.
+_TORCHRUN = _Names("RANK", "WORLD_SIZE", "LOCAL_RANK", "torchrun")
+_SRUN = _Names("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "srun")
+
+
+def rank_of(environment: Mapping[str, str] = os.environ) -> Rank:
+    """The rank that the variables of torchrun, else those of srun, describe; one worker of one without them.
+
+    An sbatch script sets SLURM_PROCID too, but only an srun step says how many tasks it has.
+
+    Raises:
+        ConfigError: a variable is missing, no whole number, or not below the number of workers.
+    """
+    if "RANK" in environment:
+        return _read(_TORCHRUN, environment)
+    if "SLURM_STEP_NUM_TASKS" in environment:
+        return _read(_SRUN, environment)
+    if "WORLD_SIZE" in environment:
+        raise _half_set("WORLD_SIZE", "RANK", _TORCHRUN)
+    return ALONE
+
+
+def _read(names: _Names, environment: Mapping[str, str]) -> Rank:
+    for name, other in ((names.number, names.workers), (names.workers, names.number)):
+        if name not in environment:
+            raise _half_set(other, name, names)
+    number, workers = (_count(name, environment, names) for name in (names.number, names.workers))
+    if number >= workers:
+        raise ConfigError(
+            f"{names.number}: {number} is not below {names.workers} {workers}; leave both to {names.launcher}, "
+            f"or count from 0 to {names.workers} - 1"
+        )
+    local = _count(names.local, environment, names) if names.local in environment else number
+    return Rank(number, workers, local)
+
+
+def _count(name: str, environment: Mapping[str, str], names: _Names) -> int:
+    text = environment[name]
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{name}: {text!r} is no whole number; leave it to {names.launcher}, or unset it")
+    return int(text)
+
+
+def _half_set(given: str, missing: str, names: _Names) -> ConfigError:
+    return ConfigError(f"{given}: it is set and {missing} is not; leave both to {names.launcher}, or unset {given}")
+
+
+HEARTBEAT_SECONDS = 10.0
+STALE_SECONDS = 60.0
+"""A worker on another machine counts as alive while its event log is younger than this."""
+
+
+def own_identity() -> dict[str, Any]:
+    """Host, boot, process namespace, process id and start time of this process, as a `started` event records them."""
+    pid = os.getpid()
+    return {
+        "host": platform.node(),
+        "boot_id": _boot_id(),
+        "pid_namespace": _pid_namespace(),
+        "pid": pid,
+        "process_start": _process_start(pid),
+    }
+
+
+def is_alive(identity: Mapping[str, Any], log: Path) -> bool:
+    """Whether the worker that left `identity` still runs.
+
+    On the same boot and in the same process namespace the process table answers, and a zombie is dead; from elsewhere a
+    heartbeat, the modification time of its event log, younger than a minute.
+    """
+    is_here = identity.get("boot_id") == _boot_id() and identity.get("pid_namespace") == _pid_namespace()
+    if is_here and _boot_id():
+        start = _process_start(identity.get("pid"))
+        return start is not None and start == identity.get("process_start")
+    try:
+        return time.time() - log.stat().st_mtime < STALE_SECONDS
+    except OSError:
+        return False
+
+
+def worker_environment(workers: int, config: object = None) -> dict[str, str]:
+    """Variables to start a worker with that shares its cores, before torch is loaded; the first hands them on.
+
+    OpenMP's threads spin while they wait, on the very cores that other workers and decoders need: on two cores, five
+    to seven times slower.
+
+    Args:
+        workers: how many there are.
+        config: of the run, as JSON has it, where it is known: one with pictures has processes that decode them.
+    """
+    sources = [str(config.get(field, "")) for field in ("data", "attacked")] if isinstance(config, Mapping) else []
+    has_decoders = any(source.partition(":")[0] in ("folder", "torchvision") for source in sources)
+    return {"OMP_WAIT_POLICY": "PASSIVE"} if workers > 1 or has_decoders else {}
+
+
+def assistant_environment() -> dict[str, str]:
+    """Variables to start a child with that works beside others: one thread, and none that spins."""
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(libraries, "1")}
+
+
+def start_child(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    output: int | IO[Any] | None = None,
+    errors: int | IO[Any] | None = None,
+) -> subprocess.Popen[str]:
+    """Starts `python -m psi_core ARGUMENTS` in a session of its own, so that a hang-up of ours does not reach it.
+
+    Args:
+        arguments: what follows `python -m psi_core`.
+        environment: variables added to ours.
+        output: where its standard output and error go; None pipes the output and shares our standard error.
+        errors: where its standard error goes instead.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "psi_core", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if output is None else output,
+        stderr=output if errors is None else errors,
+        env={**os.environ, **(environment or {})},
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _process_start(pid: object) -> int | None:
+    """Start time in clock ticks since boot, or None when there is no such process or it is a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The second field, the command, may hold spaces and parentheses; the fixed fields follow its last one.
+    fields = stat[stat.rfind(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])

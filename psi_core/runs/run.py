@@ -1,0 +1,307 @@
+"""Runs: what a run directory holds, read.
+
+LayerInfo: what `layers.json` tells of one tapped layer.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.conditions import EPSILON_ROUNDING, Condition
+from psi_core.config import RunConfig
+from psi_core.errors import RunError, unknown_name
+from psi_core.files import is_example
+from psi_core.runs.chunks import (
+    Arrays,
+    ClassSums,
+    add_channel_sums,
+    add_class_sums,
+    add_square_sums,
+    chunk_count,
+    chunk_path,
+    finished_chunks,
+    read_arrays,
+)
+from psi_core.runs.status import Status, StatusReader, status_of
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One tapped layer, as `layers.json` holds it.
+
+    Attributes:
+        name: as tables show it, `conv1`.
+        module: path of the module inside the network, `features.1`; `#2` marks its second call in a forward.
+        kind: class of the module or name of the function, `ReLU`.
+        shape: of its output for one image.
+        units: how many responses the measures see.
+        channels: feature maps, or features of a flat layer.
+        parameters: of all that runs after the layer before, up to this one.
+        multiply_adds: likewise, per image.
+    """
+
+    name: str
+    module: str
+    kind: str
+    shape: tuple[int, ...]
+    units: int
+    channels: int
+    parameters: int
+    multiply_adds: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "LayerInfo":
+        """From an object of `layers.json`; keys of a newer version are passed over."""
+        known = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**{**known, "shape": tuple(known["shape"])})
+
+
+FORMAT = 1
+"""Version of the run directory's format that this package writes and reads."""
+
+
+class Run:
+    """A run directory, read. Never locks, never writes; arrays are read when first asked for.
+
+    Attributes:
+        directory: where it lies.
+        id: its identity, which is also the directory's name.
+        created: when, ISO 8601 with time zone.
+        config: the resolved configuration.
+    """
+
+    def __init__(self, directory: Path, *, preview: bool = False) -> None:
+        self.directory = directory
+        self._with_preview = preview
+        self._arrays: Arrays = {}
+        path = directory / "config.json"
+        values = _read_json(path)
+        found = values.get("format") if isinstance(values, dict) else None
+        if found != FORMAT:
+            raise RunError(f"{directory}: format {found!r} is not {FORMAT}, which this version reads; upgrade psi-tui")
+        try:
+            self.id, self.created = str(values["id"]), str(values["created"])
+            self.created_at = datetime.fromisoformat(self.created).astimezone()
+            self.config = RunConfig(**{key: values[key] for key in RunConfig.model_fields if key in values})
+            if values["conditions"] != self.conditions:
+                raise ValueError(f"its conditions are {values['conditions']}, not {self.conditions}")
+        except KeyError as error:
+            raise RunError(f"{path}: lacks {error}; the run directory is damaged") from None
+        except ValueError as error:
+            raise RunError(f"{path}: cannot be read ({error}); it is damaged, or of a newer psi-tui") from None
+
+    @property
+    def name(self) -> str:
+        """The name given to the run, or its id."""
+        return self.config.name or self.id
+
+    @property
+    def is_example(self) -> bool:
+        """Whether it ships with the package, read-only."""
+        return is_example(self.directory)
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of the conditions in order, benign first: the first axis of every result."""
+        return [condition.name for condition in self.config.conditions]
+
+    @property
+    def condition_details(self) -> tuple[Condition, ...]:
+        """The same conditions with attack, epsilon and control.
+
+        Images attacked elsewhere have the run's first control at the epsilon that is their largest change, if it has
+        one there.
+        """
+        return tuple(self._sized(each) if each.is_given else each for each in self.config.conditions)
+
+    def _sized(self, given: Condition) -> Condition:
+        try:
+            largest = float(self.array("linf")[self.conditions.index(given.name)].max())
+        except RunError:  # No results yet.
+            return given
+        first = next(iter(self.config.controls), None)
+        sized = (each for each in self.config.conditions if each.attack == first)
+        return replace(
+            given, control=next((c.name for c in sized if abs(c.epsilon - largest) <= EPSILON_ROUNDING), None)
+        )
+
+    @cached_property
+    def layer_infos(self) -> tuple[LayerInfo, ...]:
+        """The tapped layers in forward order."""
+        path = self.directory / "layers.json"
+        try:
+            return tuple(LayerInfo.from_json(values) for values in _read_json(path))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the tapped layers in forward order: the second axis of every measure."""
+        return [layer.name for layer in self.layer_infos]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the measures, `psi` first."""
+        return self.config.measures
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """`model.json`: source, SHA-256, class names, fit card; empty until the weights are ready."""
+        path = self.directory / "model.json"
+        return dict(_read_json(path)) if path.exists() else {}
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """`card.json` of a shipped example: what it is, and the `command` that makes it again; empty elsewhere."""
+        path = self.directory / "card.json"
+        return dict(_read_json(path)) if path.exists() else {}
+
+    @property
+    def images(self) -> int:
+        """How many images the whole run has."""
+        assert self.config.images is not None, "a run's configuration is resolved"
+        return self.config.images
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the whole run has."""
+        assert isinstance(self.config.chunk, int), "a run's configuration is resolved"
+        return chunk_count(self.images, self.config.chunk)
+
+    @property
+    def missing_chunks(self) -> list[int]:
+        """Numbers of the chunks still to be made."""
+        return sorted(set(range(self.chunks)) - set(finished_chunks(self.directory)))
+
+    @property
+    def status(self) -> Status:
+        """Running, done, failed, stopped, queued or lost, as its files say now."""
+        return status_of(self.directory, self.chunks, StatusReader(self.directory).poll())
+
+    @cached_property
+    def _chunk_paths(self) -> list[Path]:
+        """Chunks that were finished when results were first asked for: all arrays speak of the same images."""
+        finished = finished_chunks(self.directory)
+        return [chunk_path(self.directory, number) for number in finished if number < self.chunks]
+
+    @cached_property
+    def _previews(self) -> list[Arrays]:
+        """Open chunks of images that no finished chunk holds."""
+        seen = [read_arrays(path, lambda name: name == "index")["index"] for path in self._chunk_paths]
+        previews = []
+        for path in sorted(self.directory.glob("preview-*.npz")) if self._with_preview else []:
+            # Its worker may replace or remove it while we look: then the next look shows more.
+            with contextlib.suppress(RunError):
+                preview = read_arrays(path)
+                if preview["index"].size and not any(np.isin(preview["index"], index).any() for index in seen):
+                    seen.append(preview["index"])
+                    previews.append(preview)
+        return previews
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether open chunks are among the results: these may change with every look."""
+        return self._with_preview and bool(self._previews)
+
+    def _read(self, name: str) -> NDArray[Any]:
+        """One array of every chunk and preview, joined along its last axis; read once."""
+        if name not in self._arrays:
+            parts = [read_arrays(path, lambda other: other == name) for path in self._chunk_paths] + self._previews
+            if not parts:
+                raise RunError(f"{self.name}: no results yet; wait for its first chunk, or resume it")
+            if not all(name in part for part in parts):
+                known = ("index", "label", "prediction", "confidence", "linf", "l2", *self.measures)
+                raise RunError(unknown_name(f"results of {self.name}", name, known))
+            joined = np.concatenate([part[name] for part in parts], axis=-1)
+            if not joined.shape[-1]:
+                raise RunError(f"{self.name}: none of its images so far could be read; see its log")
+            self._arrays[name] = joined
+        return self._arrays[name]
+
+    def array(self, name: str) -> NDArray[Any]:
+        """One array of the chunks, in image order, the image axis last.
+
+        Args:
+            name: `index`, `label`, `prediction`, `confidence`, `linf`, `l2` or a measure.
+
+        Raises:
+            RunError: there are no results yet, or none of that name.
+        """
+        order = np.argsort(self._read("index"), kind="stable")
+        return self._read(name)[..., order]
+
+    @property
+    def psi(self) -> NDArray[np.float32]:
+        """Population sparseness, float32 (condition, layer, image), 0..1; NaN where the layer is silent."""
+        return self.array("psi")
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """Positions of the images in the data set, (image,), ascending."""
+        return self.array("index")
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The labels that the attack and the accuracy refer to, (image,)."""
+        return self.array("label")
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The network's choices, (condition, image)."""
+        return self.array("prediction")
+
+    def class_sums(self, layer: str) -> ClassSums:
+        """Labels (k,), image counts (k,) and summed channel means (condition, k, channel) of one layer, by class.
+
+        Raises:
+            RunError: there is no such layer, or no chunk is finished: open ones have no sums.
+        """
+        return add_class_sums(self._parts(layer, "class_labels", "class_counts", f"class_sum/{layer}"), layer)
+
+    def channel_sums(self, layer: str) -> tuple[int, NDArray[np.float64]]:
+        """Image count and summed channel means (condition, channel) of one layer: `class_sums` without the classes.
+
+        Raises:
+            RunError: as of `class_sums`.
+        """
+        return add_channel_sums(self._parts(layer, "class_counts", f"class_sum/{layer}"), layer)
+
+    def square_sums(self, layer: str) -> NDArray[np.float64] | None:
+        """Sums of squared channel means of one layer over the images of `class_sums`, (condition, channel).
+
+        Together they give the lifetime sparseness of channels. None where chunks of an older version lack them.
+
+        Raises:
+            RunError: as of `class_sums`.
+        """
+        return add_square_sums(self._parts(layer, f"square_sum/{layer}"), layer)
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether there are `class_sums`: those of an open chunk come when it is finished."""
+        return bool(self._chunk_paths)
+
+    def _parts(self, layer: str, *names: str) -> Iterator[Arrays]:
+        """Some arrays of one layer, chunk by chunk."""
+        if layer not in self.layers:
+            raise RunError(unknown_name("layer", layer, self.layers))
+        if not self.has_sums:
+            raise RunError(f"{self.name}: no class sums yet; wait for its first chunk")
+        return (read_arrays(path, names.__contains__) for path in self._chunk_paths)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: there is no such file; name the run's own directory") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None

@@ -1,0 +1,94 @@
+"""Status of a run, derived from its files each time it is asked for and stored nowhere."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from psi_core.runs.chunks import finished_chunks
+from psi_core.runs.events import Event, EventReader, events_path, worker_numbers
+from psi_core.runs.processes import is_alive
+
+Status = Literal["running", "done", "failed", "stopped", "queued", "lost"]
+
+STOP_FILE = "stop"
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """What one worker last said of itself, since it was last started.
+
+    Attributes:
+        number: its rank, from 0.
+        started: its last `started` event, or None.
+        phase: `load`, `fit`, `compile` or `run`.
+        progress: its last `batch` or `fit` event, or None.
+        last: its last event of any kind but heartbeats.
+        warnings: texts of its warnings, oldest first.
+        is_alive: whether its process still runs.
+    """
+
+    number: int
+    started: Event | None = None
+    phase: str = ""
+    progress: Event | None = None
+    last: Event | None = None
+    warnings: list[str] = field(default_factory=list)
+    is_alive: bool = False
+
+    def take(self, event: Event) -> None:
+        """Takes in the worker's next event; unknown kinds only count as the last."""
+        if event["event"] == "heartbeat":
+            return  # It may come from its thread after the worker's last word.
+        self.last = event
+        match event["event"]:
+            case "started":
+                self.started, self.progress, self.phase = event, None, "load"
+                self.warnings.clear()
+            case "phase":
+                self.phase, self.progress = str(event.get("phase", "")), None
+            case "batch" | "fit":
+                self.progress = event
+            case "warning":
+                self.warnings.append(str(event.get("text", "")))
+
+
+class StatusReader:
+    """Follows a run directory: each `poll` reads only what came since the last."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._readers: dict[int, tuple[EventReader, WorkerState]] = {}
+
+    def poll(self) -> list[WorkerState]:
+        """Every worker's state now, by rank."""
+        for number in worker_numbers(self.directory):
+            if number not in self._readers:
+                self._readers[number] = EventReader(events_path(self.directory, number)), WorkerState(number)
+        for reader, worker in self._readers.values():
+            for event in reader.poll():
+                worker.take(event)
+            has_left = worker.last is not None and worker.last["event"] in ("finished", "failed", "left")
+            is_silent = worker.started is None or has_left
+            worker.is_alive = not is_silent and is_alive(worker.started or {}, reader.path)
+        return [worker for _, (_, worker) in sorted(self._readers.items())]
+
+
+def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Status:
+    """The first that holds: running, done, failed, stopped, queued, lost.
+
+    Args:
+        directory: the run directory.
+        chunks: how many chunks the whole run has.
+        workers: every worker's state.
+    """
+    if any(worker.is_alive for worker in workers):
+        return "running"
+    if set(range(chunks)) <= set(finished_chunks(directory)):
+        return "done"
+    said = [worker.last for worker in workers if worker.last is not None]
+    # Times are in milliseconds: of two events at the same one, the failure counts.
+    if max(((event["time"], event["event"] == "failed") for event in said), default=(0, False))[1]:
+        return "failed"
+    if (directory / STOP_FILE).exists():
+        return "stopped"
+    return "lost" if said else "queued"

@@ -1,0 +1,179 @@
+"""What an ablation found: its rows and columns, what must be told beside them, and all of it as text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from psi_core.ablation import AblationConfig
+from psi_core.conditions import BENIGN
+from psi_core.config import RunConfig
+from psi_core.tables.columns import Column, Row, as_number, readable
+from psi_core.tables.export import FORMATS, PAGE_FORMATS
+
+CLAIMED_PERCENT = 90
+"""Of the intact accuracy: what 10-15 % of a layer's units are said in the literature to give."""
+
+COLUMNS: tuple[Column, ...] = (
+    Column("layer", "layer", "text", "The layer whose channels are masked."),
+    Column("by", "by", "text", "How its channels are ordered: response, sparseness or random.", True),
+    Column("selection", "selection", "text", "keep: the first channels are kept alone; drop: they are set to 0.", True),
+    Column("percent", "%", "percent", "Share of the channels that was asked for.", True),
+    Column("channels_kept", "kept", "count", "Channels that are left.", True),
+    Column("channels", "channels", "count", "Channels of the layer."),
+    Column("condition", "condition", "text", "What was done to the images, with the intact network.", True),
+    Column("epsilon", "epsilon", "epsilon", "Largest change of a pixel, on the 0..1 scale."),
+    Column("images", "images", "count", "How many were shown."),
+    Column("accuracy_percent", "accuracy %", "percent", "Share that the masked network names correctly.", True),
+    Column("relative_percent", "of intact %", "percent", "The same, of the intact network's benign accuracy.", True),
+    Column(
+        "prediction_agreement_percent",
+        "agree %",
+        "percent",
+        "Share of the same images on which the masked and the intact network say the same.",
+        True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AblationResult:
+    """What an ablation found.
+
+    Attributes:
+        rows: by ranking, percentage and condition; cells as in COLUMNS.
+        title: model, data, images and layer in one line.
+        notes: what must be told beside the rows, one sentence each.
+    """
+
+    rows: list[Row]
+    title: str
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedAccuracy:
+    """How a network does under one mask, or intact; in percent, by condition.
+
+    Attributes:
+        accuracy: share of the images that are named correctly.
+        agreement: share on which the network says what the intact one says.
+    """
+
+    accuracy: tuple[float, ...]
+    agreement: tuple[float, ...]
+
+
+def ablation_rows(
+    config: AblationConfig,
+    layer: str,
+    channels: int,
+    images: int,
+    intact: MaskedAccuracy,
+    masked: Mapping[tuple[str, int], MaskedAccuracy],
+) -> list[Row]:
+    """One row per ranking, percentage and condition.
+
+    Args:
+        config: what was asked.
+        layer: name of the layer.
+        channels: it has.
+        images: how many were shown.
+        intact: the whole network.
+        masked: by ranking and number of channels kept.
+    """
+    rows: list[Row] = []
+    for by in config.by:
+        for percent in config.percentages:
+            kept = config.channels_kept(percent, channels)
+            found = masked[by, kept]
+            for at, condition in enumerate(config.conditions):
+                accuracy, whole = found.accuracy[at], intact.accuracy[0]
+                rows.append(
+                    {
+                        "layer": layer,
+                        "by": by,
+                        "selection": config.selection,
+                        "percent": percent,
+                        "channels_kept": kept,
+                        "channels": channels,
+                        "condition": condition.name,
+                        "epsilon": condition.epsilon,
+                        "images": images,
+                        "accuracy_percent": accuracy,
+                        "relative_percent": 100 * accuracy / whole if whole else None,
+                        "prediction_agreement_percent": found.agreement[at],
+                    }
+                )
+    return rows
+
+
+def ablation_title(resolved: RunConfig, layer: str, channels: int) -> str:
+    """Model, data, images and layer in one line."""
+    weights = Path(resolved.weights).name
+    return (
+        f"{resolved.model} ({weights} weights) on {resolved.data} {resolved.split} · {resolved.images:,} images · "
+        f"{layer}, {channels} channels"
+    )
+
+
+def ablation_notes(config: AblationConfig, rows: Sequence[Row], intact: MaskedAccuracy, train_images: int) -> list[str]:
+    """Sentences that belong beside the rows.
+
+    Args:
+        config: that the rows are of.
+        rows: of `ablation_rows`.
+        intact: the whole network.
+        train_images: on how many the channels were ordered; 0 where all orders are drawn by lot.
+    """
+    names = [condition.name for condition in config.conditions]
+    accuracies = (f"{name} {readable(value, 'percent')} %" for name, value in zip(names, intact.accuracy, strict=True))
+    notes = [f"intact network: {', '.join(accuracies)}"]
+    benign = [row for row in rows if row["condition"] == BENIGN]
+    notes += [_claim(str(by), [*group]) for by, group in groupby(benign, key=lambda row: row["by"])]
+    if train_images:
+        notes.append(f"channels ordered by their responses to the first {train_images:,} training images")
+    notes.append("attacked with the intact network; of intact %: of its benign accuracy; agree %: says what it says")
+    if config.shared:
+        notes.append("one order for all classes: a mask tells the network nothing of an image's label")
+    else:
+        notes.append(
+            "an image's mask is its class's, which by itself tells the network something of the label: random, which "
+            "does so too, is the control; --shared has one order for all classes"
+        )
+    if config.run.split == "train":
+        notes.append("shown are training images, on which the channels were ordered too")
+    return notes
+
+
+def ablation_text(result: AblationResult, format: str) -> str:  # noqa: A002
+    """The rows as text: whole in CSV and JSON; for the page the key columns, with notes below or, in LaTeX, above.
+
+    Args:
+        result: what was found.
+        format: one of `export.FORMATS`.
+    """
+    if format not in PAGE_FORMATS:
+        return FORMATS[format](result.rows, COLUMNS)
+    text = FORMATS[format](result.rows, [column for column in COLUMNS if column.is_key])
+    notes = [result.title, *result.notes]
+    if format == "md":
+        return f"{text}\n" + "".join(f"{note}  \n" for note in notes)
+    return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
+
+
+def _claim(by: str, rows: Sequence[Row]) -> str:
+    """With how few channels the benign accuracy is 90 % of the intact one, and stays so with more."""
+    enough: Row | None = None
+    for row in sorted(rows, key=lambda row: -as_number(row["channels_kept"])):
+        if not as_number(row["relative_percent"]) >= CLAIMED_PERCENT:
+            break
+        enough = row
+    if enough is None:
+        return f"{by}: nowhere {CLAIMED_PERCENT} % of the intact benign accuracy"
+    kept, channels = as_number(enough["channels_kept"]), as_number(enough["channels"])
+    is_keep = enough["selection"] == "keep"
+    count = kept if is_keep else channels - kept
+    share = f"{count:.0f} of {channels:.0f} channels ({100 * count / channels:.3g} %)"
+    reach = f"from {share} on" if is_keep else f"with up to {share} dropped"
+    return f"{by}: {CLAIMED_PERCENT} % of the intact benign accuracy {reach}, of those tried"

@@ -1,0 +1,260 @@
+"""Tables to files: CSV and JSON in full precision, Markdown and LaTeX rounded for the page."""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, product
+from pathlib import Path
+
+from psi_core.errors import ConfigError, unknown_name
+from psi_core.files import temporary_beside
+from psi_core.measures import require_measure
+from psi_core.runs.run import Run
+from psi_core.statistics.histograms import TABLE_BINS
+from psi_core.tables import MEASURE_TABLES, TABLES, table_columns, table_rows
+from psi_core.tables.columns import Cell, Column, Row, readable
+from psi_core.tables.notes import run_line, table_notes
+
+
+def csv_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
+    """Comma-separated values, RFC 4180 with plain newlines: floats read back exactly, no value is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([column.name for column in columns])
+    writer.writerows([_exact(row[column.name]) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+def json_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
+    """A list of objects, one a line; what is no finite number is null, for JSON knows no other."""
+    lines = (json.dumps({column.name: _finite(row[column.name]) for column in columns}) for row in rows)
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def markdown_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
+    """A pipe table, rounded."""
+    ruler = ["---" if column.kind in _TEXT_KINDS else "---:" for column in columns]
+    body = ([_escape_markdown(readable(row[column.name], column.kind)) for column in columns] for row in rows)
+    lines = [[_escape_markdown(column.heading) for column in columns], ruler, *body]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def latex_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
+    """A booktabs tabular, rounded; rows that share their first cell stand together."""
+    alignment = "".join(_latex_alignment(column) for column in columns)
+    heading = " & ".join(_escape_latex(column.heading).replace(r"d\_z", "$d_z$") for column in columns)
+    body = [" & ".join(_latex_cell(row[column.name], column) for column in columns) + r" \\" for row in rows]
+    lines = [
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        rf"{heading} \\",
+        r"\midrule",
+        *_spaced_groups(body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: dict[str, Callable[[Iterable[Row], Sequence[Column]], str]] = {
+    "csv": csv_text,
+    "json": json_text,
+    "md": markdown_text,
+    "tex": latex_text,
+}
+"""What writes each format; the names are also the files' suffixes."""
+
+PAGE_FORMATS = ("md", "tex")
+"""Formats for reading: a run's table gives them the key columns only, and what must be told beside it."""
+
+_TEXT_KINDS = ("text", "sentence", "flag")
+"""Kinds of columns that are set flush left."""
+
+
+def table_text(
+    run: Run,
+    table: str,
+    rows: Sequence[Row],
+    format: str,  # noqa: A002
+    *,
+    subset: str = "all",
+    bins: int = TABLE_BINS,
+    measure: str = "psi",
+) -> str:
+    """One table of a run as text: whole in CSV and JSON, for the page the key columns that hold something, and notes.
+
+    Markdown has the notes below the table, LaTeX as comments above it.
+
+    Args:
+        run: whose table it is.
+        table: one of `tables.TABLES`.
+        rows: of that table.
+        format: one of FORMATS.
+        subset: that the rows were made for.
+        bins: likewise.
+        measure: likewise.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    _require_format(format)
+    columns = table_columns(table, run, measure)
+    if format not in PAGE_FORMATS:
+        return FORMATS[format](rows, columns)
+    kept = [
+        column for column in columns if column.is_key and any(readable(row[column.name], column.kind) for row in rows)
+    ]
+    text = FORMATS[format](rows, kept)
+    notes = [run_line(run), *table_notes(run, table, subset=subset, bins=bins, measure=measure)]
+    if format == "md":
+        return f"{text}\n" + "".join(f"{_escape_markdown(note)}  \n" for note in notes)
+    return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
+
+
+IMAGE_FORMATS = ("npz", "png")
+"""What images are written as: exactly, and as pictures of 8 bits."""
+
+
+def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, format: str) -> None:  # noqa: A002
+    """Writes one table so that a reader sees either all of it or none.
+
+    Args:
+        rows: from a function of `tables.TABLES`.
+        columns: which of their cells to write, in this order.
+        path: of the file; its folder must exist.
+        format: one of FORMATS.
+
+    Raises:
+        ConfigError: there is no such format, or the file cannot be written.
+    """
+    _require_format(format)
+    _write(FORMATS[format](rows, columns), path)
+
+
+def _write(text: str, path: Path) -> None:
+    temporary = temporary_beside(path)
+    try:
+        try:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another folder with --to") from None
+
+
+def export_run(
+    run: Run,
+    folder: str | os.PathLike[str],
+    format: str = "csv",  # noqa: A002
+    tables: Iterable[str] = tuple(TABLES),
+    measures: Iterable[str] = (),
+) -> list[Path]:
+    """Writes a run's tables as `layers.csv` and so on, and gives their paths; the folder is made where it is missing.
+
+    Tables that speak of one measure are also written for each of `measures`, as `layers-hoyer.csv` and so on.
+
+    Args:
+        run: with results.
+        folder: to write into.
+        format: one of FORMATS.
+        tables: names of TABLES; all by default.
+        measures: of the run; `psi` is in the tables anyway.
+
+    Raises:
+        ConfigError: there is no such format or table, the run has no such measure, or the folder cannot be written to.
+        RunError: the run has no results yet; nothing is then written.
+    """
+    _require_format(format)
+    tables = list(tables)
+    for table in tables:
+        if table not in TABLES:
+            raise ConfigError(unknown_name("table", table, TABLES))
+    others = [measure for measure in dict.fromkeys(measures) if measure != "psi"]
+    for measure in others:
+        require_measure(measure, run.measures, run.name)
+    if others and not set(tables) & set(MEASURE_TABLES):
+        raise ConfigError(f"measure: only {' and '.join(MEASURE_TABLES)} have others than psi; export one of them too")
+    made = [(table, table_text(run, table, TABLES[table](run), format)) for table in tables]
+    for table, measure in product([table for table in tables if table in MEASURE_TABLES], others):
+        rows = table_rows(run, table, measure=measure)
+        made.append((f"{table}-{measure}", table_text(run, table, rows, format, measure=measure)))
+    folder = Path(folder).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror}); name another folder with --to") from None
+    paths = []
+    for name, text in made:
+        path = folder / f"{name}.{format}"
+        _write(text, path)
+        paths.append(path)
+    return paths
+
+
+def _require_format(name: str) -> None:
+    if name not in FORMATS:
+        raise ConfigError(unknown_name("format", name, FORMATS))
+
+
+def _exact(cell: Cell) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return repr(cell) if isinstance(cell, float) else str(cell)
+
+
+def _finite(cell: Cell) -> Cell:
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "→": r"$\rightarrow$",
+        "±": r"$\pm$",
+        "Δ": r"$\Delta$",
+        "∞": r"$\infty$",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+)
+
+
+def _latex_alignment(column: Column) -> str:
+    if column.kind == "sentence":
+        return r"p{0.6\linewidth}"
+    return "l" if column.kind in _TEXT_KINDS else "r"
+
+
+def _escape_latex(text: str) -> str:
+    return text.translate(_LATEX).replace("--", "-{}-")  # Two would become a dash.
+
+
+def _latex_cell(cell: Cell, column: Column) -> str:
+    """A cell; signed numbers as mathematics, for a minus sign is no hyphen."""
+    text = readable(cell, column.kind)
+    is_signed = column.kind not in _TEXT_KINDS and text.startswith(("+", "-", "<"))
+    return f"${text}$" if is_signed else _escape_latex(text)
+
+
+def _spaced_groups(lines: Sequence[str]) -> list[str]:
+    """Lines with a little space between those that differ in their first cell, where some share it."""
+    groups = [[*group] for _, group in groupby(lines, key=lambda line: line.partition(" & ")[0])]
+    if len(groups) == len(lines):
+        return [*lines]
+    return [line for group in groups for line in (r"\addlinespace", *group)][1:]
+
+
+def _escape_markdown(text: str) -> str:
+    r"""With a backslash before whatever Markdown would take for its own; `_` inside a word it leaves alone."""
+    return re.sub(r"([\\`*|]|(?<!\w)_|_(?!\w)|<(?=\w))", r"\\\1", text)

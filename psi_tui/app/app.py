@@ -1,0 +1,202 @@
+"""The app: five screens over the run directories. It starts runs and computes nothing."""
+
+import shutil
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.events import Resize
+from textual.filter import LineFilter
+from textual.geometry import Size
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.worker import WorkerFailed
+
+from psi_core.errors import PsiError
+from psi_tui.app.ascii_filter import AsciiFilter
+from psi_tui.app.palette import ActionProvider
+from psi_tui.plots.themes import THEMES
+from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsListed, RunsWatcher, WatchingFailed
+from psi_tui.services.services import Services
+from psi_tui.services.state import ScreenName, state_directory, write_whole
+
+_REST_SECONDS = 0.15
+
+
+class RepaintingApp(App[None]):
+    """An app that is whole after any series of sizes.
+
+    Textual paints what a new size moves. A terminal made larger and smaller again in one breath is back at the old size
+    by then: nothing has moved, but what the terminal cut off in between is gone. Of two signals that come at once the
+    first may be the last to be told, with the size before. And a widget that asks for a layout twice before one is made
+    keeps the height of the first time.
+    """
+
+    _rest: Timer | None = None
+
+    def on_resize(self) -> None:
+        """Waits for the last of several sizes."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(_REST_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        size = self.size if self.is_headless else Size(*shutil.get_terminal_size())
+        if size == self.size:
+            self.screen.query("*").refresh(layout=True)
+            self.screen.refresh()
+        else:
+            self.post_message(Resize(size, size))
+
+
+SCREEN_CLASSES = {
+    "runs": ("psi_tui.screens.runs", "RunsScreen"),
+    "explore": ("psi_tui.screens.explore.screen", "ExploreScreen"),
+    "new_run": ("psi_tui.screens.new_run.screen", "NewRunScreen"),
+    "results": ("psi_tui.screens.results.screen", "ResultsScreen"),
+    "compare": ("psi_tui.screens.compare", "CompareScreen"),
+}
+"""Module and class of each screen; it is imported when it is first shown."""
+
+
+def screen_class(name: str) -> type[Screen[Any]]:
+    """The class of a screen by the name of its mode."""
+    module, class_name = SCREEN_CLASSES[name]
+    found: type[Screen[Any]] = getattr(import_module(module), class_name)
+    return found
+
+
+class PsiApp(RepaintingApp, Services):
+    """The app.
+
+    Args:
+        runs_dir: the folder of run directories.
+        open_directory: a run to show at once.
+        ascii_only: whether only ASCII may reach the terminal.
+        clock: tells the time; tests freeze it.
+    """
+
+    TITLE = "psi-tui"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    COMMANDS: ClassVar[set[Any]] = {ActionProvider}
+    DEFAULT_MODE = "runs"
+    MODES: ClassVar[dict[str, Any]] = {name: lambda name=name: screen_class(name)() for name in SCREEN_CLASSES}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "go('runs')", "runs", show=False),
+        Binding("2", "go('explore')", "explore models", show=False),
+        Binding("3", "go('new_run')", "new run", show=False),
+        Binding("4", "go('results')", "results", show=False),
+        Binding("5", "go('compare')", "compare runs", show=False),
+        Binding("ctrl+p", "command_palette", "all actions", show=False, priority=True),
+        Binding("colon", "command_palette", "all actions", show=False, key_display=":"),
+        Binding("question_mark", "help", "help", show=False, key_display="?"),
+        Binding("q", "quit", "quit", show=False),
+    ]
+
+    def __init__(
+        self,
+        runs_dir: Path,
+        *,
+        open_directory: Path | None = None,
+        ascii_only: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+    ) -> None:
+        super().__init__(runs_dir, clock)
+        self.ascii_only = ascii_only
+        self.animation_level = "none"
+        self._first_run = open_directory
+        self._ascii_filter = AsciiFilter()
+        self._runs_watcher = RunsWatcher(runs_dir, self.post_message)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = self.state.theme if self.state.theme in self.available_themes else THEMES[0].name
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """Textual's filters, and ours where the terminal knows only ASCII."""
+        return [*super().get_line_filters(), *([self._ascii_filter] if self.ascii_only else [])]
+
+    def get_key_display(self, binding: Binding) -> str:
+        """A key as the footer and the help name it: in letters, which every terminal has."""
+        shown = super().get_key_display(binding)
+        return "enter" if shown == "⏎" else shown
+
+    # Life.
+
+    def on_mount(self) -> None:
+        """Begins to read; the first screen is painted before that."""
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self._runs_watcher.start()
+        if self._first_run is not None:
+            self.open_run(self._first_run)
+        elif self.state.screen == "results" and self.state.run and self.state.run.is_dir():
+            self.open_run(self.state.run)
+        elif self.state.screen == "compare" and all(path.is_dir() for path in self.state.compared):
+            self.compare([*self.state.compared])
+        elif self.state.screen in ("explore", "new_run"):
+            self.go(self.state.screen)
+
+    def on_unmount(self) -> None:
+        """Lets go of threads and assistants; runs go on."""
+        self._runs_watcher.stop()
+        self.close_run()
+        self.statistics.close()
+        self.engine.close()
+        self.state.save()
+
+    def on_runs_listed(self, message: RunsListed) -> None:
+        """Hands the list to the screens."""
+        self.entries = message.entries
+
+    def on_run_advanced(self, message: RunAdvanced) -> None:
+        """Hands the open run to the results screen."""
+        if message.snapshot.run.directory == self.open_directory:
+            self.snapshot = message.snapshot
+
+    def on_reading_failed(self, message: ReadingFailed) -> None:
+        """Lets go of a run that cannot be read."""
+        if message.directory == self.open_directory:
+            self.close_run()
+            self.go("runs")
+            self.show_error(PsiError(message.sentence))
+
+    def on_watching_failed(self, message: WatchingFailed) -> None:
+        """Leaves by the app's door."""
+        raise message.error
+
+    def _handle_exception(self, error: Exception) -> None:
+        super()._handle_exception(error.error if isinstance(error, WorkerFailed) else error)  # type: ignore[arg-type]
+
+    def _fatal_error(self) -> None:
+        """The app's door: what nobody foresaw goes to a file in full, and one sentence to the terminal."""
+        self.bell()
+        where = state_directory() / "error.log"
+        try:
+            write_whole(where, "".join(traceback.format_exception(self._exception)).encode())
+            told = f"the traceback is in {where}"
+        except OSError:
+            told = f"the traceback could not be written to {where}"
+        self.panic(Text(f"psi-tui: the app failed over something unforeseen; {told}; runs go on without it"))
+
+    def watch_theme(self, theme: str) -> None:
+        """Keeps the theme for the next start."""
+        if self.is_running:
+            self.state.theme = theme
+            self.remember()
+
+    def action_go(self, name: ScreenName) -> None:
+        """Goes to one of the five screens."""
+        self.go(name)
+
+    def action_help(self) -> None:
+        """Shows what every key does here."""
+        from psi_tui.app.help import HelpScreen
+
+        self.push_screen(HelpScreen.of(self.screen))

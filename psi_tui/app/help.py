@@ -1,0 +1,86 @@
+"""Help: every key of the focused widget, the screen and the app, and what the words on the screen mean."""
+
+from typing import Any, ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from psi_tui.app.palette import bindings_of
+from psi_tui.screens.base import PsiScreen
+from psi_tui.widgets.navigation import SCREENS
+
+_WORDS = {
+    "PSI": "population sparseness index: 0 all units respond alike, 1 one unit carries it all",
+    "benign, attacked": "the images as they are; the same after the attack",
+    "Δ": "attacked minus benign, image by image; Δ-control: attacked minus control",
+    "max Δ-control": "that of the layer which moves furthest from its control under the strongest attack",
+    "control": "noise of the same size: a shift that it makes too is no effect of the attack",
+    "peak": "the fullest of 20 bins over 0..1: L its place, H its share of the images, A their accuracy",
+    "d_z": "Cohen's effect size of paired differences: 0.2 small, 0.5 medium, 0.8 large",
+    "ok ! x -": "a check that is fine, one to mind, one not to build on, one that this run does not allow",
+    "TNR": "share of the control's images not taken for attacked where 95 % of the attacked are",
+    "Liu": "PSI of class means in z-scores (Liu et al. 2020): frozen by the benign ones, separate, live channels alone",
+    "lifetime": "the formula of PSI for one channel over all images",
+    "AUROC": "chance that an attacked image has the higher PSI than a benign one; 0.5 tells nothing",
+}
+
+
+class HelpScreen(ModalScreen[None]):
+    """A page of keys and words.
+
+    Args:
+        title: of the screen below.
+        keys: heading, then key and words, group by group.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "leave")]
+
+    def __init__(self, title: str, keys: list[tuple[str, list[tuple[str, str]]]]) -> None:
+        super().__init__()
+        self._title = title
+        self.keys = keys
+
+    @classmethod
+    def of(cls, screen: Screen[Any]) -> "HelpScreen":
+        """The help of a screen as it is now."""
+        groups: dict[str, dict[str, list[str]]] = {"this screen": {}}
+        for node, binding in bindings_of(screen.focused, screen, screen.app):
+            is_widget = node is screen.focused
+            place = _widget_words(node) if is_widget else "everywhere" if node is screen.app else "this screen"
+            keys = groups.setdefault(place, {}).setdefault(binding.description, [])
+            key = screen.app.get_key_display(binding)
+            if key not in keys:
+                keys.append(key)
+        title = SCREENS.get(screen.NAME, "") if isinstance(screen, PsiScreen) else ""
+        rows = {place: [(" ".join(keys), words) for words, keys in own.items()] for place, own in groups.items() if own}
+        return cls(title, list(rows.items()))
+
+    def compose(self) -> ComposeResult:
+        """Keys first, words below."""
+        with VerticalScroll(classes="dialog help") as dialog:
+            dialog.border_title = f"Help: {self._title}" if self._title else "Help"
+            dialog.border_subtitle = "esc leaves"
+            for heading, keys in self.keys:
+                yield Static(Text(heading, style="bold"))
+                yield Static(_grid(keys), classes="keys")
+            yield Static(Text("words", style="bold"))
+            yield Static(_grid(list(_WORDS.items())), classes="keys")
+
+
+def _grid(rows: list[tuple[str, str]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column()
+    for key, words in rows:
+        grid.add_row(key, words)
+    return grid
+
+
+def _widget_words(node: object) -> str:
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(node).__name__)
+    return f"the focused{words}"

@@ -1,0 +1,67 @@
+"""The command palette's provider: every action of the present screen by its words, named set-ups, and the themes."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import cast
+
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.dom import DOMNode
+
+from psi_core.presets import PRESETS, Preset
+from psi_tui.plots.themes import THEMES
+from psi_tui.screens.new_run.fields import field_text
+from psi_tui.services.services import Services
+
+
+class ActionProvider(Provider):
+    """Every binding of the focused widget, the screen and the app, with its key; last the presets and the themes, which
+    have none.
+    """
+
+    async def discover(self) -> Hits:
+        """All of them."""
+        for text, act in self._actions():
+            yield DiscoveryHit(text, act)
+
+    async def search(self, query: str) -> Hits:
+        """Those whose words fit."""
+        matcher = self.matcher(query)
+        for text, act in self._actions():
+            score = matcher.match(text)
+            if score > 0:
+                yield Hit(score, matcher.highlight(text), act)
+
+    def _actions(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        said: set[str] = set()
+        for node, binding in bindings_of(self.screen.focused, self.screen, self.app):
+            text = f"{binding.description}  ({self.app.get_key_display(binding)})"
+            if text not in said:
+                said.add(text)
+                yield text, partial(self.app.run_action, binding.action, node)
+        for name, preset in PRESETS.items():
+            yield f"new run: preset {name}: {preset.description}", partial(self._begin, preset)
+        for theme in THEMES:
+            yield f"theme {theme.name.removeprefix('psi-')}", partial(setattr, self.app, "theme", theme.name)
+
+    def _begin(self, preset: Preset) -> None:
+        """Opens the form filled with a preset."""
+        app = cast(Services, self.app)
+        app.new_run(**{name: field_text(value) for name, value in preset.values.items()})
+
+
+def bindings_of(*nodes: DOMNode | None) -> Iterator[tuple[DOMNode, Binding]]:
+    """Bindings with a description of these nodes, in order, those that the footer shows first.
+
+    A key that an earlier node answers is not repeated.
+    """
+    taken: set[str] = set()
+    for node in nodes:
+        if node is None:
+            continue
+        bound = [binding for bindings in node._bindings.key_to_bindings.values() for binding in bindings]
+        own = {binding.key: binding for binding in sorted(bound, key=lambda binding: not binding.show)}
+        for key, binding in own.items():
+            if binding.description and key not in taken:
+                yield node, binding
+        taken |= set(own)

@@ -1,0 +1,1 @@
+"""The engine from outside: child processes that are asked, followed and started."""

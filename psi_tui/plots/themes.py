@@ -1,0 +1,113 @@
+"""The app's two themes, and the colors of benign, attacked and control under these and under all of Textual's."""
+
+from textual.theme import Theme
+
+from psi_tui.plots.figures import TERMINAL_PALETTE, Palette
+
+_DARK = Palette(
+    benign="#6cb6ff",
+    attacked="#ffa657",
+    control="#a3bfa0",
+    other=("#c9a6f5", "#f596b8", "#e3d26f", "#a9c7d9", "#c0d98a"),
+    muted="#939fad",
+)
+_LIGHT = Palette(
+    benign="#0550ae",
+    attacked="#9a4200",
+    control="#505e46",
+    other=("#6a3fb5", "#a12a63", "#6b5800", "#46586a", "#47660f"),
+    muted="#55606d",
+)
+_TERMINAL_LIGHT = Palette(
+    benign="blue", attacked="red", control="magenta", other=("cyan", "green", "bright_black", "black"), muted="default"
+)
+
+PSI_DARK = Theme(
+    name="psi-dark",
+    dark=True,
+    primary=_DARK.benign,
+    secondary=_DARK.control,
+    accent=_DARK.attacked,
+    warning="#e8c266",
+    error="#ff8a80",
+    success=_DARK.control,
+    foreground="#dbe2ea",
+    background="#0f1419",
+    surface="#161c24",
+    panel="#1e2631",
+    variables={
+        "benign": _DARK.benign,
+        "attacked": _DARK.attacked,
+        "control": _DARK.control,
+        "border": "#5b7a99",
+        "border-blurred": "#33404e",
+        "block-cursor-background": "#26405b",
+        "block-cursor-foreground": "#f4f7fa",
+        "block-cursor-blurred-background": "#243040",
+        "block-cursor-blurred-foreground": "#dbe2ea",
+        "footer-key-foreground": _DARK.benign,
+        "input-selection-background": "#6cb6ff 30%",
+        "scrollbar": "#3b4858",
+        "scrollbar-hover": "#4d5d70",
+        "scrollbar-active": "#5b7a99",
+        "scrollbar-background": "#161c24",
+        "scrollbar-background-hover": "#161c24",
+        "scrollbar-background-active": "#161c24",
+        "scrollbar-corner-color": "#161c24",
+    },
+)
+
+PSI_LIGHT = Theme(
+    name="psi-light",
+    dark=False,
+    primary=_LIGHT.benign,
+    secondary=_LIGHT.control,
+    accent=_LIGHT.attacked,
+    warning="#7a5200",
+    error="#b3261e",
+    success=_LIGHT.control,
+    foreground="#1b232c",
+    background="#fbfcfd",
+    surface="#f2f5f8",
+    panel="#e7ecf1",
+    variables={
+        "benign": _LIGHT.benign,
+        "attacked": _LIGHT.attacked,
+        "control": _LIGHT.control,
+        "border": "#5f7f9f",
+        "border-blurred": "#b6c2ce",
+        "block-cursor-background": "#cde1f7",
+        "block-cursor-foreground": "#0d141b",
+        "block-cursor-blurred-background": "#dde4eb",
+        "block-cursor-blurred-foreground": "#1b232c",
+        "footer-key-foreground": _LIGHT.benign,
+        "input-selection-background": "#0550ae 25%",
+        "scrollbar": "#b6c2ce",
+        "scrollbar-hover": "#94a3b2",
+        "scrollbar-active": "#5f7f9f",
+        "scrollbar-background": "#f2f5f8",
+        "scrollbar-background-hover": "#f2f5f8",
+        "scrollbar-background-active": "#f2f5f8",
+        "scrollbar-corner-color": "#f2f5f8",
+    },
+)
+
+THEMES = (PSI_DARK, PSI_LIGHT)
+"""The app's own themes; the first is the one that a new user sees."""
+
+
+def palette_of(theme: Theme) -> Palette:
+    """Colors of plots under a theme: the same for all dark ones and for all light ones.
+
+    Under a theme of the terminal's own colors they are the terminal's too.
+    """
+    if theme.ansi:
+        return TERMINAL_PALETTE if theme.dark else _TERMINAL_LIGHT
+    return _DARK if theme.dark else _LIGHT
+
+
+def colors_of(theme: Theme) -> dict[str, str]:
+    """The colors `benign`, `attacked` and `control` under a theme, as CSS has them: variables that most themes lack."""
+    palette = palette_of(theme)
+    names = {"benign": palette.benign, "attacked": palette.attacked, "control": palette.control}
+    return {role: color if color.startswith("#") else f"ansi_{color}" for role, color in names.items()}

@@ -1,0 +1,1 @@
+"""Runs as they are watched: the list, an open one, progress, GPUs."""

@@ -1,0 +1,279 @@
+"""How far a run is, put together from what its workers say. Reads; draws nothing.
+
+Words for the workers of a run: what a shell and the app say of each beside its bar.
+
+How far each of a run's several workers is, put together from what they say and from the chunks that are there.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psi_core.runs.chunks import chunk_range, finished_chunks, owner_of, share_of
+from psi_core.runs.run import Run
+from psi_core.runs.status import Status, WorkerState, status_of
+from psi_tui.text.formatting import format_count, format_duration
+
+State = Literal["waiting", "running", "helping", "finished", "left", "failed", "lost"]
+"""What a worker is about: not started yet; at its own share; at the share of a worker that is gone; through; told to
+leave; ended by an error; gone without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProgress:
+    """A worker and its share of a run at one moment.
+
+    Attributes:
+        number: its rank, from 0.
+        state: what it is about.
+        phase: as of a run; `load` until it says more.
+        done: images of its share that are through, those too that others made in its place.
+        total: images of its share. The shares add up to the run, whoever works at them.
+        images_per_second: while it lives, or None.
+    """
+
+    number: int
+    state: State
+    phase: str
+    done: int
+    total: int
+    images_per_second: float | None = None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it ended and nobody had told it to, so that others have to do its work."""
+        return self.state in ("failed", "lost")
+
+    @property
+    def share_done(self) -> float:
+        """0..1; 1 where there are fewer chunks than workers and it has none."""
+        return self.done / self.total if self.total else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its own share is through at its present rate, or None."""
+        is_measuring = self.state == "running" and self.phase == "run"
+        return (self.total - self.done) / self.images_per_second if is_measuring and self.images_per_second else None
+
+
+def worker_progress(run: Run, workers: Sequence[WorkerState], finished: Collection[int]) -> tuple[WorkerProgress, ...]:
+    """Every worker of the last start, by rank; empty where one worker has the run to itself.
+
+    Args:
+        run: the run; nothing but its configuration is read.
+        workers: every worker's state, those of earlier starts too.
+        finished: numbers of the chunks that are there.
+    """
+    count = _worker_count(workers)
+    if count < 2:
+        return ()
+    states = {worker.number: worker for worker in workers if worker.started and _size(worker, count) == count}
+    sizes = _chunk_sizes(run)
+    totals = [sum(sizes[chunk] for chunk in share_of(number, count, len(sizes))) for number in range(count)]
+    done = [0] * count
+    whole = {chunk: sizes[chunk] for chunk in finished if chunk < len(sizes)}
+    for chunk, images in {**_open_chunks(states.values()), **whole}.items():
+        done[owner_of(chunk, count)] += images
+    return tuple(_of_worker(number, count, states.get(number), done[number], totals[number]) for number in range(count))
+
+
+def most_urgent(workers: Sequence[WorkerProgress], room: int) -> list[WorkerProgress]:
+    """All in order where there is room, else those to look at: those that are broken first, then the least advanced.
+
+    Tenths of a share count, so that workers of one speed do not change places all the time.
+    """
+    if len(workers) <= room:
+        return list(workers)
+    ranked = sorted(workers, key=lambda worker: (not worker.is_broken, int(10 * worker.share_done), worker.number))
+    return sorted(ranked[: max(0, room)], key=lambda worker: (not worker.is_broken, worker.number))
+
+
+def _worker_count(workers: Sequence[WorkerState]) -> int:
+    """How many share the run, as the worker says that was started last."""
+    started = [worker for worker in workers if worker.started]
+    if not started:
+        return 0
+    last = max(started, key=lambda worker: float((worker.started or {})["time"]))
+    return _size(last, 1 + max(worker.number for worker in started))
+
+
+def _size(worker: WorkerState, default: int) -> int:
+    """Among how many it was started."""
+    return int((worker.started or {}).get("workers") or default)
+
+
+def _chunk_sizes(run: Run) -> list[int]:
+    chunk = run.config.chunk
+    assert isinstance(chunk, int), "a run's configuration is resolved"
+    return [len(chunk_range(number, run.images, chunk)) for number in range(run.chunks)]
+
+
+def _open_chunks(workers: Collection[WorkerState]) -> dict[int, int]:
+    """Images that are through of the chunks that living workers have open; those of a dead one are made anew."""
+    opened: dict[int, int] = {}
+    for worker in workers:
+        event = worker.progress
+        if worker.is_alive and worker.phase == "run" and event is not None and event.get("chunk") is not None:
+            chunk = int(event["chunk"])
+            opened[chunk] = max(opened.get(chunk, 0), int(event.get("open") or 0))
+    return opened
+
+
+def _of_worker(number: int, count: int, worker: WorkerState | None, done: int, total: int) -> WorkerProgress:
+    if worker is None:
+        return WorkerProgress(number, "waiting", "load", done, total)
+    event = worker.progress or {}
+    rate = float(event.get("images_per_second") or 0) if worker.is_alive else 0.0
+    state: State = "lost"
+    if worker.is_alive:
+        chunk = event.get("chunk") if worker.phase == "run" else None
+        state = "running" if chunk is None or owner_of(int(chunk), count) == number else "helping"
+    else:
+        match (worker.last or {}).get("event"):
+            case "finished" | "left" | "failed" as ended:
+                state = ended
+    return WorkerProgress(number, state, worker.phase or "load", done, total, rate or None)
+
+
+STATUS_GLYPHS = {"running": "▶", "done": "✓", "failed": "✗", "stopped": "■", "queued": "…", "lost": "?"}
+"""One character beside the word of each status."""
+
+PARTS = {"benign": "benign + PSI", "gradient": "gradient", "attacked": "attacked + PSI"}
+"""The parts of the fused step as events name them, and as the screen does."""
+
+PHASES = ("load", "fit", "compile", "run")
+
+PHASE_WORDS = {
+    "load": "loading",
+    "fit": "fitting",
+    "test": "testing",
+    "compile": "compiling",
+    "run": "measuring",
+    "export": "writing",
+}
+"""What the screen calls a phase; `test` belongs to a fit, `export` to no run."""
+
+
+def state_words(worker: WorkerProgress) -> str:
+    """What it is about where that is not its share, `lost` or `loading`; empty while it measures its share."""
+    if worker.state != "running":
+        return worker.state
+    return "" if worker.phase == "run" else PHASE_WORDS.get(worker.phase, worker.phase)
+
+
+def time_words(worker: WorkerProgress) -> str:
+    """`12 s left`, or what it is about instead."""
+    left = worker.seconds_left
+    return state_words(worker) or ("" if left is None else f"{format_duration(left)} left")
+
+
+def percent_words(worker: WorkerProgress) -> str:
+    """`62 %`, or what it is about instead."""
+    return state_words(worker) or f"{int(100 * worker.share_done)} %"
+
+
+def count_words(worker: WorkerProgress) -> str:
+    """`3,100/5,000`, images of its share."""
+    return f"{format_count(worker.done)}/{format_count(worker.total)}"
+
+
+def rest_words(workers: Sequence[WorkerProgress], shown: Sequence[WorkerProgress], *, names_broken: bool = True) -> str:
+    """`and 4 more, 1 lost`: those without room, and which of them are broken; empty where all are shown."""
+    numbers = {worker.number for worker in shown}
+    rest = [worker for worker in workers if worker.number not in numbers]
+    broken = Counter(worker.state for worker in rest if worker.is_broken and names_broken)
+    what = f"and {len(rest)} more" if shown else f"{len(rest)} workers"
+    return ", ".join([what, *(f"{count} {state}" for state, count in broken.items())]) if rest else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run under way at one moment.
+
+    Attributes:
+        status: as derived from its files.
+        phase: one of PHASES, the farthest of the workers'; `load` until one says more.
+        done: images finished in this phase, over all workers.
+        total: images of this phase; 0 where nothing is counted yet.
+        images_per_second: over all workers that live, or None.
+        batch: images per batch, the smallest of the workers', or None.
+        shares: of the time spent, by part of the step; empty before the first batch. They add up to 1.
+        loss: of the fit so far, or None.
+        accuracy: of the fit so far, 0..1, or None.
+        warnings: everything that workers warned of, in order of rank.
+        workers: each of several, by rank; empty where one has the run to itself.
+    """
+
+    status: Status
+    phase: str = "load"
+    done: int = 0
+    total: int = 0
+    images_per_second: float | None = None
+    batch: int | None = None
+    shares: dict[str, float] | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    warnings: tuple[str, ...] = ()
+    workers: tuple[WorkerProgress, ...] = ()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the phase is over at the present rate, or None."""
+        return (self.total - self.done) / self.images_per_second if self.images_per_second else None
+
+
+def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
+    """How far a run is.
+
+    Args:
+        run: the run; nothing but its configuration and the names of its chunks is read.
+        workers: every worker's state.
+    """
+    status = status_of(run.directory, run.chunks, list(workers))
+    warnings = tuple(dict.fromkeys(text for worker in workers for text in worker.warnings))
+    phase = max((worker.phase for worker in workers if worker.phase in PHASES), key=PHASES.index, default="load")
+    events = [worker.progress for worker in workers if worker.progress is not None and worker.phase == phase]
+    living = [worker.progress for worker in workers if worker.is_alive and worker.progress is not None]
+    rate = sum(float(event.get("images_per_second") or 0) for event in living) or None
+    finished = finished_chunks(run.directory)
+    each = worker_progress(run, workers, finished)
+    if phase != "run" and status == "running":
+        last: dict[str, Any] = max(events, key=lambda event: float(event["time"]), default={})
+        return Progress(
+            status,
+            phase,
+            int(last.get("done", 0)),
+            int(last.get("total", 0)),
+            rate if phase == "fit" else None,
+            loss=last.get("loss"),
+            accuracy=last.get("accuracy"),
+            warnings=warnings,
+            workers=each,
+        )
+    assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
+    whole_chunks = len(finished) * run.config.chunk
+    done = min(run.images, max(whole_chunks, sum(int(event.get("done", 0)) for event in events)))
+    if each:  # What one counts as its share, another may have made: the chunks alone add up.
+        done = sum(worker.done for worker in each)
+    batches = [int(event["batch"]) for event in events if event.get("batch")]
+    return Progress(
+        status,
+        phase,
+        done,
+        run.images,
+        rate,
+        min(batches, default=None),
+        _shares(events) or None,
+        warnings=warnings,
+        workers=each,
+    )
+
+
+def _shares(events: Sequence[dict[str, Any]]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for event in events:
+        for part, spent in event.get("seconds", {}).items():
+            seconds[part] = seconds.get(part, 0.0) + float(spent)
+    whole = sum(seconds.values())
+    return {part: spent / whole for part, spent in seconds.items()} if whole else {}

@@ -1,0 +1,187 @@
+"""The home screen's list: every run as one entry, read again only where its files changed. Draws nothing.
+
+Stamps of a run's files: values that differ where the files do, taken while workers replace and remove them.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from psi_core.conditions import GIVEN
+from psi_core.errors import PsiError
+from psi_core.files import examples_directory
+from psi_core.runs.chunks import CHUNKS, finished_chunks
+from psi_core.runs.events import events_path, worker_numbers
+from psi_core.runs.run import Run
+from psi_core.runs.status import STOP_FILE, StatusReader
+from psi_core.tables.summary import RunSummary, run_summary
+from psi_tui.runs.progress import Progress, progress_of
+
+
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def results_stamp(directory: Path, *, with_preview: bool) -> tuple[Any, ...]:
+    """Of a run's finished chunks, and of its open ones where those count; empty while there are none.
+
+    Args:
+        directory: of the run.
+        with_preview: whether open chunks count.
+    """
+    previews = sorted(directory.glob("preview-*.npz")) if with_preview else []
+    stamps = (file_stamp(preview) for preview in previews)
+    return (*finished_chunks(directory), *(stamp for stamp in stamps if stamp is not None))
+
+
+_SUMMARY_SECONDS = 3.0
+"""A growing run's accuracies are read at most this often."""
+
+_BUDGET_SECONDS = 0.5
+"""One poll reads the results of no further run after this long: the rows are there at once, the numbers follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """One run as the home screen lists it.
+
+    Attributes:
+        directory: where it lies.
+        id: its identity.
+        name: given, or the id.
+        model: as configured.
+        data: likewise.
+        attack: names with commas.
+        epsilon: in pixel units, with commas.
+        created: when.
+        is_example: whether it ships with the package.
+        command: that makes a shipped example again; empty for other runs.
+        progress: how far it is.
+        summary: accuracies and largest shift, or None where no result is read yet.
+    """
+
+    directory: Path
+    id: str
+    name: str
+    model: str
+    data: str
+    attack: str
+    epsilon: str
+    created: datetime
+    is_example: bool
+    command: str
+    progress: Progress
+    summary: RunSummary | None
+
+
+@dataclass(slots=True)
+class _Known:
+    """A run that is followed: its entry, and what the entry was made from."""
+
+    run: Run
+    reader: StatusReader
+    entry: RunEntry
+    signature: tuple[Any, ...] = ()
+    summarized: tuple[Any, ...] | None = None
+    summarized_at: float = field(default=0.0)
+
+
+class RunList:
+    """Follows the runs directory and the shipped examples.
+
+    Args:
+        runs_dir: the folder of run directories; it may not be there yet.
+    """
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.runs_dir = runs_dir
+        self._known: dict[Path, _Known] = {}
+
+    def poll(self) -> tuple[RunEntry, ...]:
+        """Every readable run now: live ones first, then the newest, the examples last."""
+        paths = [*_run_directories(self.runs_dir), *_run_directories(examples_directory())]
+        for path in set(self._known) - set(paths):
+            del self._known[path]
+        for path in paths:
+            with contextlib.suppress(PsiError, OSError):
+                self._refresh(path)
+        self._summarize()
+        return tuple(sorted((known.entry for known in self._known.values()), key=_place))
+
+    def _refresh(self, path: Path) -> None:
+        known = self._known.get(path)
+        signature = _signature(path)
+        if known is None:
+            run = Run(path)
+            reader = StatusReader(path)
+            known = _Known(run, reader, _entry(run, progress_of(run, reader.poll())))
+            self._known[path] = known
+        elif signature != known.signature or known.entry.progress.status == "running":
+            progress = progress_of(known.run, known.reader.poll())
+            if progress != known.entry.progress:
+                known.entry = _entry(known.run, progress, known.entry.summary)
+        known.signature = signature
+
+    def _summarize(self) -> None:
+        """Reads results of runs that have new ones, the newest runs first, as long as the budget lasts."""
+        began = time.monotonic()
+        for known in sorted(self._known.values(), key=lambda known: _place(known.entry)):
+            is_live = known.entry.progress.status == "running"
+            made_from = results_stamp(known.entry.directory, with_preview=is_live)
+            too_soon = is_live and began - known.summarized_at < _SUMMARY_SECONDS
+            if made_from == known.summarized or too_soon:
+                continue
+            known.summarized, known.summarized_at = made_from, began
+            summary = None
+            with contextlib.suppress(PsiError, OSError):
+                summary = run_summary(Run(known.entry.directory, preview=is_live))
+            known.entry = _entry(known.run, known.entry.progress, summary)
+            if time.monotonic() - began > _BUDGET_SECONDS:
+                return
+
+
+def _run_directories(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as found:
+            yield from (Path(item.path) for item in found if not item.name.startswith(".") and item.is_dir())
+    except OSError:
+        return
+
+
+def _signature(path: Path) -> tuple[Any, ...]:
+    """Changes whenever a worker wrote, a chunk was finished, or a stop was asked for."""
+    places = [path / CHUNKS, path / STOP_FILE, *(events_path(path, number) for number in worker_numbers(path))]
+    return tuple(file_stamp(place) for place in places)
+
+
+def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> RunEntry:
+    config = run.config
+    epsilon = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon) if config.attack else ""
+    return RunEntry(
+        run.directory,
+        run.id,
+        run.name,
+        config.model,
+        config.data,
+        ", ".join([*config.attack, *([GIVEN] if config.attacked else [])]),
+        epsilon,
+        run.created_at,
+        run.is_example,
+        str(run.card.get("command", "")),
+        progress,
+        summary,
+    )
+
+
+def _place(entry: RunEntry) -> tuple[bool, bool, float]:
+    return entry.is_example, entry.progress.status != "running", -entry.created.timestamp()

@@ -1,0 +1,165 @@
+"""Several runs side by side: layers aligned by name, one quantity at a time. Draws nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psi_core.runs.run import Run
+from psi_core.tables.columns import Cell, Kind, Row, as_number
+from psi_core.tables.summary import headline_condition
+from psi_tui.plots.figures import Curves, Series
+from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.formatting import MISSING, format_accuracies, format_cell
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+"""Names of the compared runs on screen, in order: the markers of their curves too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What of every layer is compared.
+
+    Attributes:
+        title: short.
+        kind: of its values, which decides how they are rounded.
+        side: the row that holds it, `attacked` or `benign`.
+        column: of the layers table.
+    """
+
+    title: str
+    kind: Kind
+    side: str
+    column: str
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "shift": Quantity("mean shift of PSI", "shift", "attacked", "delta_mean"),
+    "control": Quantity("shift beyond the control", "shift", "attacked", "delta_control_mean"),
+    "effect": Quantity("effect size d_z", "number", "attacked", "effect_size"),
+    "benign": Quantity("benign PSI", "psi", "benign", "psi_mean"),
+    "attacked": Quantity("attacked PSI", "psi", "attacked", "psi_mean"),
+    "auroc": Quantity("AUROC", "number", "attacked", "auroc"),
+}
+"""What can be compared, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """One run of a comparison.
+
+    Attributes:
+        letter: it goes by on this screen.
+        name: of the run.
+        condition: that is compared with benign.
+        accuracies: in percent, benign and under that condition.
+        layers: rows of the layers table, `benign` and `attacked`, by layer.
+        control: of that condition, or None.
+    """
+
+    letter: str
+    name: str
+    condition: str
+    accuracies: tuple[Cell, Cell]
+    layers: Mapping[str, Mapping[str, Row]]
+    control: str | None = None
+
+    @classmethod
+    def from_rows(cls, letter: str, name: str, condition: str, rows: list[Row]) -> "ComparedRun":
+        """From the rows of a layers table."""
+        pairs: dict[str, dict[str, Row]] = {}
+        for row in rows:
+            side = {"benign": "benign", condition: "attacked"}.get(str(row["condition"]))
+            if side is not None:
+                pairs.setdefault(str(row["layer"]), {})[side] = row
+        first: Mapping[str, Row] = next(iter(pairs.values()), {})
+        benign, attacked = (first.get(side, {}).get("accuracy_percent") for side in ("benign", "attacked"))
+        control = first.get("attacked", {}).get("control")
+        return cls(letter, name, condition, (benign, attacked), pairs, None if control is None else str(control))
+
+    @property
+    def legend(self) -> str:
+        """One line: letter, name, condition and what that does to the accuracy, where there is one."""
+        accuracies = format_accuracies(*map(as_number, self.accuracies))
+        told = "" if accuracies == MISSING else f", accuracy {accuracies} %"
+        return f"{self.letter}  {self.name}: {self.condition}{told}"
+
+    def value(self, layer: str, quantity: Quantity) -> Cell:
+        """The quantity of one layer; None where the run has no such layer, or no such number."""
+        return self.layers.get(layer, {}).get(quantity.side, {}).get(quantity.column)
+
+
+def quantity_title(runs: Sequence[ComparedRun], quantity: Quantity) -> str:
+    """What is compared; of a shift beyond the control, which control that is in each run: unlike ones compare badly."""
+    if quantity.column != "delta_control_mean":
+        return quantity.title
+    controls = [run.control or "none" for run in runs]
+    if len(set(controls)) > 1:
+        controls = [f"{run.letter} {control}" for run, control in zip(runs, controls, strict=True)]
+    return f"{quantity.title}: {', '.join(dict.fromkeys(controls))}"
+
+
+def common_conditions(runs: Sequence[Run]) -> list[str]:
+    """Conditions but benign that every run has, in the order of the first; unlike epsilons compare badly."""
+    first, *others = runs
+    return [name for name in first.conditions[1:] if all(name in run.conditions for run in others)]
+
+
+def default_conditions(runs: Sequence[Run]) -> list[str]:
+    """The condition of each run: the headline of the first that has one in common with all, else each its own."""
+    common = common_conditions(runs)
+    headline = next((name for run in runs if (name := headline_condition(run)) in common), None)
+    return [headline or headline_condition(run) for run in runs]
+
+
+def aligned_layers(runs: tuple[ComparedRun, ...]) -> list[str]:
+    """Every layer of any run, in the order of the first run that has it; a layer new to it follows its own neighbor."""
+    order: list[str] = []
+    for run in runs:
+        place = 0
+        for layer in run.layers:
+            if layer in order:
+                place = order.index(layer) + 1
+            else:
+                order.insert(place, layer)
+                place += 1
+    return order
+
+
+def comparison_rows(runs: tuple[ComparedRun, ...], quantity: Quantity) -> dict[str, dict[str, Any]]:
+    """By layer: its name, the value of every run by its letter, and how far the last lies from the first."""
+    rows = {}
+    for layer in aligned_layers(runs):
+        values = {run.letter: run.value(layer, quantity) for run in runs}
+        first, last = values[runs[0].letter], values[runs[-1].letter]
+        both = isinstance(first, int | float) and isinstance(last, int | float)
+        rows[layer] = {"layer": layer, **values, "difference": last - first if both else None}  # type: ignore[operator]
+    return rows
+
+
+def comparison_curves(runs: tuple[ComparedRun, ...], quantity: Quantity) -> Curves:
+    """One curve a run over the aligned layers."""
+    layers = aligned_layers(runs)
+    series = tuple(
+        Series(
+            run.name,
+            tuple(float(place) for place in range(len(layers))),
+            tuple(as_number(run.value(layer, quantity)) for layer in layers),
+        )
+        for run in runs
+    )
+    return Curves(series, "layer", quantity.title, tuple(layers))
+
+
+def comparison_columns(runs: tuple[ComparedRun, ...], quantity: Quantity) -> tuple[ScreenColumn, ...]:
+    """Columns of `comparison_rows`: a layer, every run by its letter, and the last minus the first."""
+    signed: Kind = "shift" if quantity.kind in ("psi", "shift") else "number"
+
+    def of_run(letter: str, importance: int) -> ScreenColumn:
+        return ScreenColumn(letter, lambda row: format_cell(row[letter], quantity.kind), importance)
+
+    first, last = runs[0].letter, runs[-1].letter
+    return (
+        ScreenColumn("layer", lambda row: row["layer"], 10, is_text=True),
+        *(of_run(run.letter, 9 - place) for place, run in enumerate(runs)),
+        ScreenColumn(f"{last} - {first}", lambda row: format_cell(row["difference"], signed), 8),
+    )

@@ -1,0 +1,1 @@
+"""Every image of a run, and one image looked at."""

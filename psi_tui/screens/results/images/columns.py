@@ -1,0 +1,151 @@
+"""Columns of the table of images: which fit a width, what each is called, and the text of its cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from psi_core.conditions import Condition
+from psi_core.tables.columns import Kind
+from psi_tui.screens.results.images.index import OUTCOMES, ImageIndex
+from psi_tui.text.formatting import MISSING, format_cell
+
+GAP = 2
+FLIPPED = OUTCOMES.index("flipped")
+_MARKS = ("✓", "✗", "○", "+")
+_LONGEST_NAME = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ImageColumn:
+    """One column on screen.
+
+    Attributes:
+        name: of the index's column.
+        heading: above the column.
+        group: above several columns side by side; empty: none.
+        width: in cells.
+        kind: how its values are rounded; `text` is set flush left.
+        title: what it is called where neither heading nor group stands beside it.
+    """
+
+    name: str
+    heading: str
+    group: str
+    width: int
+    kind: Kind
+    title: str
+
+    def padded(self, text: str) -> str:
+        """A text as wide as the column."""
+        return text.ljust(self.width) if self.kind == "text" else text.rjust(self.width)
+
+
+def fitting_columns(index: ImageIndex, width: int) -> tuple[ImageColumn, ...]:
+    """The columns that fit a width, in their order on screen; a wider one shows the same and more.
+
+    The eight key columns take 73 cells with their gaps; PSI shifts of the other layers come where there is room.
+    """
+    columns, chosen, left = _columns(index), set[str](), width - 1
+    for column in (columns[name] for name in _by_importance(index)):
+        left -= column.width + GAP
+        if left < 0 and chosen:
+            break
+        chosen.add(column.name)
+    return tuple(column for name, column in columns.items() if name in chosen)
+
+
+def group_line(columns: Sequence[ImageColumn]) -> str:
+    """The upper line of the header: what columns side by side have in common, ruled over all of them."""
+    parts = []
+    for group, members in groupby(columns, key=lambda column: column.group):
+        span = sum(column.width + GAP for column in members) - GAP
+        title = f" {group} " if group and len(group) + 4 <= span else shortened(group, span)
+        parts.append(title.center(span, "─" if group else " ") + " " * GAP)
+    return " " + "".join(parts)
+
+
+def column_at(columns: Sequence[ImageColumn], x: int) -> ImageColumn | None:
+    """The column at a cell of a line, its gap included, or None."""
+    end = 1
+    for column in columns:
+        end += column.width + GAP
+        if x < end:
+            return column
+    return None
+
+
+class CellTexts:
+    """The texts of cells of an index, as wide as their columns.
+
+    Args:
+        index: of the images.
+        columns: to show.
+
+    Attributes:
+        outcomes: mark and word of each outcome; `kept` and `changed` where there are no true labels.
+    """
+
+    def __init__(self, index: ImageIndex, columns: Sequence[ImageColumn]) -> None:
+        self._values = [(column, index.values(column.name)) for column in columns]
+        self._outcomes = index.outcome
+        words = OUTCOMES if index.has_true_labels else ("kept", "changed", *OUTCOMES[2:])
+        self.outcomes = tuple(f"{mark} {word}" for mark, word in zip(_MARKS, words, strict=True))
+
+    def of(self, place: int) -> tuple[str, ...]:
+        """The texts of one row, by the image's place in the index's arrays."""
+        outcome = int(self._outcomes[place])
+        texts = []
+        for column, values in self._values:
+            if column.name == "outcome":
+                text = self.outcomes[outcome]
+            elif column.kind == "count":
+                text = str(values[place])  # Names, not amounts: without commas.
+                if column.name == "attacked" and outcome == FLIPPED:
+                    text = f"{_MARKS[FLIPPED]} {text}"
+            else:
+                text = format_cell(float(values[place]), column.kind)
+            texts.append(column.padded(text))
+        return tuple(texts)
+
+
+def is_missing_cell(text: str) -> bool:
+    """Whether a cell has no value: its layer was silent."""
+    return text.strip() == MISSING
+
+
+def shortened(name: str, width: int) -> str:
+    """The end of a name, which tells layers apart, in at most `width` cells."""
+    return name if len(name) <= width else f"…{name[len(name) - width + 1 :]}"
+
+
+def _columns(index: ImageIndex) -> dict[str, ImageColumn]:
+    """Every column in its order on screen."""
+    second = "control" if Condition(index.condition.partition("@")[0]).is_control else "attacked"
+    of_layer = f"PSI of {index.layer}"
+    image_width = max(6, len(str(index.image[-1])) if len(index.image) else 0)
+    columns = [
+        ImageColumn("image", "image", "", image_width, "count", "image"),
+        ImageColumn("label", "label", "", 5, "count", "label"),
+        ImageColumn("benign", "benign", "prediction", 6, "count", "benign prediction"),
+        ImageColumn("attacked", second, "prediction", 8, "count", f"{second} prediction"),
+        ImageColumn("outcome", "outcome", "", 10, "text", "outcome"),
+        ImageColumn("confidence_benign", "benign", "confidence", 6, "number", "benign confidence"),
+        ImageColumn("confidence_attacked", second, "confidence", 10, "number", f"{second} confidence"),
+        ImageColumn("psi_benign", "benign", of_layer, 6, "psi", f"benign {of_layer}"),
+        ImageColumn("psi_attacked", second, of_layer, 8, "psi", f"{second} {of_layer}"),
+        ImageColumn("shift", "shift", of_layer, 7, "shift", f"shift of {of_layer}"),
+    ]
+    for layer in index.layers:
+        if layer != index.layer:
+            heading = shortened(layer, _LONGEST_NAME)
+            title = f"shift of PSI of {layer}"
+            columns.append(ImageColumn(f"shift_{layer}", heading, "PSI shift", max(7, len(heading)), "shift", title))
+    return {column.name: column for column in columns}
+
+
+def _by_importance(index: ImageIndex) -> tuple[str, ...]:
+    others = (f"shift_{layer}" for layer in index.layers if layer != index.layer)
+    return (
+        *("image", "attacked", "shift", "benign", "psi_attacked", "psi_benign", "label", "confidence_attacked"),
+        *("outcome", *others, "confidence_benign"),
+    )

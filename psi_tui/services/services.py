@@ -1,0 +1,289 @@
+"""What screens may ask of the app: to say, copy, open, start, stop, resume, delete and export."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual import work
+from textual.app import App
+from textual.message import Message
+from textual.reactive import var
+
+from psi_core.errors import ConfigError, PsiError, RunError
+from psi_core.measures import MEASURES
+from psi_core.runs.creation import delete_run, request_stop, require_deletable
+from psi_tui.engine.assistant import Assistant
+from psi_tui.engine.child import Child, anonymous_file, listening
+from psi_tui.plots.figures import Palette
+from psi_tui.plots.themes import palette_of
+from psi_tui.runs.open_run import Snapshot
+from psi_tui.runs.run_list import RunEntry
+from psi_tui.runs.watcher import RunWatcher
+from psi_tui.services.clipboard import copy
+from psi_tui.services.state import ScreenName, load_state, state_directory
+
+if TYPE_CHECKING:
+    from psi_tui.widgets.dialogs import ExportChoice
+
+
+class Prefilled(Message):
+    """The form of a new run is to be filled with these values.
+
+    Args:
+        values: texts by RunConfig's names.
+    """
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__()
+        self.values = values
+
+
+class Services(App[None]):
+    """An app as its screens know it.
+
+    Args:
+        runs_dir: the folder of run directories.
+        clock: tells the time; tests freeze it.
+
+    Attributes:
+        entries: the list of runs; None until it is read for the first time.
+        snapshot: the open run, or None.
+        compared: directories of the runs on the compare screen.
+        state: what is remembered until the next start.
+        statistics: the process that is asked for tables.
+        engine: the process that is asked for models, plans and pictures.
+    """
+
+    entries: var[tuple[RunEntry, ...] | None] = var(None)
+    snapshot: var[Snapshot | None] = var(None)
+    compared: var[tuple[Path, ...]] = var(())
+
+    def __init__(self, runs_dir: Path, clock: Callable[[], datetime]) -> None:
+        super().__init__()
+        self.runs_dir = runs_dir
+        self.clock = clock
+        self.state = load_state()
+        self.statistics = Assistant()
+        self.engine = Assistant()
+        self._run_watcher: RunWatcher | None = None
+        self._has_told_state = False
+
+    @property
+    def palette(self) -> Palette:
+        """Colors of plots under the present theme."""
+        return palette_of(self.current_theme)
+
+    # Saying and remembering.
+
+    def say(self, sentence: str) -> None:
+        """Shows a sentence for a few seconds, as it is, in the place of the one before."""
+        self.clear_notifications()
+        self.notify(sentence, markup=False, timeout=4)
+
+    def show_error(self, error: Exception, log: Path | None = None) -> None:
+        """Shows what went wrong, what to do next, and where the log lies."""
+        from psi_tui.widgets.dialogs import ErrorDialog
+
+        self.push_screen(ErrorDialog(str(error), log, copy=self.copy))
+
+    def guarded(self, act: Callable[[], object]) -> None:
+        """The door of the app's worker threads: what went wrong becomes a dialog."""
+        try:
+            act()
+        except (PsiError, OSError) as error:
+            self.call_from_thread(self.show_error, error)
+
+    def remember(self) -> None:
+        """Writes the state; a home that cannot be written to is told once."""
+        sentence = self.state.save()
+        if sentence and not self._has_told_state:
+            self._has_told_state = True
+            self.say(sentence)
+
+    # Going and opening.
+
+    def go(self, name: ScreenName) -> None:
+        """Goes to one of the five screens."""
+        if name == "results" and self.open_directory is None:
+            self.say("no run is open; choose one and press enter")
+            name = "runs"
+        self.switch_mode(name)
+        self.state.screen = name
+        self.remember()
+
+    @property
+    def open_directory(self) -> Path | None:
+        """The run on the results screen, or None."""
+        return self._run_watcher.directory if self._run_watcher is not None else None
+
+    def open_run(self, directory: Path) -> None:
+        """Shows a run on the results screen."""
+        if directory != self.open_directory:
+            self.close_run()
+            self._run_watcher = RunWatcher(directory, self.post_message)
+            self._run_watcher.start()
+            self.state.run = directory
+        self.go("results")
+
+    def close_run(self) -> None:
+        """Lets go of the open run, if there is one."""
+        if self._run_watcher is not None:
+            self._run_watcher.stop()
+        self._run_watcher = self.snapshot = None
+
+    def compare(self, directories: list[Path]) -> None:
+        """Shows runs side by side."""
+        self.compared = self.state.compared = tuple(directories)
+        self.go("compare")
+
+    def new_run(self, **prefilled: str) -> None:
+        """Goes to the form, with these fields filled in."""
+        self.go("new_run")
+        if prefilled:
+            self.call_after_refresh(lambda: self.screen.post_message(Prefilled(prefilled)))
+
+    # Copying and exporting.
+
+    @work(thread=True, group="copy")
+    def copy(self, text: str, what: str) -> None:
+        """Copies a text and says where it went; in a thread, for tmux may take its time."""
+
+        def write_to_terminal(copied: str) -> None:
+            self.call_from_thread(self.copy_to_clipboard, copied)
+
+        outcome = copy(text, write_to_terminal, state_directory())
+        self.call_from_thread(self.say, f"{what}: {outcome.sentence}")
+
+    def offer_copies(self, choices: dict[str, str]) -> None:
+        """Lets the user choose what to copy."""
+        from psi_tui.widgets.dialogs import ChoiceDialog
+
+        def chosen(title: str | None) -> None:
+            if title is not None:
+                self.copy(choices[title], title)
+
+        self.push_screen(ChoiceDialog("Copy", list(choices)), chosen)
+
+    def offer_exports(self, directory: Path, name: str, measure: str = "psi") -> None:
+        """Lets the user choose a format and a folder, and exports there; layers and histogram of that measure too."""
+        from psi_tui.widgets.dialogs import ExportDialog
+
+        def chosen(choice: "ExportChoice | None") -> None:
+            if choice is None:
+                return
+            if choice.format == "svg":
+                self._save_screenshot(choice.folder)
+            else:
+                self.run_worker(
+                    lambda: self.guarded(lambda: self._export(directory, choice, measure)), thread=True, group="export"
+                )
+
+        title = name if measure == "psi" else f"{name}, of {MEASURES[measure].heading} too"
+        self.push_screen(ExportDialog(title, Path.cwd() / f"results-{name}".replace(" ", "-")), chosen)
+
+    def _export(self, directory: Path, choice: "ExportChoice", measure: str) -> None:
+        self.call_from_thread(self.say, "exporting ...")
+        asked = {"run": str(directory), "to": str(choice.folder), "format": choice.format}
+        paths = self.statistics.ask("export", **asked, measures=[measure])
+        self.call_from_thread(self.say, f"{len(paths)} files written to {choice.folder}")
+
+    def _save_screenshot(self, folder: Path) -> None:
+        from psi_core.files import temporary_beside
+
+        path = folder / f"psi-tui-{self.clock():%Y%m%d-%H%M%S}.svg"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_beside(path)
+            temporary.write_text(self.export_screenshot(), encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            self.show_error(ConfigError(f"{folder}: cannot be written to ({error.strerror}); name another folder"))
+        else:
+            self.say(f"screenshot written to {path}")
+
+    # Runs: started, resumed, stopped, deleted.
+
+    @work(thread=True, group="start")
+    def start_run(self, question: dict[str, Any]) -> None:
+        """Starts a run in a session of its own and opens it at its layers."""
+
+        def start() -> None:
+            arguments = ["start", "--runs-dir", str(self.runs_dir)]
+            directory = started(arguments, question, workers=int(question.get("devices", 1)))
+            self.call_from_thread(open_it, directory)
+
+        def open_it(directory: Path) -> None:
+            self.state.results_tab = "layers"  # Wherever the run before was left.
+            self.open_run(directory)
+
+        self.guarded(start)
+
+    @work(thread=True, group="start")
+    def resume_run(self, directory: Path, name: str, status: str) -> None:
+        """Makes what a run still misses."""
+        self.guarded(lambda: self._resume(directory, name, status))
+
+    def _resume(self, directory: Path, name: str, status: str) -> None:
+        from psi_core.files import is_example
+        from psi_core.runs.run import Run
+
+        if is_example(directory):
+            raise RunError(f"resume: {name} ships with psi-tui and is read-only; start one of your own with n")
+        if status in ("running", "done"):
+            self.call_from_thread(self.say, f"{name} is {status}; nothing to resume")
+            return
+        self.call_from_thread(self.say, f"resuming {name}; its engine takes some seconds")
+        started(["resume", str(directory)], None, workers=Run(directory).config.devices)
+        self.call_from_thread(self.say, f"{name} goes on")
+
+    def stop_run(self, directory: Path, name: str, status: str) -> None:
+        """Asks a run's workers to leave after their chunks."""
+        if status != "running":
+            self.say(f"{name} is {status}, not running; nothing to stop")
+            return
+        try:
+            request_stop(directory)
+        except OSError as error:
+            sentence = f"stop: {directory} cannot be written to ({error.strerror}); check who owns it"
+            self.show_error(ConfigError(sentence))
+            return
+        self.say(f"{name} stops after its open chunk; r resumes it")
+
+    def delete_run(self, directory: Path, name: str, status: str) -> None:
+        """Deletes a run after a question."""
+        from psi_tui.widgets.dialogs import ConfirmDialog
+
+        try:
+            require_deletable(directory)
+        except PsiError as error:
+            self.say(str(error))
+            return
+
+        def answered(is_sure: bool | None) -> None:
+            if not is_sure:
+                return
+            try:
+                delete_run(directory)
+            except PsiError as error:
+                self.show_error(error)
+            else:
+                self.say(f"{name} is deleted")
+
+        question = f"Delete {name} ({status}) with all its results?\n{directory}"
+        self.push_screen(ConfirmDialog(question, yes="delete"), answered)
+
+
+def started(arguments: list[str], question: Any, workers: int) -> Path:
+    """The run directory that a child has just begun to work on; a thread waits for its end, so that it is no zombie.
+
+    Raises:
+        PsiError: the engine refuses it.
+    """
+    with anonymous_file() as errors:
+        child = Child(arguments, question, workers=workers, errors=errors)
+        with listening(child):
+            directory = Path(child.answer()["run"])
+    threading.Thread(target=child.process.wait, daemon=True).start()
+    return directory

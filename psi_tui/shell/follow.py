@@ -1,0 +1,217 @@
+"""Follows a run from a shell until it ends, stops it on Ctrl-C, and says how it ended.
+
+One piece of work of the engine with a live bar, until its last word: what `fit` and `ablate` have in common.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from psi_core.runs.creation import request_stop
+from psi_core.runs.events import log_path
+from psi_core.runs.finding import load_run
+from psi_core.runs.processes import own_identity
+from psi_core.runs.run import Run
+from psi_core.runs.status import StatusReader, WorkerState
+from psi_core.tables.summary import attack_text, headline_accuracies
+from psi_tui.engine.child import Child, EngineError, listening, on_interrupt
+from psi_tui.runs.progress import Progress, progress_of
+from psi_tui.shell.bar import ProgressView, progress_view
+from psi_tui.shell.console import narrate
+from psi_tui.text.formatting import format_count, format_duration
+
+
+def finished_job(command: str, question: dict[str, Any], *, hint: str) -> dict[str, Any] | None:
+    """The last word of `python -m psi_core COMMAND`, or None where it was interrupted.
+
+    The first Ctrl-C asks the child to leave, a second one makes it.
+
+    Args:
+        command: that tells events `fit`, `progress`, `phase`, `warning` and at last `finished`.
+        question: for its standard input.
+        hint: what Ctrl-C does, shown beside the bar.
+
+    Raises:
+        PsiError: the child refused.
+        EngineError: it failed, or ended without a word.
+    """
+    child = Child([command], question)
+    presses = 0
+
+    def press(number: int) -> None:
+        nonlocal presses
+        presses = number
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
+
+    with listening(child), on_interrupt(press), progress_view(hint=hint) as view:
+        view.update(Progress("running", "load"))
+        finished = _last_word(child, view)
+    status = child.process.wait()
+    if finished is None and not presses:
+        raise EngineError(f"{command}: ended with status {status} and no word; its message stands above")
+    return finished
+
+
+def _last_word(child: Child, view: ProgressView) -> dict[str, Any] | None:
+    """The child's event `finished`, or None where it left without one."""
+    for answer in child.answers():
+        match answer.get("event"):
+            case "fit" | "progress":
+                view.update(
+                    Progress(
+                        "running",
+                        answer.get("phase", "fit"),
+                        int(answer.get("done", 0)),
+                        int(answer.get("total", 0)),
+                        answer.get("images_per_second"),
+                        loss=answer.get("loss"),
+                        accuracy=answer.get("accuracy"),
+                    )
+                )
+            case "phase":
+                view.say("the model's weights are fitted first, and kept")
+            case "warning":
+                view.say(f"warning: {answer.get('text', '')}")
+            case "finished":
+                return dict(answer)
+    return None
+
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+_POLL_SECONDS = 0.25
+_ACCURACY_SECONDS = 2.0
+_LOG_LINES = 10
+
+
+def follow(directory: Path, child: Child | None = None, *, quiet: bool = False, is_ours: bool = True) -> int:
+    """Shows a run until it ends and gives the exit code.
+
+    Args:
+        directory: the run directory.
+        child: the worker that we started, if we did; its run goes on at least as long as it lives.
+        quiet: whether to show warnings and errors only.
+        is_ours: whether Ctrl-C stops the run; otherwise it only ends the viewing.
+    """
+    return _Follower(directory, child, quiet, is_ours).follow()
+
+
+class _Follower:
+    def __init__(self, directory: Path, child: Child | None, quiet: bool, is_ours: bool) -> None:
+        self.run = Run(directory)
+        self.child = child
+        self.quiet = quiet
+        self.is_ours = is_ours
+        self.reader = StatusReader(directory)
+        self.workers: list[WorkerState] = []
+        self.presses = 0
+        self.accuracies: tuple[float | None, float | None] = (None, None)
+
+    def follow(self) -> int:
+        began = time.monotonic()
+        if not self.quiet:
+            narrate(_title(self.run))
+        hint = "Ctrl-C stops after the open chunk" if self.is_ours else "Ctrl-C leaves; the run goes on"
+        with (
+            progress_view(quiet=self.quiet, hint=hint) as view,
+            on_interrupt(self._press),
+        ):
+            progress = self._watch(view)
+        if self.presses and (not self.is_ours or self.presses > 1):
+            return self._leave()
+        return self._end(progress, time.monotonic() - began)
+
+    def _press(self, presses: int) -> None:
+        self.presses = presses
+        if presses == 1 and self.is_ours:
+            request_stop(self.run.directory)
+
+    def _watch(self, view: ProgressView) -> Progress:
+        said: set[str] = set()
+        has_told_stop = False
+        next_accuracy = time.monotonic() + _POLL_SECONDS
+        while True:
+            is_child_alive = self.child is not None and self.child.process.poll() is None
+            self.workers = self.reader.poll()
+            progress = progress_of(self.run, self.workers)
+            for text in progress.warnings:
+                if text not in said:
+                    view.say(f"warning: {text}")
+                    said.add(text)
+            if time.monotonic() >= next_accuracy:
+                self.accuracies = headline_accuracies(load_run(self.run.directory, preview=True))
+                next_accuracy = time.monotonic() + _ACCURACY_SECONDS
+            view.update(progress, self.accuracies)
+            if self.presses and self.is_ours and not has_told_stop:
+                has_told_stop = True
+                view.say("stopping after the open chunk; Ctrl-C again leaves at once")
+            is_waiting = progress.status == "queued" and self.child is None
+            is_starting = is_child_alive and not self._child_has_begun()
+            if progress.status != "running" and not is_starting and not is_waiting:
+                return progress
+            if self.presses > 1 or (self.presses and not self.is_ours):
+                return progress
+            time.sleep(_POLL_SECONDS)
+
+    def _child_has_begun(self) -> bool:
+        """Whether our child's own `started` event is there: from then on, the run's files tell all about it."""
+        assert self.child is not None, "asked only where there is one"
+        return any((worker.started or {}).get("pid") == self.child.process.pid for worker in self.workers)
+
+    def _leave(self) -> int:
+        name = self.run.id
+        if not self.is_ours:
+            narrate(f"left; the run goes on: psi-tui watch {name}")
+            return INTERRUPTED
+        here = own_identity()
+        for worker in self.workers:
+            identity = worker.started or {}
+            is_here = all(identity.get(key) == here[key] for key in ("boot_id", "pid_namespace"))
+            if worker.is_alive and is_here and here["boot_id"]:
+                os.kill(int(identity["pid"]), signal.SIGTERM)
+        narrate(f"interrupted; go on with: psi-tui resume {name}")
+        return INTERRUPTED
+
+    def _end(self, progress: Progress, seconds: float) -> int:
+        name = self.run.id
+        match progress.status:
+            case "done":
+                if not self.quiet:
+                    took = f" ({format_duration(seconds)})" if self.child else ""
+                    narrate(f"done: {format_count(self.run.images)} images{took}")
+                return DONE
+            case "stopped":
+                narrate(f"stopped; go on with: psi-tui resume {name}")
+                return INTERRUPTED
+            case "failed":
+                failed = [worker for worker in self.workers if worker.last and worker.last["event"] == "failed"]
+                latest = max(failed, key=lambda worker: float(worker.last["time"]) if worker.last else 0.0)
+                error = latest.last.get("error", "no reason given") if latest.last else ""
+                narrate(f"psi-tui: the run failed: {error}")
+                narrate(f"its log is {log_path(self.run.directory, latest.number)}; psi-tui resume {name} tries again")
+                return FAILED
+            case _:
+                numbers = [worker.number for worker in self.workers] or [0]
+                narrate(f"psi-tui: the run's workers are gone without a word; go on with: psi-tui resume {name}")
+                for number in numbers:
+                    _show_log_end(log_path(self.run.directory, number))
+                return FAILED
+
+
+def _title(run: Run) -> str:
+    config = run.config
+    named = f"{config.name} " if config.name else ""
+    return f"{named}{run.id}: {config.model} on {config.data}, {format_count(run.images)} images, {attack_text(config)}"
+
+
+def _show_log_end(path: Path) -> None:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        return
+    narrate(f"last lines of {path}:")
+    for line in lines:
+        narrate(f"  {line}")

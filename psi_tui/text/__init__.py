@@ -1,0 +1,1 @@
+"""Numbers and cells as text, the same for every screen and table."""

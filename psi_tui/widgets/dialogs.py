@@ -1,0 +1,193 @@
+"""Dialogs over a screen: a choice, a question, an export, an error. Each is one modal that esc leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, OptionList, Static
+
+from psi_core.tables.export import FORMATS
+from psi_tui.widgets.prompt_line import TextField
+
+_FORMAT_WORDS = {
+    "csv": "CSV      every table, full precision",
+    "json": "JSON     every table, full precision",
+    "md": "Markdown key columns, rounded",
+    "tex": "LaTeX    booktabs, key columns, rounded",
+    "svg": "SVG      this screen as a picture",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportChoice:
+    """What to export.
+
+    Attributes:
+        format: one of the table formats, or svg for a picture of the screen.
+        folder: to write into.
+    """
+
+    format: str
+    folder: Path
+
+
+class ChoiceDialog(ModalScreen[str | None]):
+    """Lets the user choose one line; gives it, or None.
+
+    Args:
+        title: of the dialog.
+        choices: the lines.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss", "leave"),
+        Binding("j", "move('down')", "down", show=False),
+        Binding("k", "move('up')", "up", show=False),
+    ]
+
+    def __init__(self, title: str, choices: list[str]) -> None:
+        super().__init__()
+        self._title = title
+        self._choices = choices
+
+    def compose(self) -> ComposeResult:
+        """The list."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = self._title
+            dialog.border_subtitle = "enter chooses, esc leaves"
+            yield OptionList(*self._choices, markup=False, compact=True)
+
+    def action_move(self, where: str) -> None:
+        """Moves in the list."""
+        choices = self.query_one(OptionList)
+        (choices.action_cursor_down if where == "down" else choices.action_cursor_up)()
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, message: OptionList.OptionSelected) -> None:
+        self.dismiss(self._choices[message.option_index])
+
+
+class ConfirmDialog(ModalScreen[bool]):
+    """Asks a question; gives True only for an explicit yes.
+
+    Args:
+        question: what to ask.
+        yes: the word for doing it.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "yes"),
+        Binding("n,escape,q", "answer(False)", "no"),
+        Binding("left,h", "app.focus_previous", show=False),
+        Binding("right,l", "app.focus_next", show=False),
+    ]
+
+    def __init__(self, question: str, yes: str) -> None:
+        super().__init__()
+        self._question = question
+        self._yes = yes
+
+    def compose(self) -> ComposeResult:
+        """The question and two buttons, the harmless one first."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "Are you sure?"
+            dialog.border_subtitle = f"y {self._yes}, n or esc leaves"
+            yield Static(self._question, markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("keep", id="no", compact=True)
+                yield Button(self._yes, id="yes", variant="error", compact=True)
+
+    @on(Button.Pressed)
+    def _pressed(self, message: Button.Pressed) -> None:
+        self.dismiss(message.button.id == "yes")
+
+    def action_answer(self, is_yes: bool) -> None:
+        """Answers by key."""
+        self.dismiss(is_yes)
+
+
+class ErrorDialog(ModalScreen[None]):
+    """Says what went wrong, what to do next, and where the log lies.
+
+    Args:
+        sentence: cause and next step, parted by a semicolon as all our errors are.
+        log: of the worker, or None.
+        copy: copies a text and says so under a title.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q", "dismiss", "leave"),
+        Binding("y", "copy", "copy the message"),
+    ]
+
+    def __init__(self, sentence: str, log: Path | None, copy: Callable[[str, str], object]) -> None:
+        super().__init__()
+        self._copy = copy
+        self.sentence = sentence
+        self.log_file = log
+
+    def compose(self) -> ComposeResult:
+        """Cause, next step, log."""
+        cause, _, next_step = self.sentence.partition("; ")
+        with Vertical(classes="dialog error") as dialog:
+            dialog.border_title = "This did not work"
+            dialog.border_subtitle = "esc leaves, y copies"
+            yield Static(cause, markup=False, classes="cause")
+            if next_step:
+                yield Static(f"Next: {next_step}", markup=False)
+            if self.log_file is not None:
+                yield Static(f"Log: {self.log_file}", markup=False)
+
+    def action_copy(self) -> None:
+        """Copies the whole message."""
+        text = self.sentence if self.log_file is None else f"{self.sentence}\n{self.log_file}"
+        self._copy(text, "message")
+
+
+class ExportDialog(ModalScreen[ExportChoice | None]):
+    """Lets the user choose a format and a folder.
+
+    Args:
+        name: of the run.
+        folder: proposed.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "leave")]
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__()
+        self._run_name = name
+        self._folder = folder
+
+    def compose(self) -> ComposeResult:
+        """The folder above, the formats below."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = f"Export {self._run_name}"
+            dialog.border_subtitle = "enter exports, tab to the folder, esc leaves"
+            field = TextField(str(self._folder), compact=True, id="folder", select_on_focus=False)
+            with Horizontal(classes="labeled"):
+                yield Static("to ", classes="label")
+                yield field
+            yield OptionList(*_FORMAT_WORDS.values(), markup=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Begins at the formats."""
+        self.query_one(OptionList).focus()
+
+    @on(Input.Submitted)
+    def _folder_typed(self) -> None:
+        self.query_one(OptionList).focus()
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, message: OptionList.OptionSelected) -> None:
+        folder = Path(self.query_one(Input).value.strip() or ".").expanduser().absolute()
+        self.dismiss(ExportChoice(list(_FORMAT_WORDS)[message.option_index], folder))
+
+
+assert set(_FORMAT_WORDS) == {*FORMATS, "svg"}, "every format can be chosen"

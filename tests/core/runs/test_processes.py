@@ -1,0 +1,126 @@
+"""Liveness of real processes, and how a child is started."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from psi_core.runs.processes import STALE_SECONDS, is_alive, own_identity, start_child, worker_environment
+from tests.core.living import Worker
+
+NO_LOG = "the process table answers; the log is not asked"
+
+
+@pytest.fixture
+def worker():
+    worker = Worker()
+    yield worker
+    worker.bury()
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "events-0.jsonl"
+    path.touch()
+    return path
+
+
+def make_old(path, seconds):
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_this_process_lives(tmp_path):
+    assert is_alive(own_identity(), tmp_path / NO_LOG)
+
+
+def test_a_child_lives_until_it_exits_though_nobody_waits_for_it(worker, tmp_path):
+    assert is_alive(worker.identity, tmp_path / NO_LOG)
+    worker.end()
+    os.kill(worker.identity["pid"], 0)  # A zombie answers signals: that is why they are not asked.
+    assert not is_alive(worker.identity, tmp_path / NO_LOG)
+    worker.bury()
+    assert not is_alive(worker.identity, tmp_path / NO_LOG)
+
+
+def test_a_fresh_log_does_not_wake_the_dead(worker, log):
+    worker.bury()
+    assert not is_alive(worker.identity, log)
+
+
+def test_another_process_with_the_same_id_is_not_the_worker(worker, tmp_path):
+    earlier = {**worker.identity, "process_start": worker.identity["process_start"] - 1}
+    assert not is_alive(earlier, tmp_path / NO_LOG)
+
+
+@pytest.mark.parametrize("command", [") Z 1 (", "a b) (c", "Z"])
+def test_a_command_of_any_name_lives(command, tmp_path):
+    worker = Worker(command)
+    try:
+        assert is_alive(worker.identity, tmp_path / NO_LOG)
+    finally:
+        worker.bury()
+
+
+@pytest.mark.parametrize("elsewhere", [{"boot_id": "other"}, {"pid_namespace": "pid:[1]"}, {"boot_id": ""}])
+def test_elsewhere_a_heartbeat_of_the_last_minute_is_life(elsewhere, log):
+    identity = {**own_identity(), "host": "elsewhere", **elsewhere}
+    make_old(log, STALE_SECONDS - 5)
+    assert is_alive(identity, log)
+    make_old(log, STALE_SECONDS + 5)
+    assert not is_alive(identity, log)
+    log.unlink()
+    assert not is_alive(identity, log)
+
+
+def test_without_a_process_table_the_heartbeat_answers(log, monkeypatch):
+    monkeypatch.setattr("psi_core.runs.processes._boot_id", lambda: "")
+    monkeypatch.setattr("psi_core.runs.processes._pid_namespace", lambda: "")
+    identity = {"boot_id": "", "pid_namespace": "", "pid": os.getpid(), "process_start": None}
+    assert is_alive(identity, log)
+    make_old(log, STALE_SECONDS + 5)
+    assert not is_alive(identity, log)
+
+
+@pytest.mark.parametrize("pid", [None, "x", -1, 2**40])
+def test_an_impossible_process_is_dead(pid, tmp_path):
+    assert not is_alive({**own_identity(), "pid": pid}, tmp_path / NO_LOG)
+
+
+def test_a_child_is_psi_core_in_a_session_of_its_own(tmp_path, monkeypatch):
+    script = tmp_path / "python"
+    script.write_text('#!/bin/sh\necho "$@" "$PSI_TEST" "$PSI_RUNS_DIR"; echo "$(cat)" >&2\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with (tmp_path / "output").open("w+") as output:
+        child = start_child(["work", "a b"], environment={"PSI_TEST": "planted"}, output=output)
+        assert os.getsid(child.pid) == child.pid != os.getsid(0)
+        child.communicate("asked")
+        output.seek(0)
+        assert output.read() == f"-m psi_core work a b planted {os.environ['PSI_RUNS_DIR']}\nasked\n"
+    piped = start_child(["inspect"], output=subprocess.DEVNULL)
+    assert piped.communicate("")[0] is None
+    answered = start_child(["inspect"])
+    assert answered.communicate("")[0].startswith("-m psi_core inspect")
+    with (tmp_path / "errors").open("w+") as errors:
+        apart = start_child(["inspect"], errors=errors)
+        assert apart.communicate("asked")[0].startswith("-m psi_core inspect")
+        errors.seek(0)
+        assert errors.read() == "asked\n"
+
+
+@pytest.mark.parametrize(
+    ("workers", "config", "shares"),
+    [
+        (1, None, False),
+        (1, {"data": "mnist"}, False),
+        (2, {"data": "mnist"}, True),
+        (1, {"data": "folder:pictures"}, True),
+        (1, {"data": "torchvision:CIFAR10"}, True),
+        (1, {"data": "npz:images.npz", "attacked": "folder:attacked"}, True),
+    ],
+)
+def test_threads_do_not_spin_on_cores_that_others_need(workers, config, shares):
+    assert ("OMP_WAIT_POLICY" in worker_environment(workers, config)) is shares

@@ -1,0 +1,102 @@
+"""The study beside the measured: its numbers as printed, each reading from a plain histogram."""
+
+import numpy as np
+import pytest
+
+from psi_core import load_run
+from psi_core.runs.run import LayerInfo
+from psi_core.tables.study import PUBLISHED, STUDY_NOTE, study_condition, study_note, study_rows
+from tests import recorded
+from tests.recorded import record_run
+
+
+def test_the_tables_are_those_of_the_study():
+    assert {model: len(layers) for model, layers in PUBLISHED.items()} == {"alexnet": 7, "vgg11": 10}
+    assert PUBLISHED["alexnet"]["conv1"] == (39.4, 68.2)
+    assert PUBLISHED["alexnet"]["fc2"] == (94.2, 99.4)
+    assert PUBLISHED["vgg11"]["conv8"] == (99.8, 61.2)
+    # Sums over each row as printed: a slip of one digit shows.
+    sums = {
+        model: [round(sum(column), 1) for column in zip(*rows.values(), strict=True)]
+        for model, rows in PUBLISHED.items()
+    }
+    assert sums == {"alexnet": [511.3, 535.5], "vgg11": [627.0, 540.5]}
+
+
+def pair(rows, layer):
+    return [row for row in rows if row["layer"] == layer]
+
+
+@pytest.mark.parametrize("bins", [20, 7])
+def test_readings_equal_plain_numbers(own_folders, bins):
+    run = load_run(record_run(own_folders, model="alexnet", epsilon="0.03,0.1", silent=4))
+    rows = study_rows(run, bins)
+    assert [row["condition"] for row in rows] == ["benign", "fgsm@0.03"] * 3
+    for at_layer, layer in enumerate(run.layers):
+        for row, at in zip(pair(rows, layer), (0, 1), strict=True):
+            psi = run.psi[at, at_layer].astype(float)
+            is_there = ~np.isnan(psi)
+            counts, edges = np.histogram(psi[is_there], bins, (0, 1))
+            left, right = edges[counts.argmax()], edges[counts.argmax() + 1]
+            inside = is_there & (psi >= left) & (psi < right)
+            correct = run.predictions[at] == run.labels
+            assert (row["images"], row["bins"]) == (is_there.sum(), bins)
+            assert (row["peak_left"], row["peak_right"]) == pytest.approx((left, right))
+            assert row["height_percent"] == pytest.approx(100 * counts.max() / is_there.sum())
+            assert row["accuracy_percent"] == pytest.approx(100 * correct[inside].mean())
+            assert row["location"] == pytest.approx(50 * (left + right))
+            assert row["published"] == PUBLISHED["alexnet"][layer][at]
+
+
+def test_a_reading_agrees_where_it_moves_as_published(own_folders):
+    """conv1 rises in the study's AlexNet (39.4 to 68.2) and falls nowhere; conv2 falls (93.4 to 82.1)."""
+    for shift in (0.2, -0.2):
+        run = load_run(record_run(own_folders, model="alexnet", shift=shift, images=400, chunk=200))
+        benign, attacked = pair(study_rows(run), "conv1")
+        assert attacked["published_change"] == pytest.approx(28.8)
+        for reading, column in (
+            ("height", "height_percent"),
+            ("accuracy", "accuracy_percent"),
+            ("location", "location"),
+        ):
+            change = attacked[column] - benign[column]
+            assert attacked[f"{reading}_change"] == pytest.approx(change)
+            assert attacked[f"agrees_{reading}"] is (change > 0)
+            assert (benign[f"{reading}_change"], benign[f"agrees_{reading}"]) == (None, None)
+        assert attacked["agrees_location"] is (shift > 0)
+
+
+def test_what_stays_where_it_is_does_not_agree(own_folders):
+    run = load_run(record_run(own_folders, model="alexnet", images=1))
+    attacked = pair(study_rows(run), "fc1")[1]
+    assert attacked["height_change"] == 0
+    assert attacked["agrees_height"] is False
+
+
+def test_other_models_and_layers_have_nothing_published(own_folders, monkeypatch):
+    rows = study_rows(load_run(record_run(own_folders, model="lenet5")))
+    assert {row[name] for row in rows for name in ("published", "published_change", "agrees_height")} == {None}
+    assert all(row["height_change"] is not None for row in rows[1::2])
+    monkeypatch.setattr(recorded, "LAYERS", (*recorded.LAYERS[:2], LayerInfo("pool", "pool", "Pool", (8,), 8, 8, 0, 0)))
+    rows = study_rows(load_run(record_run(own_folders, model="torchvision:alexnet")))
+    assert [row["published"] for row in rows] == [39.4, 68.2, 93.4, 82.1, None, None]
+
+
+def test_without_true_labels_there_is_no_accuracy(own_folders):
+    rows = study_rows(load_run(record_run(own_folders, model="vgg11", labels="predicted")))
+    assert {row[name] for row in rows for name in ("accuracy_percent", "accuracy_change", "agrees_accuracy")} == {None}
+    assert all(row["agrees_height"] is not None for row in rows[1::2])
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "expected"), [("0.1,0.03", "fgsm@0.03"), ("0.01,0.1", "fgsm@0.1"), ("0", "fgsm@0")]
+)
+def test_the_study_s_own_attack_comes_first(own_folders, epsilon, expected):
+    assert study_condition(load_run(record_run(own_folders, epsilon=epsilon))) == expected
+
+
+def test_the_note_says_what_height_is_and_how_many_bins():
+    assert "concentration, not sparseness" in STUDY_NOTE
+    assert "20 bins over 0..1" in STUDY_NOTE
+    assert "7 bins" in study_note(7)
+    assert max(map(len, study_note(1000).splitlines())) <= 79

@@ -1,0 +1,104 @@
+"""Summaries of runs: the numbers of the tables, without scipy, and soon again."""
+
+import subprocess
+import sys
+import time
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from psi_core import Run, load_run
+from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
+from psi_core.tables import condition_rows, layer_rows
+from psi_core.tables.summary import RunSummary, headline_condition, run_summary
+from tests.recorded import record_run
+
+
+@pytest.mark.parametrize("shift", [0.05, -0.05])
+def test_a_summary_says_what_the_tables_say(own_folders, shift):
+    run = load_run(record_run(own_folders, epsilon="0.03,0.1,0.01", shift=shift, silent=4))
+    summary = run_summary(run)
+    conditions = {row["condition"]: row["accuracy_percent"] for row in condition_rows(run)}
+    rows = [row for row in layer_rows(run) if row["condition"] == "fgsm@0.1"]
+    largest = max(rows, key=lambda row: abs(row["delta_control_mean"]))
+    assert headline_condition(run) == "fgsm@0.1"
+    assert summary.accuracy_percent == pytest.approx(conditions["benign"])
+    assert summary.attacked_accuracy_percent == pytest.approx(conditions["fgsm@0.1"])
+    assert (summary.shift_layer, summary.shift) == (largest["layer"], pytest.approx(largest["delta_mean"]))
+    assert (summary.control, summary.shift_control) == (
+        largest["control"],
+        pytest.approx(largest["delta_control_mean"]),
+    )
+    assert summary.shift * shift > 0
+
+
+@pytest.mark.parametrize(
+    ("controls", "layer", "shift", "beyond"),
+    [("sign-noise", "conv1", 0.05, 0.05), ("none", "fc1", 0.25, None)],
+)
+def test_what_the_control_does_too_is_not_the_headline(own_folders, controls, layer, shift, beyond):
+    directory = record_run(own_folders, images=25, controls=controls)
+    arrays = read_arrays(chunk_path(directory, 0))
+    arrays["psi"][1:, 2] = arrays["psi"][0, 2] + np.float32(0.25)
+    write_arrays(chunk_path(directory, 0), arrays)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift) == (layer, pytest.approx(shift, abs=0.01))
+    assert summary.shift_control == (None if beyond is None else pytest.approx(beyond, abs=0.01))
+    assert summary.control == (None if beyond is None else "sign-noise@0.03")
+
+
+def test_a_layer_silent_without_the_attack_has_no_shift_from_benign(own_folders):
+    directory = record_run(own_folders, images=25, controls="sign-noise")
+    arrays = read_arrays(chunk_path(directory, 0))
+    arrays["psi"][0, 2], arrays["psi"][1, 2], arrays["psi"][2, 2] = np.nan, 0.75, 0.25
+    write_arrays(chunk_path(directory, 0), arrays)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift, summary.shift_control) == ("fc1", None, 0.5)
+    arrays["psi"][2] = np.nan
+    write_arrays(chunk_path(directory, 0), arrays)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift_control) == ("conv1", None), "then benign is all there is"
+
+
+def test_silent_images_are_left_out_of_the_shift(own_folders):
+    directory = record_run(own_folders, images=25, silent=20, controls="none")
+    arrays = read_arrays(chunk_path(directory, 0))
+    arrays["psi"][1, 2] = arrays["psi"][0, 2] + np.float32(0.25)
+    write_arrays(chunk_path(directory, 0), arrays)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift) == ("fc1", pytest.approx(0.25))
+
+
+def test_what_is_not_there_is_none(own_folders):
+    assert run_summary(load_run(record_run(own_folders, chunks=[], finished=False))) == RunSummary()
+    predicted = run_summary(load_run(record_run(own_folders, labels="predicted")))
+    assert (predicted.accuracy_percent, predicted.attacked_accuracy_percent) == (None, None)
+    assert predicted.shift_layer == "conv1"
+
+
+def test_a_damaged_run_is_summed_up_as_nothing(own_folders):
+    directory = record_run(own_folders)
+    (directory / "chunks" / "00001.npz").write_bytes(b"torn")
+    assert run_summary(Run(directory)) == RunSummary()
+
+
+def test_the_second_time_no_chunk_is_read(own_folders, monkeypatch):
+    directory = record_run(own_folders)
+    first = run_summary(Run(directory))
+    monkeypatch.setattr("psi_core.runs.run.read_arrays", None)
+    assert run_summary(Run(directory)) == first
+    assert all(part is not None for part in astuple(first))
+
+
+@pytest.mark.alone
+def test_ten_thousand_images_take_a_moment_and_no_scipy(own_folders):
+    directory = record_run(own_folders, images=10_000, chunk=500, epsilon="0.03,0.1")
+    run = Run(directory)
+    began = time.process_time()
+    run_summary(run)
+    assert time.process_time() - began < 0.2
+    script = "import sys; from psi_core.tables.summary import run_summary; from psi_core import Run;"
+    script += " from pathlib import Path"
+    script += f"; run_summary(Run(Path({str(directory)!r}))); sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,279 @@
+"""Tables of recorded runs: every column there, every number equal to a plain computation on the run's arrays."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from psi_core import ConfigError, Run, RunError, load_run
+from psi_core.runs.chunks import read_arrays, write_arrays
+from psi_core.statistics.paired import population_sparseness
+from psi_core.tables import (
+    COLUMNS,
+    TABLES,
+    class_rows,
+    condition_rows,
+    histogram_rows,
+    image_rows,
+    layer_rows,
+    measure_rows,
+    table_columns,
+)
+from psi_core.tables.columns import readable
+from tests.recorded import record_run
+
+LAYERS_CSV = (
+    "layer module units condition attack epsilon subset images silent psi_mean psi_sd psi_median psi_q25 psi_q75 "
+    "peak_left peak_center peak_right peak_percent peak_accuracy_percent accuracy_percent active_fraction_mean "
+    "delta_mean delta_ci_low delta_ci_high delta_median effect_size p_value p_holm percent_lower ks overlap auroc "
+    "auroc_ci_low auroc_ci_high control delta_control_mean delta_control_ci_low delta_control_ci_high "
+    "effect_size_control p_control_holm auroc_control verdict"
+)
+
+
+@pytest.fixture
+def run(own_folders: Path) -> Run:
+    return load_run(record_run(own_folders, silent=4))
+
+
+def row_of(rows: list[dict], **values: object) -> dict:
+    (row,) = [row for row in rows if all(row[name] == value for name, value in values.items())]
+    return row
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_have_the_columns_in_order_and_plain_cells(table: str, run: Run) -> None:
+    rows = TABLES[table](run)
+    names = [column.name for column in table_columns(table, run)]
+    assert rows
+    for row in rows:
+        assert list(row) == names
+        assert {type(cell) for cell in row.values()} <= {str, int, float, bool, type(None)}
+        assert not any(cell != cell for cell in row.values())  # noqa: PLR0124 -- only NaN differs from itself.
+
+
+def test_layers_table_has_the_promised_columns() -> None:
+    assert [column.name for column in COLUMNS["layers"]] == LAYERS_CSV.split()
+
+
+def test_layer_rows_equal_plain_numbers(run: Run) -> None:
+    rows = layer_rows(run)
+    assert [(row["layer"], row["condition"]) for row in rows] == [
+        (layer, condition) for layer in run.layers for condition in run.conditions
+    ]
+    row, control = row_of(rows, layer="fc1", condition="fgsm@0.03"), run.conditions.index("sign-noise@0.03")
+    benign, attacked, noise = (
+        run.psi[0, 2].astype(float),
+        run.psi[1, 2].astype(float),
+        run.psi[control, 2].astype(float),
+    )
+    there = ~np.isnan(benign)
+    difference, from_control = (attacked - benign)[there], (attacked - noise)[there]
+    correct = run.predictions[1] == run.labels
+    assert (row["module"], row["units"], row["attack"], row["epsilon"]) == ("classifier.1", 8, "fgsm", 0.03)
+    assert (row["images"], row["silent"], row["subset"], row["control"]) == (60, 4, "all", "sign-noise@0.03")
+    assert row["psi_mean"] == pytest.approx(attacked[there].mean())
+    assert row["psi_sd"] == pytest.approx(attacked[there].std(ddof=1))
+    assert row["accuracy_percent"] == pytest.approx(100 * correct.mean())
+    assert row["active_fraction_mean"] == pytest.approx(np.nanmean(run.array("active_fraction")[1, 2].astype(float)))
+    assert row["delta_mean"] == pytest.approx(difference.mean())
+    assert row["delta_ci_low"] < row["delta_mean"] < row["delta_ci_high"]
+    assert row["effect_size"] == pytest.approx(difference.mean() / difference.std(ddof=1))
+    assert row["p_value"] == pytest.approx(scipy.stats.wilcoxon(difference).pvalue)
+    assert row["ks"] == pytest.approx(scipy.stats.ks_2samp(attacked[there], benign[there]).statistic)
+    assert row["auroc"] == pytest.approx(
+        scipy.stats.mannwhitneyu(attacked[there], benign[there]).statistic / there.sum() ** 2
+    )
+    shares = [np.histogram(values[there], 20, (0, 1))[0] / there.sum() for values in (attacked, benign)]
+    assert row["overlap"] == pytest.approx(np.minimum(*shares).sum())
+    assert row["peak_percent"] == pytest.approx(100 * shares[0].max())
+    inside = there & (attacked >= row["peak_left"]) & (attacked < row["peak_right"])
+    assert row["peak_accuracy_percent"] == pytest.approx(100 * correct[inside].mean())
+    assert row["delta_control_mean"] == pytest.approx(from_control.mean())
+    assert row["effect_size_control"] == pytest.approx(from_control.mean() / from_control.std(ddof=1))
+    assert row["auroc_control"] == pytest.approx(
+        scipy.stats.mannwhitneyu(attacked[there], noise[there]).statistic / there.sum() ** 2
+    )
+
+
+def test_holm_goes_over_the_layers_of_a_condition(run: Run) -> None:
+    rows = [row for row in layer_rows(run) if row["condition"] == "fgsm@0.03"]
+    smallest = min(rows, key=lambda row: row["p_value"])
+    assert smallest["p_holm"] == pytest.approx(3 * smallest["p_value"])
+
+
+def test_verdicts_find_the_planted_shift_and_nothing_else(run: Run) -> None:
+    verdicts = {(row["layer"], row["condition"]): row["verdict"] for row in layer_rows(run)}
+    assert verdicts["conv1", "benign"] is None
+    assert verdicts.pop(("conv1", "fgsm@0.03")).startswith("sparser by 0.0")
+    assert {verdict for verdict in verdicts.values() if verdict} == {"no change"}
+
+
+def test_benign_rows_compare_with_nothing(run: Run) -> None:
+    columns = LAYERS_CSV.split()
+    row = row_of(layer_rows(run), layer="conv1", condition="benign")
+    assert all(row[name] is None for name in columns[columns.index("delta_mean") :])
+
+
+def test_controls_have_no_control_and_nor_has_a_run_without(own_folders: Path) -> None:
+    row = row_of(layer_rows(load_run(record_run(own_folders))), layer="conv1", condition="sign-noise@0.03")
+    assert (row["control"], row["delta_control_mean"], row["auroc_control"]) == (None, None, None)
+    assert row["delta_mean"] is not None
+    bare = layer_rows(load_run(record_run(own_folders, controls="none")))
+    assert row_of(bare, layer="conv1", condition="fgsm@0.03")["control"] is None
+    assert row_of(bare, layer="conv1", condition="fgsm@0.03")["verdict"].endswith("; large effect")
+
+
+def test_subsets_restrict_each_condition(run: Run) -> None:
+    correct = run.predictions == run.labels
+    fooled = row_of(layer_rows(run, "fooled"), layer="conv1", condition="fgsm@0.03")
+    kept = correct[0] & ~correct[1]
+    assert fooled["images"] == kept.sum()
+    assert fooled["accuracy_percent"] == 0
+    assert fooled["psi_mean"] == pytest.approx(run.psi[1, 0, kept].astype(float).mean())
+    assert fooled["delta_mean"] == pytest.approx((run.psi[1, 0, kept].astype(float) - run.psi[0, 0, kept]).mean())
+    area = scipy.stats.mannwhitneyu(run.psi[1, 0, kept], run.psi[0, 0, kept]).statistic / kept.sum() ** 2
+    assert fooled["auroc"] == pytest.approx(area)
+    empty = row_of(layer_rows(run, "fooled"), layer="conv1", condition="benign")
+    assert (empty["images"], empty["psi_mean"], empty["peak_percent"]) == (0, None, None)
+    with pytest.raises(ConfigError, match="subset"):
+        layer_rows(run, "every")
+
+
+def test_epsilon_zero_is_exactly_nothing(own_folders: Path) -> None:
+    directory = record_run(own_folders, images=30, epsilon=0)
+    for chunk in (directory / "chunks").iterdir():
+        arrays = read_arrays(chunk)
+        arrays["psi"][1] = arrays["psi"][0]
+        write_arrays(chunk, arrays)
+    row = row_of(layer_rows(load_run(directory)), layer="conv2", condition="fgsm@0")
+    assert [row[name] for name in ("delta_mean", "delta_ci_low", "delta_ci_high", "effect_size")] == [0, 0, 0, 0]
+    assert (row["p_value"], row["p_holm"], row["ks"], row["auroc"]) == (1, 1, 0, 0.5)
+    assert (row["overlap"], row["verdict"]) == (pytest.approx(1), "no change")
+
+
+def test_measure_rows_equal_plain_numbers(run: Run) -> None:
+    row = row_of(measure_rows(run), layer="conv1", condition="fgsm@0.03", measure="active_fraction")
+    values = run.array("active_fraction").astype(float)[:, 0]
+    assert row["mean"] == pytest.approx(values[1].mean())
+    assert row["delta_mean"] == pytest.approx((values[1] - values[0]).mean())
+    assert row["delta_ci_low"] < row["delta_mean"] < row["delta_ci_high"]
+    benign = row_of(measure_rows(run), layer="conv1", condition="benign", measure="active_fraction")
+    assert (benign["delta_mean"], benign["delta_ci_low"], benign["effect_size"]) == (None, None, None)
+
+
+def test_measures_are_told_from_the_control_too(own_folders: Path) -> None:
+    run = load_run(record_run(own_folders, controls="sign-noise,anti-fgsm,sign-noise-2"))
+    rows, names = measure_rows(run), run.conditions
+    columns = [column.name for column in COLUMNS["measures"]]
+    assert columns[-5:] == [
+        "control",
+        "delta_control_mean",
+        "delta_control_ci_low",
+        "delta_control_ci_high",
+        "effect_size_control",
+    ]
+    for name, control in zip(
+        names, [None, "sign-noise@0.03", "sign-noise-2@0.03", *["sign-noise@0.03"] * 2], strict=True
+    ):
+        row = row_of(rows, layer="conv2", condition=name, measure="hoyer")
+        assert row["control"] == control
+        if control is None:
+            assert {row[name] for name in columns[-4:]} == {None}
+            continue
+        values = run.array("hoyer")[:, 1].astype(float)
+        difference = values[names.index(name)] - values[names.index(control)]
+        assert row["delta_control_mean"] == pytest.approx(difference.mean())
+        assert row["delta_control_ci_low"] < row["delta_control_mean"] < row["delta_control_ci_high"]
+        assert row["effect_size_control"] == pytest.approx(difference.mean() / difference.std(ddof=1))
+
+
+def test_layers_and_measures_agree_on_psi(run: Run) -> None:
+    layers = row_of(layer_rows(run), layer="fc1", condition="fgsm@0.03")
+    measures = row_of(measure_rows(run), layer="fc1", condition="fgsm@0.03", measure="psi")
+    for name in ("delta_mean", "delta_ci_low", "delta_ci_high", "effect_size"):
+        assert measures[name] == pytest.approx(layers[name])
+
+
+def test_histogram_counts_every_image_that_is_not_silent(run: Run) -> None:
+    rows = [row for row in histogram_rows(run) if (row["layer"], row["condition"]) == ("fc1", "benign")]
+    assert (len(rows), rows[0]["bin_left"], rows[-1]["bin_right"]) == (20, 0, 1)
+    assert sum(row["count"] for row in rows) == 56
+    assert sum(row["percent"] for row in rows) == pytest.approx(100)
+    assert len(histogram_rows(run, bins=40)) == 2 * len(histogram_rows(run))
+
+
+def test_class_rows_equal_plain_numbers(run: Run) -> None:
+    row = row_of(class_rows(run), layer="fc1", condition="fgsm@0.03", label=3)
+    of_class = run.labels == 3
+    labels, counts, sums = run.class_sums("fc1")
+    place = labels.tolist().index(3)
+    assert (row["class_name"], row["images"]) == ("3", of_class.sum())
+    assert row["accuracy_percent"] == pytest.approx(100 * (run.predictions[1, of_class] == 3).mean())
+    assert row["psi_mean"] == pytest.approx(np.nanmean(run.psi[1, 2, of_class].astype(float)))
+    assert row["psi_class_mean"] == pytest.approx(population_sparseness(sums[1, place] / counts[place]))
+
+
+def test_condition_rows_equal_plain_numbers(run: Run) -> None:
+    correct = run.predictions == run.labels
+    benign, attacked = condition_rows(run)[:2]
+    assert (benign["success_percent"], benign["linf_max"], benign["images"]) == (None, 0, 60)
+    assert attacked["success_percent"] == pytest.approx(100 * (~correct[1, correct[0]]).mean())
+    assert (attacked["linf_mean"], attacked["l2_mean"]) == pytest.approx((0.03, 0.6))
+    assert attacked["zero_gradient_percent"] == 0
+
+
+def test_image_rows_go_image_by_image(run: Run) -> None:
+    rows = image_rows(run)
+    assert [row["index"] for row in rows[:5]] == [0, 0, 0, 0, 1]
+    assert len(rows) == 60 * len(run.conditions)
+    assert rows[1]["psi_conv1"] == float(run.psi[1, 0, 0])
+    assert rows[1]["psi_fc1"] is None
+    assert rows[1]["correct"] is bool(run.predictions[1, 0] == run.labels[0])
+
+
+def test_accuracy_is_empty_without_true_labels(own_folders: Path) -> None:
+    predicted = load_run(record_run(own_folders, labels="predicted"))
+    for rows in (layer_rows(predicted), class_rows(predicted), condition_rows(predicted)):
+        assert {row["accuracy_percent"] for row in rows} == {None}
+    assert {row["peak_accuracy_percent"] for row in layer_rows(predicted)} == {None}
+    assert {row["correct"] for row in image_rows(predicted)} == {None}
+    assert condition_rows(predicted)[1]["success_percent"] is not None
+
+
+def test_a_partial_run_gives_tables_of_what_is_there(own_folders: Path) -> None:
+    partial = load_run(record_run(own_folders, chunks=[1], finished=False))
+    assert {row["images"] for row in layer_rows(partial)} == {25}
+    assert [row["index"] for row in image_rows(partial)][:: len(partial.conditions)] == list(range(25, 50))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("table", TABLES)
+def test_one_or_two_images_are_enough_for_every_table(table: str, images: int, own_folders: Path) -> None:
+    tiny = load_run(record_run(own_folders, images=images, silent=1))
+    assert TABLES[table](tiny)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_run_without_results_says_so(table: str, own_folders: Path) -> None:
+    empty = load_run(record_run(own_folders, chunks=[], finished=False))
+    with pytest.raises(RunError, match="no results yet"):
+        TABLES[table](empty)
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "text"),
+    [
+        (None, "psi", ""),
+        (0.123456, "psi", "0.1235"),
+        (0.0071, "shift", "+0.0071"),
+        (1e-9, "p", "< 0.0001"),
+        (39.444, "percent", "39.4"),
+        (True, "flag", "yes"),
+        (12, "count", "12"),
+        (0.03, "epsilon", "0.03"),
+    ],
+)
+def test_readable_cells(cell: object, kind: str, text: str) -> None:
+    assert readable(cell, kind) == text

@@ -1,0 +1,168 @@
+"""Attacks on any module: nothing wrong is taken, nothing of the module is changed."""
+
+import pytest
+import torch
+from torch import nn
+
+from psi_core.conditions import ATTACK_NAMES
+from psi_core.engine import attack, fgsm
+from psi_core.engine.attacks.gradients import gradient_of
+from psi_core.errors import PsiError
+from tests.engine.networks import images_of, moody, perceptron
+
+
+@pytest.fixture(scope="module")
+def images():
+    return images_of(6)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize("rows", [[3], [5, 0, 1]])
+def test_fgsm_of_an_image_does_not_depend_on_its_batch(rows, images, labels):
+    whole = fgsm(perceptron(), images, labels, 0.1)
+    assert torch.equal(fgsm(perceptron(), images[rows], labels[rows], 0.1), whole[rows])
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_fgsm_works_in_any_gradient_mode_on_images_made_there(context, images, labels):
+    model = moody()
+    expected = fgsm(model, images, labels, 0.1)
+    with context():
+        attacked = fgsm(model, images.clone(), labels.clone(), 0.1)
+        assert torch.equal(attacked, expected)
+        assert not attacked.requires_grad
+        assert not attacked.is_inference()
+
+
+def test_fgsm_of_images_inside_a_graph_stays_outside_it(images, labels):
+    leaf = images.clone().requires_grad_()
+    attacked = fgsm(perceptron(), leaf * 1, labels, 0.1)
+    assert torch.equal(attacked, fgsm(perceptron(), images, labels, 0.1))
+    assert not attacked.requires_grad
+    assert leaf.grad is None
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8])
+def test_fgsm_takes_labels_of_any_integer_type(kind, images, labels):
+    assert torch.equal(fgsm(perceptron(), images, labels.to(kind)), fgsm(perceptron(), images, labels))
+
+
+def test_fgsm_keeps_the_precision_of_the_images(images, labels):
+    assert fgsm(perceptron().double(), images.double(), labels).dtype == torch.float64
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, 1.5, 8, float("nan"), float("inf")])
+def test_fgsm_refuses_an_epsilon_outside_0_to_1(epsilon, images, labels):
+    with pytest.raises(ValueError, match="epsilon") as refusal:
+        fgsm(perceptron(), images, labels, epsilon)
+    assert isinstance(refusal.value, PsiError)
+
+
+def damaged(images, value):
+    images = images.clone()
+    images[2, 0, 3, 3] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda images: (255 * images).to(torch.uint8),
+        lambda images: images.long(),
+        lambda images: 255 * images,
+        lambda images: images - 0.5,
+        lambda images: damaged(images, torch.nan),
+        lambda images: damaged(images, torch.inf),
+        lambda images: damaged(images, -torch.inf),
+    ],
+)
+def test_fgsm_refuses_images_that_are_not_in_0_to_1(spoil, images, labels):
+    with pytest.raises(ValueError, match="images") as refusal:
+        fgsm(perceptron(), spoil(images), labels)
+    assert isinstance(refusal.value, PsiError)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[0, 1], [0, 1, 2, 0, 1, 3], [0, 1, 2, 0, 1, -1], [0, 1, 2, 0, 1, -100], [0.0] * 6, [[0]] * 6, [True] * 6],
+)
+def test_fgsm_refuses_labels_that_do_not_fit(wrong, images):
+    with pytest.raises(ValueError, match="labels") as refusal:
+        fgsm(perceptron(), images, torch.tensor(wrong))
+    assert isinstance(refusal.value, PsiError)
+
+
+class Deaf(nn.Module):
+    def forward(self, images):
+        with torch.no_grad():
+            return images.flatten(1)[:, :3]
+
+
+def test_fgsm_refuses_a_model_whose_gradient_does_not_reach_its_input(images, labels):
+    with pytest.raises(ValueError, match="no gradient reaches its input"):
+        fgsm(Deaf(), images, labels)
+    with pytest.raises(ValueError, match="no gradient reaches its input"):
+        gradient_of(nn.Linear(2, 3)(torch.ones(1, 2)), torch.ones(1, 2).requires_grad_(), torch.tensor([0]))
+
+
+class Broken(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, :3] * torch.nan
+
+
+def test_fgsm_refuses_a_model_that_answers_with_nan(images, labels):
+    with pytest.raises(ValueError, match="NaN"):
+        fgsm(Broken(), images, labels)
+
+
+@pytest.mark.parametrize("layer", [nn.Identity(), nn.RNN(8, 3)])
+def test_fgsm_refuses_a_model_that_gives_no_logits(layer, images, labels):
+    with pytest.raises(ValueError, match="not logits"):
+        fgsm(nn.Sequential(nn.Flatten(1, 2), layer), images, labels)
+
+
+@pytest.mark.parametrize("name", ATTACK_NAMES)
+def test_no_images_are_an_empty_batch(name, images, labels):
+    assert attack(perceptron(), images[:0], labels[:0], name, 0.1, restarts=2).shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", ATTACK_NAMES)
+def test_every_attack_leaves_a_module_as_it_was(name, images, labels):
+    model = moody()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    random_state = torch.get_rng_state()
+    with torch.inference_mode():
+        attacked = attack(model, images.clone(), labels, name, 0.1, steps=3)
+    assert not attacked.requires_grad
+    assert not attacked.is_inference()
+    assert not torch.equal(attacked, images)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(model[6].bias.grad, torch.ones(3))
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["0.weight"]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"name": "pdg"}, "pgd"),
+        ({"steps": 0}, "steps"),
+        ({"steps": 1.5}, "steps"),
+        ({"restarts": 0}, "restarts"),
+        ({"step_size": 0.0}, "step_size"),
+        ({"step_size": 5.0}, "step_size"),
+        ({"step_size": float("nan")}, "step_size"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_attack_refuses_what_cannot_stand(options, word, images, labels):
+    with pytest.raises(ValueError, match=word) as refusal:
+        attack(perceptron(), images, labels, **options)
+    assert isinstance(refusal.value, PsiError)

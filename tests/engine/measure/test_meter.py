@@ -1,0 +1,158 @@
+"""SparsenessMeter: equal to measuring clones of every activation, for any module."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+from psi_core.engine import SparsenessMeter, population_sparseness
+from psi_core.engine.models.taps import Taps
+from psi_core.errors import ConfigError, ModelError
+from tests.engine.models.test_modes import require_same, state_of
+from tests.engine.networks import FUNCTIONAL_CALLS, Functional, images_of, perceptron, seeded
+
+
+def clones_of(network, images):
+    """Every activation of one forward, stored."""
+    kept = {}
+    with torch.no_grad(), Taps(network, lambda name, _kind, output: kept.update({name: output.clone()})):
+        network(images)
+    return kept
+
+
+def stored_functional(network, images):
+    """The same activations of `Functional`, computed line by line."""
+    kept = [F.relu(network.conv1(images))]
+    kept.append(F.relu(network.conv2(kept[0])))
+    kept.append(F.relu(network.block.conv(kept[1])))
+    kept.append(F.relu(kept[1] + kept[2] - 0.05))
+    kept.append(F.relu(kept[3].mean((2, 3))))
+    kept.append(kept[4])
+    return dict(zip(FUNCTIONAL_CALLS, kept, strict=True))
+
+
+def require_psi_of(meter, kept):
+    assert list(meter.psi) == list(kept)
+    for layer, output in kept.items():
+        expected = population_sparseness(output.flatten(1))
+        torch.testing.assert_close(meter.psi[layer], expected, atol=1e-6, rtol=0, equal_nan=True)
+        assert meter.psi[layer].dtype == torch.float64
+
+
+def test_psi_of_resnet18_equals_that_of_its_stored_activations():
+    network = seeded(lambda: torchvision.models.resnet18(num_classes=10)).eval()
+    images = images_of(4, 3, 64)
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        network(images)
+    assert len(meter.psi) == 17
+    assert list(meter.psi)[:4] == ["relu", "layer1.0.relu", "layer1.0.relu#2", "layer1.1.relu"]
+    require_psi_of(meter, clones_of(network, images))
+
+
+def test_psi_of_a_functional_network_equals_that_of_its_stored_activations():
+    network = seeded(Functional)
+    with SparsenessMeter(network) as meter:
+        network(images_of(5))
+    with torch.no_grad():
+        require_psi_of(meter, stored_functional(network, images_of(5)))
+
+
+def test_several_calls_are_joined():
+    network, images = seeded(Functional), images_of(7)
+    with torch.no_grad(), SparsenessMeter(network) as whole:
+        network(images)
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        for part in images.split([3, 1, 3]):
+            network(part)
+    for layer, psi in whole.psi.items():
+        assert meter.psi[layer].shape == (7,)
+        torch.testing.assert_close(meter.psi[layer], psi, atol=1e-6, rtol=0, equal_nan=True)
+
+
+def test_other_measures():
+    network = perceptron()
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        network(images_of(3))
+    output = clones_of(network, images_of(3))["2"]
+    assert torch.equal(meter.measure("active_fraction")["2"], (output > 0).double().mean(1))
+    torch.testing.assert_close(meter.measure("mean_response")["2"], output.double().mean(1))
+    with pytest.raises(ConfigError, match="did you mean 'active_fraction'"):
+        meter.measure("active_fractions")
+
+
+def test_other_layers_by_path():
+    network = perceptron()
+    with torch.no_grad(), SparsenessMeter(network, ["1", "4"], rectify="abs") as meter:
+        network(images_of(3))
+    assert list(meter.psi) == ["1", "4"]
+    signed = F.linear(images_of(3).flatten(1), network[1].weight, network[1].bias)
+    torch.testing.assert_close(meter.psi["1"], population_sparseness(signed.abs()), atol=1e-6, rtol=0)
+
+
+def test_layers_of_a_functional_network_keep_their_names_beside_rectified_ones():
+    network = seeded(Functional)
+    with torch.no_grad(), SparsenessMeter(network, ["conv1", "relu"], rectify="relu") as meter:
+        network(images_of(3))
+    assert set(meter.psi) == {"conv1", "relu"}
+    torch.testing.assert_close(meter.psi["conv1"], meter.psi["relu"])
+
+
+def test_channels_as_units():
+    network, images = seeded(Functional), images_of(3)
+    with torch.no_grad(), SparsenessMeter(network, unit="channel") as meter:
+        network(images)
+    means = clones_of(network, images)["shared"].mean((2, 3))
+    torch.testing.assert_close(meter.psi["shared"], population_sparseness(means), atol=1e-6, rtol=0)
+
+
+def test_a_layer_that_never_ran_is_answered_with_the_nearest():
+    network = perceptron()
+    with torch.no_grad(), SparsenessMeter(network, ["4", "44"]) as meter:
+        assert meter.psi == {}
+        network(images_of(3))
+    with pytest.raises(ModelError, match="layers: there is no '44'; did you mean '4'"):
+        _ = meter.psi
+
+
+def test_signed_layers_need_a_rectification():
+    network = perceptron()
+    with pytest.raises(ModelError, match="responds below 0"), SparsenessMeter(network, ["1"]):
+        network(images_of(3))
+    require_no_hooks(network)
+
+
+@pytest.mark.parametrize(("option", "value"), [("unit", "neurons"), ("rectify", "ReLU6")])
+def test_unknown_options_are_refused(option, value):
+    with pytest.raises(ConfigError, match=option):
+        SparsenessMeter(perceptron(), **{option: value})
+
+
+def test_nan_is_refused_with_the_layer():
+    network = perceptron()
+    network[1].weight.data[0, 0] = torch.nan
+    with pytest.raises(ModelError, match="layers: 2 responds with NaN"), SparsenessMeter(network):
+        network(images_of(3))
+
+
+def require_no_hooks(network):
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert torch.overrides._get_current_function_mode() is None
+
+
+def test_the_model_is_left_as_it_was_and_keeps_its_gradient():
+    network = perceptron().train()
+    before = state_of(network)
+    with SparsenessMeter(network) as meter:
+        logits = network(images_of(3))
+    require_same(state_of(network), before)
+    assert logits.requires_grad
+    assert not meter.psi["2"].requires_grad
+
+
+def test_the_meter_is_off_outside_its_block():
+    network = nn.Sequential(perceptron())
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        network(images_of(2))
+    network(images_of(2))
+    assert [len(psi) for psi in meter.psi.values()] == [2, 2]

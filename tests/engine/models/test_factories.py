@@ -1,0 +1,196 @@
+"""Factories: the user's own code, found, called and asked what it takes; refused in its own words."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from psi_core.config import RunConfig
+from psi_core.engine.models.sources import blank_network, build_classifier, input_channels, model_source
+from psi_core.engine.preparation import prepare
+from psi_core.errors import ModelError
+from tests.engine.networks import images_of
+
+FACTORIES = """
+import torch
+
+CLASSES = 10
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, CLASSES), torch.nn.ReLU())
+
+    def forward(self, images):
+        return self.flat(images)
+
+def network():
+    return Net()
+
+def sized():
+    net = Net()
+    net.input_size = (1, 8, 8)
+    return net
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def factories(tmp_path, monkeypatch):
+    """A file of factories; also importable as `places.of_mine`."""
+    path = tmp_path / "places" / "of_mine.py"
+    path.parent.mkdir()
+    path.write_text(FACTORIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return path
+
+
+@pytest.mark.parametrize("place", ["places.of_mine", "{path}"])
+def test_a_factory_is_the_users_own_code(place, factories):
+    place = place.format(path=factories)
+    source = model_source(f"{place}:sized")
+    assert source.input_size(None) == 8
+    assert source.normalization == "none"
+    assert source.imagenet is None
+    assert build_classifier(source, 1000, "none")(images_of(2)).shape == (2, 10)
+
+
+def test_a_factory_that_names_no_size_needs_one(factories):
+    source = model_source(f"{factories}:network")
+    assert source.input_size(8) == 8
+    with pytest.raises(ModelError, match="does not say what input it takes; write --size"):
+        source.input_size(None)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        ("netwrok", "there is no 'netwrok'; did you mean 'network'"),
+        ("CLASSES", "there is no 'CLASSES'"),
+        ("", "there is no ''"),
+        ("number", "returned int; it must return a torch.nn.Module"),
+    ],
+)
+def test_a_misspelt_factory_is_refused(function, text, factories):
+    with pytest.raises(ModelError, match=text):
+        model_source(f"{factories}:{function}")
+
+
+def test_a_file_that_is_no_python_is_refused(factories):
+    factories.write_text("def network(:\n")
+    for place in (factories, "places.of_mine"):
+        with pytest.raises(ModelError, match=r"of_mine.* cannot be imported"):
+            model_source(f"{place}:network")
+
+
+def test_a_file_named_like_a_module_does_not_take_its_place(factories):
+    import json
+
+    path = factories.with_name("json.py")
+    path.write_text(FACTORIES)
+    assert isinstance(model_source(f"{path}:sized").build(10), nn.Module)
+    assert sys.modules["json"] is json
+
+
+BROKEN = """
+import torch
+from neighbor import LAYER
+
+def needs(classes):
+    return torch.nn.Linear(3, classes)
+
+def fails():
+    return torch.nn.Linear(3, 2).wieght
+
+def lazy():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3))
+
+def random():
+    return torch.nn.Sequential(torch.nn.Flatten(), LAYER(64, 3))
+
+def counts():
+    net = random()
+    net.total = net[1].weight.detach().sum().item()
+    return net
+
+built = random()
+"""
+
+
+@pytest.fixture
+def broken(factories, monkeypatch):
+    """A file of factories of which some cannot be used; it needs the file beside it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    factories.with_name("neighbor.py").write_text("from torch.nn import Linear as LAYER\n")
+    path = factories.with_name("broken.py")
+    path.write_text(BROKEN)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        ("needs", r"broken.py:needs cannot be called \(TypeError: needs\(\) missing 1 .*; mend it, or give defaults"),
+        ("fails", r"AttributeError: 'Linear' object has no attribute 'wieght'.* line \d+"),
+        ("lazy", "has lazy layers without a shape; run one image through it in the factory"),
+    ],
+)
+def test_a_factory_that_fails_is_refused_with_its_own_words(function, text, broken):
+    with pytest.raises(ModelError, match=text):
+        model_source(f"{broken}:{function}")
+
+
+def test_a_file_that_fails_on_import_is_refused_with_the_line(factories):
+    factories.write_text("import torch\n\nlayer = torch.nn.Lniear\n")
+    with pytest.raises(ModelError, match=r"cannot be imported \(AttributeError: .*Lniear.*, of_mine.py line 3\)"):
+        model_source(f"{factories}:network")
+
+
+def test_a_file_finds_its_neighbors_and_leaves_the_random_state(broken):
+    before = torch.get_rng_state()
+    source = model_source(f"{broken}:random")
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        first = source.build(10)[1].weight
+        torch.manual_seed(3)
+        assert torch.equal(source.build(10)[1].weight, first)
+
+
+def test_a_network_itself_may_stand_for_a_factory_and_is_copied(broken):
+    source = model_source(f"{broken}:built")
+    one, other = source.build(10), source.build(10)
+    assert torch.equal(one[1].weight, other[1].weight)
+    assert one[1].weight is not other[1].weight
+
+
+def test_a_factory_that_computes_with_its_weights_has_a_blank_network_too(broken):
+    source = model_source(f"{broken}:counts")
+    assert blank_network(source, 10).state_dict().keys() == {"1.weight", "1.bias"}
+
+
+@pytest.mark.parametrize("weights", ["built", "file"])
+def test_channels_classes_and_size_of_a_factory_are_found_out(weights, tmp_path, factories):
+    text = FACTORIES.replace("CLASSES = 10", "CLASSES = 7").replace("Linear(64,", "Linear(3 * 12 * 12,")
+    factories.write_text(text)
+    values = {"model": f"{factories}:network", "images": 3, "size": 12, "labels": "predicted", "normalize": "imagenet"}
+    if weights == "file":
+        state = model_source(values["model"]).build(0).state_dict()
+        torch.save(state, tmp_path / "mine.pt")
+        values["weights"] = str(tmp_path / "mine.pt")
+    prepared = prepare(RunConfig(**values))
+    assert (prepared.trace.classes, input_channels(prepared.classifier.network)) == (7, 3)
+    assert prepared.config.weights == (str(tmp_path / "mine.pt") if weights == "file" else "built")
+    if weights == "file":
+        assert torch.equal(prepared.classifier.network.flat[1].weight, state["flat.1.weight"])
+
+
+@pytest.mark.parametrize("size", ["'28'", "28.0", "[1, 8, None, 'x']"])
+def test_an_input_size_that_is_no_number_of_pixels_is_refused(size, factories):
+    factories.write_text(FACTORIES.replace("(1, 8, 8)", size))
+    with pytest.raises(ModelError, match=r"has input_size .*; write pixels, or"):
+        model_source(f"{factories}:sized")

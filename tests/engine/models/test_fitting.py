@@ -1,0 +1,139 @@
+"""Fitting: learns, goes on where it was, is done once for all who wait, notices when it does not learn."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from psi_core.engine.commands import run_command
+from psi_core.engine.models import fitting
+from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
+from psi_core.engine.models.fitting import Fit, FitInterruptedError, ensure_fitted
+from psi_core.engine.models.sources import build_classifier, model_source
+from psi_core.engine.models.weights import file_sha256
+from psi_core.errors import ModelError
+from psi_core.files import checkpoints_directory
+from tests.engine.processes import wait_until
+
+RECIPE = Recipe("lenet5", "mnist", 28, images=3000, epochs=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def silent(_kind: str, _fields: dict[str, Any]) -> None:
+    """Takes events and says nothing."""
+
+
+def never() -> bool:
+    """Never stops."""
+    return False
+
+
+def test_a_fit_learns_and_leaves_a_card() -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+    state = torch.get_rng_state()
+    checkpoint = ensure_fitted(RECIPE, "cpu", lambda kind, fields: seen.append((kind, fields)), never)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert checkpoint.card["test_accuracy"] > 0.85
+    assert checkpoint.card["recipe"]["images"] == 3000
+    assert checkpoint.card["sha256"] == file_sha256(checkpoint.path)
+    phases = [fields["phase"] for kind, fields in seen if kind == "fit"]
+    assert set(phases) == {"fit", "test"}
+    assert seen[-1][1]["done"] == seen[-1][1]["total"] == 10_000
+    again: list[str] = []
+    assert ensure_fitted(RECIPE, "cpu", lambda kind, _fields: again.append(kind), never).path == checkpoint.path
+    assert not again
+    assert not list(checkpoints_directory().glob("*.partial*"))
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, images=640, epochs=2)
+    whole = load_file(ensure_fitted(recipe, "cpu", silent, never).path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    for stop_after in (3, 7):
+        asked = iter(range(1000))
+        with pytest.raises(FitInterruptedError):
+            ensure_fitted(recipe, "cpu", silent, lambda asked=asked, limit=stop_after: next(asked) >= limit)
+        assert find_checkpoint(recipe) is None
+    parts = load_file(ensure_fitted(recipe, "cpu", silent, never).path)
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_fit_that_does_not_learn_lowers_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fitting._RATES, "lenet5", 100.0)
+    warnings: list[str] = []
+    fit = Fit(replace(RECIPE, epochs=4), "cpu", lambda kind, fields: warnings.append(fields.get("text", "")), never)
+    with pytest.raises(ModelError, match="does not learn"):
+        fit.run()
+    assert sum("starting over" in text for text in warnings) == 3
+
+
+def test_processes_that_ask_at_once_wait_for_one_fit() -> None:
+    wanted = {"model": "lenet5", "images": 300, "epochs": 1}
+    command = [sys.executable, "-m", "psi_core", "fit"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    texts = [process.communicate(str(wanted).replace("'", '"'), timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum('"phase": "fit"' in text for text in texts) == 1
+    assert len(list(checkpoints_directory().glob("*.safetensors"))) == 1
+
+
+def test_an_interrupted_fit_process_leaves_a_partial_file() -> None:
+    command = [sys.executable, "-m", "psi_core", "fit"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write('{"model": "lenet5", "images": 60000, "epochs": 9}')
+    process.stdin.close()
+    assert '"phase": "fit"' in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    process.stdout.close()
+    wait_until(lambda: len(list(checkpoints_directory().glob("*.partial.pt"))) == 1)
+
+
+def test_the_shipped_lenet5_is_the_default_recipe() -> None:
+    images = 60_000
+    checkpoint = find_checkpoint(Recipe("lenet5", "mnist", 28, images, default_epochs(images)))
+    assert checkpoint is not None
+    assert checkpoint.card["sha256"] == file_sha256(checkpoint.path)
+    assert checkpoint.card["test_accuracy"] > 0.99
+    network = build_classifier(model_source("lenet5"), 10, "none").network
+    network.load_state_dict(load_file(checkpoint.path))
+    assert find_checkpoint(Recipe("lenet5", "mnist", 28, 100, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model": "lenet5", "images": 60_001}, "60000"),
+        ({"model": "lenet5", "epochs": 0}, "epochs"),
+        ({"model": "lenet5", "from": "imagnet"}, "imagenet"),
+        ({"model": "lenet5", "imges": 3}, "images"),
+        ({"model": "alexnet", "size": 60}, "63"),
+    ],
+    ids=str,
+)
+def test_bad_recipes_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: dict[str, object], said: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(given)))
+    assert run_command(["fit"]) == 2
+    assert said in capsys.readouterr().out

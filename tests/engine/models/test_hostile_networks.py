@@ -1,0 +1,195 @@
+"""Networks that would put numbers under a wrong name: refused in a sentence, or measured right; never misaligned."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from psi_core import RunConfig
+from psi_core.engine import SparsenessMeter, analyze, population_sparseness
+from psi_core.engine.images import load_dataset, network_inputs
+from psi_core.engine.preparation import prepare
+from psi_core.errors import ModelError, PsiError
+from tests.engine.networks import Fickle, Functional, images_of, perceptron, seeded
+
+NETWORKS = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class Base(nn.Module):
+    input_size = 8
+
+    def __init__(self):
+        super().__init__()
+        self.forwards = 0
+        self.act, self.gate = nn.ReLU(), nn.ReLU()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.head = nn.Linear(64, 10)
+
+class Skips(Base):
+    '''Its one ReLU runs three times in the dry forward, twice from then on: what was #3 would be called #2.'''
+    def forward(self, images):
+        self.forwards += 1
+        flat = images.flatten(1)
+        if self.forwards == 1:
+            flat = self.act(flat)
+        return self.head(self.act(self.second(self.act(self.first(flat)))))
+
+class Swaps(Base):
+    '''Two modules change places.'''
+    def __init__(self):
+        super().__init__()
+        self.other = nn.ReLU()
+    def forward(self, images):
+        self.forwards += 1
+        acts = [self.act, self.other]
+        a, b = acts if self.forwards == 1 else acts[::-1]
+        return self.head(b(self.second(a(self.first(images.flatten(1))))))
+
+class Constant(Base):
+    '''A ReLU of the weights, one row whatever the batch.'''
+    def forward(self, images):
+        scale = self.gate(self.first.weight[:1])
+        return self.head(self.act(images.flatten(1)) * scale)
+
+class Patches(Base):
+    '''A ReLU over rows of the image.'''
+    def forward(self, images):
+        rows = self.gate(images.reshape(-1, 8))
+        return self.head(self.act(self.first(rows.reshape(-1, 64))))
+
+class Tuple(Base):
+    def forward(self, images):
+        logits = self.head(self.act(images.flatten(1)))
+        return logits, logits
+
+class Dictionary(Base):
+    def forward(self, images):
+        return {"logits": self.head(self.act(images.flatten(1)))}
+
+class OneImage(Base):
+    def forward(self, images):
+        return self.head(self.act(images.reshape(1, 64)))
+
+class Transformer(Base):
+    '''torch's encoder, which has a fast path around its ReLU.'''
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    def forward(self, images):
+        return self.head(self.encoder(images[:, 0]).flatten(1))
+"""
+
+
+@pytest.fixture
+def networks(tmp_path):
+    (tmp_path / "hostile.py").write_text(NETWORKS)
+    return lambda name, **options: RunConfig(
+        **{"model": f"{tmp_path}/hostile.py:{name}", "images": 5, "batch": 2, "controls": "none", **options}
+    )
+
+
+@pytest.mark.parametrize(("name", "layers"), [("Swaps", "relu"), *(("Skips", n) for n in ("relu", "act", "act#2"))])
+def test_a_network_that_runs_otherwise_from_batch_to_batch_fails_the_run(name, layers, networks, tmp_path):
+    with pytest.raises(PsiError, match="only networks that run alike for every batch can be measured"):
+        analyze(networks(name, layers=layers), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Tuple", r"its output is tuple for 2 images, not logits \(batch, classes\); wrap it to return those"),
+        ("Dictionary", "its output is dict for 2 images, not logits"),
+        ("OneImage", "cannot take 1 x 8 x 8 pixels"),
+    ],
+)
+def test_an_output_that_is_no_row_of_logits_per_image_is_refused(name, text, networks):
+    with pytest.raises(ModelError, match=text):
+        prepare(networks(name))
+
+
+@pytest.mark.parametrize("name", ["Constant", "Patches"])
+def test_a_relu_without_a_row_per_image_is_passed_over_and_refused_by_name(name, networks, tmp_path):
+    for layers in ("relu", "[ag]*", "all"):
+        run = analyze(networks(name, layers=layers, rectify="abs"), tmp_path)
+        assert "act" in run.layers
+        assert "gate" not in run.layers
+    with pytest.raises(ModelError, match="layers: gate does not give a row of responses per image; leave it out"):
+        prepare(networks(name, layers="act,gate"))
+
+
+def test_the_fast_path_of_torchs_transformer_is_not_taken(networks, tmp_path):
+    config = networks("Transformer", epsilon=0)
+    run = analyze(config, tmp_path)
+    assert run.layers == ["encoder.layers.0.relu", "encoder.layers.1.relu"]
+    assert (run.psi[0] == run.psi[1]).all()
+    network = prepare(config).classifier.network
+    hidden = []
+    for layer in network.encoder.layers:
+        layer.activation = lambda features: hidden.append(features.clamp_min(0)) or hidden[-1]
+        layer.activation_relu_or_gelu = 0  # So that torch takes the slow path here.
+    with torch.no_grad():
+        network(inputs_of(5))
+    expected = torch.stack([population_sparseness(output.flatten(1)) for output in hidden])
+    np.testing.assert_allclose(run.psi[0], expected, atol=2e-6)
+
+
+def inputs_of(count):
+    """The first digits at 8 pixels."""
+    return network_inputs(torch.tensor(load_dataset("mnist", "test").images[:count]), 8, 1)
+
+
+@pytest.mark.parametrize("change", ["fewer", "more", "order"])
+def test_the_meter_refuses_to_join_calls_that_ran_other_layers(change):
+    network = seeded(lambda: Fickle(change))
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        network(images_of(3))
+        assert len(meter.psi) == 2
+        network(images_of(2))
+    with pytest.raises(ModelError, match="layers: the module's calls differ in the layers they ran"):
+        _ = meter.psi
+
+
+def test_the_meter_forgets_a_call_that_failed_on_the_way():
+    network = seeded(Functional)
+    head = network.head
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        network(images_of(2))
+        network.head = Failing()
+        with pytest.raises(RuntimeError, match="out of memory"):
+            network(images_of(7))
+        network.head = head
+        network(images_of(3))
+    assert {len(psi) for psi in meter.psi.values()} == {5}
+
+
+class Failing(nn.Module):
+    def forward(self, _features):
+        raise RuntimeError("out of memory")
+
+
+def test_the_meter_passes_over_a_relu_without_a_row_per_image():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.ones(1, 64))
+
+        def forward(self, images):
+            return F.relu(images.flatten(1) + self.bias.relu())
+
+    network = Constant()
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        network(images=images_of(3))
+    assert list(meter.psi) == ["relu#2"]
+    with pytest.raises(ModelError, match="relu does not give a row"), SparsenessMeter(network, ["relu"]):
+        network(images_of(3))
+
+
+def test_the_meter_measures_parts_of_a_module_too():
+    network = perceptron()
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        network[:3](images_of(3))
+    assert [len(psi) for psi in meter.psi.values()] == [3]

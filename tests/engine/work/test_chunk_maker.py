@@ -1,0 +1,173 @@
+"""Chunks made batch by batch, with batches queued on the device or none: the same bits, also when memory runs out."""
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+from psi_core.engine.images import Reading, Unreadable, load_dataset
+from psi_core.engine.images.read_ahead import ReadAhead
+from psi_core.engine.measure.step import FusedStep
+from psi_core.engine.models.sources import build_classifier, model_source
+from psi_core.engine.work.chunk_maker import LeftEarlyError
+from psi_core.errors import RunError
+from tests.engine.measure.test_step import maker_of
+from tests.engine.networks import seeded
+
+IMAGES, BATCH = 11, 4
+FULL = "CUDA out of memory. Tried to allocate 20.00 GiB"
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return seeded(lambda: build_classifier(model_source("lenet5"), 10, "none")).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("mnist", "test")
+
+
+class Torn:
+    """Digits, some of which cannot be read."""
+
+    def __init__(self, digits, unreadable):
+        self.labels, self.digits, self.unreadable = digits.labels, digits, unreadable
+
+    def read(self, positions, size, channels):
+        good = positions[~np.isin(positions, self.unreadable)]
+        bad = [Unreadable(int(each), "file", "torn") for each in positions if each in self.unreadable]
+        return Reading(self.digits.read(good, size, channels).pixels, tuple(bad))
+
+
+def maker_at(depth, classifier, dataset, unreadable=()):
+    maker = maker_of(classifier, dataset, 28, batch=BATCH)
+    maker.depth = depth
+    sources = [Torn(dataset, unreadable)]
+    maker._images = ReadAhead(sources, 28, 1, "cpu", skips_unreadable=True)
+    return maker
+
+
+def made(maker, positions=range(IMAGES)):
+    """The arrays, and all that was told on the way."""
+    told = []
+    arrays = maker.make(
+        positions, lambda chunk: told.append(chunk.done), lambda before, after: told.append((before, after))
+    )
+    return arrays, told
+
+
+def assert_same_bits(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        assert np.array_equal(array, theirs[name], equal_nan=True), name
+
+
+def full_at(monkeypatch, position, fitting):
+    """No memory for more than `fitting` images of a batch that begins at this position."""
+    run_batch = FusedStep.__call__
+
+    def run(step, images, labels, indices, given):
+        if position in indices and len(images) > fitting:
+            raise torch.OutOfMemoryError(FULL)
+        return run_batch(step, images, labels, indices, given)
+
+    monkeypatch.setattr(FusedStep, "__call__", run)
+
+
+@pytest.mark.parametrize("unreadable", [(), (0, 1, 2, 3), (4,), (8, 9, 10), tuple(range(IMAGES))])
+def test_queued_batches_change_no_bit_and_are_told_of_one_by_one(classifier, digits, unreadable):
+    (plain, told), (queued, told_queued) = (made(maker_at(depth, classifier, digits, unreadable)) for depth in (0, 1))
+    assert_same_bits(queued, plain)
+    assert told_queued == told
+    assert plain["index"].tolist() == [each for each in range(IMAGES) if each not in unreadable]
+    assert told == [min(done, IMAGES - len(unreadable)) for done in range(4, IMAGES - len(unreadable) + 4, 4)]
+
+
+@pytest.mark.parametrize("position", [0, 4, 10])
+def test_nor_does_a_batch_that_must_be_halved(classifier, digits, position, monkeypatch):
+    full_at(monkeypatch, position, 1)
+    (plain, told), (queued, told_queued) = (made(maker_at(depth, classifier, digits, (5,))) for depth in (0, 1))
+    assert_same_bits(queued, plain)
+    assert told_queued == told  # What was queued is told of before the halving.
+    assert (4, 2) in told
+    assert plain["index"].tolist() == [each for each in range(IMAGES) if each != 5]
+
+
+def test_a_batch_is_queued_before_the_numbers_of_the_last_are_asked_for(classifier, digits, monkeypatch):
+    order = []
+    run_batch = FusedStep.__call__
+    monkeypatch.setattr(FusedStep, "__call__", lambda *given: order.append("run") or run_batch(*given))
+    for depth, expected in ((0, ["run", 4, "run", 8, "run", 11]), (1, ["run", "run", 4, "run", 8, 11])):
+        order.clear()
+        maker_at(depth, classifier, digits).make(
+            range(IMAGES), lambda chunk: order.append(chunk.done), lambda before, after: None
+        )
+        assert order == expected
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("left_at", [4, 8, 11])
+def test_a_chunk_that_was_left_early_is_made_again_to_the_same_bits(classifier, digits, depth, left_at):
+    maker = maker_at(depth, classifier, digits, (2,))
+    expected, _ = made(maker_at(0, classifier, digits, (2,)))
+
+    def leave(chunk):
+        if chunk.done >= left_at - 1:
+            raise LeftEarlyError
+
+    with pytest.raises(LeftEarlyError):
+        maker.make(range(IMAGES), leave, lambda before, after: None, range(IMAGES, 20))
+    assert_same_bits(made(maker)[0], expected)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_images_that_do_not_fit_when_they_are_taken_are_taken_again(classifier, digits, depth, monkeypatch):
+    expected, _ = made(maker_at(0, classifier, digits))
+    here, asked = ReadAhead._here, []
+
+    def full_the_second_time(images, piece):
+        asked.append(piece)
+        if len(asked) == 2:
+            raise torch.OutOfMemoryError(FULL)
+        return here(images, piece)
+
+    monkeypatch.setattr(ReadAhead, "_here", full_the_second_time)
+    arrays, told = made(maker_at(depth, classifier, digits))
+    assert told[:2] == [4, (4, 2)]
+    assert arrays["index"].tolist() == list(range(IMAGES))
+    assert arrays["psi"] == pytest.approx(expected["psi"], abs=1e-6, nan_ok=True)
+
+
+def test_what_a_failed_step_held_is_free_when_the_batch_is_halved(classifier, digits, monkeypatch):
+    run_batch, held = FusedStep.__call__, []
+
+    def run(step, images, labels, indices, given):
+        if len(images) > 2:
+            activations = images * 2
+            held.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError(FULL)
+        return run_batch(step, images, labels, indices, given)
+
+    monkeypatch.setattr(FusedStep, "__call__", run)
+    is_held = []
+    maker = maker_at(0, classifier, digits)
+    maker.make(range(IMAGES), lambda chunk: None, lambda before, after: is_held.append(held[-1]() is not None))
+    assert is_held == [False]
+
+
+def test_one_image_that_does_not_fit_is_refused(classifier, digits, monkeypatch):
+    full_at(monkeypatch, 4, 0)
+    with pytest.raises(RunError, match="one image alone does not fit on the device; lower --size"):
+        made(maker_at(1, classifier, digits))
+
+
+def test_warming_up_leaves_too_large_a_batch_to_the_first_chunk(classifier, digits, monkeypatch):
+    full_at(monkeypatch, 0, 2)
+    maker = maker_at(0, classifier, digits)
+    maker.warm_up(IMAGES)
+    assert made(maker)[1][0] == (4, 2)
+    monkeypatch.setattr(FusedStep, "__call__", lambda *_given: torch.zeros(2) + torch.zeros(3))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        maker.warm_up(IMAGES)

@@ -1,0 +1,292 @@
+"""The app as a whole: what it remembers, says, refuses, copies and exports; never a traceback, never a stopped run."""
+
+import json
+import os
+import sys
+import time
+
+import pytest
+from textual.command import CommandPalette
+from textual.widgets import Input
+
+from psi_core.runs.finding import list_runs
+from psi_tui.app.help import HelpScreen
+from psi_tui.widgets.dialogs import ChoiceDialog, ConfirmDialog, ErrorDialog, ExportDialog
+from tests.core.living import Worker
+from tests.recorded import record_run
+from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
+from tests.tui.terminal import Terminal, psi_tui
+
+pytestmark = pytest.mark.usefixtures("warm_engine")
+
+
+def said(app):
+    return " ".join(app.heard)
+
+
+async def shows(app, pilot, dialog):
+    await until(pilot, lambda: isinstance(app.screen, dialog), dialog.__name__, 120)
+    await settled(pilot)
+
+
+async def test_the_first_key_press_shows_a_real_result(own_folders):
+    async with running(own_folders) as (app, pilot):
+        await press(pilot, "enter")
+        await until(pilot, lambda: "conv3" in text_of(app), "the layers of the example")
+        assert "example-alexnet" in text_of(app)
+
+
+async def test_conv3_of_a_real_run_is_ten_keys_away(own_folders):
+    async with running(own_folders) as (app, pilot):
+        keys = ["enter", "right_square_bracket", "right_square_bracket"]
+        await press(pilot, *keys)
+        await until(pilot, lambda: "PSI of conv3" in text_of(app), "the histogram")
+        assert len(keys) <= 10
+
+
+async def test_q_leaves_and_stops_no_run(own_folders):
+    worker = Worker()
+    record_run(own_folders, name="live", chunks=[0], finished=False, identity=worker.identity)
+    async with running(own_folders) as (app, pilot):
+        await pilot.press("enter", "q")
+        await until(pilot, lambda: not app.is_running, "the end")
+    (run, *_) = list_runs()
+    assert run.status == "running"
+    assert not (run.directory / "stop").exists()
+    worker.bury()
+
+
+async def test_digits_q_and_slash_belong_to_a_field_until_esc(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await press(pilot, "slash", *"q/2")
+        assert app.screen.query_one(Input).value == "q/2"
+        assert "No run fits" in text_of(app)
+        await press(pilot, "escape", "2")
+        assert app.current_mode == "explore"
+
+
+async def test_theme_screen_filter_and_sort_come_back(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        app.theme = "psi-light"
+        await press(pilot, "slash", *"mine", "enter")
+        await press(pilot, "enter")
+        app.screen.query_one("#tabs").active = "images"
+        await settled(pilot)
+        await press(pilot, "s", "slash", *"class=3", "enter")
+        sort = app.state.image_sort
+    async with running(own_folders) as (app, pilot):
+        await until(pilot, lambda: app.snapshot is not None, "the run that was open")
+        await settled(pilot)
+        assert (app.theme, app.current_mode) == ("psi-light", "results")
+        table = app.screen.query_one("#image-table")
+        assert (table.sort_column, table.filter_text) == (sort, "class=3") != ("image", "class=3")
+        await press(pilot, "1")
+        assert app.screen.query_one(Input).value == "mine"
+
+
+async def test_a_home_that_cannot_be_written_to_is_told_once_and_stops_nothing(own_folders, tmp_path, monkeypatch):
+    record_run(own_folders, name="mine")
+    (tmp_path / "file").touch()
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "file" / "home"))
+    async with running(own_folders, WIDE) as (app, pilot):
+        await press(pilot, "enter", "right_square_bracket", "1", "4")
+        assert said(app).count("will not be remembered") == 1
+        await until(pilot, lambda: "AUROC" in text_of(app), "the table")
+        await press(pilot, "y", "enter")
+        await until(pilot, lambda: "copied" in said(app), "the copy")
+
+
+@pytest.mark.parametrize(
+    ("question", "cause"),
+    [
+        ({"weights": "no-such-file.pt"}, "no-such-file.pt"),
+        ({"weights": "garbage.pt"}, "garbage.pt"),
+        ({"device": "cuda"}, "cuda"),
+        ({"epsilon": "7"}, "epsilon"),
+    ],
+)
+async def test_a_refused_run_is_a_dialog_with_the_next_step(own_folders, tmp_path, monkeypatch, question, cause):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "garbage.pt").write_bytes(b"not a checkpoint")
+    async with running(own_folders) as (app, pilot):
+        app.start_run(question)
+        await shows(app, pilot, ErrorDialog)
+        text = text_of(app)
+        assert cause in "".join(text.replace("│", "").split())
+        assert "Next:" in text
+        assert "Traceback" not in text
+        await press(pilot, "escape")
+        assert app.current_mode == "runs"
+    assert list_runs(own_folders, examples=False) == []
+
+
+async def test_a_folder_without_room_is_refused_by_name(tmp_path):
+    (tmp_path / "file").touch()
+    async with running(tmp_path / "file" / "runs") as (app, pilot):
+        app.start_run({"images": 10})
+        await shows(app, pilot, ErrorDialog)
+        assert "runs-dir" in text_of(app)
+
+
+async def test_a_run_started_in_the_app_works_in_a_process_of_its_own(own_folders):
+    async with running(own_folders, WIDE) as (app, pilot):
+        app.start_run({"weights": "random", "images": 200, "chunk": 100, "threads": 1, "name": "started"})
+        await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "started", "the run", 120)
+        await until(pilot, lambda: app.snapshot.progress.status == "done", "its end", 120)
+        assert app.snapshot.workers[0].started["pid"] != os.getpid()
+        await until(pilot, lambda: "AUROC" in text_of(app), "its table")
+
+
+async def test_a_damaged_run_is_a_dialog_and_the_list_is_there_again(own_folders):
+    directory = record_run(own_folders, name="mine")
+    (directory / "layers.json").write_text("[{")
+    async with running(own_folders) as (app, pilot):
+        await pilot.press("enter")
+        await shows(app, pilot, ErrorDialog)
+        assert "layers.json" in text_of(app)
+        await press(pilot, "escape")
+        assert app.current_mode == "runs"
+
+
+async def test_deleting_asks_first_and_spares_examples_and_live_runs(own_folders):
+    worker = Worker()
+    record_run(own_folders, name="live", chunks=[0], finished=False, identity=worker.identity)
+    record_run(own_folders, name="old")
+    async with running(own_folders) as (app, pilot):
+        await press(pilot, "d")
+        assert "still runs" in said(app)
+        await press(pilot, "j", "d")
+        await shows(app, pilot, ConfirmDialog)
+        await press(pilot, "n")
+        assert [run.name for run in list_runs(examples=False)] == ["old", "live"]
+        await press(pilot, "d", "y")
+        await until(pilot, lambda: [run.name for run in list_runs(examples=False)] == ["live"], "the deletion")
+        await until(pilot, lambda: len(app.entries) == 2, "the shorter list")
+        app.heard.clear()
+        await press(pilot, "G", "d")
+        assert "never deleted" in said(app)
+    worker.bury()
+
+
+async def test_export_writes_the_tables_that_the_command_writes(own_folders, tmp_path, psi):
+    record_run(own_folders, name="mine")
+    assert psi("export", "mine", "--to", tmp_path / "by-command").code == 0
+    async with running(own_folders) as (app, pilot):
+        await pilot.press("e")
+        await shows(app, pilot, ExportDialog)
+        app.screen.query_one(Input).value = str(tmp_path / "by-app")
+        await press(pilot, "enter")
+        await until(pilot, lambda: "files written" in said(app), "the files", 120)
+    names = sorted(path.name for path in (tmp_path / "by-command").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "by-app").iterdir())
+    for name in names:
+        assert (tmp_path / "by-app" / name).read_bytes() == (tmp_path / "by-command" / name).read_bytes()
+
+
+async def test_a_screenshot_is_a_picture_of_the_screen(own_folders, tmp_path):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await pilot.press("e")
+        await shows(app, pilot, ExportDialog)
+        app.screen.query_one(Input).value = str(tmp_path / "pictures")
+        await press(pilot, "j", "end", "enter")
+        await until(pilot, lambda: "screenshot written" in said(app), "the file")
+    (picture,) = (tmp_path / "pictures").iterdir()
+    assert picture.suffix == ".svg"
+    assert "mine" in picture.read_text()
+
+
+async def test_what_is_copied_lies_in_a_file(own_folders, tmp_path):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await pilot.press("y")
+        await shows(app, pilot, ChoiceDialog)
+        await press(pilot, "enter")
+        await until(pilot, lambda: "copied.txt" in said(app), "the copy")
+    assert (tmp_path / "state" / "psi-tui" / "copied.txt").read_text().startswith(str(own_folders))
+
+
+async def test_help_tells_every_key_of_the_screen(own_folders):
+    async with running(own_folders, WIDE) as (app, pilot):
+        await pilot.press("question_mark")
+        await shows(app, pilot, HelpScreen)
+        text = text_of(app)
+        for words in ("mark", "compare", "new run", "stop", "resume", "delete", "copy", "export", "filter"):
+            assert words in text
+        await press(pilot, "escape")
+        assert app.current_mode == "runs"
+
+
+async def test_the_palette_fills_the_form_with_a_named_set_up(own_folders):
+    async with running(own_folders, WIDE) as (app, pilot):
+        await pilot.press("colon")
+        await shows(app, pilot, CommandPalette)
+        await pilot.press(*"imagenet-vgg11")
+        await until(pilot, lambda: "ImageNet weights" in text_of(app), "the preset")
+        await pilot.pause(0.3)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.current_mode == "new_run", "the form")
+        await until(pilot, lambda: "--weights imagenet" in text_of(app), "its command")
+        config = app.screen.form.config()
+        assert (config.model, config.weights, config.labels) == ("vgg11", "imagenet", "predicted")
+
+
+@pytest.mark.parametrize("key", ["ctrl+p", "colon"])
+async def test_the_palette_runs_any_action(own_folders, key):
+    record_run(own_folders, name="mine")
+    async with running(own_folders, WIDE) as (app, pilot):
+        await pilot.press(key)
+        await shows(app, pilot, CommandPalette)
+        await pilot.press(*"explore models")
+        await until(pilot, lambda: "explore models" in text_of(app), "the hit")
+        await pilot.pause(0.3)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.current_mode == "explore", "the screen")
+
+
+async def test_ascii_reaches_every_screen(own_folders):
+    directory = record_run(own_folders, epsilon="0.03,0.1")
+    async with running(own_folders, NARROW, open_directory=directory, ascii_only=True) as (app, pilot):
+        for tab in ("layers", "all_layers", "classes", "epsilon", "images", "evidence", "study", "log"):
+            app.screen.query_one("#tabs").active = tab
+            await settled(pilot)
+            assert text_of(app).isascii(), tab
+        for key in "1235":
+            await press(pilot, key)
+            assert text_of(app).isascii(), key
+
+
+def test_what_nobody_foresaw_is_one_sentence_and_a_file(own_folders, tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from psi_tui.app.app import PsiApp
+
+class Failing(PsiApp):
+    def on_runs_listed(self, message):
+        raise ZeroDivisionError("planted")
+
+app = Failing(Path(sys.argv[1]))
+app.run()
+sys.exit(app.return_code)
+"""
+    with Terminal([sys.executable, "-c", code, str(own_folders)]) as terminal:
+        terminal.wait_for("unforeseen")
+        assert terminal.process.wait(10) == 1
+        assert "Traceback" not in terminal.text
+    assert "planted" in (tmp_path / "state" / "psi-tui" / "error.log").read_text()
+
+
+def test_a_fresh_start_needs_no_gpu_no_cache_and_no_runs(own_folders):
+    with Terminal(psi_tui()) as terminal:
+        terminal.wait_for("example-alexnet")
+        terminal.send("\r")
+        terminal.wait_for("AUROC")
+        terminal.send("q")
+        began = time.monotonic()
+        terminal.process.wait(5)
+        assert time.monotonic() - began < 5
+    assert json.loads((own_folders.parent / "state" / "psi-tui" / "app.json").read_text())["screen"] == "results"

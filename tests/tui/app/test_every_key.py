@@ -1,0 +1,73 @@
+"""Every key of every screen does something, or says why it cannot; none ends the app."""
+
+import pytest
+from textual.binding import Binding
+
+from psi_tui.app.palette import bindings_of
+from psi_tui.screens.results.screen import TABS
+from tests.recorded import record_run
+from tests.tui.apps import NARROW, WIDE, running, settled, text_of
+
+pytestmark = pytest.mark.usefixtures("warm_engine")
+
+OWN_MOVES = ("cursor_", "scroll_", "page_", "move(", "select_cursor", "toggle_", "previous_tab", "next_tab")
+"""Actions that may rightly change nothing: the cursor is at that end already."""
+
+LEAVING = ("quit", "app.quit", "help_quit", "suspend_process", "command_palette", "app.command_palette")
+"""Tried by tests of their own."""
+
+
+def answer(app):
+    """Everything that a key may change that a user can see."""
+    return text_of(app), app.screen, app.focused, len(app.heard), app.screen.maximized
+
+
+async def go_back(app, pilot, screen, tab):
+    while len(app.screen_stack) > 1:
+        app.pop_screen()
+    app.clear_notifications()
+    app.screen.minimize()
+    app.go(screen)
+    if tab is not None:
+        app.screen.query_one("#tabs").active = tab
+    await settled(pilot)
+
+
+VIEWS: list[tuple[str, str | None]] = [(screen, None) for screen in ("runs", "explore", "new_run", "compare")] + [
+    ("results", tab) for tab in TABS
+]
+
+
+BOTH_SIZES = ("runs", "explore", "layers", "classes", "images")
+"""Views that are laid out otherwise on a wide screen."""
+
+CASES = [(*view, NARROW) for view in VIEWS] + [(*view, WIDE) for view in VIEWS if (view[1] or view[0]) in BOTH_SIZES]
+
+
+@pytest.mark.parametrize(
+    ("screen", "tab", "size"), CASES, ids=[f"{tab or screen}-{size[0]}" for screen, tab, size in CASES]
+)
+async def test_no_key_is_dead(own_folders, screen, tab, size):
+    directories = [record_run(own_folders, name=name, epsilon="0.03,0.1") for name in ("one", "two")]
+    async with running(own_folders, size, open_directory=directories[0]) as (app, pilot):
+        app.compared = tuple(directories)
+        await go_back(app, pilot, screen, tab)
+        keys = {
+            key.strip(): binding
+            for _, binding in bindings_of(app.focused, app.screen, app)
+            for key in binding.key.split(",")
+            if not binding.action.startswith(OWN_MOVES) and binding.action not in LEAVING
+        }
+        assert {"1", "2", "3", "4", "5", "question_mark"} <= set(keys)
+        for key, binding in keys.items():
+            await go_back(app, pilot, screen, tab)
+            before = answer(app)
+            await pilot.press(key)
+            await settled(pilot)
+            assert app.is_running
+            is_here = binding.action == f"go('{screen}')"
+            assert answer(app) != before or is_here, f"{key} ({described(binding)}) is dead on {tab or screen}"
+
+
+def described(binding: Binding) -> str:
+    return f"{binding.description}: {binding.action}"

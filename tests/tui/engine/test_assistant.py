@@ -1,0 +1,211 @@
+"""The app's assistant, with real children: one after another, replaced when dead, gone when we are."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from psi_core import ConfigError, Run, RunError
+from psi_core.files import plain
+from psi_core.tables import table_rows
+from psi_tui.engine.assistant import Assistant
+from psi_tui.engine.child import Child, EngineError
+from tests.core.assisted import endless_run
+from tests.recorded import record_run
+
+PARENT = """
+import sys, time
+from psi_tui.engine.assistant import Assistant
+assistant = Assistant()
+try:
+    assistant.ask("rows", run="/nowhere", table="layers")
+except Exception as error:
+    assert "/nowhere" in str(error)
+print(assistant._process.pid, flush=True)
+assistant.ask("rows", run=sys.argv[1], table="layers")
+"""
+
+
+@pytest.fixture
+def assistant():
+    assistant = Assistant()
+    yield assistant
+    assistant.close()
+
+
+def pid_of(assistant: Assistant) -> int:
+    return assistant._process.pid
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_until(holds, seconds: float = 30) -> float:
+    """Returns how long it took until `holds`, and fails after so many seconds."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, "waited in vain"
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def in_thread(ask) -> tuple[threading.Thread, list[object]]:
+    """Asks in a thread; its answer or its error comes into the list."""
+    got: list[object] = []
+
+    def run() -> None:
+        try:
+            got.append(ask())
+        except RunError as error:
+            got.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, got
+
+
+def test_one_child_answers_everything_and_starts_with_the_first_question(assistant, own_folders):
+    run = str(record_run(own_folders))
+    assert assistant._process is None
+    pids = set()
+    for table in ("conditions", "layers", "study"):
+        assert assistant.ask("rows", run=run, table=table) == plain(table_rows(Run(Path(run)), table))
+        pids.add(pid_of(assistant))
+    (first,) = pids
+    assert os.getsid(first) == first != os.getsid(0)
+    assert "libtorch" not in Path(f"/proc/{first}/maps").read_text()
+    environment = Path(f"/proc/{first}/environ").read_bytes().split(b"\0")
+    assert {b"OMP_NUM_THREADS=1", b"OMP_WAIT_POLICY=PASSIVE"} <= set(environment)
+
+
+def test_errors_keep_their_kind(assistant, own_folders):
+    run = str(record_run(own_folders))
+    with pytest.raises(ConfigError, match="did you mean 'layers'"):
+        assistant.ask("rows", run=run, table="layer")
+    with pytest.raises(RunError, match="/nowhere"):
+        assistant.ask("rows", run="/nowhere", table="layers")
+    with pytest.raises(EngineError, match="TypeError"):
+        assistant.ask("rows", run=5, table="layers")
+    assert assistant.ask("rows", run=run, table="conditions")
+
+
+def test_threads_get_their_own_answers(assistant, own_folders):
+    runs = [str(record_run(own_folders, images=images, chunk=25)) for images in (30, 40, 50, 60)]
+    asked = [in_thread(lambda run=run: assistant.ask("rows", run=run, table="conditions")) for run in runs * 3]
+    for thread, _ in asked:
+        thread.join(60)
+    assert [got[0][0]["images"] for _, got in asked] == [30, 40, 50, 60] * 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_that_died_between_questions_is_replaced(assistant, own_folders, number):
+    run = str(record_run(own_folders))
+    before = assistant.ask("rows", run=run, table="conditions")
+    dead = pid_of(assistant)
+    os.kill(dead, number)
+    # Its last thread may outlive what /proc says of the process by a moment, and still hold the pipe.
+    wait_until(lambda: assistant._process.poll() is not None)
+    assert assistant.ask("rows", run=run, table="conditions") == before
+    assert pid_of(assistant) != dead
+
+
+def test_a_child_that_dies_over_a_question_is_an_error_and_is_replaced(assistant, own_folders, tmp_path):
+    run = str(record_run(own_folders))
+    assistant.ask("rows", run=run, table="conditions")
+    dead = pid_of(assistant)
+    thread, got = in_thread(lambda: assistant.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
+    wait_until((tmp_path / "endless" / "config.json").exists)
+    os.kill(dead, signal.SIGKILL)
+    thread.join(30)
+    assert isinstance(got[0], EngineError)
+    assert "signal 9" in str(got[0])
+    assert assistant.ask("rows", run=run, table="conditions")
+    assert not is_running(dead)
+
+
+def python_instead(folder, monkeypatch, script: str) -> None:
+    """Puts a shell script in the place of Python."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+
+
+def test_a_child_that_listens_no_more_is_replaced(assistant, tmp_path, monkeypatch):
+    first = """read line; exec 0<&-; echo '{"id": 1, "answer": "one"}'; exec sleep 60"""
+    second = """read line; echo '{"id": 1, "answer": "stale"}'; echo '{"id": 2, "answer": "two"}'"""
+    python_instead(tmp_path, monkeypatch, f"if mkdir {tmp_path}/started; then {first}; else {second}; fi 2>/dev/null")
+    assert assistant.ask("models") == "one"
+    assert assistant.ask("models") == "two"
+
+
+def test_last_words_are_quoted_and_never_reach_the_terminal(assistant, tmp_path, monkeypatch, capfd):
+    python_instead(tmp_path, monkeypatch, "echo 1 >&2; echo 'ImportError: no torch' >&2; echo >&2; read line; exit 3")
+    with pytest.raises(EngineError, match=r"status 3.*ImportError: no torch"):
+        assistant.ask("models")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failure_s_traceback_never_reaches_the_terminal(assistant, capfd):
+    with pytest.raises(EngineError):
+        assistant.ask("rows", run=5, table="layers")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.alone
+def test_closing_ends_the_child_and_a_question_under_way(own_folders, tmp_path):
+    assistant = Assistant()
+    assistant.ask("rows", run=str(record_run(own_folders)), table="conditions")
+    pid = pid_of(assistant)
+    thread, got = in_thread(lambda: assistant.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
+    wait_until((tmp_path / "endless" / "config.json").exists)
+    began = time.monotonic()
+    assistant.close()
+    thread.join(30)
+    assert time.monotonic() - began < 1
+    assert isinstance(got[0], EngineError)
+    assert not is_running(pid)
+    with pytest.raises(EngineError, match="closing"):
+        assistant.ask("rows", run="x", table="layers")
+    assert assistant._process is None
+    assistant.close()
+
+
+def test_an_assistant_that_was_never_asked_has_nothing_to_close():
+    Assistant().close()
+
+
+def test_a_killed_app_takes_its_assistant_along_in_the_middle_of_an_answer(tmp_path):
+    run = endless_run(tmp_path / "endless")
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, run], stdout=subprocess.PIPE, text=True)
+    with parent:
+        child = int(parent.stdout.readline())
+        assert is_running(child)
+        parent.kill()
+    assert wait_until(lambda: not is_running(child)) < 1
+
+
+def test_a_child_s_errors_go_where_they_are_told(engine, tmp_path, capfd):
+    engine("import sys; sys.stderr.write('warning\\nlast words\\n'); sys.exit(4)")
+    with (tmp_path / "errors").open("w+b") as errors:
+        child = Child(["start"], errors=errors)
+        with pytest.raises(EngineError, match=r"status 4.*last words: last words"):
+            child.answer()
+        child.process.stdout.close()
+    assert capfd.readouterr().err == ""
+    child = Child(["start"])
+    with pytest.raises(EngineError, match="stands above"):
+        child.answer()
+    child.process.stdout.close()
+    assert capfd.readouterr().err == "warning\nlast words\n"

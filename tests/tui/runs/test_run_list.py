@@ -1,0 +1,88 @@
+"""The home screen's list: complete, in order, cheap to follow, and blind to what is no run."""
+
+from psi_core.runs.chunks import chunk_path
+from psi_core.runs.creation import delete_run
+from psi_core.runs.status import STOP_FILE
+from psi_tui.runs.run_list import RunList
+from tests.core.living import Worker
+from tests.recorded import record_run
+
+
+def own(entries):
+    return [entry for entry in entries if not entry.is_example]
+
+
+def test_a_folder_that_is_not_there_is_an_empty_list(own_folders):
+    assert own(RunList(own_folders).poll()) == []
+
+
+def test_every_run_is_listed_newest_first_and_examples_last(own_folders):
+    for name in ("first", "second"):
+        record_run(own_folders, name=name)
+    (own_folders / "no-run").mkdir()
+    entries = RunList(own_folders).poll()
+    assert [entry.name for entry in own(entries)] == ["second", "first"]
+    assert [entry.is_example for entry in entries] == sorted(entry.is_example for entry in entries)
+
+
+def test_an_entry_tells_the_runs_numbers(own_folders):
+    record_run(own_folders, name="a", shift=0.05, epsilon="0.03,0.1")
+    (entry,) = own(RunList(own_folders).poll())
+    assert (entry.model, entry.data, entry.attack, entry.epsilon) == ("lenet5", "mnist", "fgsm", "0.03, 0.1")
+    assert entry.progress.status == "done"
+    assert (entry.progress.done, entry.progress.total) == (60, 60)
+    assert entry.summary.shift_layer == "conv1"
+    assert abs(entry.summary.shift - 0.05 * 0.1 / 0.03) < 0.01
+    assert abs(entry.summary.shift_control - 0.05 * 0.1 / 0.03) < 0.01
+    assert entry.summary.control == "sign-noise@0.1"
+
+
+def test_a_run_that_goes_is_gone_and_a_new_one_comes(own_folders):
+    followed = RunList(own_folders)
+    directory = record_run(own_folders, name="a")
+    assert [entry.name for entry in own(followed.poll())] == ["a"]
+    delete_run(directory)
+    record_run(own_folders, name="b")
+    assert [entry.name for entry in own(followed.poll())] == ["b"]
+
+
+def test_new_chunks_and_a_stop_are_seen_without_a_restart(own_folders):
+    followed, worker = RunList(own_folders), Worker()
+    directory = record_run(own_folders, chunks=[0], finished=False, identity=worker.identity)
+    worker.bury()
+    assert own(followed.poll())[0].progress.status == "lost"
+    (directory / STOP_FILE).touch()
+    assert own(followed.poll())[0].progress.status == "stopped"
+    other = record_run(own_folders.parent / "other")
+    for number in (1, 2):
+        chunk_path(other, number).rename(chunk_path(directory, number))
+    assert own(followed.poll())[0].progress.status == "done"
+
+
+def test_live_runs_come_first_and_die_with_their_worker(own_folders):
+    worker = Worker()
+    record_run(own_folders, name="live", chunks=[0], finished=False, identity=worker.identity)
+    record_run(own_folders, name="newer")
+    followed = RunList(own_folders)
+    assert [(entry.name, entry.progress.status) for entry in own(followed.poll())] == [
+        ("live", "running"),
+        ("newer", "done"),
+    ]
+    worker.bury()
+    assert [(entry.name, entry.progress.status) for entry in own(followed.poll())] == [
+        ("newer", "done"),
+        ("live", "lost"),
+    ]
+
+
+def test_a_settled_list_stays_equal(own_folders):
+    record_run(own_folders)
+    followed = RunList(own_folders)
+    assert followed.poll() == followed.poll()
+
+
+def test_a_damaged_run_hides_no_other(own_folders):
+    damaged = record_run(own_folders, name="damaged")
+    record_run(own_folders, name="whole")
+    (damaged / "config.json").write_text("{")
+    assert [entry.name for entry in own(RunList(own_folders).poll())] == ["whole"]

@@ -1,0 +1,120 @@
+"""Runs side by side: layers meet by name, whatever their number and order."""
+
+import json
+import math
+
+import pytest
+
+from psi_core.runs.finding import load_run
+from psi_core.tables import layer_rows
+from psi_tui.screens.comparison import QUANTITIES, ComparedRun, aligned_layers, comparison_curves, comparison_rows
+from tests.recorded import record_run
+from tests.tui.apps import press, running, text_of, until
+
+
+def run_with(letter, *layers, condition="fgsm@0.03", value=0.0):
+    rows = [
+        {"layer": layer, "condition": name, "accuracy_percent": 50.0, "delta_mean": value, "psi_mean": 0.5}
+        for layer in layers
+        for name in ("benign", condition, "sign-noise@0.03")
+    ]
+    return ComparedRun.from_rows(letter, f"run {letter}", condition, rows)
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([("a", "b"), ("a", "b")], ["a", "b"]),
+        ([("a", "c"), ("a", "b", "c")], ["a", "b", "c"]),
+        ([("a", "b"), ("c", "d")], ["c", "d", "a", "b"]),
+        ([("a", "b", "d"), ("b", "c", "d", "e")], ["a", "b", "c", "d", "e"]),
+    ],
+)
+def test_layers_are_aligned_by_name(layers, expected):
+    runs = tuple(run_with(letter, *names) for letter, names in zip("ab", layers, strict=True))
+    assert aligned_layers(runs) == expected
+
+
+def test_a_layer_that_a_run_lacks_is_empty_and_a_gap():
+    runs = run_with("a", "a", "b", value=0.1), run_with("b", "b", value=0.3)
+    rows = comparison_rows(runs, QUANTITIES["shift"])
+    assert (rows["a"]["a"], rows["a"]["b"], rows["a"]["difference"]) == (0.1, None, None)
+    assert rows["b"]["difference"] == pytest.approx(0.2)
+    curves = comparison_curves(runs, QUANTITIES["shift"])
+    assert curves.x_labels == ("a", "b")
+    assert math.isnan(curves.series[1].y[0])
+
+
+def test_the_numbers_are_those_of_the_layers_table(own_folders):
+    record_run(own_folders, name="mine", shift=0.07)
+    rows = layer_rows(load_run("mine"))
+    run = ComparedRun.from_rows("a", "mine", "fgsm@0.03", rows)
+    for quantity in QUANTITIES.values():
+        condition = "benign" if quantity.side == "benign" else "fgsm@0.03"
+        for row in rows:
+            if row["condition"] == condition:
+                assert run.value(row["layer"], quantity) == row[quantity.column]
+    assert run.value("conv1", QUANTITIES["shift"]) == pytest.approx(0.07, abs=0.01)
+
+
+def test_the_command_prints_what_the_screen_shows(psi, own_folders):
+    record_run(own_folders, name="one", shift=0.05)
+    record_run(own_folders, name="two", shift=0.09)
+    outcome = psi("compare", "one", "two")
+    assert outcome.code == 0
+    assert "a  one: fgsm@0.03, accuracy" in outcome.out
+    told = json.loads(psi("compare", "one", "two", "--json").out)
+    assert told["runs"] == ["one", "two"]
+    (conv1, *_) = told["layers"]
+    assert conv1["difference"] == pytest.approx(0.04, abs=1e-6)
+    assert f"{conv1['b']:+.4f}" in outcome.out
+    for words in (["one"], ["one", "two", "--quantity", "shfit"]):
+        assert psi("compare", *words).code == 2
+
+
+def test_runs_are_compared_under_a_condition_that_all_have(psi, own_folders):
+    record_run(own_folders, name="one", epsilon="0.03,0.1")
+    record_run(own_folders, name="two", epsilon="0.03")
+    record_run(own_folders, name="three", epsilon="0.05")
+    assert psi("compare", "one", "two").out.count("fgsm@0.03") == 2
+    apart = psi("compare", "one", "three").out
+    assert "fgsm@0.1" in apart
+    assert "fgsm@0.05" in apart
+    assert psi("compare", "one", "two", "--condition", "anti-fgsm@0.03").out.count("anti-fgsm@0.03") == 2
+    assert psi("compare", "one", "two", "--condition", "fgsm@0.1").code == 2
+
+
+def test_a_shift_beyond_the_control_names_the_control_and_unlike_ones(psi, own_folders):
+    record_run(own_folders, name="one", shift=0.05)
+    record_run(own_folders, name="two", shift=0.05, controls="anti-fgsm")
+    record_run(own_folders, name="three", shift=0.05, controls="none")
+    told = psi("compare", "one", "one", "--quantity", "control").out
+    assert "shift beyond the control: sign-noise@0.03\n" in told
+    told = psi("compare", "one", "two", "three", "--quantity", "control").out
+    assert "shift beyond the control: a sign-noise@0.03, b anti-fgsm@0.03, c none" in told
+    rows = {row["layer"]: row for row in layer_rows(load_run("two")) if row["condition"] == "fgsm@0.03"}
+    conv1 = next(line for line in told.splitlines() if line.startswith("conv1"))
+    assert f"{rows['conv1']['delta_control_mean']:+.4f}" in conv1
+    assert "control:" not in psi("compare", "one", "two").out
+
+
+async def test_the_screen_steps_through_the_conditions_in_common(own_folders):
+    runs = [record_run(own_folders, name=name, epsilon=epsilon) for name, epsilon in (("a", "0.03,0.1"), ("b", "0.03"))]
+    async with running(own_folders) as (app, pilot):
+        app.compare(runs)
+        await until(pilot, lambda: "conv1" in text_of(app), "the numbers")
+        assert app.screen.conditions == ["fgsm@0.03", "fgsm@0.03"]
+        await press(pilot, "c")
+        assert app.screen.conditions == ["sign-noise@0.03"] * 2
+        await press(pilot, "m")
+        assert "shift beyond the control" in text_of(app)
+
+
+async def test_a_comparison_comes_back_at_the_next_start(own_folders):
+    runs = [record_run(own_folders, name=name) for name in ("a", "b")]
+    async with running(own_folders) as (app, pilot):
+        app.compare(runs)
+        await until(pilot, lambda: "conv1" in text_of(app), "the numbers")
+    async with running(own_folders) as (app, pilot):
+        await until(pilot, lambda: "conv1" in text_of(app), "the numbers again")
+        assert app.current_mode == "compare"
