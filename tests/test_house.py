@@ -249,10 +249,10 @@ def test_a_start_loads_nothing_heavy(module):
     assert loaded(f"import {module}", *heavy) == []
 
 
-def test_a_run_of_lenet_loads_neither_torchvision_nor_the_compiler_of_torch(tmp_path):
+def test_a_run_of_lenet_loads_neither_torchvision_nor_the_compiler_of_torch_nor_the_bench(tmp_path):
     code = f"""
 import pathlib, psi_core.config, psi_core.engine.commands
 config = psi_core.config.RunConfig(weights="random", device="cpu", images=4)
 psi_core.engine.analyze(config, pathlib.Path({str(tmp_path)!r}))
 """
-    assert loaded(code, "torchvision", "torch._dynamo", "sympy", "scipy.stats") == []
+    assert loaded(code, "torchvision", "torch._dynamo", "sympy", "scipy.stats", "psi_core.engine.bench") == []

@@ -15,7 +15,6 @@ from psi_core.engine.ablation.masking import ablate
 from psi_core.engine.again.export import export_images
 from psi_core.engine.analysis import begin
 from psi_core.engine.answers import doctor_facts, model_layer_rows, model_rows, plan_run
-from psi_core.engine.bench import bench_row, scaling
 from psi_core.engine.devices import keep_freed_memory, resolve_device
 from psi_core.engine.images import absolute_data, first_images, load_dataset
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
@@ -136,6 +135,10 @@ def _doctor(_options: argparse.Namespace) -> int:
 
 
 def _bench(_options: argparse.Namespace) -> int:
+    # Not at the top: a run has no use for the bench.
+    from psi_core.engine.bench.comparison import bench_row
+    from psi_core.engine.bench.scaling import scaling
+
     values = _read_standard_input()
     rounds, is_scaling = values.pop("rounds", 5), values.pop("scaling", False)
     config = RunConfig(**values)

@@ -6,7 +6,7 @@ import torch
 
 from psi_core.engine import analyze
 from psi_core.engine.attacks.noise import Noise
-from psi_core.engine.bench import bench_row
+from psi_core.engine.bench.comparison import bench_row
 from psi_core.runs.run import Run
 from tests.engine.processes import assert_same_results, engine, events, new_run, small_config
 

@@ -7,7 +7,9 @@ import torch
 from psi_core.conditions import conditions_of
 from psi_core.config import RunConfig
 from psi_core.engine import fgsm, population_sparseness
-from psi_core.engine.bench import LIBRARIES, bench_row, installed_library, peak_growth, scaling, usual_way
+from psi_core.engine.bench.comparison import bench_row, peak_growth
+from psi_core.engine.bench.scaling import scaling
+from psi_core.engine.bench.usual_way import LIBRARIES, installed_library, usual_way
 from tests.engine.networks import perceptron, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of foolbox, for a part of scipy's old name.
@@ -54,7 +56,7 @@ def test_the_usual_way_computes_the_same(library: str) -> None:
 
 
 def test_every_axis_is_walked_and_workers_are_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("psi_core.engine.bench._WORKER_SECONDS", 0)
+    monkeypatch.setattr("psi_core.engine.bench.scaling._WORKER_SECONDS", 0)
     found = scaling(RunConfig(batch=4, threads=1))
     rows = found["rows"]
     assert {row["axis"] for row in rows} == {"images", "layers", "conditions", "epsilons", "workers"}

@@ -1,0 +1,167 @@
+"""Engine, floor and usual way in turn in one process, on the same images: their speed and their memory.
+
+The floor is the least that any program must compute: one forward with gradient, the input gradient, and one inference
+forward for every further condition. Its images lie ready as floats; it measures and keeps nothing.
+"""
+
+import ctypes
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psi_core.config import RunConfig
+from psi_core.engine.attacks.gradients import input_gradient
+from psi_core.engine.bench.usual_way import installed_library, usual_way
+from psi_core.engine.devices import current_device, describe_device, precision
+from psi_core.engine.images import read_inputs
+from psi_core.engine.models.sources import Classifier, input_channels
+from psi_core.engine.preparation import prepare
+from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
+
+_BATCHES = 2
+
+Work = Callable[[], object]
+"""One round of a contender: the same images under the same conditions."""
+
+Batch = tuple[Tensor, Tensor]
+"""Images as the network takes them, and their labels; on the device."""
+
+
+def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
+    """Images per second and peak memory of engine, floor and usual way, and how they compare.
+
+    `ratio` is the engine's speed over the floor's, `usual_ratio` over the usual way's: the median over rounds, each
+    compared within itself. Memory is the peak in bytes, images included, model excluded; None where the system does not
+    tell. Fields of the usual way are None where no library for it is installed.
+
+    Args:
+        config: the run to imitate, with random weights; its images are one chunk of two batches.
+        rounds: how often each is timed, after one round of each to warm up.
+    """
+    prepared = prepare(config.model_copy(update={"weights": "random"}))
+    resolved = prepared.config
+    assert isinstance(resolved.batch, int) and resolved.size is not None, "a prepared run's configuration is resolved"
+    assert isinstance(resolved.threads, int), "a prepared run's configuration is resolved"
+    device, images = resolved.device, min(_BATCHES * resolved.batch, len(prepared.dataset))
+    torch.set_num_threads(resolved.threads)
+    prepared.classifier.to(device)
+    maker = make_chunk_maker(resolved, prepared, device)
+    batches = _ready_batches(maker, images, resolved.size, input_channels(prepared.classifier.network))
+    contenders: dict[str, Work] = {
+        "engine": lambda: maker.make(range(images), lambda _chunk: None, lambda _before, _after: None),
+        "floor": lambda: _floor(prepared.classifier, batches, len(resolved.conditions) - 1),
+    }
+    library = installed_library()
+    if library is not None:
+        measure = usual_way(library, prepared.classifier, resolved.conditions)
+        contenders["usual"] = lambda: [measure(*batch) for batch in batches]
+    with precision(resolved.precision, device), current_device(device):
+        seconds = _seconds(contenders, rounds, device)
+        memory = {name: peak_growth(work, device) for name, work in contenders.items()}
+    for name in memory.keys() - {"engine"}:
+        # Floor and usual way work on batches made before, which the peak leaves out; one of them is counted here.
+        memory[name] = None if (peak := memory[name]) is None else peak + batches[0][0].nbytes
+    speeds = {name: images / statistics.median(taken) for name, taken in seconds.items()}
+    return {
+        "model": resolved.model,
+        "size": resolved.size,
+        "batch": resolved.batch,
+        "precision": resolved.precision,
+        "compile": resolved.compile,
+        "conditions": len(resolved.conditions),
+        "images": images,
+        "engine_images_per_second": speeds["engine"],
+        "floor_images_per_second": speeds["floor"],
+        "ratio": _ratio(seconds, "floor"),
+        "usual_way": library,
+        "usual_images_per_second": speeds.get("usual"),
+        "usual_ratio": _ratio(seconds, "usual") if library is not None else None,
+        "engine_memory": memory["engine"],
+        "floor_memory": memory["floor"],
+        "usual_memory": memory.get("usual"),
+        "memory_ratio": memory["engine"] / memory["floor"] if memory["engine"] and memory["floor"] else None,
+        **describe_device(device),
+    }
+
+
+def _ready_batches(maker: ChunkMaker, images: int, size: int, channels: int) -> list[Batch]:
+    batches = []
+    for start in range(0, images, maker.batch):
+        positions = np.arange(start, min(start + maker.batch, images))
+        labels = torch.from_numpy(maker.dataset.labels[positions]).to(maker.device)
+        batches.append((read_inputs(maker.dataset, positions, size, channels, maker.device), labels))
+    return batches
+
+
+def _floor(model: Classifier, batches: list[Batch], further: int) -> None:
+    for images, labels in batches:
+        input_gradient(model, images, labels)
+        with torch.inference_mode():
+            for _ in range(further):
+                model(images)
+
+
+def _seconds(contenders: Mapping[str, Work], rounds: int, device: str) -> dict[str, list[float]]:
+    """Seconds of every round by contender; they take turns, so that a slower machine slows all alike."""
+    for work in contenders.values():
+        work()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, work in contenders.items():
+            _synchronize(device)
+            started = time.perf_counter()
+            work()
+            _synchronize(device)
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def _synchronize(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def _ratio(seconds: Mapping[str, list[float]], other: str) -> float:
+    return statistics.median(theirs / ours for ours, theirs in zip(seconds["engine"], seconds[other], strict=True))
+
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+"""Written to `clear_refs`, it resets the kernel's record of a process's peak (Linux, proc_pid_clear_refs(5))."""
+
+
+def peak_growth(work: Callable[[], object], device: str) -> int | None:
+    """Peak memory of some work in bytes, above what was taken before it.
+
+    On CUDA it counts tensors, on a CPU the whole process; None where the system does not tell.
+    """
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    # Memory that the C library keeps of earlier work would hide what this work takes. Only glibc can return it.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    try:
+        if trim is not None:
+            trim(0)
+        _RESET.write_text(_RESET_PEAK, encoding="ascii")
+        idle = _kibibytes("VmRSS")
+        work()
+        return max(0, _kibibytes("VmHWM") - idle) * 1024
+    except OSError:
+        return None
+
+
+def _kibibytes(name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"), re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -1,0 +1,131 @@
+"""The engine's speed over images, layers, conditions, epsilons and workers, one varied at a time."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from psi_core.config import RunConfig
+from psi_core.engine.devices import current_device, describe_device, precision, usable_cores
+from psi_core.engine.preparation import Prepared, prepare
+from psi_core.engine.work.chunk_maker import make_chunk_maker
+from psi_core.errors import RunError
+from psi_core.runs.events import EventReader, events_path
+from psi_core.runs.processes import worker_environment
+
+_BATCHES = (1, 2, 4)
+_EPSILONS = (1, 2, 4, 8)
+_CONTROLS = ("sign-noise", "anti-fgsm", "sign-noise-2", "shuffled-fgsm")
+_WORKERS = (1, 2, 4, 8)
+
+_WORKER_SECONDS = 15
+"""How long each worker measures, about."""
+
+
+def scaling(config: RunConfig) -> dict[str, Any]:
+    """The machine's facts, and a row for each point: the axis, its value, images, and images per second.
+
+    Weights are random. Workers are processes that share one run. On a CPU all counts of workers have the same threads
+    each, as many as the largest count has cores for, so that only the count differs.
+
+    Args:
+        config: what does not vary; its epsilon is the largest of every sweep.
+    """
+    base = prepare(config.model_copy(update={"weights": "random"}))
+    resolved = base.config
+    assert isinstance(resolved.batch, int) and isinstance(resolved.threads, int), "a prepared run is resolved"
+    torch.set_num_threads(resolved.threads)
+    rows: list[dict[str, Any]] = []
+    for axis, value, images, varied in _points(resolved, base):
+        seconds = _seconds(varied, images)
+        rows.append({"axis": axis, "value": value, "images": images, "images_per_second": images / seconds})
+    rows += _workers(resolved, rows[0]["images_per_second"], len(base.dataset))
+    facts = {"model": resolved.model, "size": resolved.size, "batch": resolved.batch, "precision": resolved.precision}
+    return {**facts, **describe_device(resolved.device), "rows": rows}
+
+
+def _points(config: RunConfig, base: Prepared) -> Iterator[tuple[str, int, int, RunConfig]]:
+    """Axis, value, number of images and configuration of every point in one process."""
+    assert isinstance(config.batch, int), "a prepared run is resolved"
+    some = 2 * config.batch
+    for batches in _BATCHES:
+        yield "images", batches * config.batch, batches * config.batch, config
+    names = [layer.name for layer in base.layers]
+    for count in sorted({1, max(1, len(names) // 2), len(names)}):
+        yield "layers", count, some, config.model_copy(update={"layers": tuple(names[:count])})
+    for count in range(0, len(_CONTROLS) + 1, 2):
+        changes = {"controls": _CONTROLS[:count] or "none", "epsilon": config.epsilon[-1:]}
+        yield "conditions", count + 2, some, RunConfig(**{**_fields(config), **changes})
+    for count in _EPSILONS:
+        epsilons = tuple(config.epsilon[-1] * (place + 1) / count for place in range(count))
+        yield "epsilons", count, some, RunConfig(**{**_fields(config), "epsilon": epsilons, "controls": "none"})
+
+
+def _fields(config: RunConfig) -> dict[str, Any]:
+    """Fields of a resolved run from which another one is made; its layers are chosen anew."""
+    return {name: value for name, value in config.model_dump().items() if name != "layers"}
+
+
+def _seconds(config: RunConfig, images: int) -> float:
+    """Seconds that one chunk takes in this process, after a batch to warm up."""
+    prepared = prepare(config)
+    prepared.classifier.to(config.device)
+    maker = make_chunk_maker(config, prepared, config.device)
+    with precision(config.precision, config.device), current_device(config.device):
+        for positions in (range(maker.batch), range(images)):
+            started = time.perf_counter()
+            maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
+            if config.device.startswith("cuda"):
+                torch.cuda.synchronize(config.device)
+    return time.perf_counter() - started
+
+
+def _workers(config: RunConfig, speed: float, most_images: int) -> Iterator[dict[str, Any]]:
+    """A row for each number of workers. Its speed is the sum of the workers' own: they do not start at the same time.
+
+    Args:
+        config: resolved.
+        speed: of one worker in images per second, about; decides how many images each measures.
+        most_images: size of the data set.
+    """
+    is_cuda = config.device.startswith("cuda")
+    most = torch.cuda.device_count() if is_cuda else usable_cores()
+    counts = sorted({*_WORKERS, most} & set(range(1, most + 1)))
+    assert isinstance(config.batch, int), "a prepared run is resolved"
+    share = config.batch * max(2, round(_WORKER_SECONDS * speed / config.batch))
+    threads = config.threads if is_cuda else max(1, usable_cores() // most)
+    for workers in counts:
+        images = min(share * workers, most_images)
+        changes = {"devices": workers, "threads": threads, "images": images, "chunk": config.batch, "layers": "relu"}
+        values = {**RunConfig(**{**_fields(config), **changes}).model_dump(mode="json"), "device": config.device}
+        with tempfile.TemporaryDirectory(prefix="psi-bench-") as folder:
+            speeds = _worker_speeds(values, workers, folder)
+        yield {"axis": "workers", "value": workers, "images": images, "images_per_second": sum(speeds)}
+
+
+def _worker_speeds(values: dict[str, Any], workers: int, folder: str) -> list[float]:
+    """Images per second of each worker of a run, as its last `batch` event tells."""
+    child = subprocess.run(
+        [sys.executable, "-m", "psi_core", "start", "--runs-dir", folder],
+        input=json.dumps(values),
+        env={**os.environ, **worker_environment(workers)},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    answer = json.loads(child.stdout.partition("\n")[0] or "{}")
+    if child.returncode:
+        raise RunError(f"bench: a run of {workers} workers failed ({answer.get('error') or child.stderr[-200:]})")
+    speeds = []
+    for worker in range(workers):
+        events = EventReader(events_path(Path(answer["run"]), worker)).poll()
+        batches = (float(event["images_per_second"]) for event in reversed(events) if event["event"] == "batch")
+        speeds.append(next(batches, 0.0))
+    return speeds
