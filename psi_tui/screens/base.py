@@ -66,7 +66,6 @@ class PsiScreen(Screen[None]):
     ]
 
     def compose(self) -> ComposeResult:
-        """The frame around `compose_body`."""
         yield NavigationBar(self.NAME)
         yield from self.compose_body()
         yield KeyFooter()
@@ -76,7 +75,6 @@ class PsiScreen(Screen[None]):
         yield from ()
 
     def on_mount(self) -> None:
-        """Follows the list of runs for the top line."""
         self.watch(self.app, "entries", self._count_live)
 
     def _count_live(self, entries: tuple[RunEntry, ...] | None) -> None:
@@ -84,7 +82,6 @@ class PsiScreen(Screen[None]):
         self.query_one(NavigationBar).live = live
 
     def hint(self, sentence: str) -> None:
-        """Says why a key cannot act now."""
         self.app.say(sentence)
 
     def copies(self) -> dict[str, str]:
@@ -102,13 +99,11 @@ class PsiScreen(Screen[None]):
         self.hint("nothing to move in is focused; tab goes to the next pane")
 
     def action_step_pane(self, by: int) -> None:
-        """Focuses what takes keys next."""
         before = self.focused
         if (self.focus_next() if by > 0 else self.focus_previous()) is before:
             self.hint("there is only one pane here")
 
     def action_zoom(self) -> None:
-        """Makes the focused pane as large as the screen."""
         pane = pane_of(self.focused)
         if pane is None:
             self.hint("no pane is focused; tab goes to the next one, + makes it large")
@@ -116,7 +111,6 @@ class PsiScreen(Screen[None]):
             self.hint("this pane is large already; - brings the others back")
 
     def action_zoom_out(self) -> None:
-        """Brings the other panes back."""
         if self.maximized is None:
             self.hint("no pane is large; + makes the focused one so")
         else:
@@ -127,7 +121,6 @@ class PsiScreen(Screen[None]):
         self.hint("nothing to filter here; images, models and runs have a filter")
 
     def action_copy(self) -> None:
-        """Offers what can be copied from here."""
         choices = self.copies()
         if choices:
             self.app.offer_copies(choices)
@@ -143,7 +136,6 @@ class PsiScreen(Screen[None]):
             self.hint("no text is selected; y copies, q quits")
 
     def action_export(self) -> None:
-        """Exports the screen's run."""
         self.hint("nothing to export here; mark or open a run first (1, then enter)")
 
     def action_back(self) -> None:

@@ -65,7 +65,6 @@ class CompareScreen(PsiScreen):
         self._common: list[str] = []
 
     def compose_body(self) -> ComposeResult:
-        """Legend, table, curves."""
         yield Static(_EMPTY, id="compare-empty")
         yield Static(id="compare-legend", markup=False)
         with Pane(id="compare-pane"):
@@ -74,7 +73,6 @@ class CompareScreen(PsiScreen):
             yield Plot(id="curves")
 
     def on_mount(self) -> None:
-        """Follows what is to be compared."""
         super().on_mount()
         self.watch(self.app, "compared", self._begin)
 
@@ -130,7 +128,6 @@ class CompareScreen(PsiScreen):
         self.query_one(Plot).figure = comparison_curves(runs, self.quantity)
 
     def action_step_quantity(self, by: int) -> None:
-        """Compares another quantity."""
         quantities = list(QUANTITIES.values())
         self.quantity = quantities[(quantities.index(self.quantity) + by) % len(quantities)]
         if self.runs:
@@ -151,7 +148,6 @@ class CompareScreen(PsiScreen):
             self.hint(f"every run under {following}")
 
     def action_open_first(self) -> None:
-        """Opens the first of the runs."""
         if self._directories:
             self.app.open_run(self._directories[0])
         else:
@@ -164,12 +160,10 @@ class CompareScreen(PsiScreen):
         self.action_open_first()
 
     def action_export(self) -> None:
-        """Exports the first of the runs."""
         if self.runs:
             self.app.offer_exports(self._directories[0], self.runs[0].name)
         else:
             super().action_export()
 
     def copies(self) -> dict[str, str]:
-        """The table."""
         return {"this table": self.query_one(FittedTable).tab_separated()} if self.runs else {}

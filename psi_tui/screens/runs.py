@@ -94,7 +94,6 @@ class RunsScreen(PsiScreen):
         self.marked: dict[str, RunEntry] = {}
 
     def compose_body(self) -> ComposeResult:
-        """The table, and a line that tells about the run under the cursor."""
         with Pane(id="runs-pane"):
             yield TextField(
                 placeholder="filter by name, model, status; enter keeps it, esc clears it", id="runs-filter"
@@ -104,7 +103,6 @@ class RunsScreen(PsiScreen):
         yield Static(id="runs-detail")
 
     def on_mount(self) -> None:
-        """Follows the list."""
         super().on_mount()
         self.query_one(Input).display = bool(self.app.state.runs_filter)
         self.query_one(Input).value = self.app.state.runs_filter
@@ -113,7 +111,6 @@ class RunsScreen(PsiScreen):
 
     @property
     def table(self) -> FittedTable:
-        """The table of runs."""
         return self.query_one("#runs-table", FittedTable)
 
     @property
@@ -193,7 +190,6 @@ class RunsScreen(PsiScreen):
         self.table.focus()
 
     def action_filter(self) -> None:
-        """Opens the filter line."""
         self.query_one(Input).display = True
         self.query_one(Input).focus()
 
@@ -208,12 +204,10 @@ class RunsScreen(PsiScreen):
             super().action_back()
 
     def action_open(self) -> None:
-        """Opens the run under the cursor."""
         if entry := self._need_run():
             self.app.open_run(entry.directory)
 
     def action_mark(self) -> None:
-        """Marks or unmarks the run under the cursor for a comparison."""
         if entry := self._need_run():
             key = str(entry.directory)
             if self.marked.pop(key, None) is None:
@@ -221,38 +215,31 @@ class RunsScreen(PsiScreen):
             self._show(self.app.entries)
 
     def action_compare(self) -> None:
-        """Compares the marked runs."""
         if len(self.marked) < 2:
             self.hint(f"{len(self.marked)} of at least 2 runs marked; space marks the one under the cursor")
         else:
             self.app.compare([entry.directory for entry in self.marked.values()])
 
     def action_new(self) -> None:
-        """Goes to the form."""
         self.app.new_run()
 
     def action_stop(self) -> None:
-        """Stops the run under the cursor after its open chunk."""
         if entry := self._need_run():
             self.app.stop_run(entry.directory, entry.name, entry.progress.status)
 
     def action_resume(self) -> None:
-        """Makes what the run under the cursor still misses."""
         if entry := self._need_run():
             self.app.resume_run(entry.directory, entry.name, entry.progress.status)
 
     def action_delete(self) -> None:
-        """Deletes the run under the cursor after a question."""
         if entry := self._need_run():
             self.app.delete_run(entry.directory, entry.name, entry.progress.status)
 
     def action_export(self) -> None:
-        """Exports the run under the cursor."""
         if entry := self._need_run():
             self.app.offer_exports(entry.directory, entry.name)
 
     def copies(self) -> dict[str, str]:
-        """The run's path and id, and the list."""
         entry = self.current
         own = {} if entry is None else {"path of the run": str(entry.directory), "id of the run": entry.id}
         if entry is not None and entry.command:

@@ -57,14 +57,12 @@ class ChoiceDialog(ModalScreen[str | None]):
         self._choices = choices
 
     def compose(self) -> ComposeResult:
-        """The list."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self._title
             dialog.border_subtitle = "enter chooses, esc leaves"
             yield OptionList(*self._choices, markup=False, compact=True)
 
     def action_move(self, where: str) -> None:
-        """Moves in the list."""
         choices = self.query_one(OptionList)
         (choices.action_cursor_down if where == "down" else choices.action_cursor_up)()
 
@@ -94,7 +92,6 @@ class ConfirmDialog(ModalScreen[bool]):
         self._yes = yes
 
     def compose(self) -> ComposeResult:
-        """The question and two buttons, the harmless one first."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Are you sure?"
             dialog.border_subtitle = f"y {self._yes}, n or esc leaves"
@@ -108,7 +105,6 @@ class ConfirmDialog(ModalScreen[bool]):
         self.dismiss(message.button.id == "yes")
 
     def action_answer(self, is_yes: bool) -> None:
-        """Answers by key."""
         self.dismiss(is_yes)
 
 
@@ -133,7 +129,6 @@ class ErrorDialog(ModalScreen[None]):
         self.log_file = log
 
     def compose(self) -> ComposeResult:
-        """Cause, next step, log."""
         cause, _, next_step = self.sentence.partition("; ")
         with Vertical(classes="dialog error") as dialog:
             dialog.border_title = "This did not work"
@@ -145,7 +140,6 @@ class ErrorDialog(ModalScreen[None]):
                 yield Static(f"Log: {self.log_file}", markup=False)
 
     def action_copy(self) -> None:
-        """Copies the whole message."""
         text = self.sentence if self.log_file is None else f"{self.sentence}\n{self.log_file}"
         self._copy(text, "message")
 
@@ -166,7 +160,6 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
         self._folder = folder
 
     def compose(self) -> ComposeResult:
-        """The folder above, the formats below."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"Export {self._run_name}"
             dialog.border_subtitle = "enter exports, tab to the folder, esc leaves"
@@ -177,7 +170,6 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
             yield OptionList(*_FORMAT_WORDS.values(), markup=False, compact=True)
 
     def on_mount(self) -> None:
-        """Begins at the formats."""
         self.query_one(OptionList).focus()
 
     @on(Input.Submitted)

@@ -48,7 +48,6 @@ class FittedTable(DataTable[Text], inherit_bindings=False):
 
     @property
     def current_key(self) -> str | None:
-        """Key of the row under the cursor."""
         keys = list(self._rows)
         return keys[self.cursor_row] if 0 <= self.cursor_row < len(keys) else None
 
@@ -84,7 +83,6 @@ class FittedTable(DataTable[Text], inherit_bindings=False):
         return "\n".join("\t".join(line) for line in lines)
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Chooses the columns anew."""
         self.show_rows(self._rows)
 
     def _fit(self, texts: Sequence[Sequence[str]]) -> list[tuple[int, int]]:

@@ -37,7 +37,6 @@ class NavigationBar(Widget):
         self.current = current
 
     def render(self) -> RenderResult:
-        """The line as wide as the screen."""
         parts: list[Content | tuple[str, str]] = [("psi", "bold $accent"), ("-tui", "bold")]
         for number, (name, title) in enumerate(SCREENS.items(), 1):
             is_current = name == self.current
@@ -61,11 +60,9 @@ class KeyFooter(Footer):
         super().__init__(show_command_palette=False)
 
     def compose(self) -> ComposeResult:
-        """The keys, fewer where there is no room for all."""
         yield from fitting_keys(super().compose(), self.app.size.width)
 
     async def on_resize(self) -> None:
-        """Chooses the keys anew."""
         await self.recompose()
 
 

@@ -83,7 +83,6 @@ class Plot(Widget, can_focus=False):
         self._picture: Text | None = None
 
     def on_mount(self) -> None:
-        """Follows what changes the colors and letters of every plot."""
         self.watch(self.app, "theme", self._draw_changed, init=False)
         self.watch(self.app, "ascii_only", self._draw_changed, init=False)
 

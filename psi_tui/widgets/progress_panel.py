@@ -171,12 +171,10 @@ class ProgressPanel(Widget):
         self._draw()
 
     def on_resize(self) -> None:
-        """Draws the bars anew."""
         if self._snapshot is not None:
             self._draw()
 
     def render(self) -> Content:
-        """The lines that were drawn last."""
         return Content("\n").join(self._lines)
 
     def _draw(self) -> None:

@@ -22,7 +22,6 @@ class TextField(Input):
     """
 
     def on_mount(self) -> None:
-        """Keeps the line quiet while nothing is typed."""
         self.cursor_blink = False
 
     async def _on_key(self, event: events.Key) -> None:
@@ -66,7 +65,6 @@ class PromptLine(Horizontal):
 
         @property
         def control(self) -> "PromptLine":
-            """The line."""
             return self.line
 
     class Submitted(Changed):
@@ -79,7 +77,6 @@ class PromptLine(Horizontal):
         self._placeholder = placeholder
 
     def compose(self) -> ComposeResult:
-        """The three parts."""
         yield Static(self._label, markup=False)
         field = TextField(placeholder=self._placeholder, compact=True, select_on_focus=False)
         yield field
@@ -87,17 +84,14 @@ class PromptLine(Horizontal):
 
     @property
     def field(self) -> Input:
-        """What is typed into."""
         return self.query_one(Input)
 
     @property
     def text(self) -> str:
-        """What is typed."""
         return self.field.value
 
     @property
     def is_open(self) -> bool:
-        """Whether it is in sight."""
         return self.has_class("-open")
 
     def show(self, text: str) -> None:
@@ -106,7 +100,6 @@ class PromptLine(Horizontal):
         self.add_class("-open")
 
     def open(self) -> None:
-        """Shows it and goes into it."""
         self.add_class("-open")
         self.screen.set_focus(self.field)
 
@@ -117,11 +110,9 @@ class PromptLine(Horizontal):
         self.field.call_later(self._clear)
 
     def note(self, sentence: str) -> None:
-        """Says something at the end of the line."""
         self.query_one(".note", Static).update(sentence)
 
     def action_submit(self) -> None:
-        """Leaves the line with its text."""
         self._leave()
         self.field.call_later(self._submit)
 

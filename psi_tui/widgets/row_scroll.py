@@ -94,32 +94,25 @@ class RowScroll(ScrollView, can_focus=True, inherit_bindings=False):
         """Is called when the cursor has come to another row."""
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Keeps the cursor in sight."""
         self._measure()
         self._bring_in_sight()
 
     def action_cursor_up(self) -> None:
-        """Goes to the row above."""
         self.move_to(self.cursor_row - 1)
 
     def action_cursor_down(self) -> None:
-        """Goes to the row below."""
         self.move_to(self.cursor_row + 1)
 
     def action_page_up(self) -> None:
-        """Goes a page up."""
         self.move_to(self.cursor_row - self.page)
 
     def action_page_down(self) -> None:
-        """Goes a page down."""
         self.move_to(self.cursor_row + self.page)
 
     def action_scroll_top(self) -> None:
-        """Goes to the first row."""
         self.move_to(0)
 
     def action_scroll_bottom(self) -> None:
-        """Goes to the last row."""
         self.move_to(self.row_count - 1)
 
     def _measure(self) -> None:

@@ -188,7 +188,6 @@ class FactsPanel(VerticalScroll):
         self.facts = Facts("")
 
     def compose(self) -> ComposeResult:
-        """The three parts."""
         yield Static(markup=False, classes="title")
         yield Static(markup=False, classes="pairs")
         yield Static(markup=False, classes="sentences")
@@ -200,7 +199,6 @@ class FactsPanel(VerticalScroll):
             self._draw()
 
     def on_resize(self) -> None:
-        """Sets the facts into columns anew."""
         self._draw()
 
     def text(self) -> str:

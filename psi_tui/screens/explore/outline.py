@@ -142,7 +142,6 @@ class Outline:
         self._arrange()
 
     def add_own(self, model: str) -> None:
-        """Adds a model of the user's."""
         if model not in self._own and not self.has_model(model):
             self._own.append(model)
             self._arrange()
@@ -155,7 +154,6 @@ class Outline:
         self._measure()
 
     def has_model(self, model: str) -> bool:
-        """Whether a line stands for it."""
         return any(row["name"] == model for row in (*self._rows, *self._own_rows()))
 
     def layers(self, model: str) -> tuple[Row, ...]:
@@ -173,7 +171,6 @@ class Outline:
         return row["name"] in marks if marks else bool(row.get("default"))
 
     def mark(self, model: str, names: Iterable[str], is_marked: bool) -> None:
-        """Marks layers, or takes their marks away."""
         marks = self.marks.setdefault(model, set())
         if is_marked:
             marks.update(names)

@@ -76,7 +76,6 @@ class ExploreScreen(PsiScreen):
         self._sizes: dict[str, str] = {}
 
     def compose_body(self) -> ComposeResult:
-        """Tree and facts, beside each other where there is room."""
         with Horizontal(id="explore-body"):
             with Pane(id="explore-tree-pane"):
                 for label, placeholder, name in _PROMPTS:
@@ -86,7 +85,6 @@ class ExploreScreen(PsiScreen):
                 yield FactsPanel(id="explore-facts")
 
     def on_mount(self) -> None:
-        """Asks for the models there are, and goes to where the user was last."""
         self._ask(CATALOG)
         self.model_tree.focus()
         if self.app.state.explore_filter:
@@ -94,7 +92,6 @@ class ExploreScreen(PsiScreen):
 
     @property
     def model_tree(self) -> ModelTree:
-        """The tree."""
         return self.query_one("#explore-tree", ModelTree)
 
     @property
@@ -217,11 +214,9 @@ class ExploreScreen(PsiScreen):
         return False if is_typing else super().check_action(action, parameters)
 
     def action_filter(self) -> None:
-        """Opens the filter line."""
         self._filter.open()
 
     def action_own(self) -> None:
-        """Opens the line that takes a model of the user's."""
         self._own.open()
 
     def action_back(self) -> None:
@@ -255,7 +250,6 @@ class ExploreScreen(PsiScreen):
             self._ask(line.model)
 
     def action_mark(self) -> None:
-        """Marks or unmarks the layer under the cursor."""
         line = self.model_tree.current
         if line is None or line.kind != "layer":
             self.hint("space marks a layer; enter opens a model, a marks all of its layers")
@@ -281,13 +275,11 @@ class ExploreScreen(PsiScreen):
         self.model_tree.rebuild()
 
     def action_new(self) -> None:
-        """Goes to the form, with the model and the marked layers filled in."""
         if line := self._need_model("n starts a run of the model under the cursor; go to one"):
             layers = ",".join(self.outline.marked(line.model)) or default_text("layers")
             self.app.new_run(model=line.model, layers=layers, size=self._sizes.get(line.model, ""))
 
     def copies(self) -> dict[str, str]:
-        """Names, the table of layers, and the command that lists them."""
         return {**copies_of(self.outline, self.model_tree.current), "these facts": self.query_one(FactsPanel).text()}
 
     def _need_model(self, otherwise: str) -> Line | None:

@@ -226,7 +226,6 @@ class ModelTree(ScrollView, can_focus=True):
         self._tell()
 
     def go_to_model(self, model: str) -> None:
-        """Moves the cursor to a model, if it is in sight."""
         for place, line in enumerate(self.lines):
             if line.kind == "model" and line.model == model:
                 self._move(place)
@@ -245,11 +244,9 @@ class ModelTree(ScrollView, can_focus=True):
                 self.post_message(self.Opened(line))
 
     def on_mount(self) -> None:
-        """Tells where the cursor begins."""
         self._tell()
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Keeps the cursor in sight."""
         self.virtual_size = Size(self.size.width, len(self.lines) + _HEADER)
         self._scroll_to_cursor()
         self.refresh()
@@ -264,27 +261,21 @@ class ModelTree(ScrollView, can_focus=True):
                 self._move(place)
 
     def action_cursor_up(self) -> None:
-        """Goes up a line."""
         self._move(self.cursor - 1)
 
     def action_cursor_down(self) -> None:
-        """Goes down a line."""
         self._move(self.cursor + 1)
 
     def action_page_up(self) -> None:
-        """Goes up a page."""
         self._move(self.cursor - self._page())
 
     def action_page_down(self) -> None:
-        """Goes down a page."""
         self._move(self.cursor + self._page())
 
     def action_scroll_top(self) -> None:
-        """Goes to the first line."""
         self._move(0)
 
     def action_scroll_bottom(self) -> None:
-        """Goes to the last line."""
         self._move(len(self.lines) - 1)
 
     def action_cursor_left(self) -> None:
@@ -342,7 +333,6 @@ class ModelTree(ScrollView, can_focus=True):
         return self._shown
 
     def render_line(self, y: int) -> Strip:
-        """The column titles above, then the lines in sight."""
         width = self.size.width
         if y < _HEADER:
             style = self.get_component_rich_style("model-tree--header")

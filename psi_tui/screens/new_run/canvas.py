@@ -221,7 +221,6 @@ class FormCanvas(Widget):
         return next((name for name, place in self._drawn.places.items() if line in place), None)
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Sets the words anew."""
         self.draw(self._current, self._edited)
 
     def notify_style_update(self) -> None:
@@ -231,7 +230,6 @@ class FormCanvas(Widget):
             self.call_after_refresh(lambda: self.draw(self._current, self._edited))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """As many lines as the fields need."""
         return len(self._lines(width).lines)
 
     def render_line(self, y: int) -> Strip:

@@ -73,23 +73,19 @@ class ConfigForm(VerticalScroll, can_focus=True):
         self._typed_into = self.current
 
     def compose(self) -> ComposeResult:
-        """The drawn fields, and what is typed into."""
         yield FormCanvas(self.state)
         field = TextField(compact=True, select_on_focus=False)
         yield field
 
     def on_resize(self) -> None:
-        """Draws anew, and puts what is typed into over its field."""
         self.call_after_refresh(self._draw)
 
     @property
     def field(self) -> Input:
-        """What is typed into."""
         return self.query_one(Input)
 
     @property
     def canvas(self) -> FormCanvas:
-        """The drawn fields."""
         return self.query_one(FormCanvas)
 
     # What stands in it.
@@ -131,7 +127,6 @@ class ConfigForm(VerticalScroll, can_focus=True):
     # Into a field and out of it.
 
     def edit(self, name: str) -> None:
-        """Goes into a field."""
         self._keep_typed()
         self.is_inside = True
         self.current = name
@@ -143,7 +138,6 @@ class ConfigForm(VerticalScroll, can_focus=True):
         self._draw()
 
     def leave(self) -> None:
-        """Goes out of the field."""
         self._keep_typed()
         self.is_inside = False
         self.field.display = False
@@ -183,27 +177,21 @@ class ConfigForm(VerticalScroll, can_focus=True):
     # The cursor.
 
     def action_cursor_up(self) -> None:
-        """Goes up a field."""
         self._step(-1)
 
     def action_cursor_down(self) -> None:
-        """Goes down a field."""
         self._step(1)
 
     def action_scroll_top(self) -> None:
-        """Goes to the first field."""
         self._go_over(self._names[0])
 
     def action_scroll_bottom(self) -> None:
-        """Goes to the last field."""
         self._go_over(self._names[-1])
 
     def action_cursor_left(self) -> None:
-        """Chooses the value before."""
         self._turn(-1)
 
     def action_cursor_right(self) -> None:
-        """Chooses the next value."""
         self._turn(1)
 
     def action_edit(self) -> None:
@@ -216,7 +204,6 @@ class ConfigForm(VerticalScroll, can_focus=True):
             self.edit(self.current)
 
     def action_reset(self) -> None:
-        """Puts the default back into the field under the cursor."""
         state = self.state.fields[self.current]
         if state.is_changed:
             self._set(self.current, state.default)
@@ -224,7 +211,6 @@ class ConfigForm(VerticalScroll, can_focus=True):
             self.post_message(self.Refused(f"{self.current} has its default already; D resets all fields"))
 
     def action_reset_all(self) -> None:
-        """Puts all defaults back."""
         changed = [name for name, state in self.state.fields.items() if state.is_changed]
         for name in changed:
             self._set(name, self.state.fields[name].default)

@@ -131,7 +131,6 @@ class NewRunScreen(PsiScreen):
         self._starting: Worker[None] | None = None
 
     def compose_body(self) -> ComposeResult:
-        """The form above; plan, command and the way to start below, always in sight."""
         with Pane(id="new-run-pane"):
             yield ConfigForm(id="form")
         with Vertical(id="new-run-bottom"):
@@ -153,7 +152,6 @@ class NewRunScreen(PsiScreen):
 
     @property
     def form(self) -> ConfigForm:
-        """The form."""
         return self.query_one(ConfigForm)
 
     @on(Prefilled)
@@ -270,7 +268,6 @@ class NewRunScreen(PsiScreen):
         self._starting = self.app.start_run(config.model_dump(mode="json", exclude_unset=True))
 
     def action_copy_command(self) -> None:
-        """Copies the command."""
         self.app.copy(self.command, "command")
 
     def copies(self) -> dict[str, str]:

@@ -42,7 +42,6 @@ class AllLayersTab(ResultsTab):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "toggle_view", "profile")]
 
     def compose(self) -> ComposeResult:
-        """A legend, and the plots."""
         yield Static(id="all-layers-legend", markup=False)
         with Pane(id="all-layers-pane"):
             with VerticalScroll(id="multiples-scroll"):
@@ -50,7 +49,6 @@ class AllLayersTab(ResultsTab):
             yield Plot(id="profile")
 
     def on_mount(self) -> None:
-        """Begins with the histograms."""
         self._view: ResultsView | None = None
         self._layers: tuple[str, ...] = ()
         self._shifts: dict[str, str] = {}
@@ -60,11 +58,9 @@ class AllLayersTab(ResultsTab):
 
     @property
     def shows_profile(self) -> bool:
-        """Whether the profile is shown in place of the histograms."""
         return bool(self.query_one("#profile").display)
 
     def show(self, view: ResultsView) -> None:
-        """The legend."""
         self._view = view
         against = "Δ from benign" if view.condition.control is None else "Δ from benign, from control"
         sides = f"{view.measured}: up benign, down {view.choices.condition}{view.subset_words}"
@@ -96,7 +92,6 @@ class AllLayersTab(ResultsTab):
         return _Pictures(small, {layer: found.short_shifts for layer, found in histograms.items()}, profile_of(view))
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
-        """The plots."""
         pictures = computed if isinstance(computed, _Pictures) else _Pictures({}, {}, None)
         profile = self.query_one("#profile", Plot)
         profile.empty = view.waiting
@@ -134,7 +129,6 @@ class AllLayersTab(ResultsTab):
             small.border_title = both if len(both) <= self._room else small.layer_name
 
     def action_toggle_view(self) -> None:
-        """Profile or histograms."""
         is_profile = self.shows_profile
         self.query_one("#profile").display = not is_profile
         self.query_one("#multiples-scroll").display = is_profile
@@ -156,5 +150,4 @@ class _Small(Pane):
         self.plot = Plot(compact=True)
 
     def compose(self) -> ComposeResult:
-        """The plot."""
         yield self.plot

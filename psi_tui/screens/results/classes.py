@@ -223,7 +223,6 @@ class ClassesTab(ResultsTab):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "toggle_view", "class means")]
 
     def compose(self) -> ComposeResult:
-        """Table, correlation, class means as a whole, scatter."""
         with Vertical(id="class-numbers"):
             with Pane(id="class-table-pane"):
                 yield ClassTable(BY_IMAGE, id="class-table")
@@ -235,12 +234,10 @@ class ClassesTab(ResultsTab):
             yield Plot(id="scatter")
 
     def on_mount(self) -> None:
-        """Begins with PSI by image."""
         self._is_of_means = False
         self._view: ResultsView | None = None
 
     def on_resize(self) -> None:
-        """Shows as much as there is room for now."""
         if self._view is not None:
             self.show(self._view)
 
@@ -255,7 +252,6 @@ class ClassesTab(ResultsTab):
         return self.screen.has_class("-wide")
 
     def show(self, view: ResultsView) -> None:
-        """All of it: a row and a point a class."""
         self._view = view
         benign, attacked = (_of_layer(view, "classes", name) for name in _sides(view))
         pairs = {str(b["label"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
@@ -301,7 +297,6 @@ class ClassesTab(ResultsTab):
         return correlation_words(rows[0], rows[1], is_wide=self.is_wide) if len(rows) == 2 else ""
 
     def action_toggle_view(self) -> None:
-        """PSI by image, or of class means."""
         self._is_of_means = not self._is_of_means
         self.set_class(self._is_of_means, "-of-means")
         self.query_one(FittedTable).show_columns(OF_MEANS if self._is_of_means else BY_IMAGE)
@@ -314,7 +309,6 @@ class ClassesTab(ResultsTab):
         self.post_message(ImagesWanted(f"class={message.row_key.value}"))
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """The table, and the commands."""
         table, run = self.query_one(FittedTable), view.snapshot.run.id
         return {
             **({"this table": table.tab_separated()} if table.row_count else {}),

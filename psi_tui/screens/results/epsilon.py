@@ -31,7 +31,6 @@ class EpsilonTab(ResultsTab):
     FOCUS = "#accuracy-pane"
 
     def compose(self) -> ComposeResult:
-        """Accuracy and shift."""
         yield Static(id="epsilon-note", markup=False)
         with CurvePane(id="accuracy-pane"):
             yield Plot(id="accuracy-curves")
@@ -39,7 +38,6 @@ class EpsilonTab(ResultsTab):
             yield Plot(id="shift-curves")
 
     def show(self, view: ResultsView) -> None:
-        """The curves, as soon as the statistics are there."""
         run, layer, attack = view.snapshot.run, view.choices.layer, _chosen_attack(view)
         epsilons = sorted({condition.epsilon for condition in run.condition_details if not condition.is_given})
         note = f"{len(epsilons) - 1} epsilons and 0; shifts are of {attack}; c: next attack or control"
@@ -71,7 +69,6 @@ class EpsilonTab(ResultsTab):
         return [named[attack] for attack in _attacks(view.snapshot.run)]
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """The commands that print the numbers."""
         show, choices = f"psi-tui show {view.snapshot.run.id}", view.choices
         shifts = f"{show} --measure {choices.measure} --subset {choices.subset}"
         return {"command that prints accuracies": f"{show} --table conditions", "command that prints shifts": shifts}

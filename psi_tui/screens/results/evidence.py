@@ -61,7 +61,6 @@ class CheckList(VerticalScroll, can_focus=True):
         self.checks: Sequence[Row] = ()
 
     def compose(self) -> ComposeResult:
-        """Their text."""
         yield Static(markup=False)
 
     def show(self, checks: Sequence[Row]) -> None:
@@ -71,7 +70,6 @@ class CheckList(VerticalScroll, can_focus=True):
             self._draw()
 
     def on_resize(self) -> None:
-        """Wraps the sentences anew."""
         self._draw()
 
     def text(self) -> str:
@@ -135,7 +133,6 @@ class EvidenceTab(ResultsTab):
     FOCUS = "#checks"
 
     def compose(self) -> ComposeResult:
-        """Checks, detectors, warning."""
         with ChecksPane(id="checks-pane"):
             yield CheckList(id="checks")
             yield Static(id="checks-waiting", markup=False, classes="empty")
@@ -181,7 +178,6 @@ class EvidenceTab(ResultsTab):
             self.post_message(LayerWanted(message.row_key.value))
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """Checks and table."""
         run, table = view.snapshot.run.id, self._table
         checks = self.query_one(CheckList)
         return {

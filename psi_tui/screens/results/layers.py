@@ -157,7 +157,6 @@ class LayersTab(ResultsTab):
     FOCUS = "#layer-table"
 
     def compose(self) -> ComposeResult:
-        """Tree, table and histogram."""
         tree: Tree[str] = Tree("layers", id="layer-tree")
         tree.show_root = True
         tree.guide_depth = 2
@@ -174,13 +173,11 @@ class LayersTab(ResultsTab):
             yield Plot(id="histogram")
 
     def on_mount(self) -> None:
-        """Remembers what is shown, so that only changes are drawn."""
         self._columns: tuple[Reading, str] = ("L", "psi")
         self._listed: tuple[str, ...] = ()
         self._layer = ""
 
     def show(self, view: ResultsView) -> None:
-        """The table, the condition and the verdict."""
         self._show_tree(view)
         table = self.query_one(FittedTable)
         chosen = view.choices.reading, view.choices.measure
@@ -205,7 +202,6 @@ class LayersTab(ResultsTab):
         self._show_words(view, attacked)
 
     def compute(self, view: ResultsView) -> object:
-        """The histogram of the chosen layer."""
         choices = view.choices
         if not view.snapshot.has_results:
             return None
@@ -224,7 +220,6 @@ class LayersTab(ResultsTab):
         return _Picture(histogram.figure, histogram.title, sides, histogram.shifts, bins)
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
-        """The histogram."""
         pane, plot = self.query_one(HistogramPane), self.query_one("#histogram", Plot)
         plot.empty = view.waiting
         if isinstance(computed, _Picture):
@@ -235,7 +230,6 @@ class LayersTab(ResultsTab):
             plot.figure = None
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """The table, the verdicts, the histogram's command."""
         rows = view.rows("layers", view.choices.condition)
         verdicts = "\n".join(f"{row['layer']}\t{row['verdict']}" for row in rows)
         choices = view.choices

@@ -31,7 +31,6 @@ class LogTab(ResultsTab):
     FOCUS = "#events"
 
     def compose(self) -> ComposeResult:
-        """Two logs."""
         with Pane(id="events-pane") as events:
             events.border_title = "events"
             yield RichLog(id="events", max_lines=_EVENTS, wrap=True, min_width=20, auto_scroll=True)
@@ -41,11 +40,9 @@ class LogTab(ResultsTab):
         yield Static(id="log-place", markup=False)
 
     def on_mount(self) -> None:
-        """Nothing is read yet."""
         self._shown: _Read | None = None
 
     def compute(self, view: ResultsView) -> object:
-        """Reads both."""
         directory = view.snapshot.run.directory
         events: list[tuple[float, str]] = []
         logs: list[str] = []
@@ -70,7 +67,6 @@ class LogTab(ResultsTab):
         self.query_one("#log-place", Static).update(place, layout=False)
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """Both logs, and where they lie."""
         shown = self._shown or _Read((), ())
         return {
             "events": "\n".join(shown.events),

@@ -60,13 +60,11 @@ class ResultsReader(PsiScreen):
         self._accuracies_of: tuple[Any, ...] = ()
 
     def on_mount(self) -> None:
-        """Follows the open run."""
         super().on_mount()
         self.watch(self.app, "snapshot", self._advance)
 
     @property
     def tab(self) -> ResultsTab:
-        """The active tab."""
         pane = self.query_one(TabbedContent).active_pane
         assert pane is not None, "one tab is always active"
         return pane.query_one(ResultsTab)
@@ -232,7 +230,6 @@ class ResultsScreen(ResultsReader):
     ]
 
     def compose_body(self) -> ComposeResult:
-        """Head and tabs."""
         yield ProgressPanel()
         with TabbedContent(id="tabs", initial=self.app.state.results_tab):
             for name, (title, tab_class) in TABS.items():
@@ -287,7 +284,6 @@ class ResultsScreen(ResultsReader):
             self.set_focus(None)
 
     def action_step_layer(self, by: int) -> None:
-        """Chooses the next or the previous layer."""
         if self.choices is not None and self._shown is not None:
             layers = self._shown.run.layers
             self._choose(layer=layers[(layers.index(self.choices.layer) + by) % len(layers)])
@@ -295,13 +291,11 @@ class ResultsScreen(ResultsReader):
             self._choose()
 
     def action_step_tab(self, by: int) -> None:
-        """Goes to the next or the previous tab."""
         names = list(TABS)
         tabs = self.query_one(TabbedContent)
         tabs.active = names[(names.index(tabs.active) + by) % len(names)]
 
     def action_step_condition(self) -> None:
-        """Compares the next condition with benign."""
         view = self.view
         if view is not None:
             conditions = self.tab.conditions_in_turn(view)
@@ -312,7 +306,6 @@ class ResultsScreen(ResultsReader):
             self._choose()
 
     def action_step_measure(self) -> None:
-        """Takes the next measure of the run."""
         if self.choices is None or self._shown is None:
             self._choose()
             return
@@ -325,7 +318,6 @@ class ResultsScreen(ResultsReader):
             self.hint(f"{MEASURES[measure].heading}: {MEASURES[measure].help}")
 
     def action_step_bins(self) -> None:
-        """Takes the next binning."""
         if self.choices is not None:
             self._choose(bins=_after(BINNINGS, self.choices.bins))
             is_share = MEASURES[self.choices.measure].is_share
@@ -337,11 +329,9 @@ class ResultsScreen(ResultsReader):
             self._choose()
 
     def action_step_reading(self) -> None:
-        """Takes the next reading of "peak"."""
         self._choose(**({"reading": _after(tuple(READINGS), self.choices.reading)} if self.choices else {}))
 
     def action_step_subset(self) -> None:
-        """Takes the next subset of the images."""
         if self.choices is not None:
             self._choose(subset=_after(tuple(SUBSETS), self.choices.subset))
             self.hint(f"{self.choices.subset}: {SUBSETS[self.choices.subset]}")
@@ -349,25 +339,21 @@ class ResultsScreen(ResultsReader):
             self._choose()
 
     def action_stop(self) -> None:
-        """Stops the run after its open chunk."""
         if self._shown is not None:
             self.app.stop_run(self._shown.run.directory, self._shown.run.name, self._shown.progress.status)
         else:
             self._choose()
 
     def action_resume(self) -> None:
-        """Makes what the run still misses."""
         if self._shown is not None:
             self.app.resume_run(self._shown.run.directory, self._shown.run.name, self._shown.progress.status)
         else:
             self._choose()
 
     def action_new(self) -> None:
-        """Goes to the form."""
         self.app.new_run()
 
     def action_filter(self) -> None:
-        """Opens the filter of the images."""
         try:
             self.query_one(TabbedContent).active = "images"
             self.query_one(ImagesTab).open_filter()
@@ -375,7 +361,6 @@ class ResultsScreen(ResultsReader):
             self._choose()
 
     def action_export(self) -> None:
-        """Exports the run."""
         if self._shown is not None and self.choices is not None:
             self.app.offer_exports(self._shown.run.directory, self._shown.run.name, self.choices.measure)
         else:

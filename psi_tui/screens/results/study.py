@@ -52,7 +52,6 @@ class StudyTab(ResultsTab):
     FOCUS = "#study-table"
 
     def compose(self) -> ComposeResult:
-        """Heading, table, warning."""
         yield Static(id="study-heading", markup=False)
         with Pane(id="study-pane"):
             yield StudyTable(COLUMNS, id="study-table")
@@ -60,7 +59,6 @@ class StudyTab(ResultsTab):
         yield Static(STUDY_NOTE, id="study-note", markup=False)
 
     def show(self, view: ResultsView) -> None:
-        """The rows, benign and attacked in one."""
         rows = view.tables.get("study", [])
         pairs = {str(b["layer"]): {"benign": b, "attacked": a} for b, a in zip(rows[::2], rows[1::2], strict=True)}
         table = self.query_one(FittedTable)
@@ -84,7 +82,6 @@ class StudyTab(ResultsTab):
             self.post_message(LayerWanted(message.row_key.value))
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """The table."""
         table = self.query_one(FittedTable)
         command = f"psi-tui show {view.snapshot.run.id} --table study"
         return {**({"this table": table.tab_separated()} if table.row_count else {}), "command that prints it": command}

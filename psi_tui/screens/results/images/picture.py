@@ -56,7 +56,6 @@ class PictureDialog(ModalScreen[None]):
         self._told = ""
 
     def compose(self) -> ComposeResult:
-        """Three pictures, then words."""
         with Vertical(classes="dialog pictures") as dialog:
             dialog.border_subtitle = "left right: other images, t: difference, esc leaves"
             with Horizontal(id="pictures"):
@@ -69,12 +68,10 @@ class PictureDialog(ModalScreen[None]):
             yield Static(id="picture-facts", markup=False)
 
     def on_mount(self) -> None:
-        """Asks for the first image."""
         self._arrange()
         self._ask()
 
     def on_resize(self) -> None:
-        """Chooses how many pictures there is room for."""
         self._arrange()
 
     def _arrange(self) -> None:
@@ -125,7 +122,6 @@ class PictureDialog(ModalScreen[None]):
         reason.display = bool(answer.get("reason"))
 
     def action_step(self, by: int) -> None:
-        """The next or the previous image of the table."""
         if self.image not in self.images:
             self.app.say("this image is not in the table any more; esc goes back to it")
             return
@@ -133,14 +129,12 @@ class PictureDialog(ModalScreen[None]):
         self._ask()
 
     def action_swap(self) -> None:
-        """Attacked image or difference, where there is no room for both."""
         if self.app.size.width >= _THREE_PICTURES:
             self.app.say(f"all three pictures are shown; below {_THREE_PICTURES} columns t changes the second")
         self._shows_difference = not self._shows_difference
         self._arrange()
 
     def action_copy(self) -> None:
-        """Copies the words."""
         self.app.copy(self._told, f"image {self.image}")
 
 

@@ -108,7 +108,6 @@ class Picture(Widget, can_focus=False):
         return 0 if self._pixels is None else self._pixels.shape[1]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """One line for every two pixels upwards."""
         return 0 if self._pixels is None else math.ceil(self._pixels.shape[0] / 2)
 
     def render_line(self, y: int) -> Strip:

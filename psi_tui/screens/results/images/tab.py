@@ -38,7 +38,6 @@ class ImagesTab(ResultsTab):
     ]
 
     def compose(self) -> ComposeResult:
-        """Filter, why it does not fit, table."""
         yield TextField(id="image-filter", compact=True, select_on_focus=False)
         yield Static(id="image-problem", markup=False)
         with Pane(id="image-pane"):
@@ -46,7 +45,6 @@ class ImagesTab(ResultsTab):
             yield Static(id="image-waiting", markup=False, classes="empty")
 
     def on_mount(self) -> None:
-        """Nothing is read yet."""
         self._read: _Read | None = None
         self._view: ResultsView | None = None
         field = self.query_one(Input)
@@ -57,11 +55,9 @@ class ImagesTab(ResultsTab):
 
     @property
     def table(self) -> ImageTable:
-        """The table of images."""
         return self.query_one(ImageTable)
 
     def show(self, view: ResultsView) -> None:
-        """Which condition it is, and why there is nothing yet."""
         self._view = view
         self.query_one(Input).placeholder = f"benign and {view.choices.condition}   / filters: {EXAMPLES}"
         waiting = self.query_one("#image-waiting", Static)
@@ -80,25 +76,20 @@ class ImagesTab(ResultsTab):
         return _Read(ImageIndex.of(snapshot.run, choices.condition, choices.layer), made_from)
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
-        """The table."""
         if isinstance(computed, _Read):
             self._read = computed
             self._apply()
 
     def copies(self, view: ResultsView) -> dict[str, str]:
-        """The command that prints every image."""
         return {"command that prints every image": f"psi-tui show {view.snapshot.run.id} --table images --json"}
 
     def filter_by(self, text: str) -> None:
-        """Types a filter."""
         self.query_one(Input).value = text
 
     def open_filter(self) -> None:
-        """Puts the cursor into the filter line."""
         self.query_one(Input).focus()
 
     def action_step_filter(self) -> None:
-        """The next of the common filters."""
         field = self.query_one(Input)
         now = field.value if field.value in _QUICK_FILTERS else ""
         field.value = _QUICK_FILTERS[(_QUICK_FILTERS.index(now) + 1) % len(_QUICK_FILTERS)]

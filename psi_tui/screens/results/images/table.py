@@ -216,7 +216,6 @@ class ImageTable(RowScroll):
 
     @property
     def columns(self) -> tuple[ImageColumn, ...]:
-        """The columns that are shown."""
         return self._lines.columns if self._lines is not None else ()
 
     @property
@@ -303,11 +302,9 @@ class ImageTable(RowScroll):
             self.post_message(self.Highlighted(self.cursor_image))
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Chooses the columns anew."""
         self._prepare_lines()
 
     def render_line(self, y: int) -> Strip:
-        """One line of the widget: the header above, the position below, rows between."""
         styles, lines = self._line_styles(), self._lines
         if lines is not None and y == self.size.height - self.FOOTER:
             return lines.position(self.position_text, styles)
@@ -333,11 +330,9 @@ class ImageTable(RowScroll):
         return LineStyles(base=self.rich_style, **whole)
 
     def action_explain_sides(self) -> None:
-        """Says where more columns are."""
         self.notify("nothing lies to the side; a wider terminal shows more columns", markup=False)
 
     def action_select(self) -> None:
-        """Opens the image under the cursor."""
         if self.cursor_image is None:
             self.notify("there is no image to open", markup=False)
         else:
@@ -350,7 +345,6 @@ class ImageTable(RowScroll):
         self._sort_and_tell(names[(place + 1) % len(names)] if names else self.sort_column, False)
 
     def action_reverse(self) -> None:
-        """Turns the order around."""
         self._sort_and_tell(self.sort_column, not self.descending)
 
     def _sort_and_tell(self, column: str, descending: bool) -> None:
