@@ -13,9 +13,9 @@ from psi_core.config import RunConfig
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
-from psi_core.engine.images import Dataset, absolute_data, first_images, load_dataset, load_given
+from psi_core.engine.images import Dataset, absolute_data, first_images, load_dataset, load_external
 from psi_core.engine.images.classes import head_names, match_classes, match_names
-from psi_core.engine.images.external import GivenImages
+from psi_core.engine.images.external import ExternalImages
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.models.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
 from psi_core.engine.models.layers import (
@@ -64,7 +64,7 @@ class Prepared:
         source: of the model.
         classifier: in eval mode, frozen, on the CPU; weights as named, but for `fitted`, which come later.
         dataset: its labels are classes of the network.
-        given: images attacked elsewhere, or None.
+        external: images attacked elsewhere, or None.
         trace: of one dry forward.
         calls: tapped layers in forward order.
         layers: the same, as `layers.json` holds them.
@@ -76,7 +76,7 @@ class Prepared:
     source: ModelSource
     classifier: Classifier
     dataset: Dataset
-    given: GivenImages | PictureDataset | None
+    external: ExternalImages | PictureDataset | None
     trace: NetworkTrace
     calls: tuple[LayerCall, ...]
     layers: tuple[LayerInfo, ...]
@@ -101,7 +101,7 @@ class Prepared:
         state, _ = read_weights(checkpoint.path)
         apply_weights(self.classifier.network, state, str(checkpoint.path))
         sha256 = checkpoint.card["sha256"]
-        card = _model_card(self.config, self.dataset, self.given, self.trace, str(checkpoint.path), sha256)
+        card = _model_card(self.config, self.dataset, self.external, self.trace, str(checkpoint.path), sha256)
         return replace(self, card={**card, "fit": checkpoint.card})
 
     def disk_bytes(self) -> int:
@@ -152,7 +152,7 @@ def prepare(config: RunConfig) -> Prepared:
         raise ModelError(f"model: {config.model} has one class, so that no attack can change it; use one with more")
     if config.labels == "true":
         dataset = match_classes(dataset, trace.classes, config.model)
-    given = _given_images(config, dataset, own_labels, images, size)
+    external = _external_images(config, dataset, own_labels, images, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     resolved = config.model_copy(
@@ -172,8 +172,8 @@ def prepare(config: RunConfig) -> Prepared:
     card: dict[str, Any] = {}
     if config.weights != "fitted":
         sha256 = file_sha256(place) if place is not None else state_sha256(classifier.network)
-        card = _model_card(resolved, dataset, given, trace, str(place or config.weights), sha256)
-    return Prepared(resolved, source, classifier, dataset, given, trace, calls, layers, card, tuple(notes))
+        card = _model_card(resolved, dataset, external, trace, str(place or config.weights), sha256)
+    return Prepared(resolved, source, classifier, dataset, external, trace, calls, layers, card, tuple(notes))
 
 
 def _weights_file(
@@ -212,13 +212,13 @@ def _require_useful_resize(config: RunConfig, size: int) -> None:
         raise ConfigError(f"resize: images of {config.data} are brought to --size as they are; leave --resize out")
 
 
-def _given_images(
+def _external_images(
     config: RunConfig, dataset: Dataset, own_labels: NDArray[np.int64], images: int, size: int
-) -> GivenImages | PictureDataset | None:
+) -> ExternalImages | PictureDataset | None:
     if not config.attacked:
         return None
     labels = (own_labels, dataset.labels) if config.labels == "true" else ()
-    return load_given(config.attacked, dataset, images, size, config.resize, labels, may_lack=config.skip_unreadable)
+    return load_external(config.attacked, dataset, images, size, config.resize, labels, may_lack=config.skip_unreadable)
 
 
 def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
@@ -236,7 +236,7 @@ def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch:
 def _model_card(
     config: RunConfig,
     dataset: Dataset,
-    given: GivenImages | PictureDataset | None,
+    external: ExternalImages | PictureDataset | None,
     trace: NetworkTrace,
     place: str,
     sha256: str,
@@ -247,7 +247,7 @@ def _model_card(
         "source": place,
         "sha256": sha256,
         "data_sha256": dataset.fingerprint,
-        "attacked_sha256": given.fingerprint if given is not None else None,
+        "attacked_sha256": external.fingerprint if external is not None else None,
         "class_names": head_names(config, dataset, trace.classes, sha256),
         "parameters": trace.calls[-1].parameters if trace.calls else 0,
         "multiply_adds": trace.multiply_adds,

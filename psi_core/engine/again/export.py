@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from psi_core.conditions import Condition
-from psi_core.engine.again.run_images import remade, reopened
+from psi_core.engine.again.run_images import remake_images, reopen
 from psi_core.engine.devices import available_device, cpu_threads, precision
 from psi_core.engine.images import Dataset
 from psi_core.engine.images.dataset import ArrayDataset
@@ -127,12 +127,12 @@ class ImageExport:
             PsiError: the run's weights or images are not here any more.
         """
         positions, device = self.run.index, available_device(self.run.config.device)
-        prepared, threads = reopened(self.run, device), self.run.config.threads
+        prepared, threads = reopen(self.run, device), self.run.config.threads
         assert isinstance(threads, int), "a run's configuration is resolved"
         with ExitStack() as archives, cpu_threads(threads), precision(self.run.config.precision, device):
             opened: dict[str, ImageArchive] = {}
             for rows in self._batches(positions):
-                benign, _, made = remade(self.run, prepared, positions[rows], self.run.condition_details)
+                benign, _, made = remake_images(self.run, prepared, positions[rows], self.run.condition_details)
                 for condition, images in zip(self.run.condition_details, made, strict=True):
                     self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives, prepared.dataset)
                 self.report(rows.stop, len(positions))

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psi_core.conditions import BENIGN, FOOLBOX, GIVEN, Condition
-from psi_core.engine.again.run_images import given_images, remade, reopened, without_model
+from psi_core.engine.again.run_images import external_images, remake_images, remake_without_model, reopen
 from psi_core.engine.devices import precision
-from psi_core.engine.images import Dataset, load_dataset, load_given, read_inputs
+from psi_core.engine.images import Dataset, load_dataset, load_external, read_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.models.sources import input_channels, model_source
 from psi_core.engine.preparation import Prepared
@@ -55,7 +55,7 @@ class PictureMaker:
         except PsiError as error:
             return _without_classifier(run, index, condition, str(error))
         if condition.attack.startswith(FOOLBOX):
-            images = remade(run, prepared, np.array([index]), [])[0]
+            images = remake_images(run, prepared, np.array([index]), [])[0]
             return _picture(images, None, None, _ANOTHER_DRAW)
         with precision(run.config.precision, "cpu"):
             return _with_classifier(run, index, condition, prepared)
@@ -63,12 +63,12 @@ class PictureMaker:
     def _prepared_of(self, run: Run) -> Prepared:
         if self._prepared is None or self._prepared[0] != run.directory:
             self._prepared = None  # Before the next one is there: two might not fit.
-            self._prepared = run.directory, reopened(run, "cpu")
+            self._prepared = run.directory, reopen(run, "cpu")
         return self._prepared[1]
 
 
 def _with_classifier(run: Run, index: int, condition: Condition, prepared: Prepared) -> Picture:
-    images, labels, (shown,) = remade(run, prepared, np.array([index]), [condition])
+    images, labels, (shown,) = remake_images(run, prepared, np.array([index]), [condition])
     with torch.inference_mode():
         probabilities = F.softmax(prepared.classifier(shown).float(), 1)[0]
     return _picture(images, shown, (int(probabilities.argmax()), float(probabilities[int(labels)])))
@@ -86,14 +86,14 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     if condition.attack not in _WITHOUT_GRADIENT:
         return _picture(images, None, None, reason)
     if condition.is_given:
-        return _picture(images, given_images(position, _given(run, dataset), images), None, reason)
-    return _picture(images, without_model(run, position, condition, images), None, reason)
+        return _picture(images, external_images(position, _given(run, dataset), images), None, reason)
+    return _picture(images, remake_without_model(run, position, condition, images), None, reason)
 
 
 def _given(run: Run, dataset: Dataset) -> Readable:
     config = run.config
     assert config.size is not None, "a run's configuration is resolved"
-    return load_given(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
+    return load_external(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
 
 
 def _picture(images: Tensor, changed: Tensor | None, said: tuple[int, float] | None, reason: str = "") -> Picture:

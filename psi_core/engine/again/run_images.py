@@ -20,7 +20,7 @@ from psi_core.errors import DataError, ModelError
 from psi_core.runs.run import Run
 
 
-def reopened(run: Run, device: str) -> Prepared:
+def reopen(run: Run, device: str) -> Prepared:
     """The run's classifier with the weights that it was measured with, its images and labels, on a device.
 
     Nothing is fitted or downloaded.
@@ -58,14 +58,14 @@ def reopened(run: Run, device: str) -> Prepared:
     return prepared
 
 
-def remade(
+def remake_images(
     run: Run, prepared: Prepared, positions: NDArray[np.int64], conditions: Sequence[Condition]
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Images of a run under some of its conditions.
 
     Args:
         run: whose seed and preprocessing are used.
-        prepared: the same, reopened.
+        prepared: the same, of `reopen`.
         positions: of the images in the data set.
         conditions: of the run's.
 
@@ -90,20 +90,20 @@ def remade(
     images = treated.images
     with torch.inference_mode():
         made = [
-            given_images(positions, prepared.given, images) if each.is_given else treated.images_under(each)
+            external_images(positions, prepared.external, images) if each.is_given else treated.images_under(each)
             for each in conditions
         ]
     return images, labels, made
 
 
-def without_model(run: Run, positions: NDArray[np.int64], condition: Condition, images: Tensor) -> Tensor:
+def remake_without_model(run: Run, positions: NDArray[np.int64], condition: Condition, images: Tensor) -> Tensor:
     """Benign images under a condition that needs no gradient, as the run made them."""
     indices, labels = torch.from_numpy(positions), torch.zeros(len(images), dtype=torch.int64)
     treated = Treated(treatments_of(run.config), None, images, torch.zeros_like(images), labels, None, indices)
     return treated.images_under(condition)
 
 
-def given_images(positions: NDArray[np.int64], given: Readable | None, like: Tensor) -> Tensor:
-    """Images attacked elsewhere, as the run read them."""
-    assert given is not None, "a run with given images names them"
-    return read_inputs(given, positions, like.shape[-1], like.shape[1], str(like.device))
+def external_images(positions: NDArray[np.int64], external: Readable | None, like: Tensor) -> Tensor:
+    """Images attacked elsewhere, as the run read them, of the size, channels and device of other ones."""
+    assert external is not None, "a run with images attacked elsewhere names them"
+    return read_inputs(external, positions, like.shape[-1], like.shape[1], str(like.device))

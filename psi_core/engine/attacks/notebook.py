@@ -9,7 +9,7 @@ from psi_core.conditions import ATTACK_NAMES, Condition
 from psi_core.config import RunConfig
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.perturbations import Treatments
-from psi_core.engine.models.taps import borrowed
+from psi_core.engine.models.taps import untouched
 from psi_core.errors import ConfigError, DataError, ModelError, unknown_name
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -86,7 +86,7 @@ def attack(
     with torch.inference_mode(False):
         originals = images.detach().clone()
         targets = labels.detach().to(images.device, torch.int64, copy=True)
-        with borrowed(model, images.device), torch.enable_grad():
+        with untouched(model, images.device), torch.enable_grad():
             inputs = originals.detach().requires_grad_()
             logits = model(inputs)
             _require_logits_for(targets, logits)

@@ -4,19 +4,19 @@
 """
 
 from psi_core.engine.images.dataset import Dataset, Reading, Unreadable, first_images
-from psi_core.engine.images.external import GivenImages, load_given
+from psi_core.engine.images.external import ExternalImages, load_external
 from psi_core.engine.images.inputs import network_inputs, read_inputs, unreadable_error
 from psi_core.engine.images.sources import absolute_data, load_dataset
 
 __all__ = [
     "Dataset",
-    "GivenImages",
+    "ExternalImages",
     "Reading",
     "Unreadable",
     "absolute_data",
     "first_images",
     "load_dataset",
-    "load_given",
+    "load_external",
     "network_inputs",
     "read_inputs",
     "unreadable_error",

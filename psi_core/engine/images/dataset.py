@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.engine.images.npz_rows import StoredImages, heading
+from psi_core.engine.images.npz_rows import NpzRows, heading
 from psi_core.errors import DataError
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -97,7 +97,7 @@ class ArrayDataset:
     """
 
     name: str
-    images: Pixels | StoredImages
+    images: Pixels | NpzRows
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     keys: NDArray[np.int64] | None = None
@@ -123,10 +123,10 @@ class ArrayDataset:
         return replace(self, labels=labels, class_names=class_names)
 
 
-def fingerprint_of(images: Pixels | StoredImages, *others: NDArray[np.generic]) -> str:
+def fingerprint_of(images: Pixels | NpzRows, *others: NDArray[np.generic]) -> str:
     """SHA-256 over shapes, types and bytes of arrays, in hexadecimal."""
     digest, arrays = hashlib.sha256(), others
-    if isinstance(images, StoredImages):
+    if isinstance(images, NpzRows):
         digest = images.digest()
     else:
         arrays = (images, *others)

@@ -16,15 +16,15 @@ from psi_core.engine.images.dataset import (
     Unreadable,
     fingerprint_of,
 )
-from psi_core.engine.images.npz import checked_index, read_npz, require_sound
-from psi_core.engine.images.npz_rows import StoredImages
+from psi_core.engine.images.npz import pairing_keys, read_npz, require_valid_pixels
+from psi_core.engine.images.npz_rows import NpzRows
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.images.sources import pictures_below
 from psi_core.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class GivenImages:
+class ExternalImages:
     """Attacked images by the position of the benign one.
 
     Attributes:
@@ -33,7 +33,7 @@ class GivenImages:
         place: their file.
     """
 
-    images: Pixels | StoredImages
+    images: Pixels | NpzRows
     rows: NDArray[np.int64]
     place: str
 
@@ -49,7 +49,7 @@ class GivenImages:
         return Reading(self.images[rows[rows >= 0]], tuple(lacking))
 
 
-def load_given(
+def load_external(
     name: str,
     dataset: Dataset,
     images: int,
@@ -58,7 +58,7 @@ def load_given(
     labels: Sequence[NDArray[np.int64]],
     *,
     may_lack: bool = False,
-) -> GivenImages | PictureDataset:
+) -> ExternalImages | PictureDataset:
     """The attacked images `npz:PATH` or `folder:PATH` of the first images of a data set.
 
     An archive is paired by its array `index`, which holds positions in the data set (or the `index` of the data set's
@@ -87,7 +87,7 @@ def load_given(
 
 def _from_archive(
     path: Path, dataset: Dataset, images: int, size: int, expected: Sequence[NDArray[np.int64]], may_lack: bool
-) -> GivenImages:
+) -> ExternalImages:
     found, arrays = read_npz(path, "attacked")
     shapes = {(size, size), *([dataset.images.shape[1:3]] if isinstance(dataset, ArrayDataset) else [])}
     if found.shape[1:3] not in shapes:
@@ -96,7 +96,7 @@ def _from_archive(
             f"attacked: images in {path} are {found.shape[1]} x {found.shape[2]} pixels; save them at {allowed}, "
             "for another size would change the attack"
         )
-    index = checked_index(arrays, len(found), str(path))
+    index = pairing_keys(arrays, len(found), str(path))
     # An archive without positions of its own is in the order of the run, whatever the data set's own archive says.
     own = dataset.keys if isinstance(dataset, ArrayDataset) and "index" in arrays else None
     keys = np.arange(len(dataset)) if own is None else own
@@ -116,8 +116,8 @@ def _from_archive(
             f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
             "or their positions as index"
         )
-    require_sound(found, str(path))
-    return GivenImages(found, rows, str(path))
+    require_valid_pixels(found, str(path))
+    return ExternalImages(found, rows, str(path))
 
 
 def _from_folder(

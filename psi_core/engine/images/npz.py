@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.engine.images.dataset import ArrayDataset, Pixels
-from psi_core.engine.images.npz_rows import StoredImages, damaged, stored_images
+from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_member
 from psi_core.errors import DataError
 
 _CHANNELS = (1, 3)
@@ -33,9 +33,9 @@ def load_npz(name: str, path: Path, split: str) -> ArrayDataset:
     if split == "train":
         raise DataError(f"data: {name} has no train part to fit weights to; name a weights file with --weights")
     images, arrays = read_npz(path, "data")
-    keys = checked_index(arrays, len(images), str(path)) if "index" in arrays else None
+    keys = pairing_keys(arrays, len(images), str(path)) if "index" in arrays else None
     labels, class_names = _labels(arrays, len(images), path)
-    require_sound(images, str(path))
+    require_valid_pixels(images, str(path))
     return ArrayDataset(name, images, labels, class_names, keys)
 
 
@@ -60,12 +60,12 @@ def _labels(arrays: dict[str, NDArray[Any]], images: int, path: Path) -> tuple[N
     return labels.astype(np.int64), names
 
 
-def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | StoredImages, dict[str, NDArray[Any]]]:
+def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | NpzRows, dict[str, NDArray[Any]]]:
     """Images of an archive, and those of its arrays `labels`, `class_names` and `index` that are there.
 
     Images of np.savez stay in the file; those of np.savez_compressed, or in Fortran order, are read whole into memory.
     Other arrays are left unread, and pickled objects are never loaded. The images are yet to be passed to
-    `require_sound`.
+    `require_valid_pixels`.
 
     Args:
         path: of the archive.
@@ -74,7 +74,7 @@ def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | 
     Raises:
         DataError: it is not there, no archive of arrays, or its images are none.
     """
-    images: NDArray[Any] | StoredImages | None = None
+    images: NDArray[Any] | NpzRows | None = None
     try:
         with path.expanduser().open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -83,20 +83,20 @@ def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | 
             assert archive.zip is not None, "it is open"
             names = archive.files
             if "images.npy" in archive.zip.namelist():
-                images = stored_images(path.expanduser(), file, archive.zip, "images.npy")
+                images = rows_of_member(path.expanduser(), file, archive.zip, "images.npy")
             if images is None and "images" in names:
                 images = archive["images"]
             others = {name: archive[name] for name in _OTHERS if name in names}
     except FileNotFoundError:
         raise DataError(f"{option}: there is no file {path}; write npz: and the path of one") from None
     except _UNUSABLE as error:
-        raise damaged(path, error) from None
+        raise damage_error(path, error) from None
     if images is None:
         raise DataError(f"{option}: {path} holds no array images but {sorted(names)}; save one with np.savez")
-    return as_images(images, str(path)), others
+    return as_pixels(images, str(path)), others
 
 
-def checked_index(arrays: dict[str, NDArray[Any]], images: int, where: str) -> NDArray[np.int64]:
+def pairing_keys(arrays: dict[str, NDArray[Any]], images: int, where: str) -> NDArray[np.int64]:
     """What the images of an archive are paired by: its array `index`, or their order.
 
     Raises:
@@ -108,13 +108,13 @@ def checked_index(arrays: dict[str, NDArray[Any]], images: int, where: str) -> N
     return index.astype(np.int64)
 
 
-def as_images(images: NDArray[Any] | StoredImages, where: str) -> Pixels | StoredImages:
+def as_pixels(images: NDArray[Any] | NpzRows, where: str) -> Pixels | NpzRows:
     """Images as bytes or float32, channels last.
 
     Raises:
         DataError: they have another shape or type.
     """
-    shape, dtype = images.shape, images.stored_dtype if isinstance(images, StoredImages) else images.dtype
+    shape, dtype = images.shape, images.file_dtype if isinstance(images, NpzRows) else images.dtype
     has_channels_last = len(shape) == 4 and shape[3] in _CHANNELS
     has_channels_first = len(shape) == 4 and not has_channels_last and shape[1] in _CHANNELS
     if not (len(shape) == 3 or has_channels_last or has_channels_first):
@@ -126,19 +126,19 @@ def as_images(images: NDArray[Any] | StoredImages, where: str) -> Pixels | Store
         raise DataError(f"data: {where} holds no image; save some")
     if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
         raise DataError(f"data: images in {where} are {dtype}; save uint8 in 0..255, or floats in 0..1")
-    if isinstance(images, StoredImages):
+    if isinstance(images, NpzRows):
         return replace(images, channels_first=has_channels_first)
     found = images.transpose(0, 2, 3, 1) if has_channels_first else images
     return found.astype(np.uint8, copy=False) if dtype == np.uint8 else found.astype(np.float32, copy=False)
 
 
-def require_sound(images: Pixels | StoredImages, where: str) -> None:
+def require_valid_pixels(images: Pixels | NpzRows, where: str) -> None:
     """Passes over all images; those in a file are compared with the archive's own CRC on the way.
 
     Raises:
         DataError: the file is damaged, or floats do not lie in 0..1.
     """
-    if isinstance(images, StoredImages):
+    if isinstance(images, NpzRows):
         low, high = images.extremes()
     else:
         low, high = (0.0, 1.0) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))

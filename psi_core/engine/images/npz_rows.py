@@ -33,7 +33,7 @@ _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.f
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImages:
+class NpzRows:
     """Images in a file, in C order; indexed by positions it gives arrays as an array in memory does.
 
     It keeps no file open, so that it may be pickled, and read in several threads or processes at once.
@@ -44,8 +44,8 @@ class StoredImages:
         crc: CRC-32 of the member, as the archive has it.
         start: where the member starts in the file, in bytes.
         header: how many bytes of it come before the first image.
-        stored_shape: in the file.
-        stored_dtype: likewise.
+        file_shape: in the file.
+        file_dtype: likewise.
         version: size and time of change in nanoseconds of the file that was opened.
         channels_first: whether channels lie before height and width in the file.
     """
@@ -55,8 +55,8 @@ class StoredImages:
     crc: int
     start: int
     header: int
-    stored_shape: tuple[int, ...]
-    stored_dtype: np.dtype[Any]
+    file_shape: tuple[int, ...]
+    file_dtype: np.dtype[Any]
     version: tuple[int, int]
     channels_first: bool = False
 
@@ -64,17 +64,17 @@ class StoredImages:
     def shape(self) -> tuple[int, ...]:
         """Channels last."""
         if not self.channels_first:
-            return self.stored_shape
-        images, channels, height, width = self.stored_shape
+            return self.file_shape
+        images, channels, height, width = self.file_shape
         return images, height, width, channels
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of what is given: uint8, or float32 for floats of any size."""
-        return self.stored_dtype if self.stored_dtype == np.uint8 else np.dtype(np.float32)
+        return self.file_dtype if self.file_dtype == np.uint8 else np.dtype(np.float32)
 
     def __len__(self) -> int:
-        return self.stored_shape[0]
+        return self.file_shape[0]
 
     def __getitem__(self, positions: NDArray[np.int64]) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Images at these positions, channels last, in memory of their own that is laid out as the file is.
@@ -85,13 +85,13 @@ class StoredImages:
         """
         if len(positions) and not 0 <= positions.min() <= positions.max() < len(self):
             raise IndexError(f"positions lie between {positions.min()} and {positions.max()}, of {len(self)} images")
-        found = np.empty((len(positions), *self.stored_shape[1:]), self.dtype)
+        found = np.empty((len(positions), *self.file_shape[1:]), self.dtype)
         borders = [0, *(np.flatnonzero(np.diff(positions) != 1) + 1).tolist(), len(positions)]
-        with self.opened() as file:
+        with self.open() as file:
             for begin, end in itertools.pairwise(borders):
                 if begin < end:
                     found[begin:end] = self.rows(file, int(positions[begin]), end - begin)
-        return self.laid_out(found)
+        return self.channels_last(found)
 
     def extremes(self) -> tuple[float, float]:
         """Smallest and largest value of floats (NaN where there is one), 0 and 1 of bytes; after a pass over all.
@@ -107,7 +107,7 @@ class StoredImages:
         return _passed(self)[0].copy()
 
     @contextmanager
-    def opened(self) -> Iterator[FileIO]:
+    def open(self) -> Iterator[FileIO]:
         """The file, without a buffer: that of a network file system may be 1 MB, which every lone image would fill.
 
         Raises:
@@ -129,7 +129,7 @@ class StoredImages:
         Raises:
             EOFError: it ends too early.
         """
-        found = np.empty((count, *self.stored_shape[1:]), self.stored_dtype)
+        found = np.empty((count, *self.file_shape[1:]), self.file_dtype)
         file.seek(self.start + self.header + first * (found.nbytes // count))
         rest = found.reshape(-1).view(np.uint8).data
         while rest:
@@ -139,37 +139,37 @@ class StoredImages:
             rest = rest[read:]
         return found
 
-    def laid_out(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def channels_last(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The same with channels last."""
         return rows.transpose(0, 2, 3, 1) if self.channels_first else rows
 
 
 @lru_cache(maxsize=16)
-def _passed(images: StoredImages) -> tuple["hashlib._Hash", float, float]:
+def _passed(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
     """SHA-256, smallest and largest value; once in a process for as long as the file is the same.
 
     Kept beside the images and not in them, for a SHA-256 under way cannot be pickled.
     """
     digest = hashlib.sha256(heading(images.shape, images.dtype))
     low, high = (0.0, 1.0) if images.dtype == np.uint8 else (math.inf, -math.inf)
-    rows = max(1, _BLOCK_BYTES // (images.stored_dtype.itemsize * math.prod(images.stored_shape[1:])))
-    with images.opened() as file:
+    rows = max(1, _BLOCK_BYTES // (images.file_dtype.itemsize * math.prod(images.file_shape[1:])))
+    with images.open() as file:
         file.seek(images.start)
         crc = zlib.crc32(file.read(images.header))
         for first in range(0, len(images), rows):
             stored = images.rows(file, first, min(rows, len(images) - first))
             crc = zlib.crc32(stored.data, crc)
-            pixels = np.ascontiguousarray(images.laid_out(stored), images.dtype)
+            pixels = np.ascontiguousarray(images.channels_last(stored), images.dtype)
             digest.update(pixels.data)
             if pixels.dtype != np.uint8:
                 low = float(np.minimum(low, pixels.min()))  # Unlike min and max, these hand NaN on.
                 high = float(np.maximum(high, pixels.max()))
     if crc != images.crc:
-        raise damaged(images.path, f"Bad CRC-32 for file {images.member!r}")
+        raise damage_error(images.path, f"Bad CRC-32 for file {images.member!r}")
     return digest, low, high
 
 
-def stored_images(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member: str) -> StoredImages | None:
+def rows_of_member(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member: str) -> NpzRows | None:
     """A member of an archive whose rows can be read from its file; None where it must be read whole.
 
     That is where it is compressed, in Fortran order or of Python objects, or its header and length do not agree.
@@ -197,7 +197,7 @@ def stored_images(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member: 
         return None
     file.seek(info.header_offset + _LOCAL_NAME_LENGTHS)
     start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
-    return StoredImages(path.absolute(), member, info.CRC, start, header, shape, dtype, file_version(file))
+    return NpzRows(path.absolute(), member, info.CRC, start, header, shape, dtype, file_version(file))
 
 
 def file_version(file: IO[bytes] | FileIO) -> tuple[int, int]:
@@ -211,6 +211,6 @@ def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     return f"{shape} {dtype}\n".encode()
 
 
-def damaged(path: Path, reason: object) -> DataError:
+def damage_error(path: Path, reason: object) -> DataError:
     """What is said of an archive that cannot be used."""
     return DataError(f"data: {path} is no whole npz of plain arrays ({reason}); save it with np.savez")

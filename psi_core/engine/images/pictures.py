@@ -135,7 +135,7 @@ class _Decoder:
 
 
 @cache
-def decoders() -> DecoderPool:
+def decoder_pool() -> DecoderPool:
     """This process's own, with its share of the cores where several workers are on this machine."""
     workers = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     pool = DecoderPool(max(1, min(_MOST_DECODERS, usable_cores() // workers)))
@@ -199,7 +199,8 @@ class PictureDataset:
         assert isinstance(self.pictures, tuple), "asked only for files"
         files = [self.pictures[position] for position in positions]
         there = [file for file in files if file is not None]
-        pixels, found = decoders().decode(there, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
+        pool = decoder_pool()
+        pixels, found = pool.decode(there, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
         reasons = iter(found)
         return pixels, [NO_PARTNER if file is None else next(reasons) for file in files]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from psi_core.engine.models.factories import COMPLAINTS
 from psi_core.engine.models.sources import is_named_by_study
-from psi_core.engine.models.taps import RELUS, Taps, borrowed
+from psi_core.engine.models.taps import RELUS, Taps, untouched
 from psi_core.errors import ModelError, unknown_name
 from psi_core.runs.run import LayerInfo
 
@@ -141,7 +141,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     device = parameter.device if parameter is not None else torch.device("cpu")
     images = torch.full((_DRY_IMAGES, channels, size, size), 0.5, device=device)
     try:
-        with borrowed(network, device), torch.inference_mode(), Taps(network, receive, with_modules=True):
+        with untouched(network, device), torch.inference_mode(), Taps(network, receive, with_modules=True):
             logits = network(images)
     except _REFUSALS as error:
         reason = str(error).partition("\n")[0] or type(error).__name__

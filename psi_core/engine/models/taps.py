@@ -3,7 +3,7 @@
 Activations are seen through a TorchFunctionMode, so that modules, modules used twice and functional calls are one
 case; other layers through forward hooks. An in-place activation overwrites its input: reduce an output when it comes.
 
-Leaving no trace: a model is borrowed in eval mode with frozen parameters and comes back as it was.
+Leaving no trace: a model is untouched in eval mode with frozen parameters and comes back as it was.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 @contextlib.contextmanager
-def borrowed(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[None]:
+def untouched(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[None]:
     """Eval mode and frozen parameters for the block; modes, requires_grad and the random state come back after it.
 
     Args:

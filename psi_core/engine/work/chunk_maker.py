@@ -209,6 +209,6 @@ def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> Chun
         input_channels(prepared.classifier.network),
         device,
         config.batch,
-        prepared.given,
+        prepared.external,
         config.skip_unreadable,
     )

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from psi_core.engine import analyze, fgsm
 from psi_core.engine.again.export import export_images
-from psi_core.engine.images import load_dataset, load_given, network_inputs
+from psi_core.engine.images import load_dataset, load_external, network_inputs
 from psi_core.engine.models.sources import ARCHITECTURES, build_classifier, model_source
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError
@@ -114,8 +114,8 @@ def test_given_images_are_a_condition_like_the_attack_that_made_them(tmp_path, a
     run = analyze(small_config(images=40, epsilon=[0.1], attacked=place), tmp_path / "runs")
     assert run.conditions == ["benign", "fgsm@0.1", "attacked", "sign-noise@0.1", "anti-fgsm@0.1"]
     for name in ("psi", "prediction", "linf", "l2"):
-        made, given = run.array(name)[1], run.array(name)[2]
-        assert np.allclose(made, given, atol=1e-6, equal_nan=True), name
+        made, external = run.array(name)[1], run.array(name)[2]
+        assert np.allclose(made, external, atol=1e-6, equal_nan=True), name
     row = TABLES["conditions"](run)[2]
     assert row["epsilon"] is None
     assert row["linf_mean"] == pytest.approx(0.1, abs=1e-6)
@@ -137,12 +137,12 @@ def test_positions_in_an_archive_pair_its_images(tmp_path, attacked):
     dataset = load_dataset("mnist", "test")
     place = saved(tmp_path / "a.npz", images=attacked[order], labels=DIGITS.labels[order], index=order)
     assert (
-        load_given(place, dataset, 40, 28, None, [dataset.labels]).read(np.arange(40), 28, 1).pixels == attacked
+        load_external(place, dataset, 40, 28, None, [dataset.labels]).read(np.arange(40), 28, 1).pixels == attacked
     ).all()
     with pytest.raises(DataError, match=r"none for image 30, one of 10 without a partner.*--skip-unreadable"):
-        load_given(saved(tmp_path / "b.npz", images=attacked[:30]), dataset, 40, 28, None, [dataset.labels])
+        load_external(saved(tmp_path / "b.npz", images=attacked[:30]), dataset, 40, 28, None, [dataset.labels])
     with pytest.raises(DataError, match=r"labels in .* are not those of mnist"):
-        load_given(
+        load_external(
             saved(tmp_path / "c.npz", images=attacked, labels=DIGITS.labels[order]),
             dataset,
             40,
@@ -151,7 +151,7 @@ def test_positions_in_an_archive_pair_its_images(tmp_path, attacked):
             [dataset.labels],
         )
     with pytest.raises(DataError, match=r"index in .* is float64"):
-        load_given(
+        load_external(
             saved(tmp_path / "d.npz", images=attacked, index=np.arange(40.0)), dataset, 40, 28, None, [dataset.labels]
         )
 
@@ -163,13 +163,13 @@ def test_a_folder_is_paired_by_file_names_whatever_their_ending(tmp_path):
         (tmp_path / "attacked" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(255 - DIGITS.images[position]).save(tmp_path / "attacked" / str(label) / f"{position:05}.bmp")
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
-    given = load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, [dataset.labels])
-    assert (given.read(np.arange(20), 28, 1).pixels == 255 - DIGITS.images[order]).all()
+    external = load_external(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, [dataset.labels])
+    assert (external.read(np.arange(20), 28, 1).pixels == 255 - DIGITS.images[order]).all()
     (tmp_path / "attacked" / "7" / "00000.bmp").unlink()
     with pytest.raises(DataError, match=r"no picture for 7/00000\.png, one of 1 without a partner"):
-        load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, [dataset.labels])
+        load_external(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, [dataset.labels])
     with pytest.raises(DataError, match="mnist has no file names"):
-        load_given(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), 20, 28, None, ())
+        load_external(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), 20, 28, None, ())
 
 
 def test_images_without_a_partner_are_left_out_on_request(tmp_path, attacked):
@@ -185,8 +185,8 @@ def test_two_archives_are_paired_by_the_index_of_both(tmp_path, attacked):
     keys = np.arange(100, 140)
     data = saved(tmp_path / "benign.npz", **digits(40, index=keys))
     place = saved(tmp_path / "attacked.npz", images=attacked[::-1], labels=DIGITS.labels[:40][::-1], index=keys[::-1])
-    given = load_given(place, load_dataset(data, "test"), 40, 28, None, [DIGITS.labels[:40]])
-    assert (given.read(np.arange(40), 28, 1).pixels == attacked).all()
+    external = load_external(place, load_dataset(data, "test"), 40, 28, None, [DIGITS.labels[:40]])
+    assert (external.read(np.arange(40), 28, 1).pixels == attacked).all()
 
 
 def test_another_size_than_the_networks_or_the_datas_own_is_refused(tmp_path):
@@ -194,16 +194,16 @@ def test_another_size_than_the_networks_or_the_datas_own_is_refused(tmp_path):
     for edge, sizes in ((28, [28, 64]), (64, [64])):
         place = saved(tmp_path / f"{edge}.npz", images=np.zeros((40, edge, edge), np.float32))
         for size in sizes:
-            assert load_given(place, dataset, 40, size, None, ()).images.shape == (40, edge, edge)
+            assert load_external(place, dataset, 40, size, None, ()).images.shape == (40, edge, edge)
     with pytest.raises(DataError, match="are 64 x 64 pixels; save them at 28 x 28 or 32 x 32, for another size"):
-        load_given(place, dataset, 40, 32, None, ())
+        load_external(place, dataset, 40, 32, None, ())
 
 
 def test_given_pictures_of_the_input_size_are_not_resized_again(tmp_path):
     order = digit_folder(tmp_path / "benign", 20)
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test", resize=56)
-    given = load_given(f"folder:{tmp_path / 'benign'}", dataset, 20, 28, 56, ())
-    assert (given.read(np.arange(20), 28, 1).pixels == DIGITS.images[order]).all()
+    external = load_external(f"folder:{tmp_path / 'benign'}", dataset, 20, 28, 56, ())
+    assert (external.read(np.arange(20), 28, 1).pixels == DIGITS.images[order]).all()
     assert (dataset.read(np.arange(20), 28, 1).pixels != DIGITS.images[order]).any()
 
 
@@ -228,9 +228,9 @@ def test_labels_may_be_the_data_sets_or_the_networks_numbers(tmp_path, attacked)
     dataset = load_dataset("mnist", "test")
     own, mapped = dataset.labels[:40], dataset.labels[:40] + 5
     for labels in (own, mapped):
-        load_given(saved(tmp_path / "a.npz", images=attacked, labels=labels), dataset, 40, 28, None, [own, mapped])
+        load_external(saved(tmp_path / "a.npz", images=attacked, labels=labels), dataset, 40, 28, None, [own, mapped])
     with pytest.raises(DataError, match="are not those of mnist"):
-        load_given(saved(tmp_path / "a.npz", images=attacked, labels=own + 1), dataset, 40, 28, None, [own, mapped])
+        load_external(saved(tmp_path / "a.npz", images=attacked, labels=own + 1), dataset, 40, 28, None, [own, mapped])
 
 
 def test_files_that_differ_in_their_ending_only_cannot_be_paired(tmp_path):
@@ -239,17 +239,17 @@ def test_files_that_differ_in_their_ending_only_cannot_be_paired(tmp_path):
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
     Image.fromarray(DIGITS.images[0]).save(tmp_path / "attacked" / "7" / "00000.bmp")
     with pytest.raises(DataError, match=r"7/00000\.bmp and 7/00000\.png in .* cannot be told apart"):
-        load_given(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, ())
+        load_external(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, ())
 
 
 @pytest.mark.parametrize("kind", ["npz", "folder"])
 def test_relative_places_resume_from_anywhere_with_any_precision(tmp_path, monkeypatch, attacked, kind):
     digit_folder(tmp_path / "digits", 20)
-    digit_folder(tmp_path / "given", 20)
-    np.savez(tmp_path / "given.npz", images=attacked[:20])
+    digit_folder(tmp_path / "external", 20)
+    np.savez(tmp_path / "external.npz", images=attacked[:20])
     monkeypatch.chdir(tmp_path)
-    given = {"npz": "npz:given.npz", "folder": "folder:given"}[kind]
-    options = {"data": "folder:digits", "images": 20, "attacked": given, "precision": "bf16", "batch": 40}
+    external = {"npz": "npz:external.npz", "folder": "folder:external"}[kind]
+    options = {"data": "folder:digits", "images": 20, "attacked": external, "precision": "bf16", "batch": 40}
     run = analyze(small_config(**options), tmp_path / "runs")
     before = run.psi
     (run.directory / "chunks" / "00001.npz").unlink()

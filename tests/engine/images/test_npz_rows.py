@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from psi_core.engine.again.export import ImageArchive
-from psi_core.engine.images import load_dataset, load_given, npz_rows
-from psi_core.engine.images.npz_rows import StoredImages
+from psi_core.engine.images import load_dataset, load_external, npz_rows
+from psi_core.engine.images.npz_rows import NpzRows
 from psi_core.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), np.uint8)
@@ -56,7 +56,7 @@ def opened(path, save=np.savez, **arrays):
 def test_images_and_fingerprint_are_those_of_the_whole_array(tmp_path, dtype, layout, save):
     images = of_type(LAYOUTS[layout], dtype)
     dataset, expected = opened(tmp_path / "a.npz", save, images=images, labels=LABELS), in_memory(images)
-    assert isinstance(dataset.images, StoredImages) == (save is np.savez and layout != "fortran")
+    assert isinstance(dataset.images, NpzRows) == (save is np.savez and layout != "fortran")
     assert (dataset.images.shape, dataset.images.dtype, len(dataset)) == (expected.shape, expected.dtype, 7)
     assert dataset.fingerprint == sha256(expected, LABELS)
     for order in ORDERS:
@@ -73,9 +73,9 @@ def test_images_and_fingerprint_are_those_of_the_whole_array(tmp_path, dtype, la
 def test_any_split_of_the_pass_gives_the_same_fingerprint_and_reads_every_image_once(
     tmp_path, monkeypatch, layout, block
 ):
-    read, rows = [], StoredImages.rows
+    read, rows = [], NpzRows.rows
     monkeypatch.setattr(npz_rows, "_BLOCK_BYTES", block)
-    monkeypatch.setattr(StoredImages, "rows", lambda self, *place: read.append(place[2]) or rows(self, *place))
+    monkeypatch.setattr(NpzRows, "rows", lambda self, *place: read.append(place[2]) or rows(self, *place))
     images = of_type(LAYOUTS[layout], "<f4")
     path = tmp_path / "a.npz"
     assert opened(path, images=images, labels=LABELS).fingerprint == sha256(in_memory(images), LABELS)
@@ -117,7 +117,7 @@ def test_a_damaged_byte_is_found_at_the_door(tmp_path, save, attacked):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
         with pytest.raises(DataError, match=sentence):
             if attacked:
-                load_given(f"npz:{path}", mnist, 7, 28, None, ())
+                load_external(f"npz:{path}", mnist, 7, 28, None, ())
             else:
                 load_dataset(f"npz:{path}", "test")
             pytest.fail(f"byte {place} was missed")
@@ -205,11 +205,11 @@ def test_other_arrays_of_an_archive_are_left_unread(tmp_path):
 def test_given_images_stay_in_their_file_too(tmp_path):
     attacked, order = of_type(np.tile(IMAGES, (1, 7, 7, 1))[:, :28, :28], "<f4"), np.array([2, 0, 1, 4, 3, 6, 8])
     np.savez(tmp_path / "a.npz", images=attacked.transpose(0, 3, 1, 2).copy(), index=order)
-    given = load_given(f"npz:{tmp_path / 'a.npz'}", load_dataset("mnist", "test"), 8, 28, None, (), may_lack=True)
+    external = load_external(f"npz:{tmp_path / 'a.npz'}", load_dataset("mnist", "test"), 8, 28, None, (), may_lack=True)
     rows = np.array([1, 2, 0, 4, 3, -1, 5, -1])
-    assert isinstance(given.images, StoredImages)
-    assert given.fingerprint == sha256(attacked, rows)
-    reading = given.read(np.arange(8), 28, 3)
+    assert isinstance(external.images, NpzRows)
+    assert external.fingerprint == sha256(attacked, rows)
+    reading = external.read(np.arange(8), 28, 3)
     assert np.array_equal(reading.pixels, attacked[rows[rows >= 0]])
     assert [each.position for each in reading.unreadable] == [5, 7]
 

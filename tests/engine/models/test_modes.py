@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from psi_core.engine import fgsm
-from psi_core.engine.models.taps import borrowed
+from psi_core.engine.models.taps import untouched
 from tests.engine.networks import images_of, moody
 
 LABELS = torch.tensor([0, 1, 2, 0])
@@ -70,13 +70,13 @@ def test_fgsm_runs_the_model_in_eval_mode():
 
 def test_a_borrowed_model_is_in_eval_mode_with_frozen_parameters():
     model = moody()
-    with borrowed(model):
+    with untouched(model):
         assert not any(module.training for module in model.modules())
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_the_random_state_of_a_block_is_forgotten():
     before = torch.get_rng_state()
-    with borrowed(moody()):
+    with untouched(moody()):
         torch.rand(10)
     assert torch.equal(torch.get_rng_state(), before)
