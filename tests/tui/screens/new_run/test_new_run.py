@@ -16,6 +16,7 @@ from psi_core.presets import config_of
 from psi_core.runs.run import Run
 from psi_tui.app.app import PsiApp
 from psi_tui.screens.new_run.screen import NewRunScreen
+from psi_tui.services.services import Prefilled
 from psi_tui.services.state import state_directory
 from tests.tui.apps import NARROW, press, running, settled, text_of, until
 from tests.tui.warm_engine import warm_assistant, warm_engine  # noqa: F401 - fixtures
@@ -47,6 +48,12 @@ def said(app: PsiApp) -> list[str]:
     return [notification.message for notification in app._notifications]
 
 
+async def fill(pilot: Pilot[None], screen: NewRunScreen, values: dict[str, str]) -> None:
+    """Fills fields as another screen does."""
+    screen.post_message(Prefilled(values))
+    await pilot.pause()
+
+
 async def planned(pilot: Pilot[None], screen: NewRunScreen, words: str) -> None:
     """Waits for the engine's plan."""
     await until(pilot, lambda: words in line(screen, "plan"), f"a plan with {words!r}")
@@ -55,14 +62,14 @@ async def planned(pilot: Pilot[None], screen: NewRunScreen, words: str) -> None:
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=str)
 async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_folders, size):
     async with filling_in(own_folders, size) as (app, pilot, screen):
-        screen.prefill({"images": "100", "device": "cpu"})
+        await fill(pilot, screen, {"images": "100", "device": "cpu"})
         await planned(pilot, screen, "4 conditions x 4 layers x 100 images, time not known yet on this cpu")
-        screen.prefill({"epsilon": "0.03,0.1", "layers": "fc1", "devices": "2"})
+        await fill(pilot, screen, {"epsilon": "0.03,0.1", "layers": "fc1", "devices": "2"})
         await planned(
             pilot, screen, "7 conditions x 1 layer x 100 images, time not known yet on this cpu with 2 workers"
         )
         assert "fitted first" not in line(screen, "plan"), "LeNet-5's weights ship with the package"
-        screen.prefill({"model": "alexnet", "layers": "relu"})
+        await fill(pilot, screen, {"model": "alexnet", "layers": "relu"})
         await planned(pilot, screen, "x 7 layers x 100 images")
         assert line(screen, "plan").endswith("weights are fitted first")
         await press(pilot, "G")
@@ -77,35 +84,35 @@ async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_f
 
 async def test_the_engines_refusal_stands_in_the_place_of_the_plan(own_folders):
     async with filling_in(own_folders) as (_app, pilot, screen):
-        screen.prefill({"layers": "conv9"})
+        await fill(pilot, screen, {"layers": "conv9"})
         await planned(pilot, screen, "✗ layers: there is no 'conv9'; did you mean")
-        screen.prefill({"layers": "all"})
+        await fill(pilot, screen, {"layers": "all"})
         await planned(pilot, screen, "add --rectify relu or --rectify abs")
-        screen.prefill({"rectify": "abs", "images": "50"})
+        await fill(pilot, screen, {"rectify": "abs", "images": "50"})
         await planned(pilot, screen, "50 images")
 
 
 async def test_a_plan_is_of_what_stands_in_the_form_however_fast_that_changes(own_folders):
     async with filling_in(own_folders) as (_app, pilot, screen):
         await planned(pilot, screen, "10,000 images")
-        screen.prefill({"model": "vgg11"})
+        await fill(pilot, screen, {"model": "vgg11"})
         await pilot.pause()
         screen._plan_now()
-        screen.prefill({"model": "lenet5", "images": "29"})
+        await fill(pilot, screen, {"model": "lenet5", "images": "29"})
         await pilot.pause()
         assert screen._pause is not None
         assert screen._asking is not None
         screen._pause.stop()
         screen._plan_now()  # As the pause's end does, while the older question is still under way.
         await planned(pilot, screen, "x 29 images")
-        screen.prefill({"images": "x"})
+        await fill(pilot, screen, {"images": "x"})
         await pilot.pause()
         assert line(screen, "plan") == "✗ no run like this yet: see images above"
 
 
 async def test_a_run_is_not_started_while_a_field_is_refused_and_nothing_typed_is_lost(own_folders):
     async with filling_in(own_folders) as (app, pilot, screen):
-        screen.prefill({"model": "alexnet", "epsilon": "3", "seed": "x"})
+        await fill(pilot, screen, {"model": "alexnet", "epsilon": "3", "seed": "x"})
         await press(pilot, "r")
         assert app.screen is screen
         assert "lies outside 0 to 1" in said(app)[-1]
@@ -124,7 +131,7 @@ async def test_a_run_starts_with_what_was_typed_and_opens(own_folders, way):
         await settled(pilot)
         app.screen.query_one(TabbedContent).active = "log"
         await press(pilot, "3")
-        screen.prefill({"images": "20", "name": "first try", "device": "cpu", "epsilon": "0.1"})
+        await fill(pilot, screen, {"images": "20", "name": "first try", "device": "cpu", "epsilon": "0.1"})
         await pilot.press(*way)
         await pilot.press("r")
         assert "it opens by itself" in said(app)[-1]
@@ -141,7 +148,7 @@ async def test_a_run_starts_with_what_was_typed_and_opens(own_folders, way):
 
 async def test_what_the_engine_refuses_at_the_start_is_a_dialog_and_nothing_typed_is_lost(own_folders):
     async with filling_in(own_folders) as (app, pilot, screen):
-        screen.prefill({"weights": "nowhere.pt"})
+        await fill(pilot, screen, {"weights": "nowhere.pt"})
         await press(pilot, "ctrl+r")
         await until(pilot, lambda: len(app.screen_stack) > 1, "the dialog")
         assert "nowhere.pt" in text_of(app)
@@ -154,7 +161,7 @@ async def test_what_the_engine_refuses_at_the_start_is_a_dialog_and_nothing_type
 async def test_the_command_is_copied_from_anywhere(own_folders):
     copied = state_directory() / "copied.txt"
     async with filling_in(own_folders) as (app, pilot, screen):
-        screen.prefill({"epsilon": "0.1"})
+        await fill(pilot, screen, {"epsilon": "0.1"})
         await press(pilot, "enter", "ctrl+y")
         await until(pilot, lambda: copied.exists() and "0.1" in copied.read_text(), "the copy")
         assert copied.read_text() == "psi-tui run --epsilon 0.1"
@@ -162,13 +169,13 @@ async def test_the_command_is_copied_from_anywhere(own_folders):
         assert "epsilon = [0.1]" in screen.copies()["SPEC.toml with every field"]
         await press(pilot, "escape", "y")
         assert len(app.screen_stack) == 2
-        screen.prefill({"epsilon": "3"})
+        await fill(pilot, screen, {"epsilon": "3"})
         assert list(screen.copies()) == ["command"], "a run that cannot stand has no file"
 
 
 async def test_the_preset_for_evidence_keeps_model_and_data_and_its_command_is_whole(own_folders):
     async with filling_in(own_folders) as (app, pilot, screen):
-        screen.prefill({"model": "alexnet", "images": "100"})
+        await fill(pilot, screen, {"model": "alexnet", "images": "100"})
         await press(pilot, "colon")
         await until(pilot, lambda: isinstance(app.screen, CommandPalette), "the palette")
         await pilot.press(*"preset evidence")
@@ -246,7 +253,7 @@ async def test_every_binding_acts_or_says_why_not_wherever_the_cursor_is(own_fol
             app.go("new_run")
             app.clear_notifications()
             screen.minimize()
-            screen.prefill({"epsilon": "3", "images": "10"})  # Refused, so that no run starts.
+            await fill(pilot, screen, {"epsilon": "3", "images": "10"})  # Refused, so that no run starts.
             screen.form._go_over(PLACES[place])
             await pilot.pause()
             before = (text_of(app), len(app._notifications), app.focused, app.screen)
