@@ -19,8 +19,8 @@ CONTROL_NAMES: tuple[str, ...] = ("sign-noise", "anti-fgsm", "gaussian", "shuffl
 DEFAULT_CONTROLS: tuple[str, ...] = ("sign-noise", "anti-fgsm")
 """Controls of a run that names none."""
 
-GIVEN = "attacked"
-"""Name of the condition of images that were attacked elsewhere."""
+EXTERNAL = "attacked"
+"""Name of the condition of external images: those that were attacked elsewhere."""
 
 SIZED_BY_ATTACK = "gaussian"
 """The control that takes each image's L2 from what the run's first attack realizes at the same epsilon."""
@@ -39,11 +39,11 @@ _ONE_FORWARD = frozenset({"fgsm", "fgm-l2", *CONTROL_NAMES})
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One treatment of the images.
+    """One thing that is done to the images.
 
     Attributes:
         attack: `benign`, or the name of an attack or control.
-        epsilon: largest change of a pixel, in units of the 0..1 pixel range; 0 for benign, NaN for given images, of
+        epsilon: largest change of a pixel, in units of the 0..1 pixel range; 0 for benign, NaN for external images, of
             which only the realized norms are known.
         control: name of the condition that the differences are also taken against: the run's first control at this
             epsilon, and for that one a second draw of its noise; None where the run has none.
@@ -56,7 +56,7 @@ class Condition:
     @property
     def name(self) -> str:
         """`benign`, or `attack@epsilon`; the epsilon reads back as the same float."""
-        return self.attack if self.attack in (BENIGN, GIVEN) else f"{self.attack}@{epsilon_text(self.epsilon)}"
+        return self.attack if self.attack in (BENIGN, EXTERNAL) else f"{self.attack}@{epsilon_text(self.epsilon)}"
 
     @property
     def is_benign(self) -> bool:
@@ -64,9 +64,9 @@ class Condition:
         return self.attack == BENIGN
 
     @property
-    def is_given(self) -> bool:
+    def is_external(self) -> bool:
         """Whether the images were attacked elsewhere."""
-        return self.attack == GIVEN
+        return self.attack == EXTERNAL
 
     @property
     def is_control(self) -> bool:
@@ -81,7 +81,7 @@ class Condition:
     @property
     def shares_gradient(self) -> bool:
         """Whether the gradient at the benign image is all that it needs, so that it costs one forward."""
-        return self.is_given or self.attack in _ONE_FORWARD
+        return self.is_external or self.attack in _ONE_FORWARD
 
     @property
     def stream(self) -> int:
@@ -100,13 +100,13 @@ def epsilon_in_levels(epsilon: float) -> str:
 
 
 def conditions_of(
-    attacks: Iterable[str], epsilons: Iterable[float], controls: Iterable[str], *, is_given: bool = False
+    attacks: Iterable[str], epsilons: Iterable[float], controls: Iterable[str], *, has_external: bool = False
 ) -> tuple[Condition, ...]:
-    """The conditions of a run in order: benign, every attack at every epsilon, given images, every control.
+    """The conditions of a run in order: benign, every attack at every epsilon, external images, every control.
 
     An attack's `control`, and that of every other control, is the first of `controls` at the same epsilon; its own is a
-    second draw of the same noise, where that is among them. Controls come at every epsilon above 0. Given images come
-    without one: their epsilon is not known.
+    second draw of the same noise, where that is among them. Controls come at every epsilon above 0. External images
+    come without one: their epsilon is not known.
     """
     epsilons, controls = list(epsilons), list(controls)
 
@@ -122,8 +122,8 @@ def conditions_of(
         for epsilon in epsilons
         if epsilon > 0
     ]
-    given = [Condition(GIVEN, math.nan)] if is_given else []
-    return (Condition(BENIGN), *attacked, *given, *controlled)
+    external = [Condition(EXTERNAL, math.nan)] if has_external else []
+    return (Condition(BENIGN), *attacked, *external, *controlled)
 
 
 def sizing_attack(condition: Condition, conditions: Iterable[Condition]) -> Condition:
@@ -131,5 +131,5 @@ def sizing_attack(condition: Condition, conditions: Iterable[Condition]) -> Cond
     return next(
         each
         for each in conditions
-        if each.epsilon == condition.epsilon and not (each.is_benign or each.is_control or each.is_given)
+        if each.epsilon == condition.epsilon and not (each.is_benign or each.is_control or each.is_external)
     )

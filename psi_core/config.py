@@ -303,7 +303,7 @@ class RunConfig(BaseModel):
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The run's conditions in order, benign first."""
-        return conditions_of(self.attack, self.epsilon, self.controls, is_given=bool(self.attacked))
+        return conditions_of(self.attack, self.epsilon, self.controls, has_external=bool(self.attacked))
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **typed: Any) -> "RunConfig":

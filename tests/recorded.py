@@ -125,4 +125,4 @@ def _chunk_paths(directory: Path) -> list[Path]:
 
 def _epsilon(condition: Condition) -> float:
     """Of images attacked elsewhere, whose epsilon nobody knows: the study's."""
-    return 0.03 if condition.is_given else condition.epsilon
+    return 0.03 if condition.is_external else condition.epsilon

@@ -163,14 +163,14 @@ class _Narrowed(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _run_gradient(plan: StepPlan, first: FirstImages, policy: str, device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Images without ties, the run's own gradient of the loss of their labels or targets, and these."""
     images, labels, indices = first
-    pull = Noise(plan.treatments.seed, indices, _STREAM).uniform(images).abs_().mul_(_PULL)
+    pull = Noise(plan.perturbations.seed, indices, _STREAM).uniform(images).abs_().mul_(_PULL)
     shaken = (images + (1 - 2 * images) * pull).requires_grad_()
     with torch.enable_grad(), precision(policy, device):
         logits = plan.model(shaken)
         aimed_at = logits.detach().argmax(1) if plan.uses_predictions else labels
-        treated = plan.treatments.of(plan.model, shaken, logits, aimed_at, indices)
-    gradient = treated.gradient * plan.treatments.iteration.direction
-    return shaken.detach(), gradient, aimed_at if treated.targets is None else treated.targets
+        perturbed = plan.perturbations.of(plan.model, shaken, logits, aimed_at, indices)
+    gradient = perturbed.gradient * plan.perturbations.iteration.direction
+    return shaken.detach(), gradient, aimed_at if perturbed.targets is None else perturbed.targets
 
 
 @contextmanager

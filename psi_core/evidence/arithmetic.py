@@ -91,11 +91,11 @@ def deterministic(run: Run) -> Check:
 
 def norms_within_epsilon(run: Run) -> Check:
     """Whether any image moved further than it may."""
-    name, given = "norms", _given_norms(run)
+    name, external = "norms", _external_norms(run)
     elements = _input_elements(run)
     reached, unbounded, too_far = [], [], []
     for at, condition in enumerate(run.condition_details):
-        if condition.is_benign or condition.is_given:
+        if condition.is_benign or condition.is_external:
             continue
         is_l2 = condition.attack in _BOUND_IN_L2 or condition.attack.startswith(FOOLBOX)
         if is_l2 and elements is None:
@@ -110,11 +110,11 @@ def norms_within_epsilon(run: Run) -> Check:
             reached.append(100 * largest / bound)
     value = max(reached, default=None)
     if too_far:
-        return Check(name, "red", f"further than epsilon allows: {listed(too_far)}{given}", value, "percent")
+        return Check(name, "red", f"further than epsilon allows: {listed(too_far)}{external}", value, "percent")
     unknown = f"{listed(unbounded)} cannot be told: their L2 needs input_shape, which this run's model.json lacks"
     if value is None:
-        return not_checked(name, unknown if unbounded else f"nothing has an epsilon above 0 to stay within{given}")
-    sentence = f"no image moved further than its epsilon, at most {value:.1f} % of it{given}"
+        return not_checked(name, unknown if unbounded else f"nothing has an epsilon above 0 to stay within{external}")
+    sentence = f"no image moved further than its epsilon, at most {value:.1f} % of it{external}"
     if unbounded:
         return Check(name, "amber", f"{sentence}; {unknown}", value, "percent")
     return Check(name, "green", sentence, value, "percent")
@@ -160,10 +160,10 @@ def _percent(share: float) -> str:
     return f"{max(100 * share, 0.001):.2g} %"
 
 
-def _given_norms(run: Run) -> str:
+def _external_norms(run: Run) -> str:
     """What is known of images attacked elsewhere, whose epsilon nobody knows."""
     for at, condition in enumerate(run.condition_details):
-        if condition.is_given:
+        if condition.is_external:
             linf, l2 = (run.array(norm)[at].max() for norm in ("linf", "l2"))
             return f"; images attacked elsewhere moved by L-inf {linf:.4g} and L2 {l2:.4g} at most"
     return ""

@@ -48,7 +48,7 @@ def controls_present(run: Run) -> Check:
     name, controls = "controls", run.config.controls
     count = len(controls)
     noises = [control for control in controls if control in NOISES]
-    if not run.config.attack and all(each.control is None for each in run.condition_details if each.is_given):
+    if not run.config.attack and all(each.control is None for each in run.condition_details if each.is_external):
         why = "no control has the size of the images attacked elsewhere; add --epsilon with their largest change"
         return Check(name, "amber", why, count, "controls")
     if not any(map(_is_sized, run.condition_details)):

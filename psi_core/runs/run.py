@@ -120,17 +120,17 @@ class Run:
         Images attacked elsewhere have the run's first control at the epsilon that is their largest change, if it has
         one there.
         """
-        return tuple(self._sized(each) if each.is_given else each for each in self.config.conditions)
+        return tuple(self._sized(each) if each.is_external else each for each in self.config.conditions)
 
-    def _sized(self, given: Condition) -> Condition:
+    def _sized(self, external: Condition) -> Condition:
         try:
-            largest = float(self.array("linf")[self.conditions.index(given.name)].max())
+            largest = float(self.array("linf")[self.conditions.index(external.name)].max())
         except RunError:  # No results yet.
-            return given
+            return external
         first = next(iter(self.config.controls), None)
         sized = (each for each in self.config.conditions if each.attack == first)
         return replace(
-            given, control=next((c.name for c in sized if abs(c.epsilon - largest) <= EPSILON_ROUNDING), None)
+            external, control=next((c.name for c in sized if abs(c.epsilon - largest) <= EPSILON_ROUNDING), None)
         )
 
     @cached_property

@@ -144,7 +144,7 @@ def _verdict(
         return None
     itself = condition.name if condition.is_control else None
     said = verdict(shift, shift_from_control, control, itself=itself, moves=moves)
-    is_alone = condition.is_given and control is None and said.endswith("effect")
+    is_alone = condition.is_external and control is None and said.endswith("effect")
     return f"{said}; no control of its size was measured" if is_alone else said
 
 

@@ -72,5 +72,5 @@ def run_line(run: Run) -> str:
     done = len(run.index)
     images = f"{done:,} images" if done == run.images else f"{done:,} of {run.images:,} images"
     weights = Path(config.weights).name
-    given = f"; attacked: {config.attacked}" if config.attacked else ""
-    return f"{config.model} ({weights} weights) on {config.data} {config.split}, {config.size} px, {images}{given}"
+    external = f"; attacked: {config.attacked}" if config.attacked else ""
+    return f"{config.model} ({weights} weights) on {config.data} {config.split}, {config.size} px, {images}{external}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.conditions import GIVEN
+from psi_core.conditions import EXTERNAL
 from psi_core.config import RunConfig
 from psi_core.errors import RunError
 from psi_core.runs.run import Run
@@ -62,15 +62,15 @@ def attack_text(config: RunConfig) -> str:
     epsilons = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon)
     aim = "" if config.target == "none" else f" to {config.target}"
     own = [f"{', '.join(config.attack)} {epsilons}{aim}"] if config.attack else []
-    given = [Path(config.attacked.partition(":")[2]).name] if config.attacked else []
-    return ", ".join([*own, *given])
+    external = [Path(config.attacked.partition(":")[2]).name] if config.attacked else []
+    return ", ".join([*own, *external])
 
 
 def headline_condition(run: Run) -> str:
     """The condition that stands for the run where there is room for one: the first attack at its largest epsilon, or
     the images attacked elsewhere where the run has no attack of its own.
     """
-    first = next(iter(run.config.attack), GIVEN)
+    first = next(iter(run.config.attack), EXTERNAL)
     attacks = [condition for condition in run.condition_details if condition.attack == first]
     return max(attacks, key=lambda condition: condition.epsilon).name
 

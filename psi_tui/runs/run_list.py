@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from psi_core.conditions import GIVEN
+from psi_core.conditions import EXTERNAL
 from psi_core.errors import PsiError
 from psi_core.files import examples_directory
 from psi_core.runs.chunks import CHUNKS, finished_chunks
@@ -173,7 +173,7 @@ def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> R
         run.name,
         config.model,
         config.data,
-        ", ".join([*config.attack, *([GIVEN] if config.attacked else [])]),
+        ", ".join([*config.attack, *([EXTERNAL] if config.attacked else [])]),
         epsilon,
         run.created_at,
         run.is_example,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from psi_core.config import RunConfig
 from psi_core.engine import analyze, gradient_check
-from psi_core.engine.attacks.perturbations import treatments_of
+from psi_core.engine.attacks.perturbations import perturbations_of
 from psi_core.engine.measure.step import StepPlan
 from psi_core.engine.models.layers import trace_network
 from psi_core.engine.models.sources import Classifier
@@ -27,7 +27,7 @@ def seen(network, images=None, *, policy="exact", highest_label=2, **options):
     model.training = False  # Alone: what the network's modules do is under test.
     config = RunConfig(size=8, **options)
     trace = trace_network(perceptron(), 1, 8)
-    plan = StepPlan(model, (), trace, treatments_of(config), (), "neuron", "none", config.labels == "predicted")
+    plan = StepPlan(model, (), trace, perturbations_of(config), (), "neuron", "none", config.labels == "predicted")
     images = images_of(6) if images is None else images
     places = torch.arange(len(images))
     return gradient_check.soundness(plan, (images, highest_label - places % 3, places), policy, "cpu")

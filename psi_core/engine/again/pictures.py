@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psi_core.conditions import BENIGN, FOOLBOX, GIVEN, Condition
+from psi_core.conditions import BENIGN, EXTERNAL, FOOLBOX, Condition
 from psi_core.engine.again.run_images import external_images, remake_images, remake_without_model, reopen
 from psi_core.engine.devices import precision
 from psi_core.engine.images import Dataset, load_dataset, load_external, read_inputs
@@ -21,7 +21,7 @@ from psi_core.errors import PsiError
 from psi_core.pictures import PICTURE_SIZE, Picture, Pixels, area_average
 from psi_core.runs.run import Run
 
-_WITHOUT_GRADIENT = frozenset({BENIGN, GIVEN, "sign-noise", "sign-noise-2"})
+_WITHOUT_GRADIENT = frozenset({BENIGN, EXTERNAL, "sign-noise", "sign-noise-2"})
 """Conditions that can be made with any weights, or none."""
 
 
@@ -85,12 +85,12 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     images = read_inputs(dataset, position, config.size, channels, "cpu")
     if condition.attack not in _WITHOUT_GRADIENT:
         return _picture(images, None, None, reason)
-    if condition.is_given:
-        return _picture(images, external_images(position, _given(run, dataset), images), None, reason)
+    if condition.is_external:
+        return _picture(images, external_images(position, _external(run, dataset), images), None, reason)
     return _picture(images, remake_without_model(run, position, condition, images), None, reason)
 
 
-def _given(run: Run, dataset: Dataset) -> Readable:
+def _external(run: Run, dataset: Dataset) -> Readable:
     config = run.config
     assert config.size is not None, "a run's configuration is resolved"
     return load_external(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.conditions import Condition
-from psi_core.engine.attacks.perturbations import Treated, treatments_of
+from psi_core.engine.attacks.perturbations import PerturbedBatch, perturbations_of
 from psi_core.engine.images import read_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.models.checkpoints import find_checkpoint
@@ -86,11 +86,11 @@ def remake_images(
     if run.config.labels == "predicted":
         labels = logits.detach().argmax(1)
     indices = torch.from_numpy(positions).to(device)
-    treated = treatments_of(run.config).of(prepared.classifier, inputs, logits, labels, indices)
-    images = treated.images
+    perturbed = perturbations_of(run.config).of(prepared.classifier, inputs, logits, labels, indices)
+    images = perturbed.images
     with torch.inference_mode():
         made = [
-            external_images(positions, prepared.external, images) if each.is_given else treated.images_under(each)
+            external_images(positions, prepared.external, images) if each.is_external else perturbed.images_under(each)
             for each in conditions
         ]
     return images, labels, made
@@ -99,8 +99,10 @@ def remake_images(
 def remake_without_model(run: Run, positions: NDArray[np.int64], condition: Condition, images: Tensor) -> Tensor:
     """Benign images under a condition that needs no gradient, as the run made them."""
     indices, labels = torch.from_numpy(positions), torch.zeros(len(images), dtype=torch.int64)
-    treated = Treated(treatments_of(run.config), None, images, torch.zeros_like(images), labels, None, indices)
-    return treated.images_under(condition)
+    perturbed = PerturbedBatch(
+        perturbations_of(run.config), None, images, torch.zeros_like(images), labels, None, indices
+    )
+    return perturbed.images_under(condition)
 
 
 def external_images(positions: NDArray[np.int64], external: Readable | None, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from psi_core.conditions import ATTACK_NAMES, Condition
 from psi_core.config import RunConfig
 from psi_core.engine.attacks.attacks import Iteration
-from psi_core.engine.attacks.perturbations import Treatments
+from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.models.taps import untouched
 from psi_core.errors import ConfigError, DataError, ModelError, unknown_name
 
@@ -82,7 +82,7 @@ def attack(
     _require_images(images, labels)
     condition = Condition(name, epsilon)
     iteration = Iteration(config.steps, step_size, config.restarts, is_targeted)
-    treatments = Treatments((Condition("benign"), condition), iteration, seed=seed)
+    perturbations = Perturbations((Condition("benign"), condition), iteration, seed=seed)
     with torch.inference_mode(False):
         originals = images.detach().clone()
         targets = labels.detach().to(images.device, torch.int64, copy=True)
@@ -90,10 +90,12 @@ def attack(
             inputs = originals.detach().requires_grad_()
             logits = model(inputs)
             _require_logits_for(targets, logits)
-            treated = treatments.of(model, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device))
-            if treated.gradient.isnan().any():
+            perturbed = perturbations.of(
+                model, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device)
+            )
+            if perturbed.gradient.isnan().any():
                 raise ModelError("model: the gradient of its loss holds NaN; check its weights")
-            return treated.images_under(condition).detach().clone()
+            return perturbed.images_under(condition).detach().clone()
 
 
 def _require_images(images: Tensor, labels: Tensor) -> None:

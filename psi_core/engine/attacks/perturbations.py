@@ -1,4 +1,4 @@
-"""Treatments: from a batch of benign images and one gradient to the images of every condition of a run."""
+"""Perturbations: from a batch of benign images and one gradient to the images of every condition of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ _TARGET_STREAM = Condition("target").stream
 
 
 @dataclass(frozen=True, slots=True)
-class Treatments:
+class Perturbations:
     """What is done to the images of a run.
 
     Attributes:
@@ -37,7 +37,7 @@ class Treatments:
     target: str = "none"
     seed: int = 0
 
-    def of(self, model: nn.Module, inputs: Tensor, logits: Tensor, labels: Tensor, indices: Tensor) -> "Treated":
+    def of(self, model: nn.Module, inputs: Tensor, logits: Tensor, labels: Tensor, indices: Tensor) -> "PerturbedBatch":
         """One batch, with the gradient that its attacks share.
 
         Args:
@@ -53,7 +53,7 @@ class Treatments:
         targets = None if self.target == "none" else self._targets(logits.detach(), labels, indices)
         gradient = gradient_of(logits, inputs, labels if targets is None else targets)
         gradient = gradient.neg_() if self.iteration.is_targeted else gradient
-        return Treated(self, model, inputs.detach(), gradient, labels, targets, indices)
+        return PerturbedBatch(self, model, inputs.detach(), gradient, labels, targets, indices)
 
     def _targets(self, logits: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         """The class that each image is to be taken for; never its label."""
@@ -66,11 +66,11 @@ class Treatments:
         return (labels + 1 + (words >> 1).remainder(classes - 1)) % classes
 
 
-def treatments_of(config: RunConfig) -> Treatments:
+def perturbations_of(config: RunConfig) -> Perturbations:
     """What a run's configuration says is done to its images."""
     step_size = None if config.step_size == "auto" else config.step_size
     iteration = Iteration(config.steps, step_size, config.restarts, config.target != "none")
-    return Treatments(config.conditions, iteration, config.target, config.seed)
+    return Perturbations(config.conditions, iteration, config.target, config.seed)
 
 
 def forwards_per_image(config: RunConfig) -> int:
@@ -86,11 +86,11 @@ def forwards_per_image(config: RunConfig) -> int:
 
 
 @dataclass(slots=True)
-class Treated:
+class PerturbedBatch:
     """One batch under the conditions of a run, made one by one when asked for.
 
     Attributes:
-        treatments: of the run.
+        perturbations: of the run.
         model: that is attacked.
         images: benign (batch, channel, height, width).
         gradient: that attacks climb: of the loss of the labels, or of the negative loss of the targets.
@@ -99,7 +99,7 @@ class Treated:
         indices: int64 (batch,), positions in the data set.
     """
 
-    treatments: Treatments
+    perturbations: Perturbations
     model: nn.Module | None
     images: Tensor
     gradient: Tensor
@@ -119,14 +119,14 @@ class Treated:
             changed = _STEPS[condition.attack](self.images, self.gradient, condition.epsilon, self._noise(condition))
         else:
             changed = self._searched(condition)
-        if any(each.attack == SIZED_BY_ATTACK for each in self.treatments.conditions):
+        if any(each.attack == SIZED_BY_ATTACK for each in self.perturbations.conditions):
             self._l2.setdefault(condition, change_norms(changed, self.images)[1])
         return changed
 
     def _searched(self, condition: Condition) -> Tensor:
         """By an attack that asks the model again and again."""
         assert self.model is not None, "without a model there are only conditions that need none"
-        labels, iteration = self.labels if self.targets is None else self.targets, self.treatments.iteration
+        labels, iteration = self.labels if self.targets is None else self.targets, self.perturbations.iteration
         noise = self._noise(condition)
         # Gradients cannot be had of what inference mode has made.
         with torch.inference_mode(False):
@@ -138,10 +138,10 @@ class Treated:
             return attack_of(self.model, self.images, labels, self.gradient, condition.epsilon, noise, iteration)
 
     def _realized_l2(self, condition: Condition) -> Tensor:
-        attack = sizing_attack(condition, self.treatments.conditions)
+        attack = sizing_attack(condition, self.perturbations.conditions)
         if attack not in self._l2:
             self.images_under(attack)
         return self._l2[attack]
 
     def _noise(self, condition: Condition) -> Noise:
-        return Noise(self.treatments.seed, self.indices, condition.stream)
+        return Noise(self.perturbations.seed, self.indices, condition.stream)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from psi_core.engine.devices import is_out_of_memory
-from psi_core.engine.measure.step import Climbed, FusedStep, Measured, StageClock, StepPlan, StepResult
+from psi_core.engine.measure.step import BenignPass, FusedStep, Measured, StageClock, StepPlan, StepResult
 from psi_core.engine.models.factories import COMPLAINTS
 from psi_core.errors import PsiError, RunError
 
@@ -36,14 +36,16 @@ class CompiledStep(FusedStep):
         super().__init__(plan, device, fuses_passes=True)
         self._batch = batch
         self._backend = backend
-        self._climb: Callable[..., Climbed] | None = None
+        self._benign_pass: Callable[..., BenignPass] | None = None
         self._measure: Callable[..., Measured] | None = None
 
     def resize(self, batch: int) -> None:
         """Takes batches of another size from now on."""
-        self._batch, self._climb, self._measure = batch, None, None
+        self._batch, self._benign_pass, self._measure = batch, None, None
 
-    def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor, given: Tensor | None = None) -> StepResult:
+    def __call__(
+        self, images: Tensor, true_labels: Tensor, indices: Tensor, external: Tensor | None = None
+    ) -> StepResult:
         """All conditions of one batch, of at most the compiled size.
 
         Raises:
@@ -51,16 +53,16 @@ class CompiledStep(FusedStep):
             RunError: the network cannot be compiled.
         """
         filled = [_filled(each, self._batch) for each in (images, true_labels, indices)]
-        partners = None if given is None else _filled(given, self._batch)
+        partners = None if external is None else _filled(external, self._batch)
         return super().__call__(filled[0], filled[1], filled[2], partners).first(len(images))
 
-    def climb(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> Climbed:
+    def benign_pass(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> BenignPass:
         """As the eager step, by the compiled graph."""
-        if self._climb is None:
-            self._climb = self._compiled(super().climb, images, true_labels, indices)
-        climbed = self._climb(images, true_labels, indices)
+        if self._benign_pass is None:
+            self._benign_pass = self._compiled(super().benign_pass, images, true_labels, indices)
+        found = self._benign_pass(images, true_labels, indices)
         self.clock.lap("benign")
-        return climbed
+        return found
 
     def measure(self, changed: Tensor, images: Tensor, labels: Tensor) -> Measured:
         """As the eager step, by the compiled graph."""

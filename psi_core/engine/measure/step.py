@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from psi_core.conditions import Condition
 from psi_core.engine.attacks.gradients import change_norms
-from psi_core.engine.attacks.perturbations import Treated, Treatments
+from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
 from psi_core.engine.measure.sparseness import MEASURES, Moments, Reducer
 from psi_core.engine.models.layers import LayerCall, NetworkTrace
 from psi_core.engine.models.sources import Classifier
@@ -100,7 +100,7 @@ class StepPlan:
         model: in eval mode, parameters frozen.
         layers: the calls to tap, in forward order.
         trace: of the dry forward, which every forward must repeat.
-        treatments: what is done to the images.
+        perturbations: what is done to the images.
         measures: names.
         unit: `neuron` or `channel`.
         rectify: `none`, `relu` or `abs`.
@@ -110,7 +110,7 @@ class StepPlan:
     model: Classifier
     layers: tuple[LayerCall, ...]
     trace: NetworkTrace
-    treatments: Treatments
+    perturbations: Perturbations
     measures: tuple[str, ...]
     unit: str
     rectify: str
@@ -119,7 +119,7 @@ class StepPlan:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """Of the run, benign first."""
-        return self.treatments.conditions
+        return self.perturbations.conditions
 
 
 @dataclass(slots=True)
@@ -149,8 +149,8 @@ class StepResult:
 Measured = tuple[Tensor, list[Tensor]]
 """The rows of one condition, float32 (row, image), and the channel means of its layers, float64 (image, channel)."""
 
-Climbed = tuple[Tensor, Tensor, Tensor | None, Tensor, list[Tensor]]
-"""Of the benign images: the gradient to climb, labels, targets or None, and what `Measured` holds."""
+BenignPass = tuple[Tensor, Tensor, Tensor | None, Tensor, list[Tensor]]
+"""Of the benign images: the gradient that attacks share, labels, targets or None, and what `Measured` holds."""
 
 
 class FusedStep:
@@ -184,34 +184,36 @@ class FusedStep:
         """Spent so far, by stage."""
         return self.clock.seconds
 
-    def __call__(self, images: Tensor, true_labels: Tensor, indices: Tensor, given: Tensor | None = None) -> StepResult:
+    def __call__(
+        self, images: Tensor, true_labels: Tensor, indices: Tensor, external: Tensor | None = None
+    ) -> StepResult:
         """All conditions of one batch.
 
         Args:
             images: float32 (batch, channel, size, size) in 0..1.
             true_labels: int64 (batch,).
             indices: int64 (batch,), positions in the data set.
-            given: images attacked elsewhere, as `images`; for the condition of that name.
+            external: images attacked elsewhere, as `images`; for the condition of that name.
 
         Raises:
             ModelError: a layer fired another number of times, in another order or shape than in the dry forward.
         """
         plan = self.plan
         self.clock.start()
-        gradient, labels, targets, rows, means = self.climb(images.detach(), true_labels, indices)
+        gradient, labels, targets, rows, means = self.benign_pass(images.detach(), true_labels, indices)
         self.clock.lap("gradient")
-        treated = Treated(plan.treatments, plan.model, images.detach(), gradient, labels, targets, indices)
+        perturbed = PerturbedBatch(plan.perturbations, plan.model, images.detach(), gradient, labels, targets, indices)
         values, channel_means = [rows], [means]
         benign = rows, means
         with torch.inference_mode():
             for condition in plan.conditions[1:]:
-                if condition.is_given:
-                    assert given is not None, "a run with given images reads them"
-                    changed = given
+                if condition.is_external:
+                    assert external is not None, "a run with external images reads them"
+                    changed = external
                 else:
-                    changed = treated.images_under(condition)
+                    changed = perturbed.images_under(condition)
                 is_repeated = self.repeats_benign and condition.epsilon == 0
-                rows, means = benign if is_repeated else self.measure(changed, treated.images, labels)
+                rows, means = benign if is_repeated else self.measure(changed, perturbed.images, labels)
                 values.append(rows)
                 channel_means.append(means)
             result = StepResult(torch.cat(values), labels, targets, channel_means)
@@ -221,7 +223,7 @@ class FusedStep:
     def resize(self, batch: int) -> None:
         """Takes note that batches have at most so many images from now on; the eager step does not care."""
 
-    def climb(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> Climbed:
+    def benign_pass(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> BenignPass:
         """The benign images measured, and the gradient that attacks share."""
         plan = self.plan
         inputs = images.requires_grad_()
@@ -229,11 +231,11 @@ class FusedStep:
             logits, sums = self._forward(inputs)
         labels = logits.detach().argmax(1) if plan.uses_predictions else true_labels
         self.clock.lap("benign")
-        treated = plan.treatments.of(plan.model, inputs, logits, labels, indices)
+        perturbed = plan.perturbations.of(plan.model, inputs, logits, labels, indices)
         with torch.no_grad():
             nothing = torch.zeros(len(images), device=images.device)
             rows = self._rows(logits.detach(), labels, (nothing, nothing), sums)
-        return treated.gradient, labels, treated.targets, rows, [means for _, means in sums]
+        return perturbed.gradient, labels, perturbed.targets, rows, [means for _, means in sums]
 
     def measure(self, changed: Tensor, images: Tensor, labels: Tensor) -> Measured:
         """Changed images measured, and by how much they were changed."""

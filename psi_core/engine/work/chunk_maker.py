@@ -10,7 +10,7 @@ from torch import Tensor
 
 from psi_core.config import RunConfig
 from psi_core.engine.attacks.gradients import input_gradient
-from psi_core.engine.attacks.perturbations import treatments_of
+from psi_core.engine.attacks.perturbations import perturbations_of
 from psi_core.engine.devices import is_out_of_memory, precision
 from psi_core.engine.images import Dataset, Unreadable, network_inputs
 from psi_core.engine.images.inputs import Readable
@@ -38,7 +38,7 @@ class ChunkMaker:
         channels: that the network takes.
         device: where it runs.
         batch: images at a time; halved when memory runs out.
-        given: images attacked elsewhere, or None.
+        external: images attacked elsewhere, or None.
         skips_unreadable: whether images that cannot be read are left out.
 
     Attributes:
@@ -55,7 +55,7 @@ class ChunkMaker:
         channels: int,
         device: str,
         batch: int,
-        given: Readable | None = None,
+        external: Readable | None = None,
         skips_unreadable: bool = False,
     ) -> None:
         self.step = step
@@ -67,7 +67,7 @@ class ChunkMaker:
         self.batch = batch
         self.depth = 1 if device.startswith("cuda") else 0
         self.skipped: list[Unreadable] = []
-        sources = [dataset, *([given] if given is not None else [])]
+        sources = [dataset, *([external] if external is not None else [])]
         self._images = ReadAhead(sources, size, channels, device, skips_unreadable=skips_unreadable)
 
     def make(
@@ -173,11 +173,11 @@ class ChunkMaker:
         return images
 
     def _inputs(self, images: Images) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Images as the network takes them, their labels, their positions and the given images, on the device."""
-        inputs, *given = (network_inputs(each, self.size, self.channels) for each in images.pixels)
+        """Images as the network takes them, their labels, their positions and the external images, on the device."""
+        inputs, *external = (network_inputs(each, self.size, self.channels) for each in images.pixels)
         labels = torch.from_numpy(self.dataset.labels[images.positions]).to(self.device, non_blocking=True)
         indices = torch.from_numpy(images.positions).to(self.device, non_blocking=True)
-        return inputs, labels, indices, given[0] if given else None
+        return inputs, labels, indices, external[0] if external else None
 
     def _halve(self, out_of_memory: Callable[[int, int], None]) -> None:
         if self.batch == 1:
@@ -196,7 +196,7 @@ def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> Chun
         model=prepared.classifier,
         layers=prepared.calls,
         trace=prepared.trace,
-        treatments=treatments_of(config),
+        perturbations=perturbations_of(config),
         measures=config.measures,
         unit=config.unit,
         rectify=config.rectify,

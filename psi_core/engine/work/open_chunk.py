@@ -174,7 +174,7 @@ class OpenChunk:
         conditions = len(plan.conditions)
         values = self.values[:, :done].reshape(conditions, len(self.values) // conditions, done)
         arrays: Arrays = {"index": self.positions[:done], "label": self.labels[:done]}
-        if plan.treatments.target != "none":
+        if plan.perturbations.target != "none":
             arrays["target"] = self.targets[:done]
         for place, name in enumerate(PER_IMAGE):
             arrays[name] = np.ascontiguousarray(values[:, place])

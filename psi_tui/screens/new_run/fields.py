@@ -45,7 +45,7 @@ _CHOICES_ABOUT = {
 """Words about the choices of a field whose names do not tell enough."""
 
 _COMPANIONS = {"attack": {"attacked": "npz:any"}}
-"""What must stand in another field for all that one may hold to be right: no attack, where images are given."""
+"""What must stand in another field for all that one may hold to be right: no attack, where external images are."""
 
 
 @dataclass(frozen=True, slots=True)

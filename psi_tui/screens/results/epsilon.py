@@ -39,7 +39,7 @@ class EpsilonTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         run, layer, attack = view.snapshot.run, view.choices.layer, _chosen_attack(view)
-        epsilons = sorted({condition.epsilon for condition in run.condition_details if not condition.is_given})
+        epsilons = sorted({condition.epsilon for condition in run.condition_details if not condition.is_external})
         note = f"{len(epsilons) - 1} epsilons and 0; shifts are of {attack}; c: next attack or control"
         if len(epsilons) < 2:
             note = "Images attacked elsewhere have no epsilon, so there are no curves. For some: 3, then attack fgsm"
@@ -76,7 +76,7 @@ class EpsilonTab(ResultsTab):
 
 def _swept(run: Run) -> list[Condition]:
     """Conditions that have an epsilon."""
-    return [condition for condition in run.condition_details if not (condition.is_benign or condition.is_given)]
+    return [condition for condition in run.condition_details if not (condition.is_benign or condition.is_external)]
 
 
 def _attacks(run: Run) -> list[str]:

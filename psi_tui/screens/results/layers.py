@@ -88,7 +88,7 @@ def _condition_line(view: ResultsView, width: int) -> str:
     condition, benign = view.condition, view.rows("conditions", view.snapshot.run.conditions[0])
     attacked = view.rows("conditions", view.choices.condition)
     subset = _subset_words(view)
-    levels = "" if condition.is_given else f" ({epsilon_in_levels(condition.epsilon)})"
+    levels = "" if condition.is_external else f" ({epsilon_in_levels(condition.epsilon)})"
     text = f"{condition.name}{levels} against benign{subset}"
     if not (benign and attacked):
         return text

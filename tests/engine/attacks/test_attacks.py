@@ -10,7 +10,7 @@ from psi_core.conditions import ATTACK_NAMES, BENIGN, CONTROL_NAMES, Condition, 
 from psi_core.engine import attack, fgsm
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.gradients import change_norms, input_gradient, losses
-from psi_core.engine.attacks.perturbations import Treatments
+from psi_core.engine.attacks.perturbations import Perturbations
 from tests.engine.networks import images_of, seeded
 
 NAMES = (*ATTACK_NAMES, *CONTROL_NAMES)
@@ -25,15 +25,15 @@ epsilons = st.floats(1e-4, 1)
 def changed(names, images, labels=LABELS, epsilon=0.1, rows=slice(None), target="none", seed=3, **iteration):
     """Images under conditions of these names, in order; those of `rows` in a batch of their own."""
     conditions = tuple(Condition(name, epsilon) for name in names)
-    treatments = Treatments(
+    perturbations = Perturbations(
         (Condition(BENIGN), Condition("fgsm", epsilon), *conditions),
         Iteration(**{"steps": 4, **iteration}, is_targeted=target != "none"),
         target,
         seed,
     )
     inputs = images[rows].clone().requires_grad_()
-    treated = treatments.of(MODEL, inputs, MODEL(inputs), labels[rows], torch.arange(len(images))[rows])
-    return [treated.images_under(condition) for condition in conditions]
+    perturbed = perturbations.of(MODEL, inputs, MODEL(inputs), labels[rows], torch.arange(len(images))[rows])
+    return [perturbed.images_under(condition) for condition in conditions]
 
 
 def loss(images, labels=LABELS):
@@ -121,10 +121,10 @@ def test_an_image_is_changed_alike_in_any_batch(name, rows, epsilon):
 def test_an_image_without_a_gradient_is_left_alone_by_what_follows_it(name):
     images = images_of(6)
     condition = Condition(name, 0.1)
-    treatments = Treatments((Condition(BENIGN), Condition("fgsm", 0.1), condition), Iteration(steps=3))
+    perturbations = Perturbations((Condition(BENIGN), Condition("fgsm", 0.1), condition), Iteration(steps=3))
     inputs = images.clone().requires_grad_()
-    treated = treatments.of(Dead(), inputs, Dead()(inputs), LABELS, torch.arange(6))
-    assert torch.equal(treated.images_under(condition), images) == (condition.follows_gradient or name == "gaussian")
+    perturbed = perturbations.of(Dead(), inputs, Dead()(inputs), LABELS, torch.arange(6))
+    assert torch.equal(perturbed.images_under(condition), images) == (condition.follows_gradient or name == "gaussian")
 
 
 class Dead(nn.Module):
@@ -166,11 +166,11 @@ def test_every_further_restart_of_pgd_does_at_least_as_much_harm():
 def test_a_targeted_attack_brings_the_target_nearer(name, target):
     images = images_of(6)
     inputs = images.clone().requires_grad_()
-    treatments = Treatments((Condition(BENIGN), Condition(name, 0.1)), Iteration(4, is_targeted=True), target, 3)
-    treated = treatments.of(MODEL, inputs, MODEL(inputs), LABELS, torch.arange(6))
-    made = treated.images_under(Condition(name, 0.1))
-    assert (treated.targets != LABELS).all()
-    assert (loss(made, treated.targets) < loss(images, treated.targets)).all()
+    perturbations = Perturbations((Condition(BENIGN), Condition(name, 0.1)), Iteration(4, is_targeted=True), target, 3)
+    perturbed = perturbations.of(MODEL, inputs, MODEL(inputs), LABELS, torch.arange(6))
+    made = perturbed.images_under(Condition(name, 0.1))
+    assert (perturbed.targets != LABELS).all()
+    assert (loss(made, perturbed.targets) < loss(images, perturbed.targets)).all()
 
 
 def test_targets_are_the_least_likely_the_next_or_any_other_class():
@@ -178,8 +178,8 @@ def test_targets_are_the_least_likely_the_next_or_any_other_class():
 
     def targets(target, rows=slice(None)):
         inputs = images[rows].clone().requires_grad_()
-        treatments = Treatments((Condition(BENIGN),), Iteration(is_targeted=True), target, 3)
-        return treatments.of(MODEL, inputs, MODEL(inputs), LABELS[rows], torch.arange(6)[rows]).targets
+        perturbations = Perturbations((Condition(BENIGN),), Iteration(is_targeted=True), target, 3)
+        return perturbations.of(MODEL, inputs, MODEL(inputs), LABELS[rows], torch.arange(6)[rows]).targets
 
     others = logits.scatter(1, LABELS[:, None], torch.inf)
     assert torch.equal(targets("least-likely"), others.argmin(1))
@@ -190,8 +190,8 @@ def test_targets_are_the_least_likely_the_next_or_any_other_class():
 def test_random_targets_are_every_other_class_equally_often():
     labels = torch.zeros(3000, dtype=torch.int64)
     inputs = torch.zeros(3000, 1, 8, 8, requires_grad=True)
-    treatments = Treatments((Condition(BENIGN),), Iteration(is_targeted=True), "random", 3)
-    counts = torch.bincount(treatments.of(MODEL, inputs, MODEL(inputs), labels, torch.arange(3000)).targets)
+    perturbations = Perturbations((Condition(BENIGN),), Iteration(is_targeted=True), "random", 3)
+    counts = torch.bincount(perturbations.of(MODEL, inputs, MODEL(inputs), labels, torch.arange(3000)).targets)
     assert counts[0] == 0
     assert abs(counts[1].item() - 1500) < 5 * (3000 / 4) ** 0.5
 
@@ -213,12 +213,12 @@ def test_gaussian_noise_goes_by_the_first_attack_at_its_epsilon():
 def test_shuffled_fgsm_has_the_steps_of_fgsm_elsewhere():
     images = torch.full((6, 3, 9, 9), 0.5)
     gradient = torch.randn(6, 3, 9, 9, generator=torch.Generator().manual_seed(1))
-    treatments = Treatments((Condition(BENIGN),), seed=3)
+    perturbations = Perturbations((Condition(BENIGN),), seed=3)
     inputs = images.clone().requires_grad_()
     logits = (inputs * gradient).flatten(1)[:, :1] @ torch.tensor([[1.0, 0.0, 0.0]])
-    treated = treatments.of(MODEL, inputs, logits, LABELS, torch.arange(6))
-    treated.gradient = gradient
-    plain, shuffled = (treated.images_under(Condition(name, 0.1)) for name in ("fgsm", "shuffled-fgsm"))
+    perturbed = perturbations.of(MODEL, inputs, logits, LABELS, torch.arange(6))
+    perturbed.gradient = gradient
+    plain, shuffled = (perturbed.images_under(Condition(name, 0.1)) for name in ("fgsm", "shuffled-fgsm"))
     assert not torch.equal(plain, shuffled)
     for one, other in zip((plain - images).flatten(2), (shuffled - images).flatten(2), strict=True):
         # Columns are pixels: the same columns, each with its channels, in another order.

@@ -17,7 +17,7 @@ from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.foolbox import FoolboxAttack, require_foolbox_attack
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.noise import Noise
-from psi_core.engine.attacks.perturbations import Treatments
+from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.errors import ConfigError, ModelError
 from tests.engine.networks import images_of, seeded
 
@@ -168,8 +168,8 @@ def test_it_runs_beside_our_own(own_folders):
 
 
 def test_a_batch_without_it_is_not_charged_for_it(model):
-    treatments = Treatments((Condition(BENIGN), Condition("foolbox:LinfDeepFoolAttack", 0.1)))
+    perturbations = Perturbations((Condition(BENIGN), Condition("foolbox:LinfDeepFoolAttack", 0.1)))
     inputs = images_of(6).requires_grad_()
-    treated = treatments.of(model, inputs, model(inputs), LABELS, torch.arange(6))
-    assert torch.equal(treated.images_under(Condition("foolbox:LinfDeepFoolAttack", 0.0)), inputs)
-    assert not treated._foolbox
+    perturbed = perturbations.of(model, inputs, model(inputs), LABELS, torch.arange(6))
+    assert torch.equal(perturbed.images_under(Condition("foolbox:LinfDeepFoolAttack", 0.0)), inputs)
+    assert not perturbed._foolbox

@@ -9,7 +9,7 @@ from psi_core.config import RunConfig
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.controls import CONTROLS
 from psi_core.engine.attacks.gradients import change_norms
-from psi_core.engine.attacks.perturbations import Treatments, forwards_per_image, treatments_of
+from psi_core.engine.attacks.perturbations import Perturbations, forwards_per_image, perturbations_of
 from psi_core.engine.images import load_dataset, network_inputs
 from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.work.open_chunk import ChannelSums
@@ -33,15 +33,15 @@ def dataset():
 @pytest.mark.parametrize("target", ["none", "random"])
 def test_every_condition_is_measured_on_the_images_that_its_attack_makes(target, classifier, dataset):
     conditions = conditions_of(ATTACK_NAMES, [0.0, 0.1], CONTROL_NAMES)
-    treatments = Treatments(conditions, Iteration(3, is_targeted=target != "none"), target, seed=5)
-    maker = maker_of(classifier, dataset, 28, treatments=treatments, batch=IMAGES)
+    perturbations = Perturbations(conditions, Iteration(3, is_targeted=target != "none"), target, seed=5)
+    maker = maker_of(classifier, dataset, 28, perturbations=perturbations, batch=IMAGES)
     arrays = arrays_of(maker)
     images = network_inputs(torch.tensor(dataset.images[:IMAGES]), 28, 1)
     labels = torch.tensor(dataset.labels[:IMAGES])
     inputs = images.clone().requires_grad_()
-    treated = treatments.of(classifier, inputs, classifier(inputs), labels, torch.arange(IMAGES))
+    perturbed = perturbations.of(classifier, inputs, classifier(inputs), labels, torch.arange(IMAGES))
     for place, condition in enumerate(conditions):
-        changed = treated.images_under(condition)
+        changed = perturbed.images_under(condition)
         logits, activations = stored(maker, changed)
         assert np.array_equal(arrays["prediction"][place], logits.argmax(1)), condition.name
         linf, l2 = change_norms(changed, images)
@@ -55,16 +55,16 @@ def test_every_condition_is_measured_on_the_images_that_its_attack_makes(target,
             assert np.array_equal(arrays["psi"][place], arrays["psi"][0])
     assert ("target" in arrays) == (target != "none")
     if target != "none":
-        assert np.array_equal(arrays["target"], treated.targets)
+        assert np.array_equal(arrays["target"], perturbed.targets)
 
 
 def test_an_attack_alone_gives_what_it_gives_beside_others(classifier, dataset):
-    together = Treatments(conditions_of(ATTACK_NAMES, [0.1], ["gaussian"]), Iteration(3), seed=5)
-    whole = arrays_of(maker_of(classifier, dataset, 28, treatments=together))
+    together = Perturbations(conditions_of(ATTACK_NAMES, [0.1], ["gaussian"]), Iteration(3), seed=5)
+    whole = arrays_of(maker_of(classifier, dataset, 28, perturbations=together))
     names = [condition.name for condition in together.conditions]
     for name in ATTACK_NAMES:
-        alone = Treatments((Condition(BENIGN), Condition(name, 0.1)), Iteration(3), seed=5)
-        arrays = arrays_of(maker_of(classifier, dataset, 28, treatments=alone))
+        alone = Perturbations((Condition(BENIGN), Condition(name, 0.1)), Iteration(3), seed=5)
+        arrays = arrays_of(maker_of(classifier, dataset, 28, perturbations=alone))
         assert np.array_equal(arrays["psi"][1], whole["psi"][names.index(f"{name}@0.1")]), name
 
 
@@ -74,7 +74,9 @@ def test_a_chunk_has_the_same_bits_whoever_makes_it_and_after_what(target, class
     iteration = Iteration(2, restarts=2, is_targeted=target != "none")
     made = []
     for chunks in ([range(3), range(3, 8)], [range(3, 8)]):
-        maker = maker_of(classifier, dataset, 28, treatments=Treatments(conditions, iteration, target, 5), batch=2)
+        maker = maker_of(
+            classifier, dataset, 28, perturbations=Perturbations(conditions, iteration, target, 5), batch=2
+        )
         arrays = [maker.make(chunk, lambda _chunk: None, lambda _before, _after: None) for chunk in chunks]
         made.append(arrays[-1])
     one, other = made
@@ -87,7 +89,7 @@ def test_a_gaussian_control_before_its_attack_is_the_same(classifier, dataset):
     attack, control = Condition("pgd", 0.1), Condition("gaussian", 0.1)
     orders = [(Condition(BENIGN), attack, control), (Condition(BENIGN), control, attack)]
     before, after = (
-        arrays_of(maker_of(classifier, dataset, 28, treatments=Treatments(order, Iteration(3), seed=5)))
+        arrays_of(maker_of(classifier, dataset, 28, perturbations=Perturbations(order, Iteration(3), seed=5)))
         for order in orders
     )
     assert np.array_equal(before["psi"][2], after["psi"][1])
@@ -111,9 +113,9 @@ def test_class_sums_take_room_for_the_classes_of_the_chunk_only():
 
 def test_a_configuration_says_what_is_done():
     config = RunConfig(attack="pgd", target="next", steps=7, step_size=0.5, restarts=2, seed=9)
-    treatments = treatments_of(config)
-    assert treatments == Treatments(config.conditions, Iteration(7, 0.5, 2, True), "next", 9)
-    assert treatments_of(RunConfig()).iteration == Iteration()
+    perturbations = perturbations_of(config)
+    assert perturbations == Perturbations(config.conditions, Iteration(7, 0.5, 2, True), "next", 9)
+    assert perturbations_of(RunConfig()).iteration == Iteration()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_a_sweep_costs_one_gradient_and_a_forward_an_epsilon(epsilons, classifie
     taken = torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **options: gradients.append(1) or taken(*args, **options))
     conditions = conditions_of(["fgsm", "fgm-l2"], epsilons, ["sign-noise", "anti-fgsm", "shuffled-fgsm"])
-    maker = maker_of(classifier, dataset, 28, treatments=Treatments(conditions, seed=5), batch=IMAGES)
+    maker = maker_of(classifier, dataset, 28, perturbations=Perturbations(conditions, seed=5), batch=IMAGES)
     forwards = []
     handle = classifier.network.register_forward_hook(lambda *_: forwards.append(1))
     arrays_of(maker)

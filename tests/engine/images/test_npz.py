@@ -109,7 +109,7 @@ def attacked():
     return fgsm(classifier, images, torch.from_numpy(DIGITS.labels[:40]), 0.1).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def test_given_images_are_a_condition_like_the_attack_that_made_them(tmp_path, attacked):
+def test_external_images_are_a_condition_like_the_attack_that_made_them(tmp_path, attacked):
     place = saved(tmp_path / "attacked.npz", images=attacked, labels=DIGITS.labels[:40])
     run = analyze(small_config(images=40, epsilon=[0.1], attacked=place), tmp_path / "runs")
     assert run.conditions == ["benign", "fgsm@0.1", "attacked", "sign-noise@0.1", "anti-fgsm@0.1"]
@@ -124,7 +124,7 @@ def test_given_images_are_a_condition_like_the_attack_that_made_them(tmp_path, a
     assert layer["verdict"]
 
 
-def test_given_images_need_no_attack_of_our_own(tmp_path, attacked):
+def test_external_images_need_no_attack_of_our_own(tmp_path, attacked):
     place = saved(tmp_path / "attacked.npz", images=attacked)
     run = analyze(small_config(images=40, attack="none", controls="none", attacked=place), tmp_path / "runs")
     assert run.conditions == ["benign", "attacked"]
@@ -199,7 +199,7 @@ def test_another_size_than_the_networks_or_the_datas_own_is_refused(tmp_path):
         load_external(place, dataset, 40, 32, None, ())
 
 
-def test_given_pictures_of_the_input_size_are_not_resized_again(tmp_path):
+def test_external_pictures_of_the_input_size_are_not_resized_again(tmp_path):
     order = digit_folder(tmp_path / "benign", 20)
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test", resize=56)
     external = load_external(f"folder:{tmp_path / 'benign'}", dataset, 20, 28, 56, ())

@@ -202,7 +202,7 @@ def test_other_arrays_of_an_archive_are_left_unread(tmp_path):
     assert np.array_equal(load_dataset(f"npz:{path}", "test").read(np.arange(7), 28, 3).pixels, IMAGES)
 
 
-def test_given_images_stay_in_their_file_too(tmp_path):
+def test_external_images_stay_in_their_file_too(tmp_path):
     attacked, order = of_type(np.tile(IMAGES, (1, 7, 7, 1))[:, :28, :28], "<f4"), np.array([2, 0, 1, 4, 3, 6, 8])
     np.savez(tmp_path / "a.npz", images=attacked.transpose(0, 3, 1, 2).copy(), index=order)
     external = load_external(f"npz:{tmp_path / 'a.npz'}", load_dataset("mnist", "test"), 8, 28, None, (), may_lack=True)

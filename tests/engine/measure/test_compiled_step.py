@@ -15,7 +15,7 @@ from psi_core import RunConfig
 from psi_core.conditions import conditions_of
 from psi_core.engine import analyze
 from psi_core.engine.attacks.attacks import Iteration
-from psi_core.engine.attacks.perturbations import Treatments
+from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.devices import precision
 from psi_core.engine.images import load_dataset
 from psi_core.engine.measure import compiled_step
@@ -29,7 +29,7 @@ from tests.engine.networks import Fickle, Functional, perceptron, seeded
 from tests.engine.processes import events
 
 IMAGES, BATCH = 8, 3
-PLAIN = Treatments(CONDITIONS, seed=5)
+PLAIN = Perturbations(CONDITIONS, seed=5)
 MANY = conditions_of(["fgsm", "fgm-l2", "pgd"], [0.0, 0.1], ["sign-noise", "gaussian", "shuffled-fgsm"])
 
 
@@ -90,17 +90,20 @@ def test_a_hostile_network_is_measured_as_by_a_reference_that_stores_everything(
 
 
 @pytest.mark.parametrize(
-    ("treatments", "options"),
+    ("perturbations", "options"),
     [
-        (Treatments(MANY, Iteration(2), seed=5), {"uses_predictions": True}),
-        (Treatments(MANY, Iteration(2, is_targeted=True), "random", 5), {"measures": tuple(MEASURES)}),
-        (Treatments(CONDITIONS, Iteration(is_targeted=True), "least-likely"), {"rectify": "relu", "layers": ["all"]}),
-        (Treatments(CONDITIONS[:1]), {"measures": ("psi",)}),
+        (Perturbations(MANY, Iteration(2), seed=5), {"uses_predictions": True}),
+        (Perturbations(MANY, Iteration(2, is_targeted=True), "random", 5), {"measures": tuple(MEASURES)}),
+        (
+            Perturbations(CONDITIONS, Iteration(is_targeted=True), "least-likely"),
+            {"rectify": "relu", "layers": ["all"]},
+        ),
+        (Perturbations(CONDITIONS[:1]), {"measures": ("psi",)}),
     ],
     ids=["predicted", "targeted, all measures", "least-likely", "benign alone"],
 )
-def test_every_attack_control_label_and_measure_is_as_eagerly(digits, treatments, options):
-    eager, compiled = makers_of(small(perceptron(10)), digits, 8, treatments=treatments, **options)
+def test_every_attack_control_label_and_measure_is_as_eagerly(digits, perturbations, options):
+    eager, compiled = makers_of(small(perceptron(10)), digits, 8, perturbations=perturbations, **options)
     assert_equal(arrays_of(compiled), arrays_of(eager))
 
 
@@ -117,28 +120,28 @@ def test_no_number_of_a_filled_row_is_left(digits, images):
     np.testing.assert_allclose(arrays["class_sum/2"].sum((1, 2)), means, rtol=1e-6)
 
 
-def test_given_images_are_filled_up_too(digits):
+def test_external_images_are_filled_up_too(digits):
     condition = conditions_of(["fgsm"], [0.1], [])
-    compiled = makers_of(small(perceptron(10)), digits, 8, treatments=Treatments(condition))[1]
+    compiled = makers_of(small(perceptron(10)), digits, 8, perturbations=Perturbations(condition))[1]
     images, labels, indices, _ = compiled._inputs(compiled._images.read(np.arange(2)))
-    given = (images + 0.5).clamp(0, 1)
+    external = (images + 0.5).clamp(0, 1)
     filled = []
     with pytest.MonkeyPatch.context() as patch:
         usual = FusedStep.__call__
         patch.setattr(FusedStep, "__call__", lambda step, *all: filled.extend(all) or usual(step, *all))
-        compiled.step(images, labels, indices, given)
+        compiled.step(images, labels, indices, external)
     assert [len(each) for each in filled] == [BATCH] * 4
-    assert filled[3].tolist() == given[[0, 1, 1]].tolist()
+    assert filled[3].tolist() == external[[0, 1, 1]].tolist()
 
 
 def test_batches_of_half_the_size_are_compiled_anew(digits, monkeypatch):
     eager, compiled = makers_of(small(perceptron(10)), digits, 8)
     run_batch = FusedStep.__call__
 
-    def run(step, images, labels, indices, given):
+    def run(step, images, labels, indices, external):
         if len(images) > 2 and 3 in indices:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return run_batch(step, images, labels, indices, given)
+        return run_batch(step, images, labels, indices, external)
 
     monkeypatch.setattr(FusedStep, "__call__", run)
     told = []
@@ -272,7 +275,7 @@ def test_compiling_is_no_time_of_the_step(digits, monkeypatch):
     monkeypatch.setattr("psi_core.engine.measure.step.time.perf_counter", lambda: float(next(ticks)))
 
     def slow(function, **options):
-        return lambda *given: ([next(ticks) for _ in range(1000)], make_fx(function, **options)(*given))[1]
+        return lambda *arguments: ([next(ticks) for _ in range(1000)], make_fx(function, **options)(*arguments))[1]
 
     monkeypatch.setattr(compiled_step, "make_fx", slow)
     compiled.warm_up(IMAGES)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from psi_core.conditions import conditions_of
 from psi_core.engine.attacks.controls import CONTROLS
 from psi_core.engine.attacks.noise import Noise
-from psi_core.engine.attacks.perturbations import Treatments
+from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.images import load_dataset, network_inputs
 from psi_core.engine.measure.step import FusedStep, StepPlan
 from psi_core.engine.models.layers import select_calls, trace_network
@@ -42,12 +42,12 @@ def small(network):
     return Classifier(network, (0.0,), (1.0,)).eval().requires_grad_(False)
 
 
-def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, treatments=None, **options):
+def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, perturbations=None, **options):
     channels = input_channels(classifier.network)
     trace = trace_network(classifier.network, channels, size)
     options = {"unit": "neuron", "rectify": "none", "uses_predictions": False} | options
     calls = select_calls(trace, layers, options["rectify"], "model")
-    plan = StepPlan(classifier, calls, trace, treatments or Treatments(CONDITIONS, seed=5), MEASURES, **options)
+    plan = StepPlan(classifier, calls, trace, perturbations or Perturbations(CONDITIONS, seed=5), MEASURES, **options)
     return ChunkMaker(FusedStep(plan), dataset, size, channels, "cpu", batch)
 
 
@@ -87,7 +87,7 @@ def reference_of(maker, dataset):
     for condition in plan.conditions:
         direction = {"benign": 0, "fgsm": gradient.sign(), "anti-fgsm": -gradient.sign()}.get(condition.attack)
         if direction is None:
-            noise = Noise(plan.treatments.seed, indices, condition.stream)
+            noise = Noise(plan.perturbations.seed, indices, condition.stream)
             direction = CONTROLS["sign-noise"](torch.full_like(images, 0.5), gradient, 0.5, noise) * 2 - 1
         changed = (images + condition.epsilon * direction).clamp(0, 1)
         change = (changed - images).double().flatten(1)

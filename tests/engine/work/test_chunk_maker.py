@@ -68,10 +68,10 @@ def full_at(monkeypatch, position, fitting):
     """No memory for more than `fitting` images of a batch that begins at this position."""
     run_batch = FusedStep.__call__
 
-    def run(step, images, labels, indices, given):
+    def run(step, images, labels, indices, external):
         if position in indices and len(images) > fitting:
             raise torch.OutOfMemoryError(FULL)
-        return run_batch(step, images, labels, indices, given)
+        return run_batch(step, images, labels, indices, external)
 
     monkeypatch.setattr(FusedStep, "__call__", run)
 
@@ -98,7 +98,7 @@ def test_nor_does_a_batch_that_must_be_halved(classifier, digits, position, monk
 def test_a_batch_is_queued_before_the_numbers_of_the_last_are_asked_for(classifier, digits, monkeypatch):
     order = []
     run_batch = FusedStep.__call__
-    monkeypatch.setattr(FusedStep, "__call__", lambda *given: order.append("run") or run_batch(*given))
+    monkeypatch.setattr(FusedStep, "__call__", lambda *arguments: order.append("run") or run_batch(*arguments))
     for depth, expected in ((0, ["run", 4, "run", 8, "run", 11]), (1, ["run", "run", 4, "run", 8, 11])):
         order.clear()
         maker_at(depth, classifier, digits).make(
@@ -143,12 +143,12 @@ def test_images_that_do_not_fit_when_they_are_taken_are_taken_again(classifier, 
 def test_what_a_failed_step_held_is_free_when_the_batch_is_halved(classifier, digits, monkeypatch):
     run_batch, held = FusedStep.__call__, []
 
-    def run(step, images, labels, indices, given):
+    def run(step, images, labels, indices, external):
         if len(images) > 2:
             activations = images * 2
             held.append(weakref.ref(activations))
             raise torch.OutOfMemoryError(FULL)
-        return run_batch(step, images, labels, indices, given)
+        return run_batch(step, images, labels, indices, external)
 
     monkeypatch.setattr(FusedStep, "__call__", run)
     is_held = []

@@ -80,7 +80,7 @@ def test_image_formats_are_checked(own_folders):
     assert "png" in refused.stderr
 
 
-def test_tables_of_given_images_have_no_epsilon(measured):
+def test_tables_of_external_images_have_no_epsilon(measured):
     _, folder = measured
     psi_tui("export", "mine", "--to", folder / "out", "--image-formats", "npz", "--tables", "conditions")
     given = f"npz:{folder / 'out' / 'images-fgsm@0.03.npz'}"

@@ -22,7 +22,7 @@ def test_the_control_is_the_first_one_at_their_largest_change(largest, control, 
     linf[run.conditions.index("attacked")] = np.linspace(0, largest, run.images, dtype=np.float32)
     replant(directory, linf=linf)
     run = Run(directory)
-    (given,) = (each for each in run.condition_details if each.is_given)
+    (given,) = (each for each in run.condition_details if each.is_external)
     assert given.control == control
     assert any("no control of its size" in said for said in verdicts(run).values()) == (control is None)
     (check,) = (each for each in checks_of(run) if each.name == "controls")
@@ -31,4 +31,4 @@ def test_the_control_is_the_first_one_at_their_largest_change(largest, control, 
 
 def test_without_results_they_have_none(own_folders, tmp_path):
     directory = record_run(own_folders, attack="none", attacked=f"npz:{tmp_path / 'a.npz'}", chunks=[])
-    assert [each.control for each in Run(directory).condition_details if each.is_given] == [None]
+    assert [each.control for each in Run(directory).condition_details if each.is_external] == [None]
