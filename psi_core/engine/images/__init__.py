@@ -1,6 +1,7 @@
 """Data sets: where images and labels come from, and how pixels become what a network takes.
 
-`load_dataset` is the door. `ArrayDataset` (MNIST, npz) and `PictureDataset` (folders, torchvision) are the two kinds.
+`load_dataset` is the door. It gives an `ArrayDataset` (MNIST, npz) or a `PictureDataset` (folders,
+torchvision). `load_external` gives images attacked elsewhere.
 """
 
 from psi_core.engine.images.dataset import Dataset, Reading, Unreadable, first_images

@@ -1,4 +1,4 @@
-"""What a data set is, and the simplest one: arrays, in memory or in their file."""
+"""What a data set is, what reading it gives, and the simplest data set: arrays in memory or in their file."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,9 +13,8 @@ from psi_core.errors import DataError
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """Images (image, height, width) or (image, height, width, channel): bytes, or float32 in 0..1."""
 
-
 NO_PARTNER = "it has no partner"
-"""Why an attacked image cannot be read that was never given."""
+"""Why an image attacked elsewhere cannot be read where there is none for the benign one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,13 @@ class Dataset(Protocol):
 
         Args:
             positions: in the data set.
-            size: of the network's input; a hint for those that must be brought to one size on the way.
+            size: of the network's input, to which pictures of files are brought; arrays keep their own.
             channels: that the network takes; likewise.
         """
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what says that this is still the same data set: all of it, or files' names and labels."""
+        """SHA-256 that tells whether this is still the same data set: of all of it, or of files' names and labels."""
 
     def place_of(self, position: int) -> str:
         """Name of one image for people: its file, or its position."""
@@ -86,7 +85,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ArrayDataset:
-    """Images whole in memory, or in an archive from which they are read.
+    """Images as an array in memory, or as rows of an archive.
 
     Attributes:
         name: as the run's configuration names it.

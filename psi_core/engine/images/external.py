@@ -1,4 +1,4 @@
-"""Images attacked elsewhere, paired with the benign ones of a run."""
+"""Images attacked elsewhere: read from an archive or a folder, and paired with the benign images of a run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from psi_core.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class ExternalImages:
-    """Attacked images by the position of the benign one.
+    """Attacked images of an archive, by the position of the benign one.
 
     Attributes:
-        images: bytes, or float32 in 0..1; in memory, or in an archive from which they are read.
-        rows: row of the image at every position of a run; -1 where there is none.
-        place: their file.
+        images: bytes, or float32 in 0..1; in memory, or rows of the archive.
+        rows: row of `images` for every position of the run; -1 where there is none.
+        place: the archive's path.
     """
 
     images: Pixels | NpzRows
@@ -71,9 +71,9 @@ def load_external(
         images: how many of them the run takes.
         size: of the network's input, in pixels.
         resize: as for the data set itself; pictures of the input size are left as they are.
-        labels: of the data set, by its own and by the network's numbers: those of an archive must be one of them; empty
-            to leave them unread.
-        may_lack: whether images without a partner are left out like those that cannot be read.
+        labels: of the data set, in its own numbers and in the network's. An archive's `labels` must equal one of these;
+            with none they are not compared.
+        may_lack: whether an image without a partner counts as one that cannot be read; else it is refused.
 
     Raises:
         DataError: they are not there, have another shape or range, or one has no partner.
@@ -147,7 +147,7 @@ def _from_folder(
 
 
 def _by_stem(places: Iterable[str], where: str) -> dict[str, str]:
-    """Places by their path without an ending, in their order.
+    """Places by their path without the ending, in their order.
 
     Raises:
         DataError: two differ in their ending only.

@@ -1,4 +1,4 @@
-"""From pixels to what a network takes."""
+"""From pixels as they are stored to what a network takes: float32 of its size and channels."""
 
 from typing import Protocol
 
@@ -40,7 +40,7 @@ def network_inputs(pixels: Tensor, size: int, channels: int) -> Tensor:
 
 
 class Readable(Protocol):
-    """What images can be read from by position: a data set, or given images."""
+    """What images can be read from by position: a data set, or images attacked elsewhere."""
 
     def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
         """Images at these positions."""

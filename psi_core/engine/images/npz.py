@@ -1,4 +1,4 @@
-"""Images and labels from a NumPy archive."""
+"""Images and labels of a NumPy archive, `npz:PATH`, every array checked before it is used."""
 
 import zipfile
 import zlib
@@ -14,11 +14,10 @@ from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_membe
 from psi_core.errors import DataError
 
 _CHANNELS = (1, 3)
+_SMALL_ARRAYS = ("labels", "class_names", "index")
 
-_OTHERS = ("labels", "class_names", "index")
-
-_UNUSABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged archive raises; RuntimeError stands for a password or a compression that is not known here."""
+_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive raises; RuntimeError where it has a password or an unknown compression."""
 
 
 def load_npz(name: str, path: Path, split: str) -> ArrayDataset:
@@ -64,8 +63,8 @@ def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | 
     """Images of an archive, and those of its arrays `labels`, `class_names` and `index` that are there.
 
     Images of np.savez stay in the file; those of np.savez_compressed, or in Fortran order, are read whole into memory.
-    Other arrays are left unread, and pickled objects are never loaded. The images are yet to be passed to
-    `require_valid_pixels`.
+    Other arrays are left unread, and pickled objects are never loaded. The images' values are not checked yet:
+    `require_valid_pixels` does that.
 
     Args:
         path: of the archive.
@@ -86,10 +85,10 @@ def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | 
                 images = rows_of_member(path.expanduser(), file, archive.zip, "images.npy")
             if images is None and "images" in names:
                 images = archive["images"]
-            others = {name: archive[name] for name in _OTHERS if name in names}
+            others = {name: archive[name] for name in _SMALL_ARRAYS if name in names}
     except FileNotFoundError:
         raise DataError(f"{option}: there is no file {path}; write npz: and the path of one") from None
-    except _UNUSABLE as error:
+    except _DAMAGE as error:
         raise damage_error(path, error) from None
     if images is None:
         raise DataError(f"{option}: {path} holds no array images but {sorted(names)}; save one with np.savez")
@@ -97,7 +96,7 @@ def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | 
 
 
 def pairing_keys(arrays: dict[str, NDArray[Any]], images: int, where: str) -> NDArray[np.int64]:
-    """What the images of an archive are paired by: its array `index`, or their order.
+    """What the images of an archive are paired by, int64 (image,): its array `index`, or their order.
 
     Raises:
         DataError: there is not one whole number for each image, or one comes twice.
@@ -133,7 +132,7 @@ def as_pixels(images: NDArray[Any] | NpzRows, where: str) -> Pixels | NpzRows:
 
 
 def require_valid_pixels(images: Pixels | NpzRows, where: str) -> None:
-    """Passes over all images; those in a file are compared with the archive's own CRC on the way.
+    """Makes sure of the values of all images, in one pass; those in a file must have the archive's own CRC.
 
     Raises:
         DataError: the file is damaged, or floats do not lie in 0..1.
@@ -142,7 +141,7 @@ def require_valid_pixels(images: Pixels | NpzRows, where: str) -> None:
         low, high = images.extremes()
     else:
         low, high = (0.0, 1.0) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
-    if not (low >= 0 and high <= 1):  # This way round NaN is refused too.
+    if not (low >= 0 and high <= 1):  # Written so that NaN is refused too.
         raise DataError(
             f"data: images in {where} lie between {low:.4g} and {high:.4g}; save floats in 0..1, not normalized, "
             "or uint8"

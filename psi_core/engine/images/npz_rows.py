@@ -1,6 +1,7 @@
 """Images that stay in their archive: one pass checks them all, then rows are read when they are asked for.
 
-Files are read, not mapped: pages of a map count as the process's own memory, and a file cut short behind it kills.
+Files are read and not mapped: a map's pages count as the process's own memory, and a file cut short under a map kills
+the process.
 """
 
 import hashlib
@@ -24,29 +25,29 @@ from numpy.typing import NDArray
 from psi_core.errors import DataError
 
 _BLOCK_BYTES = 1 << 23
-"""Read at a time by the pass over all images; 1 to 64 MB take the same time."""
+"""Bytes that the pass over all images reads at a time; measured, 1 to 64 MB take the same time."""
 
 _LOCAL_NAME_LENGTHS = 26
-"""Where the header before a member's bytes has the lengths of the two fields of variable length behind its 30 bytes."""
+"""Offset, in a member's local header of 30 bytes, of the lengths of the two fields of variable length behind it."""
 
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, slots=True)
 class NpzRows:
-    """Images in a file, in C order; indexed by positions it gives arrays as an array in memory does.
+    """Images of an archive, in C order in its file; indexed by positions like an array in memory.
 
-    It keeps no file open, so that it may be pickled, and read in several threads or processes at once.
+    It keeps no file open, so that it can be pickled, and read in several threads or processes at once.
 
     Attributes:
         path: of the archive, absolute.
-        member: of the archive.
-        crc: CRC-32 of the member, as the archive has it.
+        member: name of the array's file in the archive.
+        crc: CRC-32 of the member, as the archive records it.
         start: where the member starts in the file, in bytes.
-        header: how many bytes of it come before the first image.
-        file_shape: in the file.
-        file_dtype: likewise.
-        version: size and time of change in nanoseconds of the file that was opened.
+        header: bytes of the member before the first image.
+        file_shape: the array's shape in the file.
+        file_dtype: its type there.
+        version: `file_version` of the file that was opened.
         channels_first: whether channels lie before height and width in the file.
     """
 
@@ -70,17 +71,17 @@ class NpzRows:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of what is given: uint8, or float32 for floats of any size."""
+        """Type of the images that are read: uint8, or float32 for floats of any size."""
         return self.file_dtype if self.file_dtype == np.uint8 else np.dtype(np.float32)
 
     def __len__(self) -> int:
         return self.file_shape[0]
 
     def __getitem__(self, positions: NDArray[np.int64]) -> NDArray[np.uint8] | NDArray[np.float32]:
-        """Images at these positions, channels last, in memory of their own that is laid out as the file is.
+        """Images at these positions, channels last, as a view of a new array that has the order of the file.
 
         Raises:
-            IndexError: a position is none of an image.
+            IndexError: there is no image at a position.
             DataError: the file is gone, or another than the one that was opened.
         """
         if len(positions) and not 0 <= positions.min() <= positions.max() < len(self):
@@ -94,24 +95,24 @@ class NpzRows:
         return self.channels_last(found)
 
     def extremes(self) -> tuple[float, float]:
-        """Smallest and largest value of floats (NaN where there is one), 0 and 1 of bytes; after a pass over all.
+        """Smallest and largest value, from a pass over all images: NaN where there is one, 0 and 1 for bytes.
 
         Raises:
             DataError: the file is damaged, gone, or another than the one that was opened.
         """
-        _, low, high = _passed(self)
+        _, low, high = _full_pass(self)
         return low, high
 
     def digest(self) -> "hashlib._Hash":
-        """SHA-256 of shape, type and all images, as `fingerprint_of` begins it; from the same pass."""
-        return _passed(self)[0].copy()
+        """SHA-256 of shape, type and all images, from the same pass; `fingerprint_of` goes on with it."""
+        return _full_pass(self)[0].copy()
 
     @contextmanager
     def open(self) -> Iterator[FileIO]:
-        """The file, without a buffer: that of a network file system may be 1 MB, which every lone image would fill.
+        """The file, unbuffered: on a network file system a buffer may be 1 MB, to be filled for every single image.
 
         Raises:
-            DataError: it is gone, ends too early, or is another than the one that was opened.
+            DataError: it is gone, ends too early, or is another than the one that was opened first.
         """
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -124,7 +125,7 @@ class NpzRows:
             ) from None
 
     def rows(self, file: FileIO, first: int, count: int) -> NDArray[Any]:
-        """Consecutive images as they are in the file.
+        """Consecutive images, as they lie in the file.
 
         Raises:
             EOFError: it ends too early.
@@ -140,15 +141,15 @@ class NpzRows:
         return found
 
     def channels_last(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """The same with channels last."""
+        """Rows of the file with channels last."""
         return rows.transpose(0, 2, 3, 1) if self.channels_first else rows
 
 
 @lru_cache(maxsize=16)
-def _passed(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
-    """SHA-256, smallest and largest value; once in a process for as long as the file is the same.
+def _full_pass(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
+    """SHA-256, smallest and largest value of all images, computed once in a process while the file stays the same.
 
-    Kept beside the images and not in them, for a SHA-256 under way cannot be pickled.
+    They are cached here and not in NpzRows, since a SHA-256 under way cannot be pickled.
     """
     digest = hashlib.sha256(heading(images.shape, images.dtype))
     low, high = (0.0, 1.0) if images.dtype == np.uint8 else (math.inf, -math.inf)
@@ -162,7 +163,7 @@ def _passed(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
             pixels = np.ascontiguousarray(images.channels_last(stored), images.dtype)
             digest.update(pixels.data)
             if pixels.dtype != np.uint8:
-                low = float(np.minimum(low, pixels.min()))  # Unlike min and max, these hand NaN on.
+                low = float(np.minimum(low, pixels.min()))  # Unlike min and max, these pass NaN on.
                 high = float(np.maximum(high, pixels.max()))
     if crc != images.crc:
         raise damage_error(images.path, f"Bad CRC-32 for file {images.member!r}")
@@ -170,15 +171,15 @@ def _passed(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
 
 
 def rows_of_member(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member: str) -> NpzRows | None:
-    """A member of an archive whose rows can be read from its file; None where it must be read whole.
+    """The rows of an array in an archive; None where they cannot be read one by one.
 
-    That is where it is compressed, in Fortran order or of Python objects, or its header and length do not agree.
+    That is where the array is compressed, in Fortran order or of Python objects, or its header and length do not agree.
 
     Args:
         path: of the archive.
-        file: the archive's own, open.
-        archive: the same as an archive.
-        member: its name.
+        file: the archive's file, open.
+        archive: the same file, as an archive.
+        member: name of the array's file in it.
 
     Raises:
         ValueError: it is no array.
@@ -207,10 +208,10 @@ def file_version(file: IO[bytes] | FileIO) -> tuple[int, int]:
 
 
 def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """What stands before an array's bytes in a fingerprint."""
+    """What a fingerprint takes in before an array's bytes."""
     return f"{shape} {dtype}\n".encode()
 
 
 def damage_error(path: Path, reason: object) -> DataError:
-    """What is said of an archive that cannot be used."""
+    """The error for an archive that cannot be used."""
     return DataError(f"data: {path} is no whole npz of plain arrays ({reason}); save it with np.savez")

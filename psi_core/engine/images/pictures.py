@@ -1,6 +1,7 @@
-"""A data set of pictures that are decoded when they are asked for.
+"""A data set of pictures that are decoded when they are asked for, and the processes that decode files.
 
-Processes that decode pictures: as many as there are cores for, each asked by a thread that waits for its bytes.
+There is a decoder for each core, and a thread that asks it and waits for its bytes. What another library opens is
+decoded in threads.
 """
 
 import atexit
@@ -25,15 +26,17 @@ from psi_core.engine.devices import usable_cores
 from psi_core.engine.images.dataset import NO_PARTNER, Pixels, Reading, Unreadable, fingerprint_of
 
 _MOST_DECODERS = 16
+_MOST_THREADS = 16
 _PICTURES_AT_A_TIME = 16
 
 _ENDED = "the process that decoded it ended"
+"""Why a picture cannot be read that brought its decoder down."""
 
 
 class DecoderPool:
-    """Decodes files; started with the first of them.
+    """Decodes files in processes, which start with the first file.
 
-    A picture that brings its process down is one that cannot be read; another process takes over.
+    A picture that brings its process down counts as one that cannot be read; a new process goes on with the others.
 
     Args:
         decoders: how many processes.
@@ -55,7 +58,7 @@ class DecoderPool:
     def decode(
         self, files: Sequence[str], size: int, channels: int, resize: int | None, *, keeps_input_size: bool
     ) -> tuple[NDArray[np.uint8], list[str | None]]:
-        """The pictures that can be read, (image, size, size) or (image, size, size, 3), and why each other one cannot.
+        """The pictures that can be read, and for every file None or the reason why it cannot.
 
         Args:
             files: paths.
@@ -63,6 +66,9 @@ class DecoderPool:
             channels: that it takes.
             resize: shorter edge before the center is cut out, or None for `size`.
             keeps_input_size: whether a picture of `size` is left as it is.
+
+        Returns:
+            uint8 (image, size, size), or (image, size, size, 3) where the network takes color, and the reasons.
         """
         out = np.empty((len(files), size, size, *((3,) if channels > 1 else ())), np.uint8)
         options = {"size": size, "channels": channels, "resize": resize, "keeps_input_size": keeps_input_size}
@@ -83,24 +89,24 @@ class DecoderPool:
 
 
 class _Decoder:
-    """One process, started when it is first asked, and again when it has ended."""
+    """One process, started with the first question, and again where it has ended."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
     def answer(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
-        """Fills `out` with the pictures that can be read; the reason of every other one."""
-        for _ in range(2):  # It may have been ended from outside: nothing is held against a picture the first time.
+        """Fills `out` with the pictures that can be read; for every file None, or the reason why it cannot."""
+        for _ in range(2):  # The process may have been ended from outside: the first time, no picture is blamed.
             try:
-                return self._asked(files, options, out)
+                return self._decode(files, options, out)
             except (EOFError, BrokenPipeError):
                 self.end()
             if len(files) > 1:
                 return [self.answer(files[i : i + 1], options, out[i : i + 1])[0] for i in range(len(files))]
         return [_ENDED]
 
-    def _asked(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
-        process = self._running()
+    def _decode(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
+        process = self._running_process()
         question, answer = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         question.write(json.dumps({"files": list(files), **options}).encode() + b"\n")
         question.flush()
@@ -110,13 +116,13 @@ class _Decoder:
         reasons: list[str | None] = json.loads(line)
         for place, reason in enumerate(reasons):
             if reason is None:
-                # A view of one picture's bytes: they go from the pipe to their place without a copy between.
+                # Bytes go from the pipe to their place in the array, without a copy between.
                 target = memoryview(out[place].reshape(-1))
                 if answer.readinto(target) < len(target):  # type: ignore[attr-defined]
                     raise EOFError
         return reasons
 
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _running_process(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "psi_core.decoder"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -129,26 +135,23 @@ class _Decoder:
             self._process.kill()
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(BrokenPipeError):  # What was not sent any more is sent again elsewhere.
+                with contextlib.suppress(BrokenPipeError):  # A question still in the pipe is asked again elsewhere.
                     cast("IO[bytes]", pipe).close()
         self._process = None
 
 
 @cache
 def decoder_pool() -> DecoderPool:
-    """This process's own, with its share of the cores where several workers are on this machine."""
+    """This process's pool, with its share of the cores where several workers are on this machine."""
     workers = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     pool = DecoderPool(max(1, min(_MOST_DECODERS, usable_cores() // workers)))
     atexit.register(pool.close)
     return pool
 
 
-_MOST_THREADS = 16
-
-
 @dataclass(frozen=True, slots=True)
 class PictureDataset:
-    """Pictures of any size: files, decoded by processes of their own, or what another library opens, by threads.
+    """Pictures of any size: files, or what another library opens.
 
     Attributes:
         name: as the run's configuration names it.
@@ -174,7 +177,10 @@ class PictureDataset:
 
     def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
         """Pictures at these positions: bytes (image, size, size), with 3 channels behind for a network with color."""
-        pixels, reasons = (self._files if isinstance(self.pictures, tuple) else self._opened)(positions, size, channels)
+        if isinstance(self.pictures, tuple):
+            pixels, reasons = self._decode_files(self.pictures, positions, size, channels)
+        else:
+            pixels, reasons = self._decode_opened(self.pictures, positions, size, channels)
         unreadable = (
             Unreadable(int(position), self.place_of(int(position)), reason)
             for position, reason in zip(positions, reasons, strict=True)
@@ -195,33 +201,33 @@ class PictureDataset:
         """The same pictures under other class numbers."""
         return replace(self, labels=labels, class_names=class_names)
 
-    def _files(self, positions: NDArray[np.int64], size: int, channels: int) -> tuple[Pixels, list[str | None]]:
-        assert isinstance(self.pictures, tuple), "asked only for files"
-        files = [self.pictures[position] for position in positions]
+    def _decode_files(
+        self, paths: tuple[str | None, ...], positions: NDArray[np.int64], size: int, channels: int
+    ) -> tuple[Pixels, list[str | None]]:
+        files = [paths[position] for position in positions]
         there = [file for file in files if file is not None]
         pool = decoder_pool()
         pixels, found = pool.decode(there, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
         reasons = iter(found)
         return pixels, [NO_PARTNER if file is None else next(reasons) for file in files]
 
-    def _opened(self, positions: NDArray[np.int64], size: int, channels: int) -> tuple[Pixels, list[str | None]]:
-        opened = self.pictures
-        assert not isinstance(opened, tuple), "asked only for what another library opens"
-
+    def _decode_opened(
+        self, open_picture: Callable[[int], Image.Image], positions: NDArray[np.int64], size: int, channels: int
+    ) -> tuple[Pixels, list[str | None]]:
         def decode(position: int) -> NDArray[np.uint8] | str:
             try:
-                with opened(position) as image:
+                with open_picture(position) as image:
                     return pixels_of(image, size, channels, self.resize, keeps_input_size=self.keeps_input_size)
             except UNREADABLE as error:
                 return reason_of(error)
 
-        found = list(_threads().map(decode, positions.tolist()))
+        found = list(_decoder_threads().map(decode, positions.tolist()))
         pixels = [one for one in found if not isinstance(one, str)]
         empty = np.zeros((0, size, size, *((channels,) if channels > 1 else ())), np.uint8)
         return np.stack(pixels) if pixels else empty, [one if isinstance(one, str) else None for one in found]
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    """Pillow lets go of Python while it decodes and resizes."""
+def _decoder_threads() -> ThreadPoolExecutor:
+    """Threads for what another library opens: Pillow releases Python's lock while it decodes and resizes."""
     return ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()), "decoder")

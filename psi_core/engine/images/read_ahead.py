@@ -1,4 +1,4 @@
-"""Images read before they are asked for: a thread fetches the next batches, of the next chunk too, onto the device."""
+"""Images read before they are asked for: a thread brings the next batches, also of the next chunk, onto the device."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -39,6 +39,14 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
+    """A batch that was read.
+
+    Attributes:
+        images: those that could be read, from every source.
+        unreadable: the others.
+        uploaded: marks the end of copying them to a CUDA device; None where they are not copied yet.
+    """
+
     images: Images
     unreadable: tuple[Unreadable, ...]
     uploaded: "torch.cuda.Event | None"
@@ -124,23 +132,23 @@ class ReadAhead:
             parts.append(part)
             missing -= len(part)
         try:
-            return _joined(parts)
+            return _concatenated(parts)
         except RuntimeError:
             self._ready.extendleft(reversed(parts))
             raise
 
     def put_back(self, images: Images) -> None:
-        """Images that were taken and not used: the next to be taken."""
+        """Gives back images that were taken and not used; they are the next to be taken."""
         self._ready.appendleft(images)
 
     def take_skipped(self) -> list[Unreadable]:
-        """The images that were left out since this was last asked."""
+        """The images left out since the last call."""
         skipped, self.skipped = self.skipped, []
         return skipped
 
     def read(self, positions: NDArray[np.int64]) -> Images:
-        """Images at these positions, out of turn; those that cannot be read are left out where that is asked for."""
-        return self._here(self._piece(positions))
+        """Images at these positions, out of turn; what cannot be read is left out as for a chunk."""
+        return self._on_device(self._read_piece(positions))
 
     def _plan(self, chunk: int, positions: range, batch: int) -> None:
         for start in range(positions.start, positions.stop, batch):
@@ -153,7 +161,7 @@ class ReadAhead:
     def _next_piece(self) -> _Piece:
         self._read_on()
         piece = self._under_way[0][1].result()
-        images = self._here(piece)
+        images = self._on_device(piece)
         self._under_way.popleft()
         self._read_on()
         return _Piece(images, piece.unreadable, None)
@@ -161,26 +169,26 @@ class ReadAhead:
     def _read_on(self) -> None:
         while self._planned and len(self._under_way) < _PIECES_AHEAD:
             chunk, positions = self._planned.popleft()
-            self._under_way.append((chunk, self._thread.submit(self._piece, positions)))
+            self._under_way.append((chunk, self._thread.submit(self._read_piece, positions)))
 
-    def _piece(self, positions: NDArray[np.int64]) -> _Piece:
-        """In the thread: reads images from every source, until all have all of them."""
+    def _read_piece(self, positions: NDArray[np.int64]) -> _Piece:
+        """Images at these positions that every source can read. Runs in the thread."""
         left_out: dict[int, Unreadable] = {}
         while True:
             readings = [source.read(positions, self._size, self._channels) for source in self._sources]
             found = [each for reading in reversed(readings) for each in reading.unreadable]
-            unreadable = {each.position: each for each in found}  # Of two reasons the benign image's.
+            unreadable = {each.position: each for each in found}  # Of two reasons, the benign image's counts.
             if unreadable and not self._skips_unreadable:
                 raise unreadable_error(next(iter(unreadable.values())))
             if not unreadable:
                 break
             left_out |= unreadable
             positions = positions[~np.isin(positions, list(unreadable))]
-        pixels, event = self._uploaded([torch.from_numpy(reading.pixels) for reading in readings])
+        pixels, event = self._upload([torch.from_numpy(reading.pixels) for reading in readings])
         return _Piece(Images(positions, tuple(pixels)), tuple(left_out.values()), event)
 
-    def _uploaded(self, pixels: list[Tensor]) -> tuple[list[Tensor], "torch.cuda.Event | None"]:
-        """On the device, by a stream of its own, so that copying and computing go on side by side."""
+    def _upload(self, pixels: list[Tensor]) -> tuple[list[Tensor], "torch.cuda.Event | None"]:
+        """Pixels on the device, copied in a stream of their own, so that copying and computing overlap."""
         if self._stream is None:
             return pixels, None
         try:
@@ -189,11 +197,11 @@ class ReadAhead:
                 event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 event.record(self._stream)
         except torch.OutOfMemoryError:
-            return pixels, None  # Whoever takes them tries again, and may compute fewer at a time.
+            return pixels, None  # `take` copies them again, and its caller may then compute fewer at a time.
         return moved, event
 
-    def _here(self, piece: _Piece) -> Images:
-        """The images, on the device and safe to use by whoever computes now."""
+    def _on_device(self, piece: _Piece) -> Images:
+        """The piece's images on the device, once the current stream may use them."""
         if piece.uploaded is None:
             return Images(piece.images.positions, tuple(each.to(self._device) for each in piece.images.pixels))
         stream = torch.cuda.current_stream(self._device)
@@ -203,7 +211,7 @@ class ReadAhead:
         return piece.images
 
 
-def _joined(parts: Sequence[Images]) -> Images:
+def _concatenated(parts: Sequence[Images]) -> Images:
     if len(parts) == 1:
         return parts[0]
     pixels = tuple(torch.cat(each) for each in zip(*(part.pixels for part in parts), strict=True))

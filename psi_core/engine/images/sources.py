@@ -1,10 +1,7 @@
-"""The door to every data set, by the name that a run's configuration gives it.
+"""Where data sets come from: bundled MNIST, a folder for each class, torchvision's own sets.
 
-MNIST, which ships with the package whole.
-
-Pictures in folders, one folder a class (torchvision's ImageFolder layout).
-
-torchvision's own data sets, from a local folder or downloaded into it.
+`load_dataset`, at the end, takes any of them by the name that a run's configuration gives it. Archives have a module of
+their own, `npz`.
 """
 
 import gzip
@@ -18,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from psi_core.config import DATA_NAMES
 from psi_core.engine.devices import patience
@@ -29,6 +25,7 @@ from psi_core.errors import DataError, unknown_name
 from psi_core.files import PACKAGE_DATA, cache_directory
 
 _IDX_UNSIGNED_BYTE = b"\x08"
+"""Type of the elements, the third byte of an IDX file."""
 
 
 def load_mnist(split: str) -> ArrayDataset:
@@ -58,16 +55,15 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
-_PARTS = {"test": ("test", "val", "validation"), "train": ("train", "training")}
-
-_NAMES_OF_PARTS = frozenset(name for names in _PARTS.values() for name in names)
+_PART_FOLDERS = {"test": ("test", "val", "validation"), "train": ("train", "training")}
+"""What folders with a part of the data are called, the likeliest first."""
 
 
 def load_folder(name: str, root: Path, split: str, resize: int | None) -> PictureDataset:
-    """The pictures of a folder, every class in turn, files of a class by name.
+    """The pictures of a folder, one folder a class: one picture of each class in turn, those of a class by name.
 
-    Where the folder has a part `test`, `val` or `train` with folders in it, that part is taken. Pictures that lie in
-    the folder itself are of one class, which only `--labels predicted` can use.
+    This is torchvision's ImageFolder layout. Where the folder has a part `test`, `val` or `train` with folders in it,
+    that part is taken. Pictures in the folder itself are of one class, which only `--labels predicted` can use.
 
     Raises:
         DataError: it is not there, holds no picture, or has no such part.
@@ -77,14 +73,15 @@ def load_folder(name: str, root: Path, split: str, resize: int | None) -> Pictur
         raise DataError(
             f"data: there is no folder {root}; write folder: and the path of one with a folder for each class"
         )
-    part = next((root / each for each in _PARTS[split] if _folders(root / each)), None)
+    part = next((root / each for each in _PART_FOLDERS[split] if _folders(root / each)), None)
     if part is None and split == "train":
         raise DataError(
             f"data: {root} has no part train to fit weights to; name a weights file with --weights, "
             "or make a folder train with a folder for each class"
         )
     top = part or root
-    if part is None and _folders(top) and all(folder.name in _NAMES_OF_PARTS for folder in _folders(top)):
+    part_names = {name for names in _PART_FOLDERS.values() for name in names}
+    if part is None and _folders(top) and all(folder.name in part_names for folder in _folders(top)):
         raise DataError(
             f"data: {root} has no part {split} with a folder for each class; make these, or write the path of one part"
         )
@@ -109,7 +106,7 @@ def load_folder(name: str, root: Path, split: str, resize: int | None) -> Pictur
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Every picture in a folder and the folders in it, by name; hidden ones are passed over."""
+    """Every picture in a folder and the folders in it, by name; hidden ones are left out."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
@@ -120,14 +117,14 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-_NAMES_OF_SPLITS = {"test": ("test", "val", "valid"), "train": ("train", "trainval")}
-"""What sets call their parts, the likeliest first."""
+_SPLITS = {"test": ("test", "val", "valid"), "train": ("train", "trainval")}
+"""What torchvision's sets call their parts, the likeliest first."""
 
-_LABELS = ("targets", "labels", "_labels", "y")
+_LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
 """Where torchvision's sets keep their labels."""
 
-_LACKING = (RuntimeError, OSError)
-"""What they raise where files are missing or cannot be downloaded."""
+_MISSING = (RuntimeError, OSError)
+"""What torchvision's sets raise where files are missing or cannot be downloaded."""
 
 
 def load_torchvision(name: str, split: str, resize: int | None) -> PictureDataset:
@@ -143,7 +140,7 @@ def load_torchvision(name: str, split: str, resize: int | None) -> PictureDatase
     if member not in known:
         raise DataError(unknown_name("data", f"torchvision:{member}", [f"torchvision:{each}" for each in known]))
     root = Path(place).expanduser() if place else cache_directory() / "data"
-    dataset = _made(getattr(torchvision.datasets, member), member, root, split)
+    dataset = _torchvision_part(getattr(torchvision.datasets, member), member, root, split)
     labels = _labels(dataset, member)
     count = int(labels.max(initial=-1)) + 1
     found = getattr(dataset, "wnids", None) or getattr(dataset, "classes", None) or range(count)
@@ -152,28 +149,33 @@ def load_torchvision(name: str, split: str, resize: int | None) -> PictureDatase
         name,
         labels,
         names if len(names) >= count else tuple(map(str, range(count))),
-        lambda position: _picture(dataset, position),
+        lambda position: dataset[position][0],
         tuple(f"{member} {position}" for position in range(len(labels))),
         resize,
     )
 
 
-def _made(kind: type, member: str, root: Path, split: str) -> Any:
+def _torchvision_part(kind: type, member: str, root: Path, split: str) -> Any:
+    """The part of a data set, by whatever its class calls that part.
+
+    Raises:
+        DataError: it has no such part, or is not to be had.
+    """
     parameters = inspect.signature(kind).parameters
     if "train" in parameters:
-        return _there_or_downloaded(kind, member, root, {"train": split == "train"})
+        return _local_or_downloaded(kind, member, root, {"train": split == "train"})
     if "split" not in parameters:
         raise DataError(f"data: torchvision's {member} has no test and train part; use folder: or npz: instead")
-    for part in _NAMES_OF_SPLITS[split]:
+    for part in _SPLITS[split]:
         try:
-            return _there_or_downloaded(kind, member, root, {"split": part})
+            return _local_or_downloaded(kind, member, root, {"split": part})
         except ValueError as error:
             if isinstance(error, DataError):
                 raise
     raise DataError(f"data: torchvision's {member} has no part {split}; use folder: or npz: instead")
 
 
-def _there_or_downloaded(kind: type, member: str, root: Path, options: dict[str, Any]) -> Any:
+def _local_or_downloaded(kind: type, member: str, root: Path, options: dict[str, Any]) -> Any:
     """The data set from its folder, else downloaded.
 
     Raises:
@@ -182,7 +184,7 @@ def _there_or_downloaded(kind: type, member: str, root: Path, options: dict[str,
     """
     try:
         return kind(str(root), **options)
-    except _LACKING as error:
+    except _MISSING as error:
         missing = _first_line(error)
     if "download" not in inspect.signature(kind).parameters:
         raise DataError(f"data: torchvision's {member} is not below {root} ({missing}); put its files there")
@@ -190,7 +192,7 @@ def _there_or_downloaded(kind: type, member: str, root: Path, options: dict[str,
         root.mkdir(parents=True, exist_ok=True)
         with patience():
             return kind(str(root), **options, download=True)
-    except _LACKING as error:
+    except _MISSING as error:
         raise DataError(
             f"data: torchvision's {member} is not below {root} and cannot be downloaded ({_first_line(error)}); "
             f"put its files there, or name their folder with torchvision:{member}@FOLDER"
@@ -198,7 +200,12 @@ def _there_or_downloaded(kind: type, member: str, root: Path, options: dict[str,
 
 
 def _labels(dataset: Any, member: str) -> NDArray[np.int64]:
-    found = next((getattr(dataset, name) for name in _LABELS if hasattr(dataset, name)), None)
+    """Class numbers, from where the set keeps them, or else by reading every image.
+
+    Raises:
+        DataError: there is not one class number for each image.
+    """
+    found = next((getattr(dataset, name) for name in _LABEL_ATTRIBUTES if hasattr(dataset, name)), None)
     if found is None and hasattr(dataset, "_samples"):
         found = [label for _, label in dataset._samples]
     if found is None:
@@ -209,11 +216,6 @@ def _labels(dataset: Any, member: str) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _picture(dataset: Any, position: int) -> Image.Image:
-    image: Image.Image = dataset[position][0]
-    return image
-
-
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
@@ -222,7 +224,7 @@ def load_dataset(name: str, split: str, resize: int | None = None) -> Dataset:
     """The data set `mnist`, `folder:PATH`, `npz:PATH`, `torchvision:NAME` or `torchvision:NAME@ROOT`.
 
     Args:
-        name: of the data set.
+        name: as the run's configuration names it.
         split: `test` or `train`.
         resize: shorter edge in pixels to which pictures of files are brought before their center is cut out; the
             network's input size by default.

@@ -40,12 +40,12 @@ def test_a_file_of_torchvision_is_known_by_its_hash(imagenet_file: Path, monkeyp
     config = config_of("study-imagenet", weights=str(imagenet_file), size=64, images=4)
     card = prepare(config).card
     assert card["class_names"][:2] == ["0", "1"]
-    monkeypatch.setattr(classes, "_starts", lambda: frozenset({card["sha256"][:8]}))
+    monkeypatch.setattr(classes, "_torchvision_digests", lambda: frozenset({card["sha256"][:8]}))
     assert names_of(config)[:2] == ["tench", "goldfish"]
 
 
 def test_torchvisions_hashes_stand_in_its_file_names() -> None:
-    starts = classes._starts()
+    starts = classes._torchvision_digests()
     assert {"7be5be79", "8a719046"} <= starts
     assert all(len(start) == 8 and set(start) <= set("0123456789abcdef") for start in starts)
 

@@ -156,11 +156,11 @@ def test_an_image_that_must_be_read_is_refused_when_its_turn_comes_and_not_befor
         images.take(2)
 
 
-@pytest.mark.parametrize("where", ["_here", "_joined"])
+@pytest.mark.parametrize("where", ["_on_device", "_concatenated"])
 def test_images_for_which_the_device_has_no_room_can_be_taken_again(where, monkeypatch):
     images = read_ahead_of(Source({7}))
     images.begin(range(12), 3)
-    owner = images if where == "_here" else read_ahead
+    owner = images if where == "_on_device" else read_ahead
     usual, asked = getattr(owner, where), []
 
     def fails_the_second_time(given):
