@@ -125,7 +125,7 @@ def test_a_chunk_that_was_left_early_is_made_again_to_the_same_bits(classifier, 
 @pytest.mark.parametrize("depth", [0, 1])
 def test_images_that_do_not_fit_when_they_are_taken_are_taken_again(classifier, digits, depth, monkeypatch):
     expected, _ = made(maker_at(0, classifier, digits))
-    here, asked = ReadAhead._here, []
+    here, asked = ReadAhead._on_device, []
 
     def full_the_second_time(images, piece):
         asked.append(piece)
@@ -133,7 +133,7 @@ def test_images_that_do_not_fit_when_they_are_taken_are_taken_again(classifier, 
             raise torch.OutOfMemoryError(FULL)
         return here(images, piece)
 
-    monkeypatch.setattr(ReadAhead, "_here", full_the_second_time)
+    monkeypatch.setattr(ReadAhead, "_on_device", full_the_second_time)
     arrays, told = made(maker_at(depth, classifier, digits))
     assert told[:2] == [4, (4, 2)]
     assert arrays["index"].tolist() == list(range(IMAGES))
