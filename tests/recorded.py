@@ -11,7 +11,7 @@ from psi_core.conditions import Condition
 from psi_core.config import RunConfig
 from psi_core.runs.chunks import chunk_count, chunk_path, chunk_range, finished_chunks, read_arrays, write_arrays
 from psi_core.runs.creation import create_run, record_model
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, Finished, Started, events_path
 from psi_core.runs.run import LayerInfo
 
 LAYERS = (
@@ -51,7 +51,7 @@ def record_run(
     )
     log = EventLog(events_path(directory, 0))
     elsewhere = {"host": "elsewhere", "boot_id": "x", "pid_namespace": "x", "pid": 1, "process_start": 1}
-    log.write("started", **(identity or elsewhere), device="cpu")
+    log.write(Started(**(identity or elsewhere), device="cpu"))
     random = np.random.default_rng(seed)
     conditions = config.conditions
     label = random.integers(0, 10, images)
@@ -91,7 +91,7 @@ def record_run(
             part[f"square_sum/{layer.name}"] = (sums**2 / counts[:, None]).sum(axis=1)
         write_arrays(chunk_path(directory, number), part)
     if finished:
-        log.write("finished")
+        log.write(Finished())
     return directory
 
 

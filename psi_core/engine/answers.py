@@ -167,9 +167,7 @@ def _images_per_second(run: Run) -> float:
         workers = StatusReader(run.directory).poll()
     except (PsiError, OSError, json.JSONDecodeError):
         return 0.0
-    return sum(
-        float((worker.progress or {}).get("images_per_second", 0)) for worker in workers if worker.phase == "run"
-    )
+    return sum(worker.progress.images_per_second for worker in workers if worker.progress and worker.phase == "run")
 
 
 def engine_answers() -> Mapping[str, Answer]:

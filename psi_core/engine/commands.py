@@ -24,7 +24,7 @@ from psi_core.engine.preparation import Prepared
 from psi_core.engine.work.worker import Orders, Worker
 from psi_core.errors import ConfigError, PsiError, RunError, unknown_name
 from psi_core.files import runs_directory
-from psi_core.runs.events import log_path
+from psi_core.runs.events import Event, ImagesWritten, event_line, log_path
 from psi_core.runs.processes import Rank, rank_of, start_child
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE
@@ -94,8 +94,8 @@ def _fit(_options: argparse.Namespace) -> int:
     recipe, device = _recipe(values)
     interrupted = _interruption()
 
-    def report(kind: str, fields: Mapping[str, Any]) -> None:
-        _say({"event": kind, **fields})
+    def report(event: Event) -> None:
+        _say(event_line(event))
 
     is_cached = find_checkpoint(recipe) is not None
     try:
@@ -111,7 +111,7 @@ def _images(options: argparse.Namespace) -> int:
     values = _read_standard_input()
 
     def report(done: int, total: int) -> None:
-        _say({"event": "images", "done": done, "total": total})
+        _say(event_line(ImagesWritten(done, total)))
 
     run = Run(options.run_dir.absolute())
     paths, warnings = export_images(run, Path(values["to"]).expanduser(), values.get("formats", IMAGE_FORMATS), report)

@@ -1,4 +1,4 @@
-"""Soundness: what only the engine can tell of a run: whether its gradient is one, and its network repeats itself.
+"""What only the engine can tell of a run: whether its gradient is one, and whether its network repeats itself.
 
 Looked at once, on the first images of the run, in a second or two. A check that cannot be made gives its reason: it
 never ends a run, and leaves the classifier as it was.
@@ -22,6 +22,7 @@ from psi_core.conditions import Condition
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.devices import precision
 from psi_core.engine.measure.step import StepPlan
+from psi_core.runs.events import EvidenceFound
 
 IMAGES = 8
 """Images looked at, where a forward is cheap."""
@@ -58,14 +59,8 @@ class _CannotTellError(Exception):
     """A check has nothing to go by."""
 
 
-def soundness(plan: StepPlan, first: FirstImages, policy: str, device: str) -> dict[str, Any]:
-    """The fields of an `evidence` event: plain numbers, None where a check could not be made, and then its reason.
-
-    `finite_difference_error` is the largest relative error of central differences against the gradient of a float64
-    copy, over the pixels of one image where the run's own gradient is largest; `gradient_error` that of the run's own
-    gradient, at its precision; `repeat_difference` the largest difference of any logit between two forwards of the
-    same images; `training_modules` how many modules are in training mode. Relative errors are shares of the larger of
-    the two numbers, 0..2.
+def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: str) -> EvidenceFound:
+    """What two checks found: of the gradient against central differences, and of two forwards of the same images.
 
     Args:
         plan: of the run.
@@ -77,15 +72,20 @@ def soundness(plan: StepPlan, first: FirstImages, policy: str, device: str) -> d
     is_cuda, affordable = device.startswith("cuda"), int(_CPU_MULTIPLY_ADDS / max(1, plan.trace.multiply_adds))
     count = IMAGES if is_cuda else min(IMAGES, max(_FEWEST_IMAGES, affordable))
     images, labels, indices = (each[:count] for each in first)
-    fields: dict[str, Any] = {"images": len(images), "pixels": min(_PIXELS, images[0].numel())}
-    fields["training_modules"] = sum(module.training for module in plan.model.modules())
     with torch.random.fork_rng(devices=[device] if is_cuda else []):
-        fields |= _told("repeat", lambda: _repeat_fields(plan.model, images, policy, device))
-        fields |= _told("gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device))
-    return {**fields, "seconds": round(time.perf_counter() - started, 3)}
+        repeat = _findings("repeat", lambda: _repeat_fields(plan.model, images, policy, device))
+        gradient = _findings("gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device))
+    return EvidenceFound(
+        images=len(images),
+        pixels=min(_PIXELS, images[0].numel()),
+        training_modules=sum(module.training for module in plan.model.modules()),
+        **repeat,
+        **gradient,
+        seconds=round(time.perf_counter() - started, 3),
+    )
 
 
-def _told(check: str, look: Callable[[], dict[str, float]]) -> dict[str, Any]:
+def _findings(check: str, look: Callable[[], dict[str, float]]) -> dict[str, Any]:
     """What a check found, or the reason why it found nothing.
 
     It looks from a thread of its own, where whatever a network of the user's own raises is a result like any other.

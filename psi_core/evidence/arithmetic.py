@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import EPSILON_ROUNDING, FOOLBOX, Condition
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked, worst
-from psi_core.runs.events import Event, EventReader, events_path
+from psi_core.runs.events import EventReader, EvidenceFound, PrecisionCompared, events_path
 from psi_core.runs.run import Run
 
 SIGNS_MEET, SIGNS_NEAR = 0.99, 0.85
@@ -20,9 +20,10 @@ SIGNS_MEET, SIGNS_NEAR = 0.99, 0.85
 def gradient_signs(run: Run) -> Check:
     """Whether the gradient's signs are those of `exact`, on the run's first batch."""
     name, policy = "gradient signs", run.config.precision
-    told = [event for event in EventReader(events_path(run.directory, 0)).poll() if event["event"] == "precision"]
-    share = told[-1].get("sign_agreement") if told else None
-    if not isinstance(share, int | float) or not math.isfinite(share):
+    events = EventReader(events_path(run.directory, 0)).poll()
+    compared = [event for event in events if isinstance(event, PrecisionCompared)]
+    share = _finite(compared[-1].sign_agreement) if compared else None
+    if share is None:
         return not_checked(name, "the first worker has not compared them yet; it does before its first image")
     sentence = f"{100 * share:.1f} % of the first batch's gradient signs at {policy} are those at exact"
     status = at_least(share, SIGNS_MEET, SIGNS_NEAR)
@@ -49,14 +50,17 @@ _BOUND_IN_L2 = ("fgm-l2", "gaussian")
 """Those that may move single pixels further than epsilon, like foolbox's, but not all of them together."""
 
 _START_AGAIN = "the engine looks when a run starts; start it again with this version"
+_NOT_LOOKED_AT = f"not looked at: {_START_AGAIN}"
 
 
 def finite_differences(run: Run) -> Check:
     """Whether the gradient that attacks follow is the slope of the loss."""
-    name, event = "finite differences", engine_evidence(run)
-    error, own = (_number(event, key) for key in ("finite_difference_error", "gradient_error"))
+    name, seen = "finite differences", engine_evidence(run)
+    if seen is None:
+        return not_checked(name, _NOT_LOOKED_AT)
+    error, own = _finite(seen.finite_difference_error), _finite(seen.gradient_error)
     if error is None or own is None:
-        return not_checked(name, _why_not(event, "gradient_reason"))
+        return not_checked(name, _why_not(seen.gradient_reason))
     statuses = at_most(error, DIFFERENCES_MEET, DIFFERENCES_NEAR), at_most(own, GRADIENT_MEETS, GRADIENT_NEAR)
     status = worst(statuses)
     sentence = (
@@ -74,13 +78,15 @@ def finite_differences(run: Run) -> Check:
 
 def deterministic(run: Run) -> Check:
     """Whether the network answers the same images the same way."""
-    name, event = "deterministic", engine_evidence(run)
-    difference, training = (_number(event, key) for key in ("repeat_difference", "training_modules"))
+    name, seen = "deterministic", engine_evidence(run)
+    if seen is None:
+        return not_checked(name, _NOT_LOOKED_AT)
+    difference, training = _finite(seen.repeat_difference), seen.training_modules
     if difference is None or training is None:
-        return not_checked(name, _why_not(event, "repeat_reason"))
+        return not_checked(name, _why_not(seen.repeat_reason))
     status = worst([at_most(difference, 0.0, ROUNDING_OF_LOGITS), "red" if training else "green"])
     repeated = "bit for bit" if difference == 0 else f"within {difference:.2g} in every logit"
-    modules = f"{training:.0f} modules are" if training else "no module is"
+    modules = f"{training} modules are" if training else "no module is"
     sentence = f"two forwards of the same images agree {repeated}; {modules} in training mode"
     if status == "red":
         sentence += ": chance decides too, so that attacks and differences measure it; take dropout and noise out"
@@ -138,21 +144,18 @@ def nothing_at_epsilon_0(run: Run) -> Check:
     return Check(name, "red", sentence, changed, "images")
 
 
-def engine_evidence(run: Run) -> Event | None:
+def engine_evidence(run: Run) -> EvidenceFound | None:
     """What the engine last wrote of its own checks, or None."""
     events = EventReader(events_path(run.directory, 0)).poll()
-    return next((event for event in reversed(events) if event["event"] == "evidence"), None)
+    return next((event for event in reversed(events) if isinstance(event, EvidenceFound)), None)
 
 
-def _number(event: Event | None, key: str) -> float | None:
-    value = None if event is None else event.get(key)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
-def _why_not(event: Event | None, key: str) -> str:
-    if event is None:
-        return f"not looked at: {_START_AGAIN}"
-    return f"it could not be looked at: {event.get(key) or _START_AGAIN}"
+def _why_not(reason: str | None) -> str:
+    return f"it could not be looked at: {reason or _START_AGAIN}"
 
 
 def _percent(share: float) -> str:

@@ -1,17 +1,364 @@
-"""Event logs: what each worker says about itself, one JSON line an event, append only."""
+"""Event logs: what each worker says of itself, one JSON line an event, append only.
+
+An event is a frozen dataclass; its line holds `event` (the kind), `time` and the class's own fields, in their order.
+A child that is asked something tells how far it is with the same events.
+"""
 
 import json
+import math
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-Event: TypeAlias = dict[str, Any]
-"""`event` (its kind), `time` (seconds since 1970) and the kind's own fields."""
+EventLine: TypeAlias = dict[str, Any]
+"""An event as its line holds it, with what a newer version may have written beside."""
+
+_LEFT_OUT: Mapping[str, Any] = {"where_none": "left out"}
+"""Of fields that only some events of a kind have: None is then not written. Elsewhere it is written, as null."""
 
 _SHORTEST_INTERVAL = 0.5
 """Seconds between two lines of progress: at most two a second."""
+
+
+def _now() -> float:
+    return round(time.time(), 3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """What all events have.
+
+    Attributes:
+        time: seconds since 1970, to the millisecond.
+    """
+
+    time: float = field(default_factory=_now, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Started(_Timed):
+    """A worker began. All that it told before counts no more.
+
+    Attributes:
+        host: name of its machine.
+        boot_id: of that machine's present boot; empty where the system has none.
+        pid_namespace: in which its process id counts.
+        pid: its process id.
+        process_start: when it started, in clock ticks since boot.
+        device: `cpu` or `cuda:K`.
+        device_name: model of the processor or GPU.
+        python: versions, as the four that follow.
+        torch: likewise.
+        torchvision: likewise.
+        cuda: likewise; None on a CPU.
+        driver: likewise; None without an NVIDIA driver.
+        worker: its rank, from 0.
+        workers: how many share the run.
+    """
+
+    kind: ClassVar[str] = "started"
+    host: str = ""
+    boot_id: str = ""
+    pid_namespace: str = ""
+    pid: int = 0
+    process_start: int | None = None
+    device: str = ""
+    device_name: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    torchvision: str | None = None
+    cuda: str | None = None
+    driver: str | None = None
+    worker: int | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBegan(_Timed):
+    """A phase began: `load`, `fit`, `compile` or `run`."""
+
+    kind: ClassVar[str] = "phase"
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FitAdvanced(_Timed):
+    """A fit came this far.
+
+    Attributes:
+        phase: `fit`, or `test` while the test accuracy is measured.
+        done: images of this phase that are through, each as often as it was seen.
+        total: images of this phase.
+        accuracy: of the test so far, 0..1, or None.
+        images_per_second: since the phase began.
+        loss: mean over the last 50 steps.
+        epoch: from 1.
+    """
+
+    kind: ClassVar[str] = "fit"
+    phase: str = "fit"
+    done: int = 0
+    total: int = 0
+    accuracy: float | None = None
+    images_per_second: float = 0.0
+    loss: float | None = None
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone(_Timed):
+    """A batch is through.
+
+    Attributes:
+        done: images of the worker's share that are through, those of the open chunk too.
+        total: images of its share.
+        chunk: number of the open chunk, or of the one just written.
+        open: images of the open chunk that are through.
+        images_per_second: since the worker began.
+        batch: images per batch.
+        memory: bytes, the most that it took: of the GPU, or of the process.
+        seconds: spent so far, by part of the step: `benign`, `gradient`, `attacked`.
+    """
+
+    kind: ClassVar[str] = "batch"
+    done: int = 0
+    total: int = 0
+    chunk: int | None = None
+    open: int | None = None
+    images_per_second: float = 0.0
+    batch: int | None = None
+    memory: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(_Timed):
+    """Something is to be read by whoever uses the results.
+
+    Attributes:
+        text: a sentence.
+        chunks: numbers of the chunks that it concerns, or None.
+        batch: images per batch from now on, where the memory was too small.
+        images: positions of the images that were left out.
+    """
+
+    kind: ClassVar[str] = "warning"
+    text: str = ""
+    chunks: tuple[int, ...] | None = field(default=None, metadata=_LEFT_OUT)
+    batch: int | None = field(default=None, metadata=_LEFT_OUT)
+    images: tuple[int, ...] | None = field(default=None, metadata=_LEFT_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionCompared(_Timed):
+    """The gradient of the first batch was compared with that at `exact`.
+
+    Attributes:
+        policy: `tf32` or `bf16`.
+        sign_agreement: share of its signs that are the same; None where there was no gradient.
+    """
+
+    kind: ClassVar[str] = "precision"
+    policy: str = ""
+    sign_agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFound(_Timed):
+    """What only the engine can see of a run, on its first images. None where a check could not be made.
+
+    Attributes:
+        images: how many were looked at.
+        pixels: of one image, at which the gradient was.
+        training_modules: how many modules of the network are in training mode.
+        repeat_difference: the largest difference of any logit between two forwards of the same images.
+        repeat_reason: why that could not be told.
+        finite_difference_error: the largest relative error of central differences against the gradient of a float64
+            copy, over the pixels of one image where the run's own gradient is largest; relative errors are shares of
+            the larger of the two numbers, 0..2.
+        gradient_error: that of the run's own gradient, at its precision.
+        gradient_reason: why these two could not be told.
+        seconds: that it took.
+    """
+
+    kind: ClassVar[str] = "evidence"
+    images: int | None = field(default=None, metadata=_LEFT_OUT)
+    pixels: int | None = field(default=None, metadata=_LEFT_OUT)
+    training_modules: int | None = field(default=None, metadata=_LEFT_OUT)
+    repeat_difference: float | None = field(default=None, metadata=_LEFT_OUT)
+    repeat_reason: str | None = field(default=None, metadata=_LEFT_OUT)
+    finite_difference_error: float | None = field(default=None, metadata=_LEFT_OUT)
+    gradient_error: float | None = field(default=None, metadata=_LEFT_OUT)
+    gradient_reason: str | None = field(default=None, metadata=_LEFT_OUT)
+    seconds: float | None = field(default=None, metadata=_LEFT_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(_Timed):
+    """The worker's process still runs. It may come after the worker's last word."""
+
+    kind: ClassVar[str] = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(_Timed):
+    """No chunk was left for the worker."""
+
+    kind: ClassVar[str] = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Left(_Timed):
+    """The worker left because it was told to."""
+
+    kind: ClassVar[str] = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(_Timed):
+    """An error ended the worker.
+
+    Attributes:
+        error: a sentence.
+        error_type: name of its class.
+    """
+
+    kind: ClassVar[str] = "failed"
+    error: str = ""
+    error_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AblationAdvanced(_Timed):
+    """An ablation came this far.
+
+    Attributes:
+        phase: as of a run.
+        done: images of this phase that are through.
+        total: images of this phase.
+        images_per_second: since the phase began.
+    """
+
+    kind: ClassVar[str] = "progress"
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    images_per_second: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesWritten(_Timed):
+    """An export of images came this far.
+
+    Attributes:
+        done: images written.
+        total: images of the run.
+    """
+
+    kind: ClassVar[str] = "images"
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEvent(_Timed):
+    """An event of a newer version. It counts as the worker's last word and tells nothing else.
+
+    Attributes:
+        kind: as its line has it.
+    """
+
+    kind: str
+
+
+KnownEvent: TypeAlias = (
+    Started
+    | PhaseBegan
+    | FitAdvanced
+    | BatchDone
+    | Warned
+    | PrecisionCompared
+    | EvidenceFound
+    | Heartbeat
+    | Finished
+    | Left
+    | Failed
+    | AblationAdvanced
+    | ImagesWritten
+)
+Event: TypeAlias = KnownEvent | UnknownEvent
+
+EVENTS: tuple[type[KnownEvent], ...] = (
+    *(Started, PhaseBegan, FitAdvanced, BatchDone, Warned, PrecisionCompared, EvidenceFound, Heartbeat),
+    *(Finished, Left, Failed, AblationAdvanced, ImagesWritten),
+)
+"""Every kind that this version writes."""
+
+
+def event_line(event: Event) -> EventLine:
+    """An event as its line holds it."""
+    values = ((each, getattr(event, each.name)) for each in fields(event) if each.name != "kind")
+    told = {each.name: value for each, value in values if value is not None or each.metadata != _LEFT_OUT}
+    return {"event": event.kind, **told}
+
+
+def event_of(line: EventLine) -> Event:
+    """The event that a line holds.
+
+    Fields that this version does not know are passed over; one that is missing or of another type has its default.
+    """
+    kind, moment = line["event"], line.get("time", 0.0)
+    if kind not in _READERS:
+        return UnknownEvent(kind, time=moment)
+    event, readers = _READERS[kind]
+    values = {name: read(line.get(name)) for name, read in readers}
+    known: KnownEvent = event(**{name: value for name, value in values.items() if value is not None}, time=moment)
+    return known
+
+
+_LARGEST = 2**63
+"""Whole numbers beyond it are none of ours, and may not fit a float."""
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and abs(value) < _LARGEST else None
+
+
+def _number(value: object) -> float | None:
+    return value if type(value) is float else _whole(value)
+
+
+def _wholes(value: object) -> tuple[int, ...] | None:
+    numbers = [_whole(each) for each in value] if isinstance(value, list) else [None]
+    return tuple(each for each in numbers if each is not None) if None not in numbers else None
+
+
+def _numbers(value: object) -> dict[str, float] | None:
+    numbers = {name: _number(each) for name, each in value.items()} if isinstance(value, dict) else {}
+    return {name: each for name, each in numbers.items() if each is not None} or None
+
+
+_OF_TYPE: Mapping[object, Callable[[object], object]] = {
+    **{str: _text, str | None: _text},
+    **{int: _whole, int | None: _whole},
+    **{float: _number, float | None: _number},
+    tuple[int, ...] | None: _wholes,
+    Mapping[str, float]: _numbers,
+}
+"""What JSON holds as a value of an event's field, or None where it is of another type."""
+
+_READERS: Mapping[str, tuple[type[Any], tuple[tuple[str, Callable[[object], object]], ...]]] = {
+    event.kind: (event, tuple((each.name, _OF_TYPE[each.type]) for each in fields(event) if each.name != "time"))
+    for event in EVENTS
+}
 
 
 def events_path(run_directory: Path, worker: int) -> Path:
@@ -43,9 +390,9 @@ class EventLog:
         self._lock = threading.Lock()
         self._last_progress = 0.0
 
-    def write(self, kind: str, **fields: Any) -> None:
+    def write(self, event: Event) -> None:
         """Appends one event in a single write; a torn line that a killed worker left is closed first."""
-        line = json.dumps({"event": kind, "time": round(time.time(), 3), **fields}) + "\n"
+        line = json.dumps(event_line(event)) + "\n"
         with self._lock, self.path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
             if size:
@@ -54,23 +401,30 @@ class EventLog:
                     line = "\n" + line
             file.write(line.encode())
 
-    def progress(self, kind: str, *, is_last: bool = False, **fields: Any) -> None:
+    def progress(self, event: FitAdvanced | BatchDone, *, is_last: bool = False) -> None:
         """Appends an event unless one was written within half a second; the last of a series always is."""
         now = time.monotonic()
         if is_last or now - self._last_progress >= _SHORTEST_INTERVAL:
             self._last_progress = now
-            self.write(kind, **fields)
+            self.write(event)
 
 
 class EventReader:
-    """Reads a log bit by bit: each `poll` gives the whole lines that came since the last."""
+    """Reads a log bit by bit: each look gives what came since the last.
+
+    A torn last line waits for its rest. Lines that are no events are passed over.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
 
     def poll(self) -> list[Event]:
-        """New events in order. A torn last line waits for its rest; lines that are no events are passed over."""
+        """New events in order."""
+        return [event_of(line) for line in self.lines()]
+
+    def lines(self) -> list[EventLine]:
+        """New lines in order, as they stand."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -79,13 +433,15 @@ class EventReader:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [event for line in whole.splitlines() if (event := _parse(line)) is not None]
+        return [found for line in whole.splitlines() if (found := _parsed(line)) is not None]
 
 
-def _parse(line: bytes) -> Event | None:
+def _parsed(line: bytes) -> EventLine | None:
     try:
-        event = json.loads(line)
-    except ValueError:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
-    return event if is_event and isinstance(event.get("time"), int | float) else None
+    if not isinstance(found, dict) or not isinstance(found.get("event"), str):
+        return None
+    moment = _number(found.get("time"))
+    return found if moment is not None and math.isfinite(moment) else None

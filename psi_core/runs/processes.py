@@ -11,9 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from psi_core.errors import ConfigError
+from psi_core.runs.events import Started
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,18 @@ STALE_SECONDS = 60.0
 """A worker on another machine counts as alive while its event log is younger than this."""
 
 
-def own_identity() -> dict[str, Any]:
-    """Host, boot, process namespace, process id and start time of this process, as a `started` event records them."""
+class Identity(TypedDict):
+    """Which process of which machine a worker is, as a `Started` event records it."""
+
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    process_start: int | None
+
+
+def own_identity() -> Identity:
+    """Who this process is."""
     pid = os.getpid()
     return {
         "host": platform.node(),
@@ -107,16 +118,20 @@ def own_identity() -> dict[str, Any]:
     }
 
 
-def is_alive(identity: Mapping[str, Any], log: Path) -> bool:
-    """Whether the worker that left `identity` still runs.
+def is_here(worker: Started) -> bool:
+    """Whether a worker belongs to the boot and process namespace of this process: its process id then counts here."""
+    return worker.boot_id == _boot_id() != "" and worker.pid_namespace == _pid_namespace()
 
-    On the same boot and in the same process namespace the process table answers, and a zombie is dead; from elsewhere a
-    heartbeat, the modification time of its event log, younger than a minute.
+
+def is_alive(worker: Started, log: Path) -> bool:
+    """Whether a worker still runs.
+
+    Here the process table answers, and a zombie is dead; elsewhere a heartbeat does, the modification time of its event
+    log, younger than a minute.
     """
-    is_here = identity.get("boot_id") == _boot_id() and identity.get("pid_namespace") == _pid_namespace()
-    if is_here and _boot_id():
-        start = _process_start(identity.get("pid"))
-        return start is not None and start == identity.get("process_start")
+    if is_here(worker):
+        start = _process_start(worker.pid)
+        return start is not None and start == worker.process_start
     try:
         return time.time() - log.stat().st_mtime < STALE_SECONDS
     except OSError:
@@ -184,7 +199,7 @@ def _pid_namespace() -> str:
         return ""
 
 
-def _process_start(pid: object) -> int | None:
+def _process_start(pid: int) -> int | None:
     """Start time in clock ticks since boot, or None when there is no such process or it is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -5,7 +5,21 @@ from pathlib import Path
 from typing import Literal
 
 from psi_core.runs.chunks import finished_chunks
-from psi_core.runs.events import Event, EventReader, events_path, worker_numbers
+from psi_core.runs.events import (
+    BatchDone,
+    Event,
+    EventReader,
+    Failed,
+    Finished,
+    FitAdvanced,
+    Heartbeat,
+    Left,
+    PhaseBegan,
+    Started,
+    Warned,
+    events_path,
+    worker_numbers,
+)
 from psi_core.runs.processes import is_alive
 
 Status = Literal["running", "done", "failed", "stopped", "queued", "lost"]
@@ -19,37 +33,37 @@ class WorkerState:
 
     Attributes:
         number: its rank, from 0.
-        started: its last `started` event, or None.
+        started: what it told when it began, or None.
         phase: `load`, `fit`, `compile` or `run`.
-        progress: its last `batch` or `fit` event, or None.
+        progress: how far it is in this phase, or None.
         last: its last event of any kind but heartbeats.
         warnings: texts of its warnings, oldest first.
         is_alive: whether its process still runs.
     """
 
     number: int
-    started: Event | None = None
+    started: Started | None = None
     phase: str = ""
-    progress: Event | None = None
+    progress: BatchDone | FitAdvanced | None = None
     last: Event | None = None
     warnings: list[str] = field(default_factory=list)
     is_alive: bool = False
 
     def take(self, event: Event) -> None:
-        """Takes in the worker's next event; unknown kinds only count as the last."""
-        if event["event"] == "heartbeat":
+        """Takes in the worker's next event; one of an unknown kind only counts as the last."""
+        if isinstance(event, Heartbeat):
             return  # It may come from its thread after the worker's last word.
         self.last = event
-        match event["event"]:
-            case "started":
+        match event:
+            case Started():
                 self.started, self.progress, self.phase = event, None, "load"
                 self.warnings.clear()
-            case "phase":
-                self.phase, self.progress = str(event.get("phase", "")), None
-            case "batch" | "fit":
+            case PhaseBegan():
+                self.phase, self.progress = event.phase, None
+            case BatchDone() | FitAdvanced():
                 self.progress = event
-            case "warning":
-                self.warnings.append(str(event.get("text", "")))
+            case Warned():
+                self.warnings.append(event.text)
 
 
 class StatusReader:
@@ -67,9 +81,8 @@ class StatusReader:
         for reader, worker in self._readers.values():
             for event in reader.poll():
                 worker.take(event)
-            has_left = worker.last is not None and worker.last["event"] in ("finished", "failed", "left")
-            is_silent = worker.started is None or has_left
-            worker.is_alive = not is_silent and is_alive(worker.started or {}, reader.path)
+            has_left = isinstance(worker.last, Finished | Failed | Left)
+            worker.is_alive = worker.started is not None and not has_left and is_alive(worker.started, reader.path)
         return [worker for _, (_, worker) in sorted(self._readers.items())]
 
 
@@ -87,7 +100,7 @@ def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Statu
         return "done"
     said = [worker.last for worker in workers if worker.last is not None]
     # Times are in milliseconds: of two events at the same one, the failure counts.
-    if max(((event["time"], event["event"] == "failed") for event in said), default=(0, False))[1]:
+    if max(((event.time, isinstance(event, Failed)) for event in said), default=(0, False))[1]:
         return "failed"
     if (directory / STOP_FILE).exists():
         return "stopped"

@@ -91,8 +91,8 @@ class RunReader:
 
 
 def _elapsed(workers: list[WorkerState], is_live: bool) -> float | None:
-    starts = [float(worker.started["time"]) for worker in workers if worker.started]
+    starts = [worker.started.time for worker in workers if worker.started]
     if not starts:
         return None
-    ends = [float(worker.last["time"]) for worker in workers if worker.last]
+    ends = [worker.last.time for worker in workers if worker.last]
     return max(0.0, (time.time() if is_live else max(ends)) - min(starts))

@@ -6,11 +6,12 @@ How far each of a run's several workers is, put together from what they say and 
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from psi_core.runs.chunks import chunk_range, finished_chunks, owner_of, share_of
+from psi_core.runs.events import BatchDone, Failed, Finished, FitAdvanced, Left
 from psi_core.runs.run import Run
 from psi_core.runs.status import Status, WorkerState, status_of
 from psi_tui.text.formatting import format_count, format_duration
@@ -18,6 +19,9 @@ from psi_tui.text.formatting import format_count, format_duration
 State = Literal["waiting", "running", "helping", "finished", "left", "failed", "lost"]
 """What a worker is about: not started yet; at its own share; at the share of a worker that is gone; through; told to
 leave; ended by an error; gone without a word."""
+
+_ENDS: Mapping[type, State] = {Finished: "finished", Left: "left", Failed: "failed"}
+"""What became of a worker, by its last word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,9 @@ def worker_progress(run: Run, workers: Sequence[WorkerState], finished: Collecti
     count = _worker_count(workers)
     if count < 2:
         return ()
-    states = {worker.number: worker for worker in workers if worker.started and _size(worker, count) == count}
+    states = {
+        worker.number: worker for worker in workers if worker.started and (worker.started.workers or count) == count
+    }
     sizes = _chunk_sizes(run)
     totals = [sum(sizes[chunk] for chunk in share_of(number, count, len(sizes))) for number in range(count)]
     done = [0] * count
@@ -91,16 +97,9 @@ def most_urgent(workers: Sequence[WorkerProgress], room: int) -> list[WorkerProg
 
 def _worker_count(workers: Sequence[WorkerState]) -> int:
     """How many share the run, as the worker says that was started last."""
-    started = [worker for worker in workers if worker.started]
-    if not started:
-        return 0
-    last = max(started, key=lambda worker: float((worker.started or {})["time"]))
-    return _size(last, 1 + max(worker.number for worker in started))
-
-
-def _size(worker: WorkerState, default: int) -> int:
-    """Among how many it was started."""
-    return int((worker.started or {}).get("workers") or default)
+    starts = {worker.number: worker.started for worker in workers if worker.started}
+    last = max(starts.values(), key=lambda started: started.time, default=None)
+    return 0 if last is None else last.workers or 1 + max(starts)
 
 
 def _chunk_sizes(run: Run) -> list[int]:
@@ -113,26 +112,20 @@ def _open_chunks(workers: Collection[WorkerState]) -> dict[int, int]:
     """Images that are through of the chunks that living workers have open; those of a dead one are made anew."""
     opened: dict[int, int] = {}
     for worker in workers:
-        event = worker.progress
-        if worker.is_alive and worker.phase == "run" and event is not None and event.get("chunk") is not None:
-            chunk = int(event["chunk"])
-            opened[chunk] = max(opened.get(chunk, 0), int(event.get("open") or 0))
+        batch = worker.progress
+        if worker.is_alive and isinstance(batch, BatchDone) and batch.chunk is not None:
+            opened[batch.chunk] = max(opened.get(batch.chunk, 0), batch.open or 0)
     return opened
 
 
 def _of_worker(number: int, count: int, worker: WorkerState | None, done: int, total: int) -> WorkerProgress:
     if worker is None:
         return WorkerProgress(number, "waiting", "load", done, total)
-    event = worker.progress or {}
-    rate = float(event.get("images_per_second") or 0) if worker.is_alive else 0.0
-    state: State = "lost"
+    event, state = worker.progress, _ENDS.get(type(worker.last), "lost")
     if worker.is_alive:
-        chunk = event.get("chunk") if worker.phase == "run" else None
-        state = "running" if chunk is None or owner_of(int(chunk), count) == number else "helping"
-    else:
-        match (worker.last or {}).get("event"):
-            case "finished" | "left" | "failed" as ended:
-                state = ended
+        chunk = event.chunk if isinstance(event, BatchDone) else None
+        state = "running" if chunk is None or owner_of(chunk, count) == number else "helping"
+    rate = event.images_per_second if event and worker.is_alive else None
     return WorkerProgress(number, state, worker.phase or "load", done, total, rate or None)
 
 
@@ -235,45 +228,45 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
     phase = max((worker.phase for worker in workers if worker.phase in PHASES), key=PHASES.index, default="load")
     events = [worker.progress for worker in workers if worker.progress is not None and worker.phase == phase]
     living = [worker.progress for worker in workers if worker.is_alive and worker.progress is not None]
-    rate = sum(float(event.get("images_per_second") or 0) for event in living) or None
+    rate = sum(event.images_per_second for event in living) or None
     finished = finished_chunks(run.directory)
     each = worker_progress(run, workers, finished)
     if phase != "run" and status == "running":
-        last: dict[str, Any] = max(events, key=lambda event: float(event["time"]), default={})
+        last = max(events, key=lambda event: event.time, default=FitAdvanced())
+        fit = last if isinstance(last, FitAdvanced) else FitAdvanced()
         return Progress(
             status,
             phase,
-            int(last.get("done", 0)),
-            int(last.get("total", 0)),
+            last.done,
+            last.total,
             rate if phase == "fit" else None,
-            loss=last.get("loss"),
-            accuracy=last.get("accuracy"),
+            loss=fit.loss,
+            accuracy=fit.accuracy,
             warnings=warnings,
             workers=each,
         )
     assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
     whole_chunks = len(finished) * run.config.chunk
-    done = min(run.images, max(whole_chunks, sum(int(event.get("done", 0)) for event in events)))
+    done = min(run.images, max(whole_chunks, sum(event.done for event in events)))
     if each:  # What one counts as its share, another may have made: the chunks alone add up.
         done = sum(worker.done for worker in each)
-    batches = [int(event["batch"]) for event in events if event.get("batch")]
+    batches = [event for event in events if isinstance(event, BatchDone)]
     return Progress(
         status,
         phase,
         done,
         run.images,
         rate,
-        min(batches, default=None),
-        _shares(events) or None,
+        min((event.batch for event in batches if event.batch), default=None),
+        _shares(batches) or None,
         warnings=warnings,
         workers=each,
     )
 
 
-def _shares(events: Sequence[dict[str, Any]]) -> dict[str, float]:
-    seconds: dict[str, float] = {}
-    for event in events:
-        for part, spent in event.get("seconds", {}).items():
-            seconds[part] = seconds.get(part, 0.0) + float(spent)
+def _shares(batches: Sequence[BatchDone]) -> dict[str, float]:
+    seconds: Counter[str] = Counter()
+    for batch in batches:
+        seconds.update(batch.seconds)
     whole = sum(seconds.values())
     return {part: spent / whole for part, spent in seconds.items()} if whole else {}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.runs.creation import request_stop
-from psi_core.runs.events import log_path
+from psi_core.runs.events import AblationAdvanced, Failed, FitAdvanced, PhaseBegan, Warned, event_of, log_path
 from psi_core.runs.finding import load_run
-from psi_core.runs.processes import own_identity
+from psi_core.runs.processes import is_here
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader, WorkerState
 from psi_core.tables.summary import attack_text, headline_accuracies
@@ -58,25 +58,21 @@ def finished_job(command: str, question: dict[str, Any], *, hint: str) -> dict[s
 def _last_word(child: Child, view: ProgressView) -> dict[str, Any] | None:
     """The child's event `finished`, or None where it left without one."""
     for answer in child.answers():
-        match answer.get("event"):
-            case "fit" | "progress":
+        if answer["event"] == "finished":
+            return dict(answer)
+        match event_of(answer):
+            case FitAdvanced() as fit:
+                rate = fit.images_per_second
                 view.update(
-                    Progress(
-                        "running",
-                        answer.get("phase", "fit"),
-                        int(answer.get("done", 0)),
-                        int(answer.get("total", 0)),
-                        answer.get("images_per_second"),
-                        loss=answer.get("loss"),
-                        accuracy=answer.get("accuracy"),
-                    )
+                    Progress("running", fit.phase, fit.done, fit.total, rate, loss=fit.loss, accuracy=fit.accuracy)
                 )
-            case "phase":
+            case AblationAdvanced() as ablation:
+                rate = ablation.images_per_second
+                view.update(Progress("running", ablation.phase, ablation.done, ablation.total, rate))
+            case PhaseBegan():
                 view.say("the model's weights are fitted first, and kept")
-            case "warning":
-                view.say(f"warning: {answer.get('text', '')}")
-            case "finished":
-                return dict(answer)
+            case Warned(text):
+                view.say(f"warning: {text}")
     return None
 
 
@@ -159,19 +155,16 @@ class _Follower:
     def _child_has_begun(self) -> bool:
         """Whether our child's own `started` event is there: from then on, the run's files tell all about it."""
         assert self.child is not None, "asked only where there is one"
-        return any((worker.started or {}).get("pid") == self.child.process.pid for worker in self.workers)
+        return any(worker.started and worker.started.pid == self.child.process.pid for worker in self.workers)
 
     def _leave(self) -> int:
         name = self.run.id
         if not self.is_ours:
             narrate(f"left; the run goes on: psi-tui watch {name}")
             return INTERRUPTED
-        here = own_identity()
         for worker in self.workers:
-            identity = worker.started or {}
-            is_here = all(identity.get(key) == here[key] for key in ("boot_id", "pid_namespace"))
-            if worker.is_alive and is_here and here["boot_id"]:
-                os.kill(int(identity["pid"]), signal.SIGTERM)
+            if worker.is_alive and worker.started and is_here(worker.started):
+                os.kill(worker.started.pid, signal.SIGTERM)
         narrate(f"interrupted; go on with: psi-tui resume {name}")
         return INTERRUPTED
 
@@ -187,11 +180,10 @@ class _Follower:
                 narrate(f"stopped; go on with: psi-tui resume {name}")
                 return INTERRUPTED
             case "failed":
-                failed = [worker for worker in self.workers if worker.last and worker.last["event"] == "failed"]
-                latest = max(failed, key=lambda worker: float(worker.last["time"]) if worker.last else 0.0)
-                error = latest.last.get("error", "no reason given") if latest.last else ""
-                narrate(f"psi-tui: the run failed: {error}")
-                narrate(f"its log is {log_path(self.run.directory, latest.number)}; psi-tui resume {name} tries again")
+                failures = [(worker.last, worker.number) for worker in self.workers if isinstance(worker.last, Failed)]
+                failed, number = max(failures, key=lambda failure: failure[0].time)
+                narrate(f"psi-tui: the run failed: {failed.error or 'no reason given'}")
+                narrate(f"its log is {log_path(self.run.directory, number)}; psi-tui resume {name} tries again")
                 return FAILED
             case _:
                 numbers = [worker.number for worker in self.workers] or [0]

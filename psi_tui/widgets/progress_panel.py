@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
+from psi_core.runs.events import BatchDone, Failed
 from psi_tui.runs.gpu import gpu_line
 from psi_tui.runs.open_run import Snapshot
 from psi_tui.runs.progress import (
@@ -284,15 +285,16 @@ def _last_words(snapshot: Snapshot) -> Content:
     """How far it came, and the next key; where nobody asked it to stop, what the worker said last."""
     progress = snapshot.progress
     lasts = [worker.last for worker in snapshot.workers if worker.last]
-    last = max(lasts, key=lambda event: float(event["time"]), default={})
+    last = max(lasts, key=lambda event: event.time, default=None)
+    error = last.error if isinstance(last, Failed) else ""
     done = f"{format_count(progress.done)} of {format_count(snapshot.run.images)} images are there"
     style = "$error" if progress.status in ("failed", "lost") else "$warning"
-    if progress.status == "stopped" and not last.get("error"):
+    if progress.status == "stopped" and not error:
         return Content.assemble((f"{done}; r resumes", style))
-    said = str(last.get("error") or f"last event: {last.get('event', 'none')}")
+    said = error or f"last event: {last.kind if last else 'none'}"
     return Content.assemble((f"{said}; {done}; r resumes, tab Log tells more", style))
 
 
 def _memory(snapshot: Snapshot) -> float:
-    events = [worker.progress for worker in snapshot.workers if worker.is_alive and worker.progress]
-    return max((float(event.get("memory") or 0) for event in events), default=0.0)
+    batches = [worker.progress for worker in snapshot.workers if worker.is_alive]
+    return max((batch.memory or 0.0 for batch in batches if isinstance(batch, BatchDone)), default=0.0)

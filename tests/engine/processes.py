@@ -57,8 +57,8 @@ def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
 
 
 def events(directory: Path, worker: int = 0) -> list[dict[str, Any]]:
-    """All events of one worker."""
-    return list(EventReader(events_path(directory, worker)).poll())
+    """All events of one worker, as their lines hold them."""
+    return EventReader(events_path(directory, worker)).lines()
 
 
 def assert_same_results(directory: Path, reference: Path) -> None:

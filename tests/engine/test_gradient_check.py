@@ -30,13 +30,13 @@ def seen(network, images=None, *, policy="exact", highest_label=2, **options):
     plan = StepPlan(model, (), trace, perturbations_of(config), (), "neuron", "none", config.labels == "predicted")
     images = images_of(6) if images is None else images
     places = torch.arange(len(images))
-    return gradient_check.soundness(plan, (images, highest_label - places % 3, places), policy, "cpu")
+    return gradient_check.engine_evidence(plan, (images, highest_label - places % 3, places), policy, "cpu")
 
 
 def test_labels_that_the_network_does_not_know_are_of_no_concern_to_its_own_choices():
-    fields = seen(perceptron().eval(), highest_label=9, labels="predicted")
-    assert fields["finite_difference_error"] < 1e-6
-    assert "out of bounds" in seen(perceptron().eval(), highest_label=9)["gradient_reason"]
+    found = seen(perceptron().eval(), highest_label=9, labels="predicted")
+    assert found.finite_difference_error < 1e-6
+    assert "out of bounds" in seen(perceptron().eval(), highest_label=9).gradient_reason
 
 
 class Wrong(torch.autograd.Function):
@@ -69,12 +69,12 @@ class Behind(nn.Module):
     ids=str,
 )
 def test_a_sound_network_passes_whatever_its_attacks_aim_at(options):
-    fields = seen(perceptron().eval(), **options)
-    assert fields["finite_difference_error"] < 1e-6
-    assert fields["gradient_error"] < 1e-4
-    assert (fields["repeat_difference"], fields["training_modules"]) == (0, 0)
-    assert (fields["images"], fields["pixels"]) == (6, 5)
-    assert not any(name.endswith("reason") for name in fields)
+    found = seen(perceptron().eval(), **options)
+    assert found.finite_difference_error < 1e-6
+    assert found.gradient_error < 1e-4
+    assert (found.repeat_difference, found.training_modules) == (0, 0)
+    assert (found.images, found.pixels) == (6, 5)
+    assert (found.repeat_reason, found.gradient_reason) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_a_sound_network_passes_whatever_its_attacks_aim_at(options):
     [(1, False, 0), (1.01, False, 0.01 / 1.01), (2, False, 0.5), (-1, False, 2), (1, True, 1)],
 )
 def test_a_gradient_that_is_none_is_seen(factor, is_step, error):
-    fields = seen(Behind(lambda images: Wrong.apply(images, factor, is_step)).eval())
-    assert fields["finite_difference_error"] == pytest.approx(error, abs=1e-6)
-    assert fields["gradient_error"] < 1e-4  # The run follows it all the same.
+    found = seen(Behind(lambda images: Wrong.apply(images, factor, is_step)).eval())
+    assert found.finite_difference_error == pytest.approx(error, abs=1e-6)
+    assert found.gradient_error < 1e-4  # The run follows it all the same.
 
 
 def test_the_loss_next_to_0_keeps_its_digits():
     network = nn.Sequential(perceptron(), Scaled(300)).eval()
-    assert seen(network, labels="predicted")["finite_difference_error"] < 1e-6
+    assert seen(network, labels="predicted").finite_difference_error < 1e-6
 
 
 class Scaled(nn.Module):
@@ -108,9 +108,9 @@ def pooled():
 
 def test_equal_pixels_raise_no_false_alarm(monkeypatch):
     black = torch.zeros(4, 1, 8, 8)
-    assert seen(pooled(), black)["finite_difference_error"] < 1e-6
+    assert seen(pooled(), black).finite_difference_error < 1e-6
     monkeypatch.setattr(gradient_check, "_PULL", 0.0)
-    assert seen(pooled(), black)["finite_difference_error"] > 0.4
+    assert seen(pooled(), black).finite_difference_error > 0.4
 
 
 def test_a_relu_that_bends_within_the_step_raises_no_false_alarm(monkeypatch):
@@ -121,9 +121,9 @@ def test_a_relu_that_bends_within_the_step_raises_no_false_alarm(monkeypatch):
         network[1].bias.fill_(-32 + 4e-6)  # Images of 0.5 stand 4e-6 above the bend.
         network[3].weight.copy_(torch.tensor([[1.0], [-1.0], [0.0]]))
     gray = torch.full((2, 1, 8, 8), 0.5)
-    assert seen(network, gray)["finite_difference_error"] < 1e-4
+    assert seen(network, gray).finite_difference_error < 1e-4
     monkeypatch.setattr(gradient_check, "_STEPS", (1e-5,))
-    assert seen(network, gray)["finite_difference_error"] > 0.2
+    assert seen(network, gray).finite_difference_error > 0.2
 
 
 class Stuck(nn.Dropout):
@@ -140,10 +140,10 @@ class Noisy(nn.Module):
 
 @pytest.mark.parametrize(("chance", "training"), [(Stuck(0.5), 1), (Noisy(), 0)], ids=["stuck", "functional"])
 def test_chance_in_eval_mode_is_seen(chance, training):
-    fields = seen(nn.Sequential(chance, perceptron()).eval())
-    assert fields["repeat_difference"] > 0.01
-    assert fields["training_modules"] == training
-    assert fields["finite_difference_error"] > 0.05
+    found = seen(nn.Sequential(chance, perceptron()).eval())
+    assert found.repeat_difference > 0.01
+    assert found.training_modules == training
+    assert found.finite_difference_error > 0.05
 
 
 class OwnError(Exception):
@@ -164,15 +164,15 @@ class Single(nn.Module):
 
 
 def test_a_network_that_fails_in_float64_gives_its_reason():
-    fields = seen(Single().eval())
-    assert fields["gradient_reason"] == "OwnError: only float32 here"
-    assert "finite_difference_error" not in fields
-    assert fields["repeat_difference"] == 0
+    found = seen(Single().eval())
+    assert found.gradient_reason == "OwnError: only float32 here"
+    assert found.finite_difference_error is None
+    assert found.repeat_difference == 0
 
 
 def test_rounding_inside_is_no_wrong_gradient():
-    fields = seen(Behind(lambda images: images.float().double() if images.dtype == torch.float64 else images).eval())
-    assert fields["gradient_reason"] == "it computes in float32 even where all it is given is float64"
+    found = seen(Behind(lambda images: images.float().double() if images.dtype == torch.float64 else images).eval())
+    assert found.gradient_reason == "it computes in float32 even where all it is given is float64"
 
 
 @pytest.mark.parametrize(
@@ -181,16 +181,16 @@ def test_rounding_inside_is_no_wrong_gradient():
 )
 def test_what_is_too_large_is_left_out(bound, words, monkeypatch):
     monkeypatch.setattr(gradient_check, bound, 100)
-    assert words in seen(perceptron().eval())["gradient_reason"]
+    assert words in seen(perceptron().eval()).gradient_reason
 
 
 @pytest.mark.parametrize(
     ("factor", "words"), [(0.0, "the gradient is 0 at every pixel of 6 images"), (float("nan"), "NaN or infinity")]
 )
 def test_without_a_gradient_there_is_nothing_to_compare(factor, words):
-    fields = seen(nn.Sequential(perceptron(), Scaled(factor)).eval())
-    assert words in fields["gradient_reason"]
-    assert ("repeat_reason" in fields) == (factor != 0)
+    found = seen(nn.Sequential(perceptron(), Scaled(factor)).eval())
+    assert words in found.gradient_reason
+    assert (found.repeat_reason is not None) == (factor != 0)
 
 
 def state(network):
@@ -224,8 +224,8 @@ def test_nothing_is_left_behind(make):
 
 def test_bf16_is_measured_against_the_same_gradient():
     exact, half = (seen(perceptron().eval(), policy=policy) for policy in ("exact", "bf16"))
-    assert half["gradient_error"] > 100 * exact["gradient_error"]
-    assert half["finite_difference_error"] < 1e-6
+    assert half.gradient_error > 100 * exact.gradient_error
+    assert half.finite_difference_error < 1e-6
 
 
 def told(directory, worker=0):

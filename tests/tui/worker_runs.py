@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import BatchDone, EventLog, PhaseBegan, Started, events_path
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader
 from psi_tui.runs.progress import Progress, State, WorkerProgress, progress_of
@@ -24,10 +24,10 @@ def say(directory: Path, number: int, *events: str, identity: Any = None, worker
     """Lets a worker say that it started (if `identity` is given), measures (if `batch` is), and then these events."""
     log = EventLog(events_path(directory, number))
     if identity is not None:
-        log.write("started", **identity, **({} if workers is None else {"workers": workers}))
+        log.write(Started(**identity, **({} if workers is None else {"workers": workers})))
     if batch:
-        log.write("phase", phase="run")
-        log.write("batch", **{"done": 0, "total": 0, "images_per_second": 10.0, "batch": 5, "seconds": {}, **batch})
+        log.write(PhaseBegan(phase="run"))
+        log.write(BatchDone(**{"done": 0, "total": 0, "images_per_second": 10.0, "batch": 5, "seconds": {}, **batch}))
     for event in events:
         log.write(event)
 

@@ -31,6 +31,7 @@ from psi_core.engine.models.layers import LayerCall
 from psi_core.engine.models.sources import Classifier, input_channels
 from psi_core.engine.models.taps import Taps
 from psi_core.errors import ModelError, RunError
+from psi_core.runs.events import AblationAdvanced, Event, PhaseBegan, Warned, event_line
 from psi_core.tables.ablation import AblationResult, MaskedAccuracy, ablation_notes, ablation_rows, ablation_title
 
 
@@ -258,11 +259,11 @@ def ablate(values: Mapping[str, Any], say: Say, is_interrupted: Callable[[], boo
     def report(phase: str, done: int, total: int, images_per_second: float) -> None:
         if is_interrupted():
             raise _LeftError
-        say({"event": "progress", "phase": phase, "done": done, "total": total, "images_per_second": images_per_second})
+        say(event_line(AblationAdvanced(phase, done, total, images_per_second)))
 
     ablation = prepare_ablation(AblationConfig.from_values(values))
     for note in ablation.prepared.notes:
-        say({"event": "warning", "text": note})
+        say(event_line(Warned(note)))
     try:
         ablation = _with_weights(ablation, say, is_interrupted)
         result = run_ablation(ablation, report)
@@ -278,11 +279,11 @@ def _with_weights(ablation: Ablation, say: Say, is_interrupted: Callable[[], boo
     if prepared.config.weights != "fitted":
         return ablation
 
-    def report(kind: str, fields: Mapping[str, Any]) -> None:
-        say({"event": kind, **fields})
+    def report(event: Event) -> None:
+        say(event_line(event))
 
     checkpoint = find_checkpoint(prepared.recipe)
     if checkpoint is None:
-        say({"event": "phase", "phase": "fit"})
+        say(event_line(PhaseBegan("fit")))
         checkpoint = ensure_fitted(prepared.recipe, prepared.config.device, report, is_interrupted)
     return replace(ablation, prepared=prepared.with_checkpoint(checkpoint))

@@ -17,7 +17,7 @@ from psi_core.engine.devices import current_device, describe_device, precision, 
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import RunError
-from psi_core.runs.events import EventReader, events_path
+from psi_core.runs.events import BatchDone, EventReader, events_path
 from psi_core.runs.processes import worker_environment
 
 _BATCHES = (1, 2, 4)
@@ -126,6 +126,6 @@ def _worker_speeds(values: dict[str, Any], workers: int, folder: str) -> list[fl
     speeds = []
     for worker in range(workers):
         events = EventReader(events_path(Path(answer["run"]), worker)).poll()
-        batches = (float(event["images_per_second"]) for event in reversed(events) if event["event"] == "batch")
+        batches = (event.images_per_second for event in reversed(events) if isinstance(event, BatchDone))
         speeds.append(next(batches, 0.0))
     return speeds

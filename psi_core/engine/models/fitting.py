@@ -23,6 +23,7 @@ from psi_core.engine.models.weights import file_sha256, imagenet_file, read_weig
 from psi_core.errors import ModelError
 from psi_core.files import checkpoints_directory
 from psi_core.runs.creation import write_json
+from psi_core.runs.events import FitAdvanced, Warned
 
 BATCH = 64
 _PARTIAL_SECONDS = 120.0
@@ -32,8 +33,8 @@ _RATE = 3e-4
 _STUCK = 0.95
 """A fit that has not fallen below this share of the loss of guessing does not learn."""
 
-Report = Callable[[str, dict[str, Any]], None]
-"""Takes the kind of an event (`fit`, `warning`) and its fields."""
+Report = Callable[[FitAdvanced | Warned], None]
+"""Takes what a fit tells on its way."""
 
 
 class FitInterruptedError(Exception):
@@ -163,7 +164,7 @@ class Fit:
             )
         self.lowerings += 1
         self.rate /= 3
-        self.report("warning", {"text": f"the loss stays at guessing; starting over at a rate of {self.rate:.1e}"})
+        self.report(Warned(f"the loss stays at guessing; starting over at a rate of {self.rate:.1e}"))
         self.step, self.recent = 0, []
         self._begin()
 
@@ -182,18 +183,18 @@ class Fit:
                 right += int((self.classifier(images).argmax(1) == labels).sum())
             done = int(positions[-1]) + 1
             rate = done / max(1e-9, time.monotonic() - started)
-            fields = {"phase": "test", "done": done, "total": len(dataset), "accuracy": right / done}
-            fields |= {"images_per_second": rate, "loss": self.recent[-1], "epoch": self.recipe.epochs}
-            self.report("fit", fields)
+            self.report(
+                FitAdvanced("test", done, len(dataset), right / done, rate, self.recent[-1], self.recipe.epochs)
+            )
         return right / len(dataset)
 
     def _report_progress(self, loss: float, images_per_second: float) -> None:
         per_epoch = -(-self.recipe.images // BATCH)
         done = min(self.step * BATCH, self.recipe.images * self.recipe.epochs)
-        fields = {"phase": "fit", "done": done, "total": self.recipe.images * self.recipe.epochs, "accuracy": None}
         mean = sum(self.recent) / len(self.recent) if math.isfinite(loss) else loss
         epoch = -(-self.step // per_epoch)
-        self.report("fit", {**fields, "images_per_second": images_per_second, "loss": mean, "epoch": epoch})
+        total = self.recipe.images * self.recipe.epochs
+        self.report(FitAdvanced("fit", done, total, None, images_per_second, mean, epoch))
 
     def _save_partial(self) -> None:
         state = {
@@ -216,7 +217,7 @@ class Fit:
         self.step, self.rate = int(position["step"]), float(position["rate"])
         self.lowerings, self.seconds = int(position["lowerings"]), float(position["seconds"])
         self.recent = list(state["recent"])
-        self.report("warning", {"text": f"going on with the fit at step {self.step} of {self.steps}"})
+        self.report(Warned(f"going on with the fit at step {self.step} of {self.steps}"))
 
     def _save(self, accuracy: float) -> Checkpoint:
         path = checkpoints_directory() / f"{self.recipe.stem}.safetensors"

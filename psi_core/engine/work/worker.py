@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from psi_core.engine.devices import (
     available_device,
@@ -21,7 +20,7 @@ from psi_core.engine.devices import (
     precision,
     worker_device,
 )
-from psi_core.engine.gradient_check import IMAGES, soundness
+from psi_core.engine.gradient_check import IMAGES, engine_evidence
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
@@ -31,7 +30,21 @@ from psi_core.engine.work.open_chunk import OpenChunk
 from psi_core.errors import DataError, PsiError, RunError
 from psi_core.runs.chunks import Arrays, chunk_path, chunk_range, finished_chunks, owner_of, share_of, write_arrays
 from psi_core.runs.creation import record_model
-from psi_core.runs.events import EventLog, events_path, preview_path
+from psi_core.runs.events import (
+    BatchDone,
+    EventLog,
+    Failed,
+    Finished,
+    FitAdvanced,
+    Heartbeat,
+    Left,
+    PhaseBegan,
+    PrecisionCompared,
+    Started,
+    Warned,
+    events_path,
+    preview_path,
+)
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
@@ -135,29 +148,29 @@ class Worker:
         self._require_free_rank()
         earlier = self._earlier_device()
         device = worker_device(available_device(self.run.config.device), self._local)
-        facts = describe_device(device)
-        self.log.write("started", **own_identity(), **facts, worker=self.number, workers=self.workers)
-        if earlier not in (None, facts["device_name"]):
-            text = f"the run began on {earlier}, this is {facts['device_name']}; new chunks agree within rounding only"
-            self.log.write("warning", text=text)
+        started = Started(**own_identity(), **describe_device(device), worker=self.number, workers=self.workers)
+        self.log.write(started)
+        if earlier not in (None, started.device_name):
+            text = f"the run began on {earlier}, this is {started.device_name}; new chunks agree within rounding only"
+            self.log.write(Warned(text))
         with self._heartbeat():
             try:
                 outcome = self._work(device)
             except BaseException as error:
                 reason = str(error) or type(error).__name__
-                self.log.write("failed", error=reason, error_type=type(error).__name__)
+                self.log.write(Failed(reason, type(error).__name__))
                 raise
-            self.log.write(outcome)
+            self.log.write(Finished() if outcome == "finished" else Left())
         return outcome
 
     def _work(self, device: str) -> str:
-        self.log.write("phase", phase="load")
+        self.log.write(PhaseBegan("load"))
         threads = self.run.config.threads
         assert isinstance(threads, int), "a run's configuration is resolved"
         with cpu_threads(threads), current_device(device):
             prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device, "devices": 1}))
             for note in prepared.notes:
-                self.log.write("warning", text=note)
+                self.log.write(Warned(note))
             try:
                 prepared = self._with_weights(prepared, device)
             except FitInterruptedError:
@@ -169,14 +182,14 @@ class Worker:
             maker = make_chunk_maker(self.run.config, prepared, device)
             if self.run.config.compile:
                 self._compile(maker, device)
-            self.log.write("phase", phase="run")
+            self.log.write(PhaseBegan("run"))
             self._report_agreement(maker)
             self._report_evidence(maker, device)
             with precision(self.run.config.precision, device):
                 return self._make_chunks(maker)
 
     def _compile(self, maker: ChunkMaker, device: str) -> None:
-        self.log.write("phase", phase="compile")
+        self.log.write(PhaseBegan("compile"))
         with precision(self.run.config.precision, device), contextlib.suppress(DataError):
             # An image that cannot be read is its own chunk's to tell.
             maker.warm_up(self.run.images)
@@ -187,21 +200,21 @@ class Worker:
             return prepared
         checkpoint = find_checkpoint(prepared.recipe)
         if checkpoint is None:
-            self.log.write("phase", phase="fit")
+            self.log.write(PhaseBegan("fit"))
             checkpoint = ensure_fitted(prepared.recipe, device, self._report_fit, lambda: self.orders.should_finish)
         return prepared.with_checkpoint(checkpoint)
 
     def _earlier_device(self) -> str | None:
         """Name of the device on which the run began, or None if this is the beginning."""
         started = [worker.started for worker in StatusReader(self.run.directory).poll() if worker.started]
-        first = min(started, key=lambda event: float(event["time"]), default=None)
-        return None if first is None else first.get("device_name")
+        first = min(started, key=lambda event: event.time, default=None)
+        return None if first is None else first.device_name
 
     def _report_agreement(self, maker: ChunkMaker) -> None:
         policy = self.run.config.precision
         if policy != "exact":
             share = maker.sign_agreement(policy, self.run.images)
-            self.log.write("precision", policy=policy, sign_agreement=None if math.isnan(share) else round(share, 6))
+            self.log.write(PrecisionCompared(policy, None if math.isnan(share) else round(share, 6)))
 
     def _report_evidence(self, maker: ChunkMaker, device: str) -> None:
         """What speaks for the gradient and the network, once for all workers."""
@@ -211,13 +224,13 @@ class Worker:
         with contextlib.suppress(PsiError):  # An image that cannot be read is its own chunk's to tell.
             first = maker.first_images(min(IMAGES, self.run.images))
         if first is not None:
-            self.log.write("evidence", **soundness(maker.plan, first, self.run.config.precision, device))
+            self.log.write(engine_evidence(maker.plan, first, self.run.config.precision, device))
 
-    def _report_fit(self, kind: str, fields: dict[str, Any]) -> None:
-        if kind == "fit":
-            self.log.progress(kind, **fields, is_last=fields["done"] == fields["total"])
+    def _report_fit(self, event: FitAdvanced | Warned) -> None:
+        if isinstance(event, FitAdvanced):
+            self.log.progress(event, is_last=event.done == event.total)
         else:
-            self.log.write(kind, **fields)
+            self.log.write(event)
 
     def _make_chunks(self, maker: ChunkMaker) -> str:
         progress = ShareProgress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
@@ -245,7 +258,7 @@ class Worker:
 
         def out_of_memory(before: int, after: int) -> None:
             text = f"out of memory: batch {before} -> {after} from chunk {number} on; it agrees within rounding only"
-            self.log.write("warning", text=text, chunks=[number], batch=after)
+            self.log.write(Warned(text, chunks=(number,), batch=after))
 
         later = (each for each in self._share if each > number)
         following = next((each for each in later if not chunk_path(self.run.directory, each).exists()), None)
@@ -292,15 +305,13 @@ class Worker:
         if skipped:
             first = f"{skipped[0].place} ({skipped[0].reason})"
             text = f"left out {len(skipped)} of {images} images of chunk {number} that cannot be read, such as {first}"
-            self.log.write("warning", text=text, chunks=[number], images=[each.position for each in skipped])
+            self.log.write(Warned(text, chunks=(number,), images=tuple(each.position for each in skipped)))
 
     def _report_batch(self, maker: ChunkMaker, progress: ShareProgress, number: int) -> None:
         seconds = {stage: round(value, 3) for stage, value in asdict(maker.step.seconds).items()}
-        self.log.progress(
-            "batch",
-            is_last=progress.is_complete,
-            done=progress.done,
-            total=progress.total,
+        event = BatchDone(
+            progress.done,
+            progress.total,
             chunk=number,
             open=progress.open,
             images_per_second=round(progress.images_per_second, 3),
@@ -308,6 +319,7 @@ class Worker:
             memory=peak_memory(maker.device),
             seconds=seconds,
         )
+        self.log.progress(event, is_last=progress.is_complete)
 
     def _require_free_rank(self) -> None:
         """Refuses to work beside a living worker of this rank; one that was just killed is waited for.
@@ -331,7 +343,7 @@ class Worker:
         def beat() -> None:
             while not over.wait(HEARTBEAT_SECONDS):
                 with contextlib.suppress(OSError):  # A full disk must not end the beat: it may be freed.
-                    self.log.write("heartbeat")
+                    self.log.write(Heartbeat())
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
 
-from psi_core.runs.events import Event, EventReader, events_path, log_path, worker_numbers
+from psi_core.runs.events import EventLine, EventReader, events_path, log_path, worker_numbers
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.view import ResultsTab, ResultsView
 from psi_tui.text.formatting import format_bytes
@@ -48,7 +48,7 @@ class LogTab(ResultsTab):
         logs: list[str] = []
         for number in worker_numbers(directory):
             said = [
-                event for event in EventReader(events_path(directory, number)).poll() if event["event"] not in _QUIET
+                event for event in EventReader(events_path(directory, number)).lines() if event["event"] not in _QUIET
             ]
             events += [(float(event["time"]), _line(number, event)) for event in _thinned(said)]
             logs += _tail(log_path(directory, number))
@@ -81,7 +81,7 @@ class LogTab(ResultsTab):
             log.write(line, animate=False)
 
 
-def _thinned(events: list[Event]) -> list[Event]:
+def _thinned(events: list[EventLine]) -> list[EventLine]:
     """Every event but progress, of which only the last of a series tells something."""
     kept = []
     for event, following in zip(events, [*events[1:], None], strict=True):
@@ -91,7 +91,7 @@ def _thinned(events: list[Event]) -> list[Event]:
     return kept
 
 
-def _line(worker: int, event: Event) -> str:
+def _line(worker: int, event: EventLine) -> str:
     when = datetime.fromtimestamp(float(event["time"])).astimezone()
     facts = {key: value for key, value in event.items() if key not in ("event", "time", "seconds", "boot_id")}
     told = ", ".join(_fact(str(event["event"]), key, value) for key, value in facts.items() if value is not None)

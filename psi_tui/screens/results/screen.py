@@ -16,7 +16,7 @@ from textual.worker import Worker, get_current_worker
 
 from psi_core.errors import PsiError, RunError
 from psi_core.measures import MEASURES
-from psi_core.runs.events import log_path
+from psi_core.runs.events import Failed, log_path
 from psi_core.statistics.paired import SUBSETS
 from psi_core.tables.summary import headline_accuracies, headline_condition
 from psi_tui.runs.open_run import Snapshot
@@ -98,11 +98,11 @@ class ResultsReader(PsiScreen):
 
     def _tell_failure(self, snapshot: Snapshot) -> None:
         """A dialog for a run that has failed before our eyes: why, what to do, and where its log lies."""
-        failed = [worker for worker in snapshot.workers if worker.last and worker.last["event"] == "failed"]
-        for worker in failed[:1]:
-            cause = str((worker.last or {}).get("error") or "no reason given")
+        failures = [(worker.number, worker.last) for worker in snapshot.workers if isinstance(worker.last, Failed)]
+        for number, failed in failures[:1]:
+            cause = failed.error or "no reason given"
             advice = "" if "; " in cause else "; r resumes it, tab Log tells more"
-            self.app.show_error(RunError(f"{cause}{advice}"), log_path(snapshot.run.directory, worker.number))
+            self.app.show_error(RunError(f"{cause}{advice}"), log_path(snapshot.run.directory, number))
 
     def _begin(self, snapshot: Snapshot) -> None:
         """Another run: what was chosen before is kept where the run has it."""

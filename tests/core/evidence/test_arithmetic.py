@@ -10,7 +10,7 @@ import pytest
 
 from psi_core import Run
 from psi_core.runs.chunks import Arrays
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, EvidenceFound, events_path
 from tests.core.planted import Change, found, planted_run
 
 SOUND = {
@@ -30,7 +30,7 @@ def planted(own_folders: Path) -> Callable[..., Run]:
 
 def told(run: Run, **fields: object) -> Run:
     """The same with one more event of the engine's."""
-    EventLog(events_path(run.directory, 0)).write("evidence", **SOUND | fields)
+    EventLog(events_path(run.directory, 0)).write(EvidenceFound(**SOUND | fields))
     return run
 
 
@@ -66,7 +66,7 @@ def test_what_the_engine_could_not_see_is_none_with_its_reason(planted, name):
 
 def test_the_last_word_of_the_first_worker_counts(planted):
     run = told(told(planted(), repeat_difference=1.0), repeat_difference=0.0)
-    EventLog(events_path(run.directory, 1)).write("evidence", **SOUND | {"repeat_difference": 1.0})
+    EventLog(events_path(run.directory, 1)).write(EvidenceFound(**SOUND | {"repeat_difference": 1.0}))
     assert found(run, "deterministic").status == "green"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from psi_core.evidence import CHECKS, checks_of
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, PrecisionCompared, events_path
 from tests.core.planted import found, planted_run
 
 
@@ -11,8 +11,8 @@ from tests.core.planted import found, planted_run
 def test_the_share_of_signs_that_agree_is_shown(own_folders, share, status):
     run = planted_run(own_folders, precision="bf16")
     log = EventLog(events_path(run.directory, 0))
-    log.write("precision", policy="bf16", sign_agreement=0.5)
-    log.write("precision", policy="bf16", sign_agreement=share)
+    log.write(PrecisionCompared(policy="bf16", sign_agreement=0.5))
+    log.write(PrecisionCompared(policy="bf16", sign_agreement=share))
     check = found(run, "gradient signs")
     assert (check.status, check.value) == (status, pytest.approx(100 * share))
     assert f"{100 * share:.1f} % of the first batch's gradient signs at bf16" in check.sentence
@@ -21,7 +21,7 @@ def test_the_share_of_signs_that_agree_is_shown(own_folders, share, status):
 def test_what_was_not_compared_is_not_checked(own_folders):
     run = planted_run(own_folders, precision="tf32")
     assert found(run, "gradient signs").status == "none"
-    EventLog(events_path(run.directory, 0)).write("precision", policy="tf32", sign_agreement=None)
+    EventLog(events_path(run.directory, 0)).write(PrecisionCompared(policy="tf32", sign_agreement=None))
     assert found(run, "gradient signs").status == "none"
 
 

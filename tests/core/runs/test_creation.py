@@ -11,7 +11,7 @@ import pytest
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.runs.creation import create_run, delete_run, record_model, require_writable, write_json
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, Started, events_path
 from psi_core.runs.finding import list_runs
 from psi_core.runs.processes import own_identity
 from psi_core.runs.run import Run
@@ -185,7 +185,7 @@ def test_an_example_is_never_deleted(tmp_path, monkeypatch):
 
 def test_a_live_run_is_not_deleted(own_folders):
     directory = record_run(own_folders)
-    EventLog(events_path(directory, 0)).write("started", **own_identity())
+    EventLog(events_path(directory, 0)).write(Started(**own_identity()))
     with pytest.raises(RunError, match="stop it first with psi-tui stop"):
         delete_run(directory)
     assert directory.is_dir()

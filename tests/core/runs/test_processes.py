@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from psi_core.runs.events import Started, event_of
 from psi_core.runs.processes import STALE_SECONDS, is_alive, own_identity, start_child, worker_environment
 from tests.core.living import Worker
 
@@ -33,25 +34,25 @@ def make_old(path, seconds):
 
 
 def test_this_process_lives(tmp_path):
-    assert is_alive(own_identity(), tmp_path / NO_LOG)
+    assert is_alive(Started(**own_identity()), tmp_path / NO_LOG)
 
 
 def test_a_child_lives_until_it_exits_though_nobody_waits_for_it(worker, tmp_path):
-    assert is_alive(worker.identity, tmp_path / NO_LOG)
+    assert is_alive(Started(**worker.identity), tmp_path / NO_LOG)
     worker.end()
     os.kill(worker.identity["pid"], 0)  # A zombie answers signals: that is why they are not asked.
-    assert not is_alive(worker.identity, tmp_path / NO_LOG)
+    assert not is_alive(Started(**worker.identity), tmp_path / NO_LOG)
     worker.bury()
-    assert not is_alive(worker.identity, tmp_path / NO_LOG)
+    assert not is_alive(Started(**worker.identity), tmp_path / NO_LOG)
 
 
 def test_a_fresh_log_does_not_wake_the_dead(worker, log):
     worker.bury()
-    assert not is_alive(worker.identity, log)
+    assert not is_alive(Started(**worker.identity), log)
 
 
 def test_another_process_with_the_same_id_is_not_the_worker(worker, tmp_path):
-    earlier = {**worker.identity, "process_start": worker.identity["process_start"] - 1}
+    earlier = Started(**{**worker.identity, "process_start": worker.identity["process_start"] - 1})
     assert not is_alive(earlier, tmp_path / NO_LOG)
 
 
@@ -59,14 +60,14 @@ def test_another_process_with_the_same_id_is_not_the_worker(worker, tmp_path):
 def test_a_command_of_any_name_lives(command, tmp_path):
     worker = Worker(command)
     try:
-        assert is_alive(worker.identity, tmp_path / NO_LOG)
+        assert is_alive(Started(**worker.identity), tmp_path / NO_LOG)
     finally:
         worker.bury()
 
 
 @pytest.mark.parametrize("elsewhere", [{"boot_id": "other"}, {"pid_namespace": "pid:[1]"}, {"boot_id": ""}])
 def test_elsewhere_a_heartbeat_of_the_last_minute_is_life(elsewhere, log):
-    identity = {**own_identity(), "host": "elsewhere", **elsewhere}
+    identity = Started(**{**own_identity(), "host": "elsewhere", **elsewhere})
     make_old(log, STALE_SECONDS - 5)
     assert is_alive(identity, log)
     make_old(log, STALE_SECONDS + 5)
@@ -78,7 +79,7 @@ def test_elsewhere_a_heartbeat_of_the_last_minute_is_life(elsewhere, log):
 def test_without_a_process_table_the_heartbeat_answers(log, monkeypatch):
     monkeypatch.setattr("psi_core.runs.processes._boot_id", lambda: "")
     monkeypatch.setattr("psi_core.runs.processes._pid_namespace", lambda: "")
-    identity = {"boot_id": "", "pid_namespace": "", "pid": os.getpid(), "process_start": None}
+    identity = Started(pid=os.getpid())
     assert is_alive(identity, log)
     make_old(log, STALE_SECONDS + 5)
     assert not is_alive(identity, log)
@@ -86,7 +87,7 @@ def test_without_a_process_table_the_heartbeat_answers(log, monkeypatch):
 
 @pytest.mark.parametrize("pid", [None, "x", -1, 2**40])
 def test_an_impossible_process_is_dead(pid, tmp_path):
-    assert not is_alive({**own_identity(), "pid": pid}, tmp_path / NO_LOG)
+    assert not is_alive(event_of({"event": "started", "time": 0, **own_identity(), "pid": pid}), tmp_path / NO_LOG)
 
 
 def test_a_child_is_psi_core_in_a_session_of_its_own(tmp_path, monkeypatch):

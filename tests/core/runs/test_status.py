@@ -7,7 +7,20 @@ import time
 import pytest
 
 from psi_core.runs.chunks import CHUNKS, chunk_path
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import (
+    BatchDone,
+    EventLog,
+    Failed,
+    Finished,
+    FitAdvanced,
+    Heartbeat,
+    Left,
+    PhaseBegan,
+    Started,
+    UnknownEvent,
+    Warned,
+    events_path,
+)
 from psi_core.runs.processes import STALE_SECONDS
 from psi_core.runs.status import STOP_FILE, StatusReader, status_of
 
@@ -29,11 +42,11 @@ def status(directory):
     return status_of(directory, CHUNK_COUNT, StatusReader(directory).poll())
 
 
-def record(directory, number, identity, *kinds):
+def record(directory, number, identity, *events):
     log = EventLog(events_path(directory, number))
-    log.write("started", **identity)
-    for kind in kinds:
-        log.write(kind)
+    log.write(Started(**identity))
+    for event in events:
+        log.write(event)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +59,7 @@ def test_status_is_the_first_that_holds(facts, directory, alive, dead):
     if is_alive:
         record(directory, 0, alive)
     if has_failed:
-        record(directory, 2, dead, "failed")
+        record(directory, 2, dead, Failed())
     if has_stop:
         (directory / STOP_FILE).touch()
     finish_chunks(directory, range(CHUNK_COUNT if has_all else CHUNK_COUNT - 1))
@@ -70,20 +83,20 @@ def test_chunks_beyond_the_run_do_not_finish_it(strays, directory, dead):
 
 @pytest.mark.parametrize("age", [-5, 5])
 def test_elsewhere_a_worker_runs_while_its_heartbeat_is_fresh(age, directory, dead):
-    record(directory, 0, {**dead, "boot_id": "elsewhere"}, "heartbeat")
+    record(directory, 0, {**dead, "boot_id": "elsewhere"}, Heartbeat())
     then = time.time() - STALE_SECONDS - age
     os.utime(events_path(directory, 0), (then, then))
     assert status(directory) == ("running" if age < 0 else "lost")
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("finished", "lost"), ("left", "lost"), ("failed", "failed")])
-def test_a_worker_that_said_goodbye_is_gone_at_once(kind, expected, directory, alive):
-    record(directory, 0, alive, kind, "heartbeat")
+@pytest.mark.parametrize(("last", "expected"), [(Finished(), "lost"), (Left(), "lost"), (Failed(), "failed")])
+def test_a_worker_that_said_goodbye_is_gone_at_once(last, expected, directory, alive):
+    record(directory, 0, alive, last, Heartbeat())
     assert status(directory) == expected
 
 
 def test_the_last_word_of_all_workers_counts(directory, dead, monkeypatch):
-    record(directory, 1, dead, "failed")
+    record(directory, 1, dead, Failed())
     monkeypatch.setattr("psi_core.runs.events.time.time", lambda: 2e10)
     record(directory, 0, dead)
     assert status(directory) == "lost"
@@ -92,15 +105,15 @@ def test_the_last_word_of_all_workers_counts(directory, dead, monkeypatch):
 def test_of_two_last_words_at_once_the_failure_counts(directory, dead, monkeypatch):
     monkeypatch.setattr("psi_core.runs.events.time.time", lambda: 1e9)
     record(directory, 0, dead)
-    record(directory, 1, dead, "failed")
+    record(directory, 1, dead, Failed())
     record(directory, 2, dead)
     assert status(directory) == "failed"
 
 
 def test_a_second_start_forgets_the_first(directory, alive, dead):
     reader = StatusReader(directory)
-    record(directory, 0, dead, "failed")
-    EventLog(events_path(directory, 0)).write("warning", text="old")
+    record(directory, 0, dead, Failed())
+    EventLog(events_path(directory, 0)).write(Warned(text="old"))
     (worker,) = reader.poll()
     assert (worker.is_alive, worker.warnings) == (False, ["old"])
     record(directory, 0, alive)
@@ -112,20 +125,20 @@ def test_a_worker_tells_phase_progress_and_warnings(directory, alive):
     log = EventLog(events_path(directory, 0))
     reader = StatusReader(directory)
     assert reader.poll() == []
-    log.write("started", **alive)
+    log.write(Started(**alive))
     assert reader.poll()[0].phase == "load"
-    log.write("phase", phase="fit")
-    log.write("fit", done=1)
-    assert reader.poll()[0].progress["done"] == 1
-    log.write("phase", phase="run")
+    log.write(PhaseBegan(phase="fit"))
+    log.write(FitAdvanced(done=1))
+    assert reader.poll()[0].progress.done == 1
+    log.write(PhaseBegan(phase="run"))
     assert reader.poll()[0].progress is None
-    log.write("batch", done=25)
-    log.write("warning", text="batch 512 -> 256")
-    log.write("of a newer version", done=50)
+    log.write(BatchDone(done=25))
+    log.write(Warned(text="batch 512 -> 256"))
+    log.write(UnknownEvent("of a newer version"))
     (worker,) = reader.poll()
-    assert (worker.number, worker.phase, worker.progress["done"]) == (0, "run", 25)
+    assert (worker.number, worker.phase, worker.progress.done) == (0, "run", 25)
     assert worker.warnings == ["batch 512 -> 256"]
-    assert worker.last["event"] == "of a newer version"
+    assert worker.last.kind == "of a newer version"
 
 
 def test_workers_come_by_rank_whenever_they_come(directory, dead):
@@ -137,7 +150,7 @@ def test_workers_come_by_rank_whenever_they_come(directory, dead):
 
 
 def test_every_prefix_of_a_log_has_a_status(directory, alive):
-    record(directory, 0, alive, "batch", "failed")
+    record(directory, 0, alive, BatchDone(), Failed())
     path = events_path(directory, 0)
     whole = path.read_bytes()
     seen = []

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,6 +21,7 @@ from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.models.weights import file_sha256
 from psi_core.errors import ModelError
 from psi_core.files import checkpoints_directory
+from psi_core.runs.events import FitAdvanced, Warned
 from tests.engine.processes import wait_until
 
 RECIPE = Recipe("lenet5", "mnist", 28, images=3000, epochs=3)
@@ -35,7 +35,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def silent(_kind: str, _fields: dict[str, Any]) -> None:
+def silent(_event: FitAdvanced | Warned) -> None:
     """Takes events and says nothing."""
 
 
@@ -45,18 +45,19 @@ def never() -> bool:
 
 
 def test_a_fit_learns_and_leaves_a_card() -> None:
-    seen: list[tuple[str, dict[str, Any]]] = []
+    seen: list[FitAdvanced | Warned] = []
     state = torch.get_rng_state()
-    checkpoint = ensure_fitted(RECIPE, "cpu", lambda kind, fields: seen.append((kind, fields)), never)
+    checkpoint = ensure_fitted(RECIPE, "cpu", seen.append, never)
     assert torch.equal(torch.get_rng_state(), state)
     assert checkpoint.card["test_accuracy"] > 0.85
     assert checkpoint.card["recipe"]["images"] == 3000
     assert checkpoint.card["sha256"] == file_sha256(checkpoint.path)
-    phases = [fields["phase"] for kind, fields in seen if kind == "fit"]
+    phases = [event.phase for event in seen if isinstance(event, FitAdvanced)]
     assert set(phases) == {"fit", "test"}
-    assert seen[-1][1]["done"] == seen[-1][1]["total"] == 10_000
-    again: list[str] = []
-    assert ensure_fitted(RECIPE, "cpu", lambda kind, _fields: again.append(kind), never).path == checkpoint.path
+    assert isinstance(seen[-1], FitAdvanced)
+    assert seen[-1].done == seen[-1].total == 10_000
+    again: list[FitAdvanced | Warned] = []
+    assert ensure_fitted(RECIPE, "cpu", again.append, never).path == checkpoint.path
     assert not again
     assert not list(checkpoints_directory().glob("*.partial*"))
 
@@ -77,11 +78,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch: pytest.Monk
 
 def test_a_fit_that_does_not_learn_lowers_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(fitting._RATES, "lenet5", 100.0)
-    warnings: list[str] = []
-    fit = Fit(replace(RECIPE, epochs=4), "cpu", lambda kind, fields: warnings.append(fields.get("text", "")), never)
+    told: list[FitAdvanced | Warned] = []
+    fit = Fit(replace(RECIPE, epochs=4), "cpu", told.append, never)
     with pytest.raises(ModelError, match="does not learn"):
         fit.run()
-    assert sum("starting over" in text for text in warnings) == 3
+    assert sum("starting over" in event.text for event in told if isinstance(event, Warned)) == 3
 
 
 def test_processes_that_ask_at_once_wait_for_one_fit() -> None:

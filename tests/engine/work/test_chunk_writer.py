@@ -118,10 +118,10 @@ def test_a_run_ends_only_when_its_last_chunk_is_written(tmp_path, monkeypatch):
     seen = []
     report = worker.EventLog.progress
 
-    def look(self, kind, *, is_last, **fields):
+    def look(self, event, *, is_last):
         if is_last:
             seen.append(finished_chunks(directory))
-        report(self, kind, is_last=is_last, **fields)
+        report(self, event, is_last=is_last)
 
     monkeypatch.setattr(worker.EventLog, "progress", look)
     assert Worker(directory).work() == "finished"

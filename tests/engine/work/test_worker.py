@@ -17,7 +17,7 @@ from psi_core.engine.work.chunk_maker import ChunkMaker
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import RunError
 from psi_core.runs.chunks import finished_chunks
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, Started, events_path
 from psi_core.runs.processes import own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE
@@ -162,7 +162,7 @@ def test_the_run_says_how_many_threads_compute_whatever_the_launcher_set(
 def predecessor(tmp_path: Path) -> EventLog:
     """The log of a worker on another machine, begun this moment: its process cannot be looked at."""
     log = EventLog(events_path(new_run(tmp_path, images=10), 0))
-    log.write("started", **{**own_identity(), "boot_id": "another"}, device_name="another")
+    log.write(Started(**{**own_identity(), "boot_id": "another"}, device_name="another"))
     return log
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from psi_core.runs.events import EventLog, events_path, preview_path
+from psi_core.runs.events import BatchDone, EventLog, Failed, PhaseBegan, Warned, events_path, preview_path
 from psi_core.runs.status import StatusReader
 from psi_tui.runs.open_run import RunReader
 from psi_tui.runs.progress import progress_of
@@ -54,10 +54,10 @@ async def test_a_halved_batch_is_told(own_folders):
     worker = Worker()
     directory = record_run(own_folders, chunks=[0], finished=False, identity=worker.identity)
     log = EventLog(events_path(directory, 0))
-    log.write("phase", phase="run")
-    log.write("warning", text="out of memory: batch 512 -> 256, chunk 1")
+    log.write(PhaseBegan(phase="run"))
+    log.write(Warned(text="out of memory: batch 512 -> 256, chunk 1"))
     seconds = {"benign": 1.0, "gradient": 1.0, "attacked": 2.0}
-    log.write("batch", done=25, total=60, images_per_second=10.0, batch=256, memory=2e9, seconds=seconds)
+    log.write(BatchDone(done=25, total=60, images_per_second=10.0, batch=256, memory=2e9, seconds=seconds))
     async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
         text = text_of(app)
         assert "batch 512 -> 256" in text
@@ -73,8 +73,8 @@ async def test_without_a_gpu_the_panel_says_so(own_folders):
     worker = Worker()
     directory = record_run(own_folders, chunks=[0], finished=False, identity=worker.identity)
     log = EventLog(events_path(directory, 0))
-    log.write("phase", phase="run")
-    log.write("batch", done=25, total=60, images_per_second=10.0, batch=25, memory=2e9, seconds={})
+    log.write(PhaseBegan(phase="run"))
+    log.write(BatchDone(done=25, total=60, images_per_second=10.0, batch=25, memory=2e9, seconds={}))
     async with running(own_folders, NARROW, open_directory=directory) as (app, _):
         assert "GPU n/a" in text_of(app)
     worker.bury()
@@ -85,7 +85,7 @@ async def test_a_tab_that_waits_says_for_what_at_the_moment(own_folders):
     directory = record_run(own_folders, chunks=[], finished=False, identity=worker.identity)
     async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
         assert "the model is being loaded" in text_of(app)
-        EventLog(events_path(directory, 0)).write("phase", phase="run")
+        EventLog(events_path(directory, 0)).write(PhaseBegan(phase="run"))
         await until(pilot, lambda: "being loaded" not in text_of(app), "the next phase")
         assert "No image is through yet" in text_of(app)
     worker.bury()
@@ -141,7 +141,7 @@ async def test_a_run_that_fails_before_our_eyes_is_a_dialog_with_its_log(own_fol
     worker = Worker()
     directory = record_run(own_folders, chunks=[0], finished=False, identity=worker.identity)
     async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
-        EventLog(events_path(directory, 0)).write("failed", error="chunk 1: No space left on device")
+        EventLog(events_path(directory, 0)).write(Failed(error="chunk 1: No space left on device"))
         worker.bury()
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
         await until(pilot, lambda: text_of(app), "the dialog's text")
@@ -154,7 +154,7 @@ async def test_a_run_that_fails_before_our_eyes_is_a_dialog_with_its_log(own_fol
 async def test_a_run_that_had_failed_before_is_no_dialog(own_folders):
     worker = Worker()
     directory = record_run(own_folders, chunks=[0], finished=False, identity=worker.identity)
-    EventLog(events_path(directory, 0)).write("failed", error="chunk 1: No space left on device")
+    EventLog(events_path(directory, 0)).write(Failed(error="chunk 1: No space left on device"))
     worker.bury()
     async with running(own_folders, NARROW, open_directory=directory) as (app, _):
         assert not isinstance(app.screen, ErrorDialog)

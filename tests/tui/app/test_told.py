@@ -5,7 +5,7 @@ import pytest
 from textual.command import CommandPalette
 
 from psi_core.runs.chunks import chunk_path
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import BatchDone, EventLog, Left, PhaseBegan, events_path
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.plots.themes import THEMES
@@ -81,7 +81,7 @@ async def test_the_correlation_over_classes_is_whole_at_80_columns(own_folders):
 
 async def test_a_stopped_run_tells_how_far_it_came_and_the_next_key_at_80_columns(own_folders):
     directory = record_run(own_folders, name="mine", chunks=[0], finished=False)
-    EventLog(events_path(directory, 0)).write("left")
+    EventLog(events_path(directory, 0)).write(Left())
     (directory / STOP_FILE).touch()
     async with running(own_folders, NARROW, open_directory=directory) as (app, _):
         assert "images are there; r resumes\n" in text_of(app)
@@ -91,8 +91,8 @@ async def test_both_lists_round_the_share_alike(own_folders):
     worker = Worker()
     directory = record_run(own_folders, name="mine", chunks=[0], finished=False, identity=worker.identity)
     log = EventLog(events_path(directory, 0))
-    log.write("phase", phase="run")
-    log.write("batch", done=52, total=60, images_per_second=10.0, batch=4, memory=2e9, seconds={})
+    log.write(PhaseBegan(phase="run"))
+    log.write(BatchDone(done=52, total=60, images_per_second=10.0, batch=4, memory=2e9, seconds={}))
     async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
         assert " 86 %" in text_of(app)
         app.screen.query_one("#tabs").active = "log"

@@ -26,7 +26,7 @@ sys.exit(2)
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import BatchDone, EventLog, Failed, Finished, Left, PhaseBegan, Started, Warned, events_path
 from psi_core.runs.processes import own_identity
 from psi_core.runs.status import STOP_FILE
 from tests.recorded import record_run
@@ -37,22 +37,22 @@ else:
     directory = Path(sys.argv[2])
     (directory / STOP_FILE).unlink(missing_ok=True)
 log = EventLog(events_path(directory, 0))
-log.write("started", **own_identity(), device="cpu")
+log.write(Started(**own_identity(), device="cpu"))
 print(json.dumps({"run": str(directory)}), flush=True)
-log.write("phase", phase="run")
-log.write("warning", text="batch 512 -> 256")
+log.write(PhaseBegan(phase="run"))
+log.write(Warned(text="batch 512 -> 256"))
 seconds = {"benign": 1.0, "gradient": 2.0, "attacked": 1.0}
-log.write("batch", done=25, total=60, images_per_second=50.0, batch=25, memory=0, seconds=seconds)
+log.write(BatchDone(done=25, total=60, images_per_second=50.0, batch=25, memory=0, seconds=seconds))
 END
 """
 
-FINISH = "time.sleep(0.6); log.write('finished')"
-FAIL = "log.write('failed', error='conv1: NaN in image 7')"
+FINISH = "time.sleep(0.6); log.write(Finished())"
+FAIL = "log.write(Failed(error='conv1: NaN in image 7'))"
 VANISH = "(directory / 'engine-0.log').write_text('one\\nlast words\\n')"
 OBEY = """
 while not (directory / STOP_FILE).exists():
     time.sleep(0.05)
-log.write("left", reason="stop")
+log.write(Left())
 """
 IGNORE = "time.sleep(60)"
 

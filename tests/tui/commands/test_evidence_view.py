@@ -5,7 +5,7 @@ import json
 import pytest
 
 from psi_core.evidence import checks_of, tally
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, EvidenceFound, events_path
 from psi_core.runs.finding import load_run
 from tests.recorded import record_run
 
@@ -14,7 +14,7 @@ from tests.recorded import record_run
 def run(own_folders):
     directory = record_run(own_folders, controls="none")
     fields = {"training_modules": 0, "repeat_difference": 1e-6}
-    EventLog(events_path(directory, 0)).write("evidence", **fields, gradient_reason="OwnError: " + "why " * 40)
+    EventLog(events_path(directory, 0)).write(EvidenceFound(**fields, gradient_reason="OwnError: " + "why " * 40))
     return load_run(str(directory))
 
 

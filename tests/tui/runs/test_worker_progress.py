@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, Failed, Finished, Left, PhaseBegan, events_path
 from psi_tui.runs.progress import PHASE_WORDS, PHASES, most_urgent
 from tests.core.living import Worker
 from tests.recorded import record_run
@@ -59,7 +59,7 @@ def test_who_has_not_started_waits(own_folders):
 def test_each_end_has_its_name(own_folders, dead):
     directory = record_workers(own_folders, workers=5, chunks=[])
     say(directory, 1, identity=dead, workers=5, done=3, total=10, chunk=1, open=3)
-    for number, word in ((2, "failed"), (3, "left"), (4, "finished")):
+    for number, word in ((2, Failed()), (3, Left()), (4, Finished())):
         say(directory, number, word, identity=dead, workers=5)
     assert states(directory) == ["running", "lost", "failed", "left", "finished"]
     assert [worker.is_broken for worker in progress(directory).workers] == [False, True, True, False, False]
@@ -101,7 +101,7 @@ def test_the_farthest_phase_counts_and_compiling_lies_before_measuring(own_folde
     assert PHASES == ("load", "fit", "compile", "run")
     assert PHASE_WORDS["compile"] == "compiling"
     directory = record_workers(own_folders, workers=2, chunks=[])
-    EventLog(events_path(directory, 0)).write("phase", phase="compile")
+    EventLog(events_path(directory, 0)).write(PhaseBegan(phase="compile"))
     now = progress(directory)
     assert (now.phase, now.total, now.workers[0].phase) == ("compile", 0, "compile")
 

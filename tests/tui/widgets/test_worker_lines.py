@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from psi_core.runs.events import EventLog, events_path
+from psi_core.runs.events import EventLog, PhaseBegan, events_path
 from psi_tui.runs.progress import Progress, percent_words, rest_words, time_words
 from psi_tui.shell.bar import _bar
 from psi_tui.widgets.progress_panel import worker_lines
@@ -150,6 +150,6 @@ async def test_the_head_of_a_live_run_stays_within_its_lines(own_folders, size, 
         assert head.size.height == len(lines)
         assert max(map(len, lines)) <= head.size.width
         assert "…" not in "".join(text_of(app).splitlines()[: len(lines) + 1])
-        EventLog(events_path(directory, workers - 2)).write("phase", phase="compile")
+        EventLog(events_path(directory, workers - 2)).write(PhaseBegan(phase="compile"))
         await until(pilot, lambda: "compiling" in text_of(app), "the phase")
         assert head.size.height == len(head.render().plain.splitlines())
