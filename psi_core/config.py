@@ -1,6 +1,6 @@
-"""RunConfig: what a run is. Validated at the door, immutable, to and from JSON and TOML.
+"""The options of a run: asked for (RunConfig) and as it is computed (ResolvedConfig). Both are checked and immutable.
 
-What pydantic complains about, in one sentence with the way out.
+Also here: what pydantic complains about, as one sentence with the way out.
 """
 
 import json
@@ -63,6 +63,8 @@ def refusal(detail: ErrorDetails, known: Iterable[str]) -> str:
     """
     field = str(detail["loc"][0]) if detail["loc"] else "config"
     kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return f"{field}: it is missing; a run that is computed names every option"
     if kind == "extra_forbidden":
         return unknown_name("config key", field, known)
     if kind == "value_error":
@@ -98,13 +100,12 @@ def _split(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
-AutoCount = Annotated[int, Field(ge=1)] | Literal["auto"]
+Count = Annotated[int, Field(ge=1)]
+AutoCount = Count | Literal["auto"]
 
 
-class RunConfig(BaseModel):
-    """What a run is: model, data, conditions, measures and how they are computed.
-
-    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml; lists may have commas.
+class RunOptions(BaseModel):
+    """Every option of a run, as asked for and as resolved: model, data, conditions, measures, computing.
 
     Raises:
         ConfigError: a key is unknown or a value cannot stand.
@@ -121,11 +122,9 @@ class RunConfig(BaseModel):
         "mnist", description="mnist (bundled), folder:PATH (a folder a class), npz:PATH, torchvision:NAME[@ROOT]"
     )
     split: Literal["test", "train"] = Field("test", description="which part of the data")
-    images: Annotated[int, Field(ge=1)] | None = Field(None, description="the first N images (default: all)")
-    size: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="network input in pixels (default: the model's own)"
-    )
-    resize: Annotated[int, Field(ge=1)] | None = Field(
+    images: Count | None = Field(None, description="the first N images (default: all)")
+    size: Count | None = Field(None, description="network input in pixels (default: the model's own)")
+    resize: Count | None = Field(
         None, description="shorter edge of pictures in pixels, before the center is cut out (default: size)"
     )
     normalize: str = Field("auto", description="none, imagenet, or MEAN/SD; inside the model")
@@ -287,7 +286,7 @@ class RunConfig(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _something_to_compare(self) -> "RunConfig":
+    def _something_to_compare(self) -> "RunOptions":
         if not self.attack and not self.attacked:
             raise ValueError(
                 "attack: the list is empty, which leaves nothing to compare with benign; "
@@ -304,6 +303,16 @@ class RunConfig(BaseModel):
     def conditions(self) -> tuple[Condition, ...]:
         """The run's conditions in order, benign first."""
         return conditions_of(self.attack, self.epsilon, self.controls, has_external=bool(self.attacked))
+
+
+class RunConfig(RunOptions):
+    """A run as it is asked for; what is left out, the engine chooses.
+
+    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml; lists may have commas.
+
+    Raises:
+        ConfigError: a key is unknown or a value cannot stand.
+    """
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **typed: Any) -> "RunConfig":
@@ -327,6 +336,27 @@ class RunConfig(BaseModel):
         values = self.model_dump(mode="json", exclude_none=True)
         # JSON's texts, numbers and lists of these are TOML too.
         return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+
+
+class ResolvedConfig(RunOptions):
+    """A run as it is computed: nothing is left to choose, so that every worker computes the same.
+
+    Layers have their exact names, files their absolute paths.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value cannot stand.
+    """
+
+    images: Count
+    size: Count
+    device: str
+    batch: Count
+    chunk: Count
+    threads: Count
+
+    def asked(self, **changes: Any) -> RunConfig:
+        """The run that asks for exactly this, but for the changes."""
+        return RunConfig(**{**self.model_dump(), **changes})
 
 
 def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

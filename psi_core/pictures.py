@@ -160,7 +160,6 @@ def _averaging(size: int, wanted: int) -> NDArray[np.float64]:
 
 def _recorded(run: Run, index: int, condition: str) -> dict[str, Any] | None:
     """What the run itself says of the image: label, and of the condition its numbers; None while it does not."""
-    assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
     try:
         chunk = chunk_path(run.directory, index // run.config.chunk)
         arrays = read_arrays(chunk, {"index", "label", *_NUMBERS}.__contains__)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.conditions import Condition
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.runs.chunks import chunk_count, chunk_path, chunk_range, finished_chunks, read_arrays, write_arrays
 from psi_core.runs.creation import create_run, record_model
 from psi_core.runs.events import EventLog, Finished, Started, events_path
@@ -43,7 +43,7 @@ def record_run(
     `identity` is that of the process that stands for the worker.
     """
     values = {"images": images, "chunk": chunk, "batch": 25, "threads": 2, "size": 28, "device": "cpu", **options}
-    config = RunConfig(**{"normalize": "none", "layers": [layer.name for layer in LAYERS], **values})
+    config = ResolvedConfig(**{"normalize": "none", "layers": [layer.name for layer in LAYERS], **values})
     runs_dir.mkdir(parents=True, exist_ok=True)
     directory = create_run(runs_dir, config, LAYERS)
     record_model(

@@ -130,7 +130,6 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
         folder: where the earlier runs lie.
     """
     config = prepared.config
-    assert config.images is not None and isinstance(config.chunk, int), "a prepared run's configuration is resolved"
     return {
         "images": config.images,
         "conditions": [condition.name for condition in config.conditions],
@@ -157,7 +156,6 @@ def _expected_seconds(prepared: Prepared, folder: Path) -> float | None:
         speed = _images_per_second(run)
         if speed > 0:
             ratio = forwards_per_image(config) / forwards_per_image(known)
-            assert config.images is not None, "a prepared run's configuration is resolved"
             return float(config.images * ratio / (speed / known.devices * config.devices))
     return None
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from psi_core.conditions import FOOLBOX
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig, RunConfig
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
@@ -60,7 +60,7 @@ class Prepared:
     """A run that can be started.
 
     Attributes:
-        config: every field resolved.
+        config: with nothing left to choose.
         source: of the model.
         classifier: in eval mode, frozen, on the CPU; weights as named, but for `fitted`, which come later.
         dataset: its labels are classes of the network.
@@ -72,7 +72,7 @@ class Prepared:
         notes: what was done to the weights file on the way, one sentence each.
     """
 
-    config: RunConfig
+    config: ResolvedConfig
     source: ModelSource
     classifier: Classifier
     dataset: Dataset
@@ -86,7 +86,6 @@ class Prepared:
     @property
     def recipe(self) -> Recipe:
         """The default recipe for this model, data and size, which `fitted` stands for."""
-        assert self.config.size is not None, "a prepared run's configuration is resolved"
         images = len(load_dataset(self.config.data, "train", self.config.resize))
         epochs = default_epochs(images)
         return Recipe(self.config.model, self.config.data, self.config.size, images, epochs, resize=self.config.resize)
@@ -107,7 +106,6 @@ class Prepared:
     def disk_bytes(self) -> int:
         """About what the run directory will take."""
         config = self.config
-        assert config.images is not None and isinstance(config.chunk, int), "a prepared run's configuration is resolved"
         rows = len(config.conditions) * (len(self.layers) * len(config.measures) + 4)
         classes = min(len(self.dataset.class_names), config.chunk)
         sums = len(config.conditions) * sum(layer.channels for layer in self.layers) * (classes + 1) * 8
@@ -155,8 +153,9 @@ def prepare(config: RunConfig) -> Prepared:
     external = _external_images(config, dataset, own_labels, images, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
-    resolved = config.model_copy(
-        update={
+    resolved = ResolvedConfig(
+        **{
+            **config.model_dump(),
             "weights": str(place) if place is not None and config.weights != "imagenet" else config.weights,
             "device": device,
             "size": size,
@@ -234,7 +233,7 @@ def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch:
 
 
 def _model_card(
-    config: RunConfig,
+    config: ResolvedConfig,
     dataset: Dataset,
     external: ExternalImages | PictureDataset | None,
     trace: NetworkTrace,

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import is_example, temporary_beside
 from psi_core.runs.chunks import CHUNKS
@@ -41,8 +41,8 @@ def require_writable(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def create_run(folder: Path, config: RunConfig, layers: Sequence[LayerInfo]) -> Path:
-    """Makes the run directory of a resolved configuration and gives its path.
+def create_run(folder: Path, config: ResolvedConfig, layers: Sequence[LayerInfo]) -> Path:
+    """Makes the directory of a run and gives its path.
 
     It is filled under a temporary name and renamed: no reader ever sees a run without its configuration.
     """

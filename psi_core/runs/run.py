@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.conditions import EPSILON_ROUNDING, Condition
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError, unknown_name
 from psi_core.files import is_example
 from psi_core.runs.chunks import (
@@ -75,7 +75,7 @@ class Run:
         directory: where it lies.
         id: its identity, which is also the directory's name.
         created: when, ISO 8601 with time zone.
-        config: the resolved configuration.
+        config: what it computes.
     """
 
     def __init__(self, directory: Path, *, preview: bool = False) -> None:
@@ -90,7 +90,8 @@ class Run:
         try:
             self.id, self.created = str(values["id"]), str(values["created"])
             self.created_at = datetime.fromisoformat(self.created).astimezone()
-            self.config = RunConfig(**{key: values[key] for key in RunConfig.model_fields if key in values})
+            known = {key: values[key] for key in ResolvedConfig.model_fields if key in values}
+            self.config = ResolvedConfig(**known)
             if values["conditions"] != self.conditions:
                 raise ValueError(f"its conditions are {values['conditions']}, not {self.conditions}")
         except KeyError as error:
@@ -167,13 +168,11 @@ class Run:
     @property
     def images(self) -> int:
         """How many images the whole run has."""
-        assert self.config.images is not None, "a run's configuration is resolved"
         return self.config.images
 
     @property
     def chunks(self) -> int:
         """How many chunks the whole run has."""
-        assert isinstance(self.config.chunk, int), "a run's configuration is resolved"
         return chunk_count(self.images, self.config.chunk)
 
     @property

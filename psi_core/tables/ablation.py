@@ -7,7 +7,7 @@ from pathlib import Path
 
 from psi_core.ablation import AblationConfig
 from psi_core.conditions import BENIGN
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.tables.columns import Column, Row, as_number, readable
 from psi_core.tables.export import FORMATS, PAGE_FORMATS
 
@@ -108,7 +108,7 @@ def ablation_rows(
     return rows
 
 
-def ablation_title(resolved: RunConfig, layer: str, channels: int) -> str:
+def ablation_title(resolved: ResolvedConfig, layer: str, channels: int) -> str:
     """Model, data, images and layer in one line."""
     weights = Path(resolved.weights).name
     return (

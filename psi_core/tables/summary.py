@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.conditions import EXTERNAL
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError
 from psi_core.runs.run import Run
 from psi_core.tables.cache import remembered
@@ -57,7 +57,7 @@ def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
     return float(correct[0]), float(correct[run.conditions.index(headline_condition(run))])
 
 
-def attack_text(config: RunConfig) -> str:
+def attack_text(config: ResolvedConfig) -> str:
     """What was done to a run's images, in a few words: `fgsm 0.03, 0.1`, `fgsm 0.03, attacked.npz`."""
     epsilons = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon)
     aim = "" if config.target == "none" else f" to {config.target}"

@@ -104,7 +104,6 @@ def _worker_count(workers: Sequence[WorkerState]) -> int:
 
 def _chunk_sizes(run: Run) -> list[int]:
     chunk = run.config.chunk
-    assert isinstance(chunk, int), "a run's configuration is resolved"
     return [len(chunk_range(number, run.images, chunk)) for number in range(run.chunks)]
 
 
@@ -245,7 +244,6 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
             warnings=warnings,
             workers=each,
         )
-    assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
     whole_chunks = len(finished) * run.config.chunk
     done = min(run.images, max(whole_chunks, sum(event.done for event in events)))
     if each:  # What one counts as its share, another may have made: the chunks alone add up.

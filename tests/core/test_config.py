@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psi_core.conditions import CONTROL_NAMES
-from psi_core.config import MEASURE_NAMES, MODEL_NAMES, WEIGHTS_NAMES, RunConfig, parse_mean_sd
+from psi_core.config import MEASURE_NAMES, MODEL_NAMES, WEIGHTS_NAMES, ResolvedConfig, RunConfig, parse_mean_sd
 from psi_core.errors import ConfigError
 from psi_core.measures import DEFAULT_MEASURES
 
@@ -223,6 +223,33 @@ def test_a_config_is_a_value():
     assert hash(config) == hash(RunConfig())
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 1
+
+
+LEFT_TO_THE_ENGINE = ("images", "size", "batch", "chunk", "threads")
+CHOSEN = {"images": 60, "size": 28, "device": "cpu", "batch": 20, "chunk": 40, "threads": 2}
+
+
+def test_a_resolved_run_has_the_options_of_an_asked_one_in_their_order():
+    assert list(ResolvedConfig.model_fields) == list(RunConfig.model_fields)
+
+
+@pytest.mark.parametrize("option", LEFT_TO_THE_ENGINE)
+def test_a_resolved_run_leaves_nothing_to_the_engine(option):
+    for value in ({}, {option: None}, {option: "auto"}):
+        with pytest.raises(ConfigError, match=f"^{option}: "):
+            ResolvedConfig(**{name: chosen for name, chosen in CHOSEN.items() if name != option}, **value)
+
+
+@given(configs)
+def test_a_resolved_run_asks_for_itself(config):
+    resolved = ResolvedConfig(**{**config.model_dump(), **CHOSEN})
+    asked = resolved.asked()
+    assert asked == RunConfig(**{**config.model_dump(), **CHOSEN})
+    assert asked.model_dump(mode="json") == resolved.model_dump(mode="json")
+    assert ResolvedConfig(**json.loads(resolved.model_dump_json())) == resolved
+    assert resolved.asked(device="auto", images=None) == RunConfig(
+        **{**config.model_dump(), **CHOSEN, "device": "auto", "images": None}
+    )
 
 
 def test_mean_and_sd_per_channel():

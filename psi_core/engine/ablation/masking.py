@@ -99,7 +99,6 @@ def run_ablation(ablation: Ablation, report: Report = lambda *_: None) -> Ablati
         DataError: an image cannot be read.
     """
     resolved = ablation.prepared.config
-    assert isinstance(resolved.threads, int), "a prepared run's configuration is resolved"
     ablation.prepared.classifier.to(resolved.device)
     try:
         with cpu_threads(resolved.threads), precision(resolved.precision, resolved.device):
@@ -145,7 +144,6 @@ class _MaskedRuns:
     def result(self) -> AblationResult:
         ranks = self._ranks()
         images, conditions = self.prepared.config.images, self.config.conditions
-        assert images is not None, "a prepared run's configuration is resolved"
         right = np.zeros((1 + len(self.masks), len(conditions)), np.int64)
         alike = np.zeros_like(right)
         clock = _Clock(self.report, "masking", images * right.size)
@@ -186,7 +184,6 @@ class _MaskedRuns:
     ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
         """Positions, network inputs and labels of the first images; a clock is told when each batch is through."""
         batch, size = self.prepared.config.batch, self.prepared.config.size
-        assert isinstance(batch, int) and size is not None, "a prepared run's configuration is resolved"
         channels = input_channels(self.model.network)
         for start in range(0, images, batch):
             positions = np.arange(start, min(start + batch, images))

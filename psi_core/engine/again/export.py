@@ -127,9 +127,8 @@ class ImageExport:
             PsiError: the run's weights or images are not here any more.
         """
         positions, device = self.run.index, available_device(self.run.config.device)
-        prepared, threads = reopen(self.run, device), self.run.config.threads
-        assert isinstance(threads, int), "a run's configuration is resolved"
-        with ExitStack() as archives, cpu_threads(threads), precision(self.run.config.precision, device):
+        prepared, config = reopen(self.run, device), self.run.config
+        with ExitStack() as archives, cpu_threads(config.threads), precision(config.precision, device):
             opened: dict[str, ImageArchive] = {}
             for rows in self._batches(positions):
                 benign, _, made = remake_images(self.run, prepared, positions[rows], self.run.condition_details)
@@ -185,7 +184,6 @@ class ImageExport:
     def _batches(self, positions: NDArray[np.int64]) -> Iterator[slice]:
         """Rows of the images, chunk by chunk in the run's own batches: an attack of foolbox may go by its batch."""
         batch, chunk = self.run.config.batch, self.run.config.chunk
-        assert isinstance(batch, int) and isinstance(chunk, int), "a run's configuration is resolved"
         borders = np.flatnonzero(np.diff(positions // chunk)) + 1
         for first, end in itertools.pairwise((0, *borders.tolist(), len(positions))):
             for start in range(first, end, batch):

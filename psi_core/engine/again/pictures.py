@@ -81,7 +81,6 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     with torch.device("cpu" if source.imagenet is None else "meta"):
         channels = input_channels(source.build(1))
     dataset = load_dataset(config.data, config.split, config.resize)
-    assert config.size is not None, "a run's configuration is resolved"
     images = read_inputs(dataset, position, config.size, channels, "cpu")
     if condition.attack not in _WITHOUT_GRADIENT:
         return _picture(images, None, None, reason)
@@ -92,7 +91,6 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
 
 def _external(run: Run, dataset: Dataset) -> Readable:
     config = run.config
-    assert config.size is not None, "a run's configuration is resolved"
     return load_external(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
 
 

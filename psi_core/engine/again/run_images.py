@@ -31,7 +31,7 @@ def reopen(run: Run, device: str) -> Prepared:
     recorded = run.model
     if not recorded:
         raise ModelError(f"weights: {run.name} has none yet; wait until it measures images, or resume it")
-    config = run.config.model_copy(update={"device": device, "devices": 1})
+    config = run.config.asked(device=device, devices=1)
     if config.weights not in ("fitted", "random", "built") and not Path(recorded["source"]).is_file():
         raise ModelError(f"weights: {recorded['source']} is not there any more; put it back")
     prepared = prepare(config)
@@ -76,7 +76,6 @@ def remake_images(
     Raises:
         DataError: an image is not there any more.
     """
-    assert run.config.size is not None, "a run's configuration is resolved"
     device, channels = str(prepared.classifier.mean.device), input_channels(prepared.classifier.network)
     images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
     labels = torch.from_numpy(prepared.dataset.labels[positions]).to(device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from psi_core.conditions import FOOLBOX, SIZED_BY_ATTACK, Condition, sizing_attack
-from psi_core.config import RunConfig
+from psi_core.config import RunOptions
 from psi_core.engine.attacks.attacks import ITERATED_ATTACKS, ONE_STEP_ATTACKS, Iteration
 from psi_core.engine.attacks.controls import CONTROLS, gaussian_noise
 from psi_core.engine.attacks.foolbox import FoolboxAttack
@@ -66,14 +66,14 @@ class Perturbations:
         return (labels + 1 + (words >> 1).remainder(classes - 1)) % classes
 
 
-def perturbations_of(config: RunConfig) -> Perturbations:
+def perturbations_of(config: RunOptions) -> Perturbations:
     """What a run's configuration says is done to its images."""
     step_size = None if config.step_size == "auto" else config.step_size
     iteration = Iteration(config.steps, step_size, config.restarts, config.target != "none")
     return Perturbations(config.conditions, iteration, config.target, config.seed)
 
 
-def forwards_per_image(config: RunConfig) -> int:
+def forwards_per_image(config: RunOptions) -> int:
     """The work of one image in forwards; a gradient costs about one more than the forward that it needs anyway."""
     gradients = {
         "r-fgsm": 1,

@@ -47,8 +47,6 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
     """
     prepared = prepare(config.model_copy(update={"weights": "random"}))
     resolved = prepared.config
-    assert isinstance(resolved.batch, int) and resolved.size is not None, "a prepared run's configuration is resolved"
-    assert isinstance(resolved.threads, int), "a prepared run's configuration is resolved"
     device, images = resolved.device, min(_BATCHES * resolved.batch, len(prepared.dataset))
     torch.set_num_threads(resolved.threads)
     prepared.classifier.to(device)

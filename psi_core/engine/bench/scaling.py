@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig, RunConfig
 from psi_core.engine.devices import current_device, describe_device, precision, usable_cores
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.chunk_maker import make_chunk_maker
@@ -40,7 +40,6 @@ def scaling(config: RunConfig) -> dict[str, Any]:
     """
     base = prepare(config.model_copy(update={"weights": "random"}))
     resolved = base.config
-    assert isinstance(resolved.batch, int) and isinstance(resolved.threads, int), "a prepared run is resolved"
     torch.set_num_threads(resolved.threads)
     rows: list[dict[str, Any]] = []
     for axis, value, images, varied in _points(resolved, base):
@@ -51,70 +50,63 @@ def scaling(config: RunConfig) -> dict[str, Any]:
     return {**facts, **describe_device(resolved.device), "rows": rows}
 
 
-def _points(config: RunConfig, base: Prepared) -> Iterator[tuple[str, int, int, RunConfig]]:
+def _points(config: ResolvedConfig, base: Prepared) -> Iterator[tuple[str, int, int, RunConfig]]:
     """Axis, value, number of images and configuration of every point in one process."""
-    assert isinstance(config.batch, int), "a prepared run is resolved"
     some = 2 * config.batch
     for batches in _BATCHES:
-        yield "images", batches * config.batch, batches * config.batch, config
+        yield "images", batches * config.batch, batches * config.batch, config.asked()
     names = [layer.name for layer in base.layers]
     for count in sorted({1, max(1, len(names) // 2), len(names)}):
-        yield "layers", count, some, config.model_copy(update={"layers": tuple(names[:count])})
+        yield "layers", count, some, config.asked(layers=names[:count])
     for count in range(0, len(_CONTROLS) + 1, 2):
-        changes = {"controls": _CONTROLS[:count] or "none", "epsilon": config.epsilon[-1:]}
-        yield "conditions", count + 2, some, RunConfig(**{**_fields(config), **changes})
+        controls = _CONTROLS[:count] or "none"
+        yield "conditions", count + 2, some, config.asked(layers="relu", controls=controls, epsilon=config.epsilon[-1:])
     for count in _EPSILONS:
         epsilons = tuple(config.epsilon[-1] * (place + 1) / count for place in range(count))
-        yield "epsilons", count, some, RunConfig(**{**_fields(config), "epsilon": epsilons, "controls": "none"})
-
-
-def _fields(config: RunConfig) -> dict[str, Any]:
-    """Fields of a resolved run from which another one is made; its layers are chosen anew."""
-    return {name: value for name, value in config.model_dump().items() if name != "layers"}
+        yield "epsilons", count, some, config.asked(layers="relu", controls="none", epsilon=epsilons)
 
 
 def _seconds(config: RunConfig, images: int) -> float:
     """Seconds that one chunk takes in this process, after a batch to warm up."""
     prepared = prepare(config)
-    prepared.classifier.to(config.device)
-    maker = make_chunk_maker(config, prepared, config.device)
-    with precision(config.precision, config.device), current_device(config.device):
+    resolved = prepared.config
+    prepared.classifier.to(resolved.device)
+    maker = make_chunk_maker(resolved, prepared, resolved.device)
+    with precision(resolved.precision, resolved.device), current_device(resolved.device):
         for positions in (range(maker.batch), range(images)):
             started = time.perf_counter()
             maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
-            if config.device.startswith("cuda"):
-                torch.cuda.synchronize(config.device)
+            if resolved.device.startswith("cuda"):
+                torch.cuda.synchronize(resolved.device)
     return time.perf_counter() - started
 
 
-def _workers(config: RunConfig, speed: float, most_images: int) -> Iterator[dict[str, Any]]:
+def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator[dict[str, Any]]:
     """A row for each number of workers. Its speed is the sum of the workers' own: they do not start at the same time.
 
     Args:
-        config: resolved.
+        config: what does not vary.
         speed: of one worker in images per second, about; decides how many images each measures.
         most_images: size of the data set.
     """
     is_cuda = config.device.startswith("cuda")
     most = torch.cuda.device_count() if is_cuda else usable_cores()
     counts = sorted({*_WORKERS, most} & set(range(1, most + 1)))
-    assert isinstance(config.batch, int), "a prepared run is resolved"
     share = config.batch * max(2, round(_WORKER_SECONDS * speed / config.batch))
     threads = config.threads if is_cuda else max(1, usable_cores() // most)
     for workers in counts:
         images = min(share * workers, most_images)
-        changes = {"devices": workers, "threads": threads, "images": images, "chunk": config.batch, "layers": "relu"}
-        values = {**RunConfig(**{**_fields(config), **changes}).model_dump(mode="json"), "device": config.device}
+        asked = config.asked(devices=workers, threads=threads, images=images, chunk=config.batch, layers="relu")
         with tempfile.TemporaryDirectory(prefix="psi-bench-") as folder:
-            speeds = _worker_speeds(values, workers, folder)
+            speeds = _worker_speeds(asked, workers, folder)
         yield {"axis": "workers", "value": workers, "images": images, "images_per_second": sum(speeds)}
 
 
-def _worker_speeds(values: dict[str, Any], workers: int, folder: str) -> list[float]:
+def _worker_speeds(config: RunConfig, workers: int, folder: str) -> list[float]:
     """Images per second of each worker of a run, as its last `batch` event tells."""
     child = subprocess.run(
         [sys.executable, "-m", "psi_core", "start", "--runs-dir", folder],
-        input=json.dumps(values),
+        input=config.model_dump_json(),
         env={**os.environ, **worker_environment(workers)},
         text=True,
         capture_output=True,

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.engine.images.dataset import Dataset
 from psi_core.errors import ConfigError, DataError
 from psi_core.files import PACKAGE_DATA
@@ -64,7 +64,7 @@ def match_names(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
     return dataset.with_classes(places[dataset.labels], names)
 
 
-def head_names(config: RunConfig, dataset: Dataset, head: int, sha256: str) -> list[str]:
+def head_names(config: ResolvedConfig, dataset: Dataset, head: int, sha256: str) -> list[str]:
     """What the head's classes are called, by which predictions are counted.
 
     These are ImageNet's names under its weights, else the data's where it has as many classes, else numbers.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.perturbations import perturbations_of
 from psi_core.engine.devices import is_out_of_memory, precision
@@ -189,9 +189,8 @@ class ChunkMaker:
         out_of_memory(before, self.batch)
 
 
-def make_chunk_maker(config: RunConfig, prepared: Prepared, device: str) -> ChunkMaker:
+def make_chunk_maker(config: ResolvedConfig, prepared: Prepared, device: str) -> ChunkMaker:
     """What makes the chunks of a resolved run on one device, where its classifier already is."""
-    assert config.size is not None and isinstance(config.batch, int), "a run's configuration is resolved"
     plan = StepPlan(
         model=prepared.classifier,
         layers=prepared.calls,

@@ -54,7 +54,6 @@ class ShareProgress:
     """Images of this worker's share: done before it started, done since, and how fast."""
 
     def __init__(self, run: Run, number: int, workers: int, finished: list[int]) -> None:
-        assert isinstance(run.config.chunk, int), "a run's configuration is resolved"
         self.chunk_images = run.config.chunk
         share = share_of(number, workers, run.chunks)
         sizes = {chunk: len(chunk_range(chunk, run.images, self.chunk_images)) for chunk in share}
@@ -165,10 +164,8 @@ class Worker:
 
     def _work(self, device: str) -> str:
         self.log.write(PhaseBegan("load"))
-        threads = self.run.config.threads
-        assert isinstance(threads, int), "a run's configuration is resolved"
-        with cpu_threads(threads), current_device(device):
-            prepared = self._prepared or prepare(self.run.config.model_copy(update={"device": device, "devices": 1}))
+        with cpu_threads(self.run.config.threads), current_device(device):
+            prepared = self._prepared or prepare(self.run.config.asked(device=device, devices=1))
             for note in prepared.notes:
                 self.log.write(Warned(note))
             try:
@@ -270,7 +267,6 @@ class Worker:
         return share_of(self.number, self.workers, self.run.chunks)
 
     def _positions(self, number: int) -> range:
-        assert isinstance(self.run.config.chunk, int), "a run's configuration is resolved"
         return chunk_range(number, self.run.images, self.run.config.chunk)
 
     def _next_chunks(self, writer: ChunkWriter) -> Iterator[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from psi_core.config import RunConfig
+from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.runs.creation import create_run, delete_run, record_model, require_writable, write_json
 from psi_core.runs.events import EventLog, Started, events_path
@@ -23,7 +23,8 @@ CARD = {"source": "recorded", "sha256": "a" * 64}
 
 @pytest.fixture
 def config():
-    return RunConfig(images=60, chunk=25, batch=25, threads=2, size=28, normalize="none", epsilon="0.03,0.1", name="x")
+    counts = {"images": 60, "chunk": 25, "batch": 25, "threads": 2, "size": 28}
+    return ResolvedConfig(**counts, device="cpu", normalize="none", epsilon="0.03,0.1", name="x")
 
 
 def test_a_new_run_holds_its_whole_configuration(tmp_path, config):
@@ -32,7 +33,7 @@ def test_a_new_run_holds_its_whole_configuration(tmp_path, config):
     assert values["format"] == 1
     assert values["id"] == directory.name
     assert values["conditions"] == [condition.name for condition in config.conditions]
-    assert set(values) == {"format", "id", "created", "conditions", *RunConfig.model_fields}
+    assert set(values) == {"format", "id", "created", "conditions", *ResolvedConfig.model_fields}
     run = Run(directory)
     assert (run.config, run.layer_infos, run.status) == (config, LAYERS, "queued")
     assert sorted(path.name for path in directory.iterdir()) == ["chunks", "config.json", "layers.json"]

@@ -118,6 +118,8 @@ def test_every_prefix_of_a_configuration_is_refused_and_left_out_of_the_list(run
         (lambda values: {**values, "created": "yesterday"}, "yesterday"),
         (lambda values: {**values, "attack": ["of-a-newer-version"]}, "of a newer psi-tui"),
         (lambda values: {**values, "conditions": values["conditions"][::-1]}, "its conditions are"),
+        (lambda values: {key: values[key] for key in values if key != "images"}, "images: it is missing"),
+        (lambda values: {**values, "chunk": "auto"}, "chunk: 'auto' does not fit"),
     ],
 )
 def test_a_wrong_configuration_is_named(runs, change, sentence):
