@@ -1,40 +1,173 @@
-"""Conditions: what was done to an image before the network saw it (`benign`, `fgsm@0.03`, `sign-noise@0.03`)."""
+"""Conditions: what was done to an image before the network saw it (`benign`, `fgsm@0.03`, `sign-noise@0.03`).
+
+One row of ATTACKS describes an attack or control; the engine's function of the same name carries it out.
+"""
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 BENIGN = "benign"
-
-ATTACK_NAMES: tuple[str, ...] = ("fgsm", "fgm-l2", "r-fgsm", "bim", "pgd", "mi-fgsm")
-"""Attacks of our own; the engine's ATTACKS mapping holds the same names."""
-
-FOOLBOX = "foolbox:"
-"""What stands before the name of one of foolbox's attacks, `foolbox:LinfDeepFoolAttack`."""
-
-CONTROL_NAMES: tuple[str, ...] = ("sign-noise", "anti-fgsm", "gaussian", "shuffled-fgsm", "sign-noise-2")
-"""Controls that the engine knows; its CONTROLS mapping holds the same names."""
-
-DEFAULT_CONTROLS: tuple[str, ...] = ("sign-noise", "anti-fgsm")
-"""Controls of a run that names none."""
 
 EXTERNAL = "attacked"
 """Name of the condition of external images: those that were attacked elsewhere."""
 
-SIZED_BY_ATTACK = "gaussian"
-"""The control that takes each image's L2 from what the run's first attack realizes at the same epsilon."""
-
-_SECOND_DRAW = {"sign-noise": "sign-noise-2"}
-"""The control that is another draw of the same noise: what a difference between two noises looks like."""
+FOOLBOX = "foolbox:"
+"""What stands before the name of one of foolbox's attacks, `foolbox:LinfDeepFoolAttack`."""
 
 EPSILON_ROUNDING = 1e-6
 """By which rounding in float32 carries the change of a pixel of 0..1 beyond epsilon."""
 
-_GRADIENT_STEPS = frozenset({"fgsm", "anti-fgsm", "fgm-l2", "bim", "mi-fgsm", "shuffled-fgsm"})
+_FOOLBOX_GRADIENTS = 50
+"""Gradients that an attack of foolbox may need, to guess at its time; it does not tell."""
 
-_ONE_FORWARD = frozenset({"fgsm", "fgm-l2", *CONTROL_NAMES})
-"""Attacks and controls that need no gradient besides the one that all share."""
+
+class Steps(Protocol):
+    """What decides how often an iterated attack asks the network."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of an iterated attack."""
+
+    @property
+    def restarts(self) -> int:
+        """Random starts of pgd."""
+
+
+def shared_gradient(asked: Steps) -> int:
+    """No gradient besides the one at the benign image, which all conditions share."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One attack or control: what plans, evidence, verdicts and screens know of it.
+
+    Attributes:
+        name: as `--attack` or `--controls` takes it; the engine's function has it too, with `_` for `-`.
+        help: what it does.
+        kind: `noise` for a control without a direction, `control` for any other; `foolbox` for that library's attacks;
+            `none` where nothing is done here.
+        gradients: how many gradients an image costs beyond the one at the benign image, which all conditions share.
+        norm: what stays within epsilon: `linf` every pixel, `l2` all of them together, as long as a step of epsilon in
+            every pixel.
+        is_iterated: whether it takes `--steps` small steps.
+        follows_gradient: whether the gradient alone decides where the image goes: one of 0 leaves it where it is.
+        needs_network: whether the images depend on the network, so that they cannot be made without its weights.
+        takes_size: whether it takes each image's L2 from what the run's first attack realizes at the same epsilon.
+        second_draw: the control that is another draw of the same noise: how far two noises differ.
+    """
+
+    name: str
+    help: str
+    kind: Literal["attack", "foolbox", "noise", "control", "none"] = "attack"
+    gradients: Callable[[Steps], int] = shared_gradient
+    norm: Literal["linf", "l2"] = "linf"
+    is_iterated: bool = False
+    follows_gradient: bool = False
+    needs_network: bool = True
+    takes_size: bool = False
+    second_draw: str | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this is a control rather than an attack."""
+        return self.kind in ("noise", "control")
+
+    @property
+    def is_chance_alone(self) -> bool:
+        """Whether this is noise that owes nothing to the network, so that verdicts say `noise` instead of its name."""
+        return self.kind == "noise" and not self.follows_gradient
+
+
+ATTACKS: tuple[Attack, ...] = (
+    Attack("fgsm", "one step of epsilon along the signs of the gradient", follows_gradient=True),
+    Attack("fgm-l2", "one step along the gradient itself, as long as FGSM's in L2", norm="l2", follows_gradient=True),
+    Attack(
+        "r-fgsm",
+        "half of epsilon at random, half along the signs of the gradient there",
+        gradients=lambda asked: 1,
+    ),
+    Attack(
+        "bim",
+        "`--steps` small steps of FGSM from the image; `--step-size` is a share of epsilon",
+        gradients=lambda asked: asked.steps - 1,
+        is_iterated=True,
+        follows_gradient=True,
+    ),
+    Attack(
+        "pgd",
+        "as `bim` from a random start; of `--restarts` starts each image keeps its worst",
+        gradients=lambda asked: asked.steps * asked.restarts,
+        is_iterated=True,
+    ),
+    Attack(
+        "mi-fgsm",
+        "as `bim` with momentum",
+        gradients=lambda asked: asked.steps - 1,
+        is_iterated=True,
+        follows_gradient=True,
+    ),
+    Attack(
+        "sign-noise",
+        "random signs of the same size in every pixel",
+        kind="noise",
+        needs_network=False,
+        second_draw="sign-noise-2",
+    ),
+    Attack(
+        "anti-fgsm",
+        "the step down the loss: the same image statistics, no harm",
+        kind="control",
+        follows_gradient=True,
+    ),
+    Attack(
+        "gaussian",
+        "Gaussian noise of the L2 that the first attack realizes, image by image",
+        kind="noise",
+        norm="l2",
+        takes_size=True,
+    ),
+    Attack(
+        "shuffled-fgsm",
+        "FGSM's own step with its pixels in another order",
+        kind="noise",
+        follows_gradient=True,
+    ),
+    Attack(
+        "sign-noise-2",
+        "a second draw of the noise, compared with the first: what no effect looks like",
+        kind="noise",
+        needs_network=False,
+    ),
+)
+"""All attacks and controls, in the order in which they are listed."""
+
+ATTACK_NAMES: tuple[str, ...] = tuple(row.name for row in ATTACKS if not row.is_control)
+
+CONTROL_NAMES: tuple[str, ...] = tuple(row.name for row in ATTACKS if row.is_control)
+
+DEFAULT_CONTROLS: tuple[str, ...] = ("sign-noise", "anti-fgsm")
+"""Controls of a run that names none."""
+
+_NOT_OURS = (
+    Attack(BENIGN, "the images as they are", "none", needs_network=False),
+    Attack(EXTERNAL, "images that were attacked elsewhere", "none", needs_network=False),
+)
+
+_ROWS = {row.name: row for row in (*ATTACKS, *_NOT_OURS)}
+
+
+def attack_row(name: str) -> Attack:
+    """The row of an attack or control, of `benign` or of external images.
+
+    One of foolbox's may ask the network often and go by either norm. A name without a row counts as an attack.
+    """
+    if name.startswith(FOOLBOX):
+        return Attack(name, "", "foolbox", lambda asked: _FOOLBOX_GRADIENTS, "l2")
+    return _ROWS.get(name) or Attack(name, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +186,12 @@ class Condition:
     epsilon: float = 0.0
     control: str | None = None
 
+    @classmethod
+    def of_name(cls, name: str) -> "Condition":
+        """The condition of a name; its control is not in it."""
+        attack, _, epsilon = name.partition("@")
+        return cls(attack, math.nan if attack == EXTERNAL else float(epsilon or 0))
+
     @property
     def name(self) -> str:
         """`benign`, or `attack@epsilon`; the epsilon reads back as the same float."""
@@ -69,19 +208,24 @@ class Condition:
         return self.attack == EXTERNAL
 
     @property
+    def row(self) -> Attack:
+        """What is known of its attack or control."""
+        return attack_row(self.attack)
+
+    @property
     def is_control(self) -> bool:
         """Whether this is a control rather than an attack."""
-        return self.attack in CONTROL_NAMES
+        return self.row.is_control
+
+    @property
+    def is_foolbox(self) -> bool:
+        """Whether one of foolbox's attacks makes the images."""
+        return self.row.kind == "foolbox"
 
     @property
     def follows_gradient(self) -> bool:
         """Whether the gradient alone decides where the image goes, so that one of 0 leaves it where it is."""
-        return self.epsilon > 0 and self.attack in _GRADIENT_STEPS
-
-    @property
-    def shares_gradient(self) -> bool:
-        """Whether the gradient at the benign image is all that it needs, so that it costs one forward."""
-        return self.is_external or self.attack in _ONE_FORWARD
+        return self.epsilon > 0 and self.row.follows_gradient
 
     @property
     def stream(self) -> int:
@@ -112,7 +256,7 @@ def conditions_of(
 
     def control_at(attack: str, epsilon: float) -> str | None:
         first = next(iter(controls), None)
-        named = _SECOND_DRAW.get(attack) if attack == first else first
+        named = attack_row(attack).second_draw if attack == first else first
         return Condition(named, epsilon).name if named is not None and named in controls and epsilon > 0 else None
 
     attacked = [Condition(attack, epsilon, control_at(attack, epsilon)) for attack in attacks for epsilon in epsilons]
@@ -127,9 +271,7 @@ def conditions_of(
 
 
 def sizing_attack(condition: Condition, conditions: Iterable[Condition]) -> Condition:
-    """The attack whose realized L2 a `gaussian` control takes: the run's first at the same epsilon."""
+    """The attack whose realized L2 a control of its size takes: the run's first at the same epsilon."""
     return next(
-        each
-        for each in conditions
-        if each.epsilon == condition.epsilon and not (each.is_benign or each.is_control or each.is_external)
+        each for each in conditions if each.epsilon == condition.epsilon and each.row.kind in ("attack", "foolbox")
     )

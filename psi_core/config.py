@@ -26,11 +26,12 @@ from pydantic_core import ErrorDetails
 
 from psi_core.conditions import (
     ATTACK_NAMES,
+    ATTACKS,
     CONTROL_NAMES,
     DEFAULT_CONTROLS,
     FOOLBOX,
-    SIZED_BY_ATTACK,
     Condition,
+    attack_row,
     conditions_of,
     epsilon_text,
 )
@@ -98,6 +99,8 @@ def _split(value: object) -> object:
     return [value] if isinstance(value, int | float) else value
 
 
+_ITERATED = " and ".join(", ".join(row.name for row in ATTACKS if row.is_iterated).rsplit(", ", 1))
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
 Count = Annotated[int, Field(ge=1)]
@@ -140,7 +143,7 @@ class RunOptions(BaseModel):
     target: Literal["none", "least-likely", "random", "next"] = Field(
         "none", description="class that the attacks are to reach, instead of leaving the label"
     )
-    steps: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="steps of bim, pgd and mi-fgsm")
+    steps: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description=f"steps of {_ITERATED}")
     step_size: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
         "auto", description="of their steps, as a share of epsilon (auto: 2.5/steps, mi-fgsm 1/steps)"
     )
@@ -292,9 +295,10 @@ class RunOptions(BaseModel):
                 "attack: the list is empty, which leaves nothing to compare with benign; "
                 f"write one of {', '.join(ATTACK_NAMES)}, or images with --attacked"
             )
-        if SIZED_BY_ATTACK in self.controls and not self.attack:
+        sized = next((name for name in self.controls if attack_row(name).takes_size), None)
+        if sized is not None and not self.attack:
             raise ValueError(
-                f"controls: {SIZED_BY_ATTACK} takes its size from an attack, and there is none; "
+                f"controls: {sized} takes its size from an attack, and there is none; "
                 "leave it out, or name one with --attack"
             )
         return self

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.conditions import EPSILON_ROUNDING, FOOLBOX, Condition
+from psi_core.conditions import EPSILON_ROUNDING, Condition
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked, worst
 from psi_core.runs.events import EventReader, EvidenceFound, PrecisionCompared, events_path
 from psi_core.runs.run import Run
@@ -45,9 +45,6 @@ ROUNDING_OF_LOGITS = 1e-3
 
 L2_ROUNDING = 1e-5
 """Share by which rounding lengthens an L2 norm."""
-
-_BOUND_IN_L2 = ("fgm-l2", "gaussian")
-"""Those that may move single pixels further than epsilon, like foolbox's, but not all of them together."""
 
 _START_AGAIN = "the engine looks when a run starts; start it again with this version"
 _NOT_LOOKED_AT = f"not looked at: {_START_AGAIN}"
@@ -103,7 +100,7 @@ def norms_within_epsilon(run: Run) -> Check:
     for at, condition in enumerate(run.condition_details):
         if condition.is_benign or condition.is_external:
             continue
-        is_l2 = condition.attack in _BOUND_IN_L2 or condition.attack.startswith(FOOLBOX)
+        is_l2 = condition.row.norm == "l2"
         if is_l2 and elements is None:
             unbounded.append(condition.name)
             continue

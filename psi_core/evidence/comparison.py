@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from psi_core.conditions import Condition
+from psi_core.conditions import ATTACKS, Condition, attack_row
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked
-from psi_core.evidence.strength import NOISES
 from psi_core.runs.run import Run
 from psi_core.statistics.paired import paired_statistics
 from psi_core.statistics.verdicts import MINIMUM_PAIRS, is_significant
@@ -15,16 +14,20 @@ FEW_ALARMS, MANY_ALARMS = 5.0, 20.0
 ENOUGH_IMAGES, FEWEST_IMAGES = 1000, 100
 """Images: shifts are small against the spread, so that a d_z of 0.1 needs a thousand; a hundred show a large one."""
 
+_DRAWN_TWICE = tuple(row for row in ATTACKS if row.second_draw is not None)
+
 
 def noise_against_noise(run: Run) -> Check:
     """In how many layers the verdicts tell two draws of the same noise apart."""
     name, places = "noise against noise", {name: place for place, name in enumerate(run.conditions)}
     pairs = [
         (places[first.name], places[second.name])
-        for first, second in zip(_under(run, "sign-noise"), _under(run, "sign-noise-2"), strict=False)
+        for row in _DRAWN_TWICE
+        for first, second in zip(_under(run, row.name), _under(run, str(row.second_draw)), strict=False)
     ]
     if not pairs:
-        return not_checked(name, "false alarms need two draws of noise; add --controls sign-noise,sign-noise-2")
+        both = f"{_DRAWN_TWICE[0].name},{_DRAWN_TWICE[0].second_draw}"
+        return not_checked(name, f"false alarms need two draws of noise; add --controls {both}")
     psi = run.psi.astype(np.float64)
     statistics = paired_statistics(np.stack([psi[second] - psi[first] for first, second in pairs]))
     shifts = [statistics.at(*place) for place in np.ndindex(statistics.mean.shape)]
@@ -34,7 +37,8 @@ def noise_against_noise(run: Run) -> Check:
     alarms = sum(map(is_significant, shifts))
     status = at_most(100 * alarms / len(shifts), FEW_ALARMS, MANY_ALARMS)
     epsilons = f"{len(pairs)} epsilons" if len(pairs) > 1 else "1 epsilon"
-    sentence = f"two draws of sign-noise differ in {alarms} of {len(shifts)} comparisons ({epsilons}, every layer)"
+    drawn = listed(row.name for row in _DRAWN_TWICE if row.second_draw in run.config.controls)
+    sentence = f"two draws of {drawn} differ in {alarms} of {len(shifts)} comparisons ({epsilons}, every layer)"
     tail = {
         "green": "false alarms are as rare as promised",
         "amber": "false alarms happen here; mind small shifts",
@@ -47,7 +51,7 @@ def controls_present(run: Run) -> Check:
     """Whether there is noise to compare the attack with."""
     name, controls = "controls", run.config.controls
     count = len(controls)
-    noises = [control for control in controls if control in NOISES]
+    noises = [control for control in controls if attack_row(control).kind == "noise"]
     if not run.config.attack and all(each.control is None for each in run.condition_details if each.is_external):
         why = "no control has the size of the images attacked elsewhere; add --epsilon with their largest change"
         return Check(name, "amber", why, count, "controls")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.conditions import Condition, epsilon_text
+from psi_core.conditions import ATTACKS, Condition, attack_row, epsilon_text
 from psi_core.evidence.check import Check, Status, at_least, at_most, badness, not_checked, worst
 from psi_core.runs.run import Run
 from psi_core.statistics.paired import percent
@@ -34,12 +34,6 @@ SAME_SUCCESS = 1.0
 
 FEW_ZERO, MANY_ZERO = 1.0, 10.0
 """Percent of images without a gradient: a saturated softmax leaves a few; a tenth bounds what the attack can do."""
-
-ITERATED = ("pgd", "bim", "mi-fgsm")
-"""Attacks of several steps, the strongest first."""
-
-NOISES = ("sign-noise", "sign-noise-2", "gaussian", "shuffled-fgsm")
-"""Controls without a direction."""
 
 _MASKING = "gradient masking would look like this"
 _NOTHING_RIGHT = "no image is right before an attack, so that none can be fooled; check weights and labels"
@@ -93,13 +87,14 @@ def success_with_epsilon(run: Run) -> Check:
 def iterated_as_strong(run: Run) -> Check:
     """Whether several steps do at least as much as one, image by image."""
     name, rates = "more steps", _rates(run)
-    several = next((attack for attack in ITERATED if attack in run.config.attack), None)
+    iterated = [row for row in map(attack_row, run.config.attack) if row.is_iterated]
     places = {(each.attack, each.epsilon): place for place, each in _attacked(run)}
     epsilons = [epsilon for attack, epsilon in places if attack == "fgsm"]
-    if several is None or not epsilons:
+    if not iterated or not epsilons:
         return not_checked(name, "fgsm and an attack of several steps are not both there; add --attack fgsm,pgd")
     if rates is None:
         return not_checked(name, _NOTHING_RIGHT)
+    several = max(iterated, key=lambda row: (row.gradients(run.config), -ATTACKS.index(row))).name
     found = []
     for epsilon in epsilons:
         one, more = places["fgsm", epsilon], places[several, epsilon]
@@ -120,7 +115,7 @@ def iterated_as_strong(run: Run) -> Check:
 def noise_weaker(run: Run) -> Check:
     """Whether noise of the same size fools clearly fewer images."""
     name, rates = "noise", _rates(run)
-    noises = [(place, each) for place, each in enumerate(run.condition_details) if each.attack in NOISES]
+    noises = [(place, each) for place, each in enumerate(run.condition_details) if each.row.kind == "noise"]
     pairs = [(mine, other) for mine, each in _attacked(run) for other, it in noises if it.epsilon == each.epsilon]
     if not pairs:
         return not_checked(name, "no attack has noise beside it; add --controls sign-noise,gaussian --epsilon 0.03")

@@ -2,6 +2,7 @@
 
 import math
 
+from psi_core.conditions import Condition
 from psi_core.measures import MEASURES
 from psi_core.statistics.paired import Shift
 
@@ -68,7 +69,7 @@ def effect_word(effect_size: float) -> str:
 
 
 def _noise_or_name(control: str) -> str:
-    return "noise" if control.startswith(("sign-noise", "gaussian")) else control
+    return "noise" if Condition.of_name(control).row.is_chance_alone else control
 
 
 def _mean_with_interval(shift: Shift) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from psi_core.conditions import BENIGN, CONTROL_NAMES, epsilon_in_levels, epsilon_text
+from psi_core.conditions import BENIGN, Condition, epsilon_in_levels, epsilon_text
 from psi_core.evidence import checks_of, tally
 from psi_core.measures import MEASURES
 from psi_core.runs.run import Run
@@ -209,7 +209,7 @@ def ablation_curves(rows: Sequence[Row]) -> Curves:
     series = []
     for by in dict.fromkeys(str(row["by"]) for row in rows):
         for condition in dict.fromkeys(str(row["condition"]) for row in rows):
-            if condition.partition("@")[0] not in CONTROL_NAMES:
+            if not Condition.of_name(condition).is_control:
                 points = sorted({_point(row) for row in rows if (row["by"], row["condition"]) == (by, condition)})
                 x, y = zip(*points, strict=True)
                 series.append(Series(f"{by} {condition}", x, y, "benign" if condition == BENIGN else "attacked"))

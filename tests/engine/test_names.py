@@ -1,16 +1,31 @@
 """Names that the light half refuses misspelt ones by are those that the engine knows."""
 
-from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, SIZED_BY_ATTACK
+import inspect
+
+from psi_core.conditions import ATTACK_NAMES, ATTACKS, CONTROL_NAMES
 from psi_core.config import MODEL_NAMES
-from psi_core.engine.attacks.attacks import ATTACKS
-from psi_core.engine.attacks.controls import CONTROLS
+from psi_core.engine.attacks import attacks, controls
+from psi_core.engine.attacks.perturbations import FUNCTIONS
 from psi_core.engine.measure.sparseness import MEASURES
 from psi_core.engine.models.sources import ARCHITECTURES
 from psi_core.measures import MEASURE_NAMES
 
 
+def functions_of(module, *parameters):
+    """Names of a module's own functions with these parameters, as rows have them."""
+    return {
+        name.replace("_", "-")
+        for name, each in inspect.getmembers(module, inspect.isfunction)
+        if each.__module__ == module.__name__ and tuple(inspect.signature(each).parameters) == parameters
+    }
+
+
+def test_every_attack_and_control_has_a_row_and_every_row_its_function():
+    assert [*FUNCTIONS] == [row.name for row in ATTACKS]
+    assert functions_of(attacks, "batch", "epsilon") == {*ATTACK_NAMES}
+    assert functions_of(controls, "batch", "epsilon") == {*CONTROL_NAMES}
+
+
 def test_configuration_and_engine_know_the_same_names():
-    assert tuple(ATTACKS) == ATTACK_NAMES
-    assert {*CONTROLS, SIZED_BY_ATTACK} == {*CONTROL_NAMES}
     assert tuple(MEASURES) == MEASURE_NAMES
     assert set(ARCHITECTURES) == set(MODEL_NAMES)

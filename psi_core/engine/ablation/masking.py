@@ -18,10 +18,10 @@ from torch import Tensor
 from psi_core.ablation import AblationConfig
 from psi_core.engine.ablation.channel_order import SCORES, class_responses, random_ranks, ranks_by_score
 from psi_core.engine.ablation.preparation import Ablation, prepare_ablation
-from psi_core.engine.attacks.attacks import fgsm_step
-from psi_core.engine.attacks.controls import sign_noise_step
+from psi_core.engine.attacks.attacks import Batch
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.noise import Noise
+from psi_core.engine.attacks.perturbations import FUNCTIONS
 from psi_core.engine.devices import cpu_threads, is_out_of_memory, precision
 from psi_core.engine.images import Dataset, read_inputs
 from psi_core.engine.measure.sparseness import Reducer
@@ -200,9 +200,8 @@ class _MaskedRuns:
             if condition.is_benign:
                 yield images
             else:
-                step = sign_noise_step if condition.is_control else fgsm_step
                 noise = Noise(self.config.run.seed, indices, condition.stream)
-                yield step(images, gradient, condition.epsilon, noise)
+                yield FUNCTIONS[condition.attack](Batch(images, gradient, noise, labels), condition.epsilon)
 
     def _choices(self, images: Tensor, labels: Tensor, ranks: dict[str, Tensor], clock: _Clock) -> Tensor:
         """What the intact and every masked network say, int64 (1 + mask, image)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psi_core.conditions import BENIGN, EXTERNAL, FOOLBOX, Condition
+from psi_core.conditions import Condition
 from psi_core.engine.again.run_images import external_images, remake_images, remake_without_model, reopen
 from psi_core.engine.devices import precision
 from psi_core.engine.images import Dataset, load_dataset, load_external, read_inputs
@@ -20,10 +20,6 @@ from psi_core.engine.preparation import Prepared
 from psi_core.errors import PsiError
 from psi_core.pictures import PICTURE_SIZE, Picture, Pixels, area_average
 from psi_core.runs.run import Run
-
-_WITHOUT_GRADIENT = frozenset({BENIGN, EXTERNAL, "sign-noise", "sign-noise-2"})
-"""Conditions that can be made with any weights, or none."""
-
 
 _ANOTHER_DRAW = (
     "attack: foolbox may change an image otherwise when it is alone; see what was measured with psi-tui export --images"
@@ -54,7 +50,7 @@ class PictureMaker:
             prepared = self._prepared_of(run)
         except PsiError as error:
             return _without_classifier(run, index, condition, str(error))
-        if condition.attack.startswith(FOOLBOX):
+        if condition.is_foolbox:
             images = remake_images(run, prepared, np.array([index]), [])[0]
             return _picture(images, None, None, _ANOTHER_DRAW)
         with precision(run.config.precision, "cpu"):
@@ -82,7 +78,7 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
         channels = input_channels(source.build(1))
     dataset = load_dataset(config.data, config.split, config.resize)
     images = read_inputs(dataset, position, config.size, channels, "cpu")
-    if condition.attack not in _WITHOUT_GRADIENT:
+    if condition.row.needs_network:
         return _picture(images, None, None, reason)
     if condition.is_external:
         return _picture(images, external_images(position, _external(run, dataset), images), None, reason)

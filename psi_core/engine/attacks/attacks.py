@@ -1,10 +1,9 @@
-"""Attacks: pure functions from images to changed images, pixels in 0..1; every one gives back the images at epsilon 0.
+"""Attacks: functions from a batch of benign images to changed images, pixels in 0..1.
 
-To add one: a function here, its line in ONE_STEP_ATTACKS or ITERATED_ATTACKS, its name in `psi_core.conditions`.
+To add one: a function here, and the row of its name in `psi_core.conditions.ATTACKS`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +11,6 @@ from torch import Tensor, nn
 from psi_core.engine.attacks.gradients import input_gradient, losses
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.sums import cached_parts
-
-OneStep = Callable[[Tensor, Tensor, float, Noise], Tensor]
-"""Images, the gradient to climb at them, epsilon and noise -> changed images; all (batch, channel, y, x)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,145 +35,126 @@ class Iteration:
         return -1 if self.is_targeted else 1
 
 
-Iterated = Callable[[nn.Module, Tensor, Tensor, Tensor, float, Noise, Iteration], Tensor]
-"""Model, images, labels, the gradient to climb at the images, epsilon, noise, iteration -> changed images."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Benign images, and all that an attack or control of them may go by.
+
+    Its tensors are the receiver's own: what is written into them changes nothing elsewhere.
+
+    Attributes:
+        images: (batch, channel, y, x) in 0..1.
+        gradient: at the images, of their shape; its direction is the one to go.
+        noise: random numbers of the condition.
+        labels: int64 (batch,), to be missed, or to be reached where the iteration is targeted.
+        model: with frozen parameters, in eval mode; None for conditions that need no network.
+        iteration: of attacks of more than one step.
+        l2: size of the first attack's change at this epsilon, float32 (batch,); None for all but controls that take it.
+    """
+
+    images: Tensor
+    gradient: Tensor
+    noise: Noise
+    labels: Tensor
+    model: nn.Module | None = None
+    iteration: Iteration = field(default_factory=Iteration)
+    l2: Tensor | None = None
+
+    def gradient_at(self, changed: Tensor) -> Tensor:
+        """The gradient to go along at changed images: of the loss of the labels, or of minus it if they are targets."""
+        assert self.model is not None, "without a model there are only conditions that need none"
+        gradient = input_gradient(self.model, changed, self.labels)[1]
+        return gradient.neg_() if self.iteration.is_targeted else gradient
+
+    def harm_of(self, changed: Tensor) -> Tensor:
+        """How far changed images are on the way, float32 (batch,): the loss of the labels, or minus it."""
+        assert self.model is not None, "without a model there are only conditions that need none"
+        with torch.no_grad():
+            return self.iteration.direction * losses(self.model(changed), self.labels)
 
 
-def fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+def fgsm(batch: Batch, epsilon: float) -> Tensor:
     """One step of `epsilon` up the loss (Goodfellow et al. 2015, arXiv:1412.6572)."""
-    return stepped(images, gradient.sign(), epsilon)
+    return overwrite_with_step(batch.gradient.sign(), batch.images, epsilon)
 
 
-def fgm_l2_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+def fgm_l2(batch: Batch, epsilon: float) -> Tensor:
     """One step along the gradient itself, of the L2 that FGSM has: epsilon x sqrt(number of pixels and channels).
 
     Fast gradient method in L2 (Goodfellow et al. 2015; Miyato et al. 2017, arXiv:1605.07725). Pixels may move further
     than epsilon; where the gradient is 0 throughout, none moves.
     """
-    flat = gradient.flatten(1)
+    flat = batch.gradient.flatten(1)
     largest = flat.abs().amax(1, keepdim=True)
     flat = flat / torch.where(largest > 0, largest, 1)  # Squares of gradients such as 1e-25 would vanish.
     length = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
     direction = flat / torch.where(length > 0, length, 1)
-    return stepped(images, direction.view(gradient.shape), epsilon * flat.shape[1] ** 0.5)
+    return overwrite_with_step(direction.view(batch.gradient.shape), batch.images, epsilon * flat.shape[1] ** 0.5)
 
 
-def r_fgsm(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    first_gradient: Tensor,
-    epsilon: float,
-    noise: Noise,
-    iteration: Iteration,
-) -> Tensor:
+def r_fgsm(batch: Batch, epsilon: float) -> Tensor:
     """Half of epsilon in a random direction, then half up the loss there (Tramer et al. 2018, arXiv:1705.07204)."""
-    start = stepped(images, noise.signs(images), epsilon / 2)
-    return stepped(start, _climb(model, start, labels, iteration).sign(), epsilon / 2)
+    start = overwrite_with_step(batch.noise.signs(batch.images), batch.images, epsilon / 2)
+    return overwrite_with_step(batch.gradient_at(start).sign(), start, epsilon / 2)
 
 
-def bim(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    first_gradient: Tensor,
-    epsilon: float,
-    noise: Noise,
-    iteration: Iteration,
-) -> Tensor:
+def bim(batch: Batch, epsilon: float) -> Tensor:
     """Basic iterative method: small FGSM steps kept within epsilon (Kurakin et al. 2017, arXiv:1607.02533)."""
-    step = epsilon * (iteration.step_size or 2.5 / iteration.steps)
-    changed = _within(images, stepped(images, first_gradient.sign(), step), epsilon)
-    return _walked(model, images, changed, labels, epsilon, step, iteration, iteration.steps - 1)
+    step = epsilon * (batch.iteration.step_size or 2.5 / batch.iteration.steps)
+    changed = _within(batch.images, overwrite_with_step(batch.gradient.sign(), batch.images, step), epsilon)
+    return _walked(batch, changed, epsilon, step, batch.iteration.steps - 1)
 
 
-def pgd(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    first_gradient: Tensor,
-    epsilon: float,
-    noise: Noise,
-    iteration: Iteration,
-) -> Tensor:
+def pgd(batch: Batch, epsilon: float) -> Tensor:
     """Projected gradient descent: as `bim`, from uniform random starts within epsilon (Madry et al. 2018,
     arXiv:1706.06083). Of several restarts each image keeps the one with the most harmful loss.
     """
+    images, iteration = batch.images, batch.iteration
     step = epsilon * (iteration.step_size or 2.5 / iteration.steps)
     best, best_harm = images, torch.full((len(images),), -torch.inf, device=images.device)
     for restart in range(iteration.restarts):
-        start = stepped(images, noise.uniform(images, restart), epsilon)
-        changed = _walked(model, images, start, labels, epsilon, step, iteration, iteration.steps)
+        start = overwrite_with_step(batch.noise.uniform(images, restart), images, epsilon)
+        changed = _walked(batch, start, epsilon, step, iteration.steps)
         if iteration.restarts == 1:
             return changed
-        with torch.no_grad():
-            harm = iteration.direction * losses(model(changed), labels)
+        harm = batch.harm_of(changed)
         is_better = harm > best_harm
         best = torch.where(is_better.view(-1, *[1] * (images.dim() - 1)), changed, best)
         best_harm = torch.where(is_better, harm, best_harm)
     return best
 
 
-def mi_fgsm(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    first_gradient: Tensor,
-    epsilon: float,
-    noise: Noise,
-    iteration: Iteration,
-) -> Tensor:
+def mi_fgsm(batch: Batch, epsilon: float) -> Tensor:
     """Momentum iterative FGSM: signs of the sum of all gradients so far, each divided by its mean size, with a decay
     factor of 1 (Dong et al. 2018, arXiv:1710.06081).
     """
-    step = epsilon * (iteration.step_size or 1 / iteration.steps)
+    images, steps = batch.images, batch.iteration.steps
+    step = epsilon * (batch.iteration.step_size or 1 / steps)
     changed, momentum = images, torch.zeros_like(images)
-    for number in range(iteration.steps):
-        gradient = _climb(model, changed, labels, iteration) if number else first_gradient
+    for number in range(steps):
+        gradient = batch.gradient_at(changed) if number else batch.gradient
         size = gradient.flatten(1).abs().mean(1).view(-1, *[1] * (images.dim() - 1))
         momentum = momentum + gradient / torch.where(size > 0, size, 1)
-        changed = _within(images, stepped(changed, momentum.sign(), step), epsilon)
+        changed = _within(images, overwrite_with_step(momentum.sign(), changed, step), epsilon)
     return changed
 
 
-ONE_STEP_ATTACKS: Mapping[str, OneStep] = {"fgsm": fgsm_step, "fgm-l2": fgm_l2_step}
-"""Attacks that the gradient at the benign image serves, whatever the epsilon."""
+def overwrite_with_step(direction: Tensor, images: Tensor, step: float) -> Tensor:
+    """Writes the images plus `step` times `direction`, kept in 0..1, into `direction`, and returns it.
 
-ITERATED_ATTACKS: Mapping[str, Iterated] = {"r-fgsm": r_fgsm, "bim": bim, "pgd": pgd, "mi-fgsm": mi_fgsm}
-"""Attacks that need gradients elsewhere too."""
-
-ATTACKS: Mapping[str, OneStep | Iterated] = {**ONE_STEP_ATTACKS, **ITERATED_ATTACKS}
-"""All attacks of our own."""
-
-
-def stepped(images: Tensor, direction: Tensor, step: float) -> Tensor:
-    """Images plus `step` times `direction`, kept in 0..1, in the memory of `direction`: fresh memory costs more."""
+    Fresh memory would cost more than the step. What is needed later must not be handed over as the direction.
+    """
     for part, benign in zip(cached_parts(direction), cached_parts(images), strict=True):
         part.mul_(step).add_(benign).clamp_(0, 1)
     return direction
 
 
-def _walked(
-    model: nn.Module,
-    images: Tensor,
-    start: Tensor,
-    labels: Tensor,
-    epsilon: float,
-    step: float,
-    iteration: Iteration,
-    steps: int,
-) -> Tensor:
+def _walked(batch: Batch, start: Tensor, epsilon: float, step: float, steps: int) -> Tensor:
     """So many steps from `start`, never further than epsilon from the images."""
     changed = start
     for _ in range(steps):
-        changed = _within(images, stepped(changed, _climb(model, changed, labels, iteration).sign(), step), epsilon)
+        moved = overwrite_with_step(batch.gradient_at(changed).sign(), changed, step)
+        changed = _within(batch.images, moved, epsilon)
     return changed
-
-
-def _climb(model: nn.Module, images: Tensor, labels: Tensor, iteration: Iteration) -> Tensor:
-    """The gradient to climb: of the loss of the labels, or of its negative where they are to be reached."""
-    gradient = input_gradient(model, images, labels)[1]
-    return gradient.neg_() if iteration.is_targeted else gradient
 
 
 def _within(images: Tensor, changed: Tensor, epsilon: float) -> Tensor:

@@ -1,16 +1,13 @@
 """Controls: changes of an attack's size without its aim. A shift that they make too is none of the attack's.
 
-To add one: a function here, its line in CONTROLS, its name in `psi_core.conditions`.
+To add one: a function here, and the row of its name in `psi_core.conditions.ATTACKS`.
 """
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from psi_core.engine.attacks.attacks import OneStep, stepped
+from psi_core.engine.attacks.attacks import Batch, overwrite_with_step
 from psi_core.engine.attacks.gradients import change_norms
-from psi_core.engine.attacks.noise import Noise
 
 _MOST_ROUNDS = 100
 """Rounds in which a Gaussian's scale is sought; on digits 5 do at epsilon 0.03. The L2 grows more slowly than the
@@ -20,35 +17,37 @@ _NEAR = 1e-6
 """Share of the L2 by which it may be missed."""
 
 
-def sign_noise_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+def sign_noise(batch: Batch, epsilon: float) -> Tensor:
     """One step of `epsilon` in a random direction of the same L-infinity norm."""
-    return stepped(images, noise.signs(images), epsilon)
+    return overwrite_with_step(batch.noise.signs(batch.images), batch.images, epsilon)
 
 
-def anti_fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+def sign_noise_2(batch: Batch, epsilon: float) -> Tensor:
+    """A second draw of `sign_noise`: the numbers of a condition follow from its name."""
+    return sign_noise(batch, epsilon)
+
+
+def anti_fgsm(batch: Batch, epsilon: float) -> Tensor:
     """One step of `epsilon` down the loss: the image statistics of FGSM without its harm."""
-    return stepped(images, gradient.sign(), -epsilon)
+    return overwrite_with_step(batch.gradient.sign(), batch.images, -epsilon)
 
 
-def shuffled_fgsm_step(images: Tensor, gradient: Tensor, epsilon: float, noise: Noise) -> Tensor:
+def shuffled_fgsm(batch: Batch, epsilon: float) -> Tensor:
     """The FGSM step with its pixels in a random order of each image's own; the channels of a pixel stay together."""
-    signs = gradient.sign().flatten(2)
-    order = noise.permutations(signs.shape[2])[:, None, :].expand_as(signs)
-    return stepped(images, signs.gather(2, order).view(images.shape), epsilon)
+    signs = batch.gradient.sign().flatten(2)
+    order = batch.noise.permutations(signs.shape[2])[:, None, :].expand_as(signs)
+    return overwrite_with_step(signs.gather(2, order).view(batch.images.shape), batch.images, epsilon)
 
 
-def gaussian_noise(images: Tensor, l2: Tensor, noise: Noise) -> Tensor:
-    """Independent Gaussian noise of every pixel, scaled so that each image is changed by the L2 asked for.
+def gaussian(batch: Batch, epsilon: float) -> Tensor:
+    """Independent Gaussian noise of every pixel, scaled so that each image is changed by the L2 of the first attack.
 
     The size counts after clipping to 0..1, which halves noise on black. Where even black and white would not reach the
     L2, it stays below.
-
-    Args:
-        images: (batch, channel, height, width) in 0..1.
-        l2: (batch,), realized by the attack that this is the control of.
-        noise: of the condition.
     """
-    normal = noise.normal(images)
+    assert batch.l2 is not None, "its row says that it takes a size"
+    images, l2 = batch.images, batch.l2
+    normal = batch.noise.normal(images)
     scale = l2 / images.shape[1:].numel() ** 0.5
     for _ in range(_MOST_ROUNDS):
         realized = change_norms(_noisy(images, normal, scale), images)[1]
@@ -57,15 +56,6 @@ def gaussian_noise(images: Tensor, l2: Tensor, noise: Noise) -> Tensor:
             break
         scale = torch.where(is_off & (realized > 0), scale * l2 / realized, scale)
     return _noisy(images, normal, scale)
-
-
-CONTROLS: Mapping[str, OneStep] = {
-    "sign-noise": sign_noise_step,
-    "anti-fgsm": anti_fgsm_step,
-    "shuffled-fgsm": shuffled_fgsm_step,
-    "sign-noise-2": sign_noise_step,
-}
-"""All controls but `gaussian_noise`, which needs to know what its attack realized."""
 
 
 def _noisy(images: Tensor, normal: Tensor, scale: Tensor) -> Tensor:

@@ -1,22 +1,23 @@
 """Perturbations: from a batch of benign images and one gradient to the images of every condition of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from psi_core.conditions import FOOLBOX, SIZED_BY_ATTACK, Condition, sizing_attack
+from psi_core.conditions import ATTACKS, FOOLBOX, Condition, sizing_attack
 from psi_core.config import RunOptions
-from psi_core.engine.attacks.attacks import ITERATED_ATTACKS, ONE_STEP_ATTACKS, Iteration
-from psi_core.engine.attacks.controls import CONTROLS, gaussian_noise
+from psi_core.engine.attacks import attacks, controls
+from psi_core.engine.attacks.attacks import Batch, Iteration
 from psi_core.engine.attacks.foolbox import FoolboxAttack
 from psi_core.engine.attacks.gradients import change_norms, gradient_of
 from psi_core.engine.attacks.noise import Noise
 
-_STEPS = {**ONE_STEP_ATTACKS, **CONTROLS}
-_FOOLBOX_STEPS = 50
-"""Gradients that an attack of foolbox may need, to guess at its time; it does not tell."""
+FUNCTIONS: Mapping[str, Callable[[Batch, float], Tensor]] = {
+    row.name: getattr(controls if row.is_control else attacks, row.name.replace("-", "_")) for row in ATTACKS
+}
+"""The function of every attack and control, which has its row's name: from a batch and an epsilon to changed images."""
 
 _TARGET_STREAM = Condition("target").stream
 
@@ -75,14 +76,8 @@ def perturbations_of(config: RunOptions) -> Perturbations:
 
 def forwards_per_image(config: RunOptions) -> int:
     """The work of one image in forwards; a gradient costs about one more than the forward that it needs anyway."""
-    gradients = {
-        "r-fgsm": 1,
-        "bim": config.steps - 1,
-        "mi-fgsm": config.steps - 1,
-        "pgd": config.steps * config.restarts,
-    }
-    searched = [each for each in config.conditions if each.epsilon > 0 and not each.shares_gradient]
-    return len(config.conditions) + 1 + sum(2 * gradients.get(each.attack, _FOOLBOX_STEPS) for each in searched)
+    further = [each.row.gradients(config) for each in config.conditions if each.epsilon > 0]
+    return len(config.conditions) + 1 + sum(2 * gradients for gradients in further)
 
 
 @dataclass(slots=True)
@@ -110,38 +105,54 @@ class PerturbedBatch:
     _foolbox: dict[str, FoolboxAttack] = field(default_factory=dict)
 
     def images_under(self, condition: Condition) -> Tensor:
-        """The batch under a condition; not for images attacked elsewhere."""
+        """The batch under a condition; not for external images."""
         if condition.is_benign or condition.epsilon == 0:
             return self.images
-        if condition.attack == SIZED_BY_ATTACK:
-            return gaussian_noise(self.images, self._realized_l2(condition), self._noise(condition))
-        if condition.attack in _STEPS:
-            changed = _STEPS[condition.attack](self.images, self.gradient, condition.epsilon, self._noise(condition))
-        else:
-            changed = self._searched(condition)
-        if any(each.attack == SIZED_BY_ATTACK for each in self.perturbations.conditions):
+        l2 = self._first_attacks_l2(condition) if condition.row.takes_size else None
+        # Gradients cannot be had of what inference mode has made.
+        with torch.inference_mode(False), torch.no_grad():
+            batch = self._lent_to(condition, l2)
+            if condition.is_foolbox:
+                changed = self._by_foolbox(condition, batch)
+            else:
+                changed = FUNCTIONS[condition.attack](batch, condition.epsilon)
+        if any(each.row.takes_size for each in self.perturbations.conditions):
             self._l2.setdefault(condition, change_norms(changed, self.images)[1])
         return changed
 
-    def _searched(self, condition: Condition) -> Tensor:
-        """By an attack that asks the model again and again."""
-        assert self.model is not None, "without a model there are only conditions that need none"
-        labels, iteration = self.labels if self.targets is None else self.targets, self.perturbations.iteration
-        noise = self._noise(condition)
-        # Gradients cannot be had of what inference mode has made.
-        with torch.inference_mode(False):
-            if condition.attack.startswith(FOOLBOX):
-                name = condition.attack.removeprefix(FOOLBOX)
-                attack = self._foolbox.setdefault(name, FoolboxAttack(name, self.model, self.images, labels, iteration))
-                return attack.within(condition.epsilon, noise)
-            attack_of: Callable[..., Tensor] = ITERATED_ATTACKS[condition.attack]
-            return attack_of(self.model, self.images, labels, self.gradient, condition.epsilon, noise, iteration)
+    def _lent_to(self, condition: Condition, l2: Tensor | None) -> Batch:
+        """What a condition's function may go by, and may write into."""
+        return Batch(
+            _copied_on_write(self.images),
+            _copied_on_write(self.gradient),
+            Noise(self.perturbations.seed, _copied_on_write(self.indices), condition.stream),
+            _copied_on_write(self.labels if self.targets is None else self.targets),
+            self.model,
+            self.perturbations.iteration,
+            l2,
+        )
 
-    def _realized_l2(self, condition: Condition) -> Tensor:
+    def _by_foolbox(self, condition: Condition, batch: Batch) -> Tensor:
+        name = condition.attack.removeprefix(FOOLBOX)
+        if name not in self._foolbox:
+            assert self.model is not None, "without a model there are only conditions that need none"
+            self._foolbox[name] = FoolboxAttack(name, self.model, batch.images, batch.labels, batch.iteration)
+        return self._foolbox[name].within(condition.epsilon, batch.noise)
+
+    def _first_attacks_l2(self, condition: Condition) -> Tensor:
         attack = sizing_attack(condition, self.perturbations.conditions)
         if attack not in self._l2:
             self.images_under(attack)
-        return self._l2[attack]
+        return _copied_on_write(self._l2[attack])
 
-    def _noise(self, condition: Condition) -> Noise:
-        return Noise(self.perturbations.seed, self.indices, condition.stream)
+
+def _copied_on_write(values: Tensor) -> Tensor:
+    """The same values as a tensor of its own, in shared memory until somebody writes into either.
+
+    All conditions share the images and their gradient: an attack that writes into them must change no other, and a copy
+    for each condition would cost as much as a step.
+    """
+    try:
+        return torch._lazy_clone(values)
+    except RuntimeError:  # Memory that belongs to another library, such as numpy, cannot be shared so.
+        return values.clone()

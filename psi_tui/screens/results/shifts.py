@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
-from psi_core.conditions import CONTROL_NAMES, Condition
+from psi_core.conditions import Condition, attack_row
 from psi_core.tables.columns import Row, as_number
 from psi_tui.plots.figures import Curves, Role, Series
 from psi_tui.screens.results.view import ResultsView
@@ -20,7 +20,7 @@ def shift_series(
         points: gives, for an attack and a column of the layers table, where the curve goes.
     """
     if control is None:
-        role: Role = "control" if attack in CONTROL_NAMES else "attacked"
+        role: Role = "control" if attack_row(attack).is_control else "attacked"
         return (_series(f"{attack} - benign", points(attack, "delta_mean"), role),)
     return (
         _series(f"{attack} - benign", points(attack, "delta_mean"), "attacked"),

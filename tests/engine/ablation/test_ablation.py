@@ -12,7 +12,7 @@ from psi_core.engine.ablation import masking
 from psi_core.engine.ablation.channel_order import ClassResponses, class_responses, random_ranks, ranks_by_score
 from psi_core.engine.ablation.masking import AblationFailedError, ablate, run_ablation
 from psi_core.engine.ablation.preparation import prepare_ablation
-from psi_core.engine.attacks.attacks import fgsm_step
+from psi_core.engine.attacks.attacks import Batch, fgsm
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.images import load_dataset, read_inputs
@@ -166,7 +166,7 @@ def test_accuracy_is_that_of_networks_whose_other_filters_are_zeroed(shared):
     means = means.mean(0).expand(10, -1) if shared else means
     images, labels = read_inputs(test, np.arange(60), 28, 1, "cpu"), torch.from_numpy(test.labels[:60])
     _, gradient = input_gradient(model, images, labels)
-    attacked = fgsm_step(images, gradient, 0.1, Noise(0, torch.arange(60), 0))
+    attacked = fgsm(Batch(images, gradient, Noise(0, torch.arange(60), 0), labels), 0.1)
     whole = {name: tensor.clone() for name, tensor in features[3].state_dict().items()}
     right, alike = [0, 0], [0, 0]
     for label in range(10):

@@ -7,7 +7,6 @@ import torch
 from psi_core.conditions import ATTACK_NAMES, BENIGN, CONTROL_NAMES, Condition, conditions_of
 from psi_core.config import RunConfig
 from psi_core.engine.attacks.attacks import Iteration
-from psi_core.engine.attacks.controls import CONTROLS
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, forwards_per_image, perturbations_of
 from psi_core.engine.images import load_dataset, network_inputs
@@ -147,7 +146,3 @@ def test_a_sweep_costs_one_gradient_and_a_forward_an_epsilon(epsilons, classifie
     arrays_of(maker)
     handle.remove()
     assert (len(forwards), len(gradients)) == (len(conditions), 1)
-
-
-def test_every_control_has_a_function():
-    assert {*CONTROLS} < {*CONTROL_NAMES}

@@ -10,7 +10,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from psi_core.conditions import conditions_of
-from psi_core.engine.attacks.controls import CONTROLS
+from psi_core.engine.attacks.attacks import Batch
+from psi_core.engine.attacks.controls import sign_noise
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.images import load_dataset, network_inputs
@@ -88,7 +89,7 @@ def reference_of(maker, dataset):
         direction = {"benign": 0, "fgsm": gradient.sign(), "anti-fgsm": -gradient.sign()}.get(condition.attack)
         if direction is None:
             noise = Noise(plan.perturbations.seed, indices, condition.stream)
-            direction = CONTROLS["sign-noise"](torch.full_like(images, 0.5), gradient, 0.5, noise) * 2 - 1
+            direction = sign_noise(Batch(torch.full_like(images, 0.5), gradient, noise, labels), 0.5) * 2 - 1
         changed = (images + condition.epsilon * direction).clamp(0, 1)
         change = (changed - images).double().flatten(1)
         logits, activations = stored(maker, changed)

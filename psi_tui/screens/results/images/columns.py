@@ -120,7 +120,7 @@ def shortened(name: str, width: int) -> str:
 
 def _columns(index: ImageIndex) -> dict[str, ImageColumn]:
     """Every column in its order on screen."""
-    second = "control" if Condition(index.condition.partition("@")[0]).is_control else "attacked"
+    second = "control" if Condition.of_name(index.condition).is_control else "attacked"
     of_layer = f"PSI of {index.layer}"
     image_width = max(6, len(str(index.image[-1])) if len(index.image) else 0)
     columns = [
