@@ -6,7 +6,6 @@ Also here: what pydantic complains about, as one sentence with the way out.
 import json
 import math
 import os
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,6 +34,7 @@ from psi_core.conditions import (
     conditions_of,
     epsilon_text,
 )
+from psi_core.devices import Device
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
 
@@ -267,9 +267,14 @@ class RunOptions(BaseModel):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if re.fullmatch("auto|cpu|cuda(:[0-9]+)?", value):
-            return value
-        raise ValueError(f"device: there is no {value!r}; write auto, cpu, cuda, or cuda:K such as cuda:0")
+        try:
+            if value != "auto":
+                Device(value)
+        except ValueError:
+            raise ValueError(
+                f"device: there is no {value!r}; write auto, cpu, cuda, or cuda:K such as cuda:0"
+            ) from None
+        return value
 
     @field_validator("name")
     @classmethod
@@ -353,7 +358,7 @@ class ResolvedConfig(RunOptions):
 
     images: Count
     size: Count
-    device: str
+    device: Device
     batch: Count
     chunk: Count
     threads: Count

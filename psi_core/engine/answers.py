@@ -148,10 +148,10 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
 def _expected_seconds(prepared: Prepared, folder: Path) -> float | None:
     """By the speed of the newest run of this model, size, device and precision; None where there is none."""
     config = prepared.config
-    wanted = (config.model, config.size, config.device.partition(":")[0], config.precision)
+    wanted = (config.model, config.size, config.device.kind, config.precision)
     for run in list_runs(folder, examples=False):
         known = run.config
-        if (known.model, known.size, known.device.partition(":")[0], known.precision) != wanted:
+        if (known.model, known.size, known.device.kind, known.precision) != wanted:
             continue
         speed = _images_per_second(run)
         if speed > 0:

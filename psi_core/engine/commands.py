@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.config import RunConfig
+from psi_core.devices import Device
 from psi_core.engine.ablation.masking import ablate
 from psi_core.engine.again.export import export_images
 from psi_core.engine.analysis import begin
@@ -216,7 +217,7 @@ def _interruption() -> Callable[[], bool]:
     return lambda: bool(came)
 
 
-def _recipe(values: dict[str, Any]) -> tuple[Recipe, str]:
+def _recipe(values: dict[str, Any]) -> tuple[Recipe, Device]:
     known = ("model", "data", "size", "resize", "images", "epochs", "from", "seed", "device")
     for key in values:
         if key not in known:

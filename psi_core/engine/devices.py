@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from psi_core.devices import CPU, Device
 from psi_core.errors import ConfigError
 
 _BATCH_BYTES = {"cpu": 2**30, "cuda": 2**34}
@@ -26,25 +27,23 @@ _MALLOC_MMAP_MAX, _MALLOC_TRIM_THRESHOLD = -4, -1
 """Of mallopt(3)."""
 
 
-def resolve_device(name: str) -> str:
-    """`cpu` or `cuda:K` for `auto`, `cpu`, `cuda` or `cuda:K`.
+def resolve_device(name: str) -> Device:
+    """The device of that name, `auto` for the best one here.
 
     Raises:
         ConfigError: there is no such device here.
     """
     if name == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        return name
+        return Device.cuda(0) if torch.cuda.is_available() else CPU
+    device = Device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    number = int(name.partition(":")[2] or 0)
-    if number >= count:
+    if device.is_cuda and device.number >= count:
         found = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
         raise ConfigError(f"device: {name} is not there; this machine has {found}; write cpu or auto")
-    return f"cuda:{number}"
+    return device
 
 
-def available_device(device: str) -> str:
+def available_device(device: Device) -> Device:
     """The device that a run names, or the best one here: a run may be resumed on another machine."""
     try:
         return resolve_device(device)
@@ -52,28 +51,27 @@ def available_device(device: str) -> str:
         return resolve_device("auto")
 
 
-def worker_device(device: str, local: int) -> str:
+def worker_device(device: Device, local: int) -> Device:
     """The device of one worker: the CUDA devices that it sees in turn, or the same CPU for all.
 
     Args:
         device: the first worker's.
         local: its rank among the workers of this machine.
     """
-    if not device.startswith("cuda"):
+    if not device.is_cuda:
         return device
-    first = int(device.partition(":")[2] or 0)
-    return f"cuda:{(first + local) % torch.cuda.device_count()}"
+    return Device.cuda((device.number + local) % torch.cuda.device_count())
 
 
-def describe_device(device: str) -> dict[str, Any]:
+def describe_device(device: Device) -> dict[str, Any]:
     """The device and the versions that a `started` event records."""
     facts: dict[str, Any] = {
         "device": device,
-        "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name(),
+        "device_name": torch.cuda.get_device_name(device) if device.is_cuda else processor_name(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": importlib.metadata.version("torchvision"),
-        "cuda": torch.version.cuda if device.startswith("cuda") else None,
+        "cuda": torch.version.cuda if device.is_cuda else None,
         "driver": driver_version(),
     }
     return facts
@@ -105,19 +103,18 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def automatic_batch(device: str, activation_bytes: int) -> int:
+def automatic_batch(device: Device, activation_bytes: int) -> int:
     """A power of two of images whose activations fit the device.
 
     Args:
-        device: `cpu` or `cuda:K`.
+        device: that computes.
         activation_bytes: what one image's activations take when all are kept for the gradient.
     """
-    kind = device.partition(":")[0]
-    budget = _BATCH_BYTES[kind]
-    if kind == "cuda":
+    budget = _BATCH_BYTES[device.kind]
+    if device.is_cuda:
         budget = min(budget, torch.cuda.get_device_properties(device).total_memory // 4)
     fitting = max(1, budget // max(1, activation_bytes))
-    return min(_LARGEST_BATCH[kind], 1 << (fitting.bit_length() - 1))
+    return min(_LARGEST_BATCH[device.kind], 1 << (fitting.bit_length() - 1))
 
 
 def keep_freed_memory() -> None:
@@ -133,7 +130,7 @@ def keep_freed_memory() -> None:
 
 
 @contextlib.contextmanager
-def precision(policy: str, device: str) -> Iterator[None]:
+def precision(policy: str, device: Device) -> Iterator[None]:
     """Runs the block at one precision: `exact` (IEEE fp32, deterministic), `tf32` or `bf16`; puts back what was set."""
     backends: Any = torch.backends  # Its stubs lack the fp32_precision settings.
     cudnn = backends.cudnn
@@ -141,9 +138,8 @@ def precision(policy: str, device: str) -> Iterator[None]:
     fp32 = "tf32" if policy == "tf32" else "ieee"
     backends.fp32_precision = cudnn.conv.fp32_precision = fp32
     cudnn.deterministic, cudnn.benchmark = policy == "exact", policy != "exact"
-    kind = device.partition(":")[0]
     try:
-        with torch.autocast(kind, torch.bfloat16) if policy == "bf16" else contextlib.nullcontext():
+        with torch.autocast(device.kind, torch.bfloat16) if policy == "bf16" else contextlib.nullcontext():
             yield
     finally:
         backends.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark = before
@@ -154,21 +150,21 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def peak_memory(device: str) -> int:
+def peak_memory(device: Device) -> int:
     """Bytes: the most that tensors took on a CUDA device, or the process's peak resident size."""
-    if device.startswith("cuda"):
+    if device.is_cuda:
         return torch.cuda.max_memory_allocated(device)
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def current_device(device: str) -> contextlib.AbstractContextManager[Any]:
+def current_device(device: Device) -> contextlib.AbstractContextManager[Any]:
     """Within the block this device is CUDA's current one: pinned memory and kernels made on the way belong to it.
 
     Without it a worker on the second device would take memory on the first one too.
     """
-    return torch.cuda.device(device) if device.startswith("cuda") else contextlib.nullcontext()
+    return torch.cuda.device(device) if device.is_cuda else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

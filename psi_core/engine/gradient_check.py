@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from psi_core.conditions import Condition
+from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.devices import precision
 from psi_core.engine.measure.step import StepPlan
@@ -59,7 +60,7 @@ class _CannotTellError(Exception):
     """A check has nothing to go by."""
 
 
-def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: str) -> EvidenceFound:
+def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> EvidenceFound:
     """What two checks found: of the gradient against central differences, and of two forwards of the same images.
 
     Args:
@@ -69,7 +70,7 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: str
         device: on which it does.
     """
     started = time.perf_counter()
-    is_cuda, affordable = device.startswith("cuda"), int(_CPU_MULTIPLY_ADDS / max(1, plan.trace.multiply_adds))
+    is_cuda, affordable = device.is_cuda, int(_CPU_MULTIPLY_ADDS / max(1, plan.trace.multiply_adds))
     count = IMAGES if is_cuda else min(IMAGES, max(_FEWEST_IMAGES, affordable))
     images, labels, indices = (each[:count] for each in first)
     with torch.random.fork_rng(devices=[device] if is_cuda else []):
@@ -103,13 +104,13 @@ def _findings(check: str, look: Callable[[], dict[str, float]]) -> dict[str, Any
     return {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
-def _repeat_fields(model: nn.Module, images: Tensor, policy: str, device: str) -> dict[str, float]:
+def _repeat_fields(model: nn.Module, images: Tensor, policy: str, device: Device) -> dict[str, float]:
     with torch.no_grad(), precision(policy, device):
         first, second = model(images).float(), model(images).float()
     return {"repeat_difference": float((first - second).abs().max())}
 
 
-def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: str) -> dict[str, float]:
+def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> dict[str, float]:
     parameters, work = sum(each.numel() for each in plan.model.parameters()), plan.trace.multiply_adds
     if parameters > _MOST_PARAMETERS:
         raise _CannotTellError(f"{parameters / 1e6:,.0f} M parameters are too many for a copy in float64")
@@ -160,7 +161,7 @@ class _Narrowed(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _run_gradient(plan: StepPlan, first: FirstImages, policy: str, device: str) -> tuple[Tensor, Tensor, Tensor]:
+def _run_gradient(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> tuple[Tensor, Tensor, Tensor]:
     """Images without ties, the run's own gradient of the loss of their labels or targets, and these."""
     images, labels, indices = first
     pull = Noise(plan.perturbations.seed, indices, _STREAM).uniform(images).abs_().mul_(_PULL)
@@ -183,7 +184,7 @@ def _in_float64(model: nn.Module) -> Iterator[nn.Module]:
     for buffer in model.buffers():
         kind = torch.float64 if buffer.is_floating_point() else buffer.dtype
         tensors[id(buffer)] = buffer.detach().to("cpu", kind, copy=True)
-    with precision("exact", "cpu"):
+    with precision("exact", CPU):
         yield copy.deepcopy(model, tensors)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import FOOLBOX
 from psi_core.config import ResolvedConfig, RunConfig
+from psi_core.devices import Device
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
@@ -123,7 +124,7 @@ def prepare(config: RunConfig) -> Prepared:
         if name.startswith(FOOLBOX):
             require_foolbox_attack(name.removeprefix(FOOLBOX))
     device = resolve_device(config.device)
-    if device.startswith("cuda") and config.devices > torch.cuda.device_count():
+    if device.is_cuda and config.devices > torch.cuda.device_count():
         raise ConfigError(f"devices: {config.devices} asked for and {torch.cuda.device_count()} there; write fewer")
     source = model_source(config.model)
     size = source.input_size(config.size)
@@ -220,9 +221,9 @@ def _external_images(
     return load_external(config.attacked, dataset, images, size, config.resize, labels, may_lack=config.skip_unreadable)
 
 
-def _automatic_chunk(device: str, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
+def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
     """500 images; on a CPU fewer for heavy models, then whole batches."""
-    if device != "cpu":
+    if device.is_cuda:
         return _CHUNK_IMAGES
     per_image = trace.multiply_adds * forwards_per_image(config)
     affordable = int(_CPU_CHUNK_MULTIPLY_ADDS / max(1, per_image))

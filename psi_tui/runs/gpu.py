@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from psi_core.devices import CPU, Device
 from psi_tui.text.formatting import format_bytes
 
 NOT_KNOWN = "n/a"
@@ -93,10 +94,11 @@ def visible_gpus() -> tuple[Gpu, ...]:
 
 def device_choices() -> list[tuple[str, str]]:
     """Label and value of every device that a run can be given here: auto, cpu, and each GPU with its free memory."""
-    choices = [("auto: the first GPU, else the CPU", "auto"), ("cpu", "cpu")]
+    choices: list[tuple[str, str]] = [("auto: the first GPU, else the CPU", "auto"), ("cpu", CPU)]
     for number, gpu in enumerate(visible_gpus()):
         free = _part_of(gpu.memory_free, gpu.memory_total)
-        choices.append((f"cuda:{number}  {gpu.name or 'GPU'}, {free or NOT_KNOWN} free", f"cuda:{number}"))
+        device = Device.cuda(number)
+        choices.append((f"{device}  {gpu.name or 'GPU'}, {free or NOT_KNOWN} free", device))
     return choices
 
 

@@ -78,7 +78,7 @@ class RunReader:
             tuple(dataclasses.replace(worker, warnings=list(worker.warnings)) for worker in workers),
             self._stamp,
             _elapsed(workers, is_live),
-            read_gpus() if is_live and str(self._run.config.device).startswith("cuda") else (),
+            read_gpus() if is_live and self._run.config.device.is_cuda else (),
         )
 
     def _look(self, is_live: bool) -> None:

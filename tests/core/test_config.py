@@ -225,7 +225,7 @@ def test_a_config_is_a_value():
         config.seed = 1
 
 
-LEFT_TO_THE_ENGINE = ("images", "size", "batch", "chunk", "threads")
+LEFT_TO_THE_ENGINE = ("images", "size", "device", "batch", "chunk", "threads")
 CHOSEN = {"images": 60, "size": 28, "device": "cpu", "batch": 20, "chunk": 40, "threads": 2}
 
 

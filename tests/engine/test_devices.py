@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from psi_core.devices import CPU
 from psi_core.engine.devices import automatic_batch, describe_device, is_out_of_memory, precision, resolve_device
 from psi_core.errors import ConfigError
 
@@ -52,7 +53,7 @@ def settings_of():
 )
 def test_precision_holds_inside_its_block_and_is_put_back(policy, inside):
     before = settings_of()
-    with pytest.raises(KeyError), precision(policy, "cpu"):
+    with pytest.raises(KeyError), precision(policy, CPU):
         assert settings_of() == inside
         product = torch.ones(2, 2) @ torch.ones(2, 2)
         assert product.dtype == (torch.bfloat16 if policy == "bf16" else torch.float32)
@@ -65,7 +66,7 @@ def test_precision_holds_inside_its_block_and_is_put_back(policy, inside):
     ("activation_bytes", "batch"), [(0, 256), (1, 256), (2**22, 256), (2**22 + 1, 128), (2**29, 2), (2**31, 1)]
 )
 def test_the_automatic_batch_is_a_power_of_two_that_fits(activation_bytes, batch):
-    assert automatic_batch("cpu", activation_bytes) == batch
+    assert automatic_batch(CPU, activation_bytes) == batch
 
 
 def test_out_of_memory_is_known_by_kind_or_words():
@@ -81,7 +82,7 @@ def test_the_cpus_own_refusal_of_memory_is_known():
 
 
 def test_a_device_is_described_with_its_versions():
-    facts = describe_device("cpu")
+    facts = describe_device(CPU)
     assert facts["torch"] == torch.__version__
     assert facts["cuda"] is None
     assert "core" in facts["device_name"]

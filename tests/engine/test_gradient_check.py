@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from psi_core.config import RunConfig
+from psi_core.devices import CPU
 from psi_core.engine import analyze, gradient_check
 from psi_core.engine.attacks.perturbations import perturbations_of
 from psi_core.engine.measure.step import StepPlan
@@ -30,7 +31,7 @@ def seen(network, images=None, *, policy="exact", highest_label=2, **options):
     plan = StepPlan(model, (), trace, perturbations_of(config), (), "neuron", "none", config.labels == "predicted")
     images = images_of(6) if images is None else images
     places = torch.arange(len(images))
-    return gradient_check.engine_evidence(plan, (images, highest_label - places % 3, places), policy, "cpu")
+    return gradient_check.engine_evidence(plan, (images, highest_label - places % 3, places), policy, CPU)
 
 
 def test_labels_that_the_network_does_not_know_are_of_no_concern_to_its_own_choices():

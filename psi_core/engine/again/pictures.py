@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psi_core.conditions import Condition
+from psi_core.devices import CPU
 from psi_core.engine.again.run_images import external_images, remake_images, remake_without_model, reopen
 from psi_core.engine.devices import precision
 from psi_core.engine.images import Dataset, load_dataset, load_external, read_inputs
@@ -53,13 +54,13 @@ class PictureMaker:
         if condition.is_foolbox:
             images = remake_images(run, prepared, np.array([index]), [])[0]
             return _picture(images, None, None, _ANOTHER_DRAW)
-        with precision(run.config.precision, "cpu"):
+        with precision(run.config.precision, CPU):
             return _with_classifier(run, index, condition, prepared)
 
     def _prepared_of(self, run: Run) -> Prepared:
         if self._prepared is None or self._prepared[0] != run.directory:
             self._prepared = None  # Before the next one is there: two might not fit.
-            self._prepared = run.directory, reopen(run, "cpu")
+            self._prepared = run.directory, reopen(run, CPU)
         return self._prepared[1]
 
 
@@ -77,7 +78,7 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     with torch.device("cpu" if source.imagenet is None else "meta"):
         channels = input_channels(source.build(1))
     dataset = load_dataset(config.data, config.split, config.resize)
-    images = read_inputs(dataset, position, config.size, channels, "cpu")
+    images = read_inputs(dataset, position, config.size, channels, CPU)
     if condition.row.needs_network:
         return _picture(images, None, None, reason)
     if condition.is_external:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.conditions import Condition
+from psi_core.devices import Device
 from psi_core.engine.attacks.perturbations import PerturbedBatch, perturbations_of
 from psi_core.engine.images import read_inputs
 from psi_core.engine.images.inputs import Readable
@@ -20,7 +21,7 @@ from psi_core.errors import DataError, ModelError
 from psi_core.runs.run import Run
 
 
-def reopen(run: Run, device: str) -> Prepared:
+def reopen(run: Run, device: Device) -> Prepared:
     """The run's classifier with the weights that it was measured with, its images and labels, on a device.
 
     Nothing is fitted or downloaded.
@@ -76,7 +77,7 @@ def remake_images(
     Raises:
         DataError: an image is not there any more.
     """
-    device, channels = str(prepared.classifier.mean.device), input_channels(prepared.classifier.network)
+    device, channels = Device(str(prepared.classifier.mean.device)), input_channels(prepared.classifier.network)
     images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
     labels = torch.from_numpy(prepared.dataset.labels[positions]).to(device)
     inputs = images.requires_grad_()
@@ -107,4 +108,4 @@ def remake_without_model(run: Run, positions: NDArray[np.int64], condition: Cond
 def external_images(positions: NDArray[np.int64], external: Readable | None, like: Tensor) -> Tensor:
     """Images attacked elsewhere, as the run read them, of the size, channels and device of other ones."""
     assert external is not None, "a run with images attacked elsewhere names them"
-    return read_inputs(external, positions, like.shape[-1], like.shape[1], str(like.device))
+    return read_inputs(external, positions, like.shape[-1], like.shape[1], Device(str(like.device)))

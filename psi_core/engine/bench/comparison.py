@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from psi_core.config import RunConfig
+from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.bench.usual_way import installed_library, usual_way
 from psi_core.engine.devices import current_device, describe_device, precision
@@ -106,7 +107,7 @@ def _floor(model: Classifier, batches: list[Batch], further: int) -> None:
                 model(images)
 
 
-def _seconds(contenders: Mapping[str, Work], rounds: int, device: str) -> dict[str, list[float]]:
+def _seconds(contenders: Mapping[str, Work], rounds: int, device: Device) -> dict[str, list[float]]:
     """Seconds of every round by contender; they take turns, so that a slower machine slows all alike."""
     for work in contenders.values():
         work()
@@ -121,8 +122,8 @@ def _seconds(contenders: Mapping[str, Work], rounds: int, device: str) -> dict[s
     return seconds
 
 
-def _synchronize(device: str) -> None:
-    if device.startswith("cuda"):
+def _synchronize(device: Device) -> None:
+    if device.is_cuda:
         torch.cuda.synchronize(device)
 
 
@@ -135,12 +136,12 @@ _RESET_PEAK = "5"
 """Written to `clear_refs`, it resets the kernel's record of a process's peak (Linux, proc_pid_clear_refs(5))."""
 
 
-def peak_growth(work: Callable[[], object], device: str) -> int | None:
+def peak_growth(work: Callable[[], object], device: Device) -> int | None:
     """Peak memory of some work in bytes, above what was taken before it.
 
     On CUDA it counts tensors, on a CPU the whole process; None where the system does not tell.
     """
-    if device.startswith("cuda"):
+    if device.is_cuda:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -76,7 +76,7 @@ def _seconds(config: RunConfig, images: int) -> float:
         for positions in (range(maker.batch), range(images)):
             started = time.perf_counter()
             maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
-            if resolved.device.startswith("cuda"):
+            if resolved.device.is_cuda:
                 torch.cuda.synchronize(resolved.device)
     return time.perf_counter() - started
 
@@ -89,7 +89,7 @@ def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator
         speed: of one worker in images per second, about; decides how many images each measures.
         most_images: size of the data set.
     """
-    is_cuda = config.device.startswith("cuda")
+    is_cuda = config.device.is_cuda
     most = torch.cuda.device_count() if is_cuda else usable_cores()
     counts = sorted({*_WORKERS, most} & set(range(1, most + 1)))
     share = config.batch * max(2, round(_WORKER_SECONDS * speed / config.batch))

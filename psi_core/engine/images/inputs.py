@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from psi_core.devices import Device
 from psi_core.engine.images.dataset import Reading, Unreadable
 from psi_core.errors import DataError
 
@@ -46,7 +47,7 @@ class Readable(Protocol):
         """Images at these positions."""
 
 
-def read_inputs(dataset: Readable, positions: NDArray[np.int64], size: int, channels: int, device: str) -> Tensor:
+def read_inputs(dataset: Readable, positions: NDArray[np.int64], size: int, channels: int, device: Device) -> Tensor:
     """Images of a data set as a network takes them, on its device.
 
     Raises:

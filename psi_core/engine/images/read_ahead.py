@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from psi_core.devices import Device
 from psi_core.engine.images import Unreadable, unreadable_error
 from psi_core.engine.images.inputs import Readable
 
@@ -67,7 +68,7 @@ class ReadAhead:
     """
 
     def __init__(
-        self, sources: Sequence[Readable], size: int, channels: int, device: str, *, skips_unreadable: bool
+        self, sources: Sequence[Readable], size: int, channels: int, device: Device, *, skips_unreadable: bool
     ) -> None:
         self._sources = sources
         self._size = size

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from psi_core.devices import Device
 from psi_core.engine.devices import is_out_of_memory
 from psi_core.engine.measure.step import BenignPass, FusedStep, Measured, StageClock, StepPlan, StepResult
 from psi_core.engine.models.factories import COMPLAINTS
@@ -32,7 +33,7 @@ class CompiledStep(FusedStep):
     # Two graphs may round the same images differently.
     repeats_benign = True
 
-    def __init__(self, plan: StepPlan, device: str, batch: int, *, backend: str = "inductor") -> None:
+    def __init__(self, plan: StepPlan, device: Device, batch: int, *, backend: str = "inductor") -> None:
         super().__init__(plan, device, fuses_passes=True)
         self._batch = batch
         self._backend = backend

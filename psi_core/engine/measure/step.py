@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psi_core.conditions import Condition
+from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
 from psi_core.engine.measure.sparseness import MEASURES, Moments, Reducer
@@ -46,13 +47,13 @@ class StageClock:
     """Adds up seconds by stage: by the clock on a CPU, by events in the stream on CUDA, which wait for nothing.
 
     Args:
-        device: `cpu` or `cuda:K`.
+        device: that computes.
 
     Attributes:
         seconds: of the stages that are over, as far as `settle` has looked.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: Device = CPU) -> None:
         self.seconds = StageSeconds()
         self._device = torch.device(device)
         self._began = 0.0
@@ -170,7 +171,7 @@ class FusedStep:
     repeats_benign: ClassVar[bool] = False
     """Whether images changed by epsilon 0 have the benign images' own numbers, instead of being measured again."""
 
-    def __init__(self, plan: StepPlan, device: str = "cpu", *, fuses_passes: bool = False) -> None:
+    def __init__(self, plan: StepPlan, device: Device = CPU, *, fuses_passes: bool = False) -> None:
         self.plan = plan
         self.clock = StageClock(device)
         self._reducer = Reducer(plan.unit, plan.rectify, plan.measures, in_parts=not fuses_passes)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from psi_core.devices import Device
 from psi_core.engine.devices import processor_name
 from psi_core.engine.images import Dataset, load_dataset, read_inputs
 from psi_core.engine.images.classes import match_names
@@ -41,7 +42,7 @@ class FitInterruptedError(Exception):
     """The fit was asked to leave; its partial file waits."""
 
 
-def ensure_fitted(recipe: Recipe, device: str, report: Report, should_stop: Callable[[], bool]) -> Checkpoint:
+def ensure_fitted(recipe: Recipe, device: Device, report: Report, should_stop: Callable[[], bool]) -> Checkpoint:
     """The checkpoint of a recipe, fitted now unless it is cached; processes that ask at once wait for one fit.
 
     Raises:
@@ -58,7 +59,7 @@ def ensure_fitted(recipe: Recipe, device: str, report: Report, should_stop: Call
 class Fit:
     """One fit under way: AdamW, linear warm-up, cosine decay, channels last, bf16 where the device has it fast."""
 
-    def __init__(self, recipe: Recipe, device: str, report: Report, should_stop: Callable[[], bool]) -> None:
+    def __init__(self, recipe: Recipe, device: Device, report: Report, should_stop: Callable[[], bool]) -> None:
         self.recipe = recipe
         self.device = device
         self.report = report
@@ -77,7 +78,7 @@ class Fit:
 
     def run(self) -> Checkpoint:
         """Trains to the end, measures the test accuracy and writes checkpoint and card."""
-        with torch.random.fork_rng(devices=[self.device] if self.device != "cpu" else []):
+        with torch.random.fork_rng(devices=[self.device] if self.device.is_cuda else []):
             self._train()
             accuracy = self._test()
         return self._save(accuracy)
@@ -126,7 +127,7 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * self._schedule(self.step)
         images, labels = self._batch(self.train_set, positions)
-        with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=has_fast_bf16(self.device)):
+        with torch.autocast(self.device.kind, torch.bfloat16, enabled=has_fast_bf16(self.device)):
             logits = self.classifier(images)
         loss = F.cross_entropy(logits.float(), labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -232,7 +233,7 @@ class Fit:
             "rate": self.rate,
             "optimizer": f"AdamW, batch {BATCH}, weight decay 0.01, warm-up and cosine decay, gradient norm at most 1",
             "seconds": round(self.seconds, 1),
-            "device": torch.cuda.get_device_name(self.device) if self.device != "cpu" else processor_name(),
+            "device": torch.cuda.get_device_name(self.device) if self.device.is_cuda else processor_name(),
             "versions": {"torch": torch.__version__, "torchvision": importlib.metadata.version("torchvision")},
             "sha256": file_sha256(temporary),
         }
@@ -242,9 +243,9 @@ class Fit:
         return Checkpoint(path, card)
 
 
-def has_fast_bf16(device: str) -> bool:
+def has_fast_bf16(device: Device) -> bool:
     """Whether bf16 arithmetic beats fp32 on this device: CUDA from Ampere on, processors with AVX512-BF16 or AMX."""
-    if device.startswith("cuda"):
+    if device.is_cuda:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and "avx512_bf16" in flags.read_text(encoding="utf-8", errors="replace")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from psi_core.config import ResolvedConfig
+from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.perturbations import perturbations_of
 from psi_core.engine.devices import is_out_of_memory, precision
@@ -53,7 +54,7 @@ class ChunkMaker:
         dataset: Dataset,
         size: int,
         channels: int,
-        device: str,
+        device: Device,
         batch: int,
         external: Readable | None = None,
         skips_unreadable: bool = False,
@@ -65,7 +66,7 @@ class ChunkMaker:
         self.channels = channels
         self.device = device
         self.batch = batch
-        self.depth = 1 if device.startswith("cuda") else 0
+        self.depth = 1 if device.is_cuda else 0
         self.skipped: list[Unreadable] = []
         sources = [dataset, *([external] if external is not None else [])]
         self._images = ReadAhead(sources, size, channels, device, skips_unreadable=skips_unreadable)
@@ -184,12 +185,12 @@ class ChunkMaker:
             raise RunError("memory: one image alone does not fit on the device; lower --size")
         self.batch, before = self.batch // 2, self.batch
         self.step.resize(self.batch)
-        if self.device.startswith("cuda"):
+        if self.device.is_cuda:
             torch.cuda.empty_cache()
         out_of_memory(before, self.batch)
 
 
-def make_chunk_maker(config: ResolvedConfig, prepared: Prepared, device: str) -> ChunkMaker:
+def make_chunk_maker(config: ResolvedConfig, prepared: Prepared, device: Device) -> ChunkMaker:
     """What makes the chunks of a resolved run on one device, where its classifier already is."""
     plan = StepPlan(
         model=prepared.classifier,

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from psi_core.devices import Device
 from psi_core.engine.measure.step import PER_IMAGE, StepPlan, StepResult
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
@@ -66,7 +67,7 @@ class ChannelSums:
         device: where the sums are kept.
     """
 
-    def __init__(self, conditions: int, channels: Sequence[int], device: str) -> None:
+    def __init__(self, conditions: int, channels: Sequence[int], device: Device) -> None:
         self._labels: list[int] = []
         self._by_class = [torch.zeros(conditions, 0, each, dtype=torch.float64, device=device) for each in channels]
         self._squares = [torch.zeros(conditions, each, dtype=torch.float64, device=device) for each in channels]
@@ -135,7 +136,7 @@ class OpenChunk:
     done: int = 0
 
     @classmethod
-    def begun(cls, plan: StepPlan, positions: range, device: str) -> "OpenChunk":
+    def begun(cls, plan: StepPlan, positions: range, device: Device) -> "OpenChunk":
         """One with no image done."""
         conditions, images = len(plan.conditions), len(positions)
         rows = conditions * (len(PER_IMAGE) + len(plan.layers) * (len(plan.measures) + 1))

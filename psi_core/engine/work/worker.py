@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from psi_core.devices import Device
 from psi_core.engine.devices import (
     available_device,
     cpu_threads,
@@ -162,7 +163,7 @@ class Worker:
             self.log.write(Finished() if outcome == "finished" else Left())
         return outcome
 
-    def _work(self, device: str) -> str:
+    def _work(self, device: Device) -> str:
         self.log.write(PhaseBegan("load"))
         with cpu_threads(self.run.config.threads), current_device(device):
             prepared = self._prepared or prepare(self.run.config.asked(device=device, devices=1))
@@ -185,13 +186,13 @@ class Worker:
             with precision(self.run.config.precision, device):
                 return self._make_chunks(maker)
 
-    def _compile(self, maker: ChunkMaker, device: str) -> None:
+    def _compile(self, maker: ChunkMaker, device: Device) -> None:
         self.log.write(PhaseBegan("compile"))
         with precision(self.run.config.precision, device), contextlib.suppress(DataError):
             # An image that cannot be read is its own chunk's to tell.
             maker.warm_up(self.run.images)
 
-    def _with_weights(self, prepared: Prepared, device: str) -> Prepared:
+    def _with_weights(self, prepared: Prepared, device: Device) -> Prepared:
         """With fitted weights in place, fitted now unless they are cached."""
         if self.run.config.weights != "fitted":
             return prepared
@@ -213,7 +214,7 @@ class Worker:
             share = maker.sign_agreement(policy, self.run.images)
             self.log.write(PrecisionCompared(policy, None if math.isnan(share) else round(share, 6)))
 
-    def _report_evidence(self, maker: ChunkMaker, device: str) -> None:
+    def _report_evidence(self, maker: ChunkMaker, device: Device) -> None:
         """What speaks for the gradient and the network, once for all workers."""
         if self.number or self.orders.should_finish:
             return

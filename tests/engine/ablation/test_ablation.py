@@ -7,6 +7,7 @@ from torch import nn
 
 from psi_core.ablation import AblationConfig
 from psi_core.config import RunConfig
+from psi_core.devices import CPU
 from psi_core.engine import analyze
 from psi_core.engine.ablation import masking
 from psi_core.engine.ablation.channel_order import ClassResponses, class_responses, random_ranks, ranks_by_score
@@ -161,10 +162,10 @@ def test_accuracy_is_that_of_networks_whose_other_filters_are_zeroed(shared):
     model = ablation.prepared.classifier
     features = model.network.features
     train, test = load_dataset("mnist", "train"), load_dataset("mnist", "test")
-    responses = features[:5]((read_inputs(train, np.arange(200), 28, 1, "cpu") - model.mean) / model.sd).mean((2, 3))
+    responses = features[:5]((read_inputs(train, np.arange(200), 28, 1, CPU) - model.mean) / model.sd).mean((2, 3))
     means = torch.stack([responses[train.labels[:200] == label].double().mean(0) for label in range(10)])
     means = means.mean(0).expand(10, -1) if shared else means
-    images, labels = read_inputs(test, np.arange(60), 28, 1, "cpu"), torch.from_numpy(test.labels[:60])
+    images, labels = read_inputs(test, np.arange(60), 28, 1, CPU), torch.from_numpy(test.labels[:60])
     _, gradient = input_gradient(model, images, labels)
     attacked = fgsm(Batch(images, gradient, Noise(0, torch.arange(60), 0), labels), 0.1)
     whole = {name: tensor.clone() for name, tensor in features[3].state_dict().items()}

@@ -6,6 +6,7 @@ import torch
 
 from psi_core.conditions import ATTACK_NAMES, BENIGN, CONTROL_NAMES, Condition, conditions_of
 from psi_core.config import RunConfig
+from psi_core.devices import CPU
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, forwards_per_image, perturbations_of
@@ -98,7 +99,7 @@ def test_a_gaussian_control_before_its_attack_is_the_same(classifier, dataset):
 def test_class_sums_take_room_for_the_classes_of_the_chunk_only():
     random = np.random.default_rng(0)
     batches = [(random.choice([3, 17, 999], 6), torch.rand(2, 6, 4, dtype=torch.float64)) for _ in range(3)]
-    sums = ChannelSums(2, [4], "cpu")
+    sums = ChannelSums(2, [4], CPU)
     for labels, means in batches:
         sums.add(labels, [[mean] for mean in means])
     labels = np.concatenate([labels for labels, _ in batches])

@@ -6,6 +6,7 @@ import torch
 
 from psi_core.conditions import conditions_of
 from psi_core.config import RunConfig
+from psi_core.devices import CPU
 from psi_core.engine import fgsm, population_sparseness
 from psi_core.engine.bench.comparison import bench_row, peak_growth
 from psi_core.engine.bench.scaling import scaling
@@ -32,8 +33,8 @@ def test_a_peak_is_seen_that_is_gone_again() -> None:
 
     work()
     for _ in range(2):
-        assert peak_growth(work, "cpu") == pytest.approx(megabytes * 2**20, rel=0.2)
-        assert peak_growth(lambda: None, "cpu") < 2**22
+        assert peak_growth(work, CPU) == pytest.approx(megabytes * 2**20, rel=0.2)
+        assert peak_growth(lambda: None, CPU) < 2**22
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from psi_core.devices import CPU
 from psi_core.engine.images import Reading, Unreadable, read_ahead
 from psi_core.engine.images.read_ahead import _PIECES_AHEAD, ReadAhead
 from psi_core.errors import DataError
@@ -39,7 +40,7 @@ class Source:
 
 
 def read_ahead_of(*sources, skips=True):
-    return ReadAhead(sources, 2, 1, "cpu", skips_unreadable=skips)
+    return ReadAhead(sources, 2, 1, CPU, skips_unreadable=skips)
 
 
 def taken(images, sizes):

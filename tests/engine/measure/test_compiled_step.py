@@ -13,6 +13,7 @@ from torch._dynamo.utils import counters
 
 from psi_core import RunConfig
 from psi_core.conditions import conditions_of
+from psi_core.devices import CPU
 from psi_core.engine import analyze
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.perturbations import Perturbations
@@ -56,7 +57,7 @@ def makers_of(
     """One that runs eagerly, and one that compiles."""
     pair = [maker_of(classifier, digits, size, batch=BATCH, **options) for _ in range(2)]
     plan = replace(pair[0].plan, measures=measures)
-    for maker, step in zip(pair, (FusedStep(plan), CompiledStep(plan, "cpu", BATCH, backend=backend)), strict=True):
+    for maker, step in zip(pair, (FusedStep(plan), CompiledStep(plan, CPU, BATCH, backend=backend)), strict=True):
         maker.step, maker.plan = step, plan
     return pair
 
@@ -188,9 +189,9 @@ class PartlyExact(nn.Module):
 
 def test_bf16_is_where_it_is_eagerly_and_nowhere_else(digits):
     eager, compiled = makers_of(small(seeded(PartlyExact)), digits, 8)
-    with precision("exact", "cpu"):
+    with precision("exact", CPU):
         exact = arrays_of(eager)
-    with precision("bf16", "cpu"):
+    with precision("bf16", CPU):
         ours, theirs = arrays_of(compiled), arrays_of(eager)
     assert_equal(ours, theirs)
     assert np.nanmax(abs(ours["psi"] - exact["psi"])) > 1e-5

@@ -10,6 +10,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from psi_core.conditions import conditions_of
+from psi_core.devices import CPU
 from psi_core.engine.attacks.attacks import Batch
 from psi_core.engine.attacks.controls import sign_noise
 from psi_core.engine.attacks.noise import Noise
@@ -49,7 +50,7 @@ def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, perturbati
     options = {"unit": "neuron", "rectify": "none", "uses_predictions": False} | options
     calls = select_calls(trace, layers, options["rectify"], "model")
     plan = StepPlan(classifier, calls, trace, perturbations or Perturbations(CONDITIONS, seed=5), MEASURES, **options)
-    return ChunkMaker(FusedStep(plan), dataset, size, channels, "cpu", batch)
+    return ChunkMaker(FusedStep(plan), dataset, size, channels, CPU, batch)
 
 
 def arrays_of(maker, images=IMAGES):

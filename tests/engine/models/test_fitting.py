@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from psi_core.devices import CPU
 from psi_core.engine.commands import run_command
 from psi_core.engine.models import fitting
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
@@ -47,7 +48,7 @@ def never() -> bool:
 def test_a_fit_learns_and_leaves_a_card() -> None:
     seen: list[FitAdvanced | Warned] = []
     state = torch.get_rng_state()
-    checkpoint = ensure_fitted(RECIPE, "cpu", seen.append, never)
+    checkpoint = ensure_fitted(RECIPE, CPU, seen.append, never)
     assert torch.equal(torch.get_rng_state(), state)
     assert checkpoint.card["test_accuracy"] > 0.85
     assert checkpoint.card["recipe"]["images"] == 3000
@@ -57,21 +58,21 @@ def test_a_fit_learns_and_leaves_a_card() -> None:
     assert isinstance(seen[-1], FitAdvanced)
     assert seen[-1].done == seen[-1].total == 10_000
     again: list[FitAdvanced | Warned] = []
-    assert ensure_fitted(RECIPE, "cpu", again.append, never).path == checkpoint.path
+    assert ensure_fitted(RECIPE, CPU, again.append, never).path == checkpoint.path
     assert not again
     assert not list(checkpoints_directory().glob("*.partial*"))
 
 
 def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = replace(RECIPE, images=640, epochs=2)
-    whole = load_file(ensure_fitted(recipe, "cpu", silent, never).path)
+    whole = load_file(ensure_fitted(recipe, CPU, silent, never).path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     for stop_after in (3, 7):
         asked = iter(range(1000))
         with pytest.raises(FitInterruptedError):
-            ensure_fitted(recipe, "cpu", silent, lambda asked=asked, limit=stop_after: next(asked) >= limit)
+            ensure_fitted(recipe, CPU, silent, lambda asked=asked, limit=stop_after: next(asked) >= limit)
         assert find_checkpoint(recipe) is None
-    parts = load_file(ensure_fitted(recipe, "cpu", silent, never).path)
+    parts = load_file(ensure_fitted(recipe, CPU, silent, never).path)
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
@@ -79,7 +80,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch: pytest.Monk
 def test_a_fit_that_does_not_learn_lowers_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(fitting._RATES, "lenet5", 100.0)
     told: list[FitAdvanced | Warned] = []
-    fit = Fit(replace(RECIPE, epochs=4), "cpu", told.append, never)
+    fit = Fit(replace(RECIPE, epochs=4), CPU, told.append, never)
     with pytest.raises(ModelError, match="does not learn"):
         fit.run()
     assert sum("starting over" in event.text for event in told if isinstance(event, Warned)) == 3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from psi_core.devices import CPU
 from psi_core.engine.images import Reading, Unreadable, load_dataset
 from psi_core.engine.images.read_ahead import ReadAhead
 from psi_core.engine.measure.step import FusedStep
@@ -45,7 +46,7 @@ def maker_at(depth, classifier, dataset, unreadable=()):
     maker = maker_of(classifier, dataset, 28, batch=BATCH)
     maker.depth = depth
     sources = [Torn(dataset, unreadable)]
-    maker._images = ReadAhead(sources, 28, 1, "cpu", skips_unreadable=True)
+    maker._images = ReadAhead(sources, 28, 1, CPU, skips_unreadable=True)
     return maker
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from psi_core.devices import CPU, Device
 from psi_core.engine import analyze
 from psi_core.engine.commands import run_command
 from psi_core.engine.devices import worker_device
@@ -135,8 +136,8 @@ def test_a_worker_takes_the_next_device_by_its_local_rank(
     monkeypatch: pytest.MonkeyPatch, local: int, device: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert worker_device("cuda:1", local) == device
-    assert worker_device("cpu", local) == "cpu"
+    assert worker_device(Device("cuda:1"), local) == device
+    assert worker_device(CPU, local) == "cpu"
 
 
 def test_the_run_says_how_many_threads_compute_whatever_the_launcher_set(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from psi_core.devices import CPU
 from psi_core.engine import analyze
 from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.work import chunk_writer, worker
@@ -64,7 +65,7 @@ def test_too_little_memory_halves_the_batch_and_names_the_chunk(
 
 def test_going_on_elsewhere_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = new_run(tmp_path, images=30)
-    facts = worker.describe_device("cpu")
+    facts = worker.describe_device(CPU)
     (directory / "stop").touch()
     monkeypatch.setattr(worker, "describe_device", lambda _device: {**facts, "device_name": "an older machine"})
     assert Worker(directory).work() == "left"
