@@ -188,8 +188,7 @@ class PsiApp(RepaintingApp, Services):
     def watch_theme(self, theme: str) -> None:
         """Keeps the theme for the next start."""
         if self.is_running:
-            self.state.theme = theme
-            self.remember()
+            self.remember(theme=theme)
 
     def action_go(self, name: ScreenName) -> None:
         """Goes to one of the five screens."""

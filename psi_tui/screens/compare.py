@@ -156,7 +156,7 @@ class CompareScreen(PsiScreen):
     @on(DataTable.RowSelected)
     def _open_at_layer(self, message: DataTable.RowSelected) -> None:
         if message.row_key.value is not None:
-            self.app.state.layer = message.row_key.value
+            self.app.remember(layer=message.row_key.value)
         self.action_open_first()
 
     def action_export(self) -> None:

@@ -181,7 +181,7 @@ class RunsScreen(PsiScreen):
 
     @on(Input.Changed)
     def _filter_typed(self, message: Input.Changed) -> None:
-        self.app.state.runs_filter = message.value
+        self.app.remember(runs_filter=message.value)
         self._show(self.app.entries)
 
     @on(Input.Submitted)

@@ -10,6 +10,7 @@ from textual import work
 from textual.app import App
 from textual.message import Message
 from textual.reactive import var
+from textual.timer import Timer
 
 from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.measures import MEASURES
@@ -26,6 +27,10 @@ from psi_tui.services.state import ScreenName, load_state, state_directory
 
 if TYPE_CHECKING:
     from psi_tui.widgets.dialogs import ExportChoice
+
+
+_STATE_REST_SECONDS = 0.5
+"""Without a change before the state is written: what a killed app loses at most."""
 
 
 class Prefilled(Message):
@@ -68,6 +73,7 @@ class Services(App[None]):
         self.statistics = Assistant()
         self.engine = Assistant()
         self._run_watcher: RunWatcher | None = None
+        self._unsaved: Timer | None = None
         self._has_told_state = False
 
     @property
@@ -95,8 +101,20 @@ class Services(App[None]):
         except (PsiError, OSError) as error:
             self.call_from_thread(self.show_error, error)
 
-    def remember(self) -> None:
-        """Writes the state; a home that cannot be written to is told once."""
+    def remember(self, **changes: Any) -> None:
+        """Changes fields of the state; the file is written once no more changes come.
+
+        Raises:
+            ValueError: the state has no such field.
+        """
+        for name, value in changes.items():
+            setattr(self.state, name, value)
+        if self._unsaved is not None:
+            self._unsaved.stop()
+        self._unsaved = self.set_timer(_STATE_REST_SECONDS, self._write_state)
+
+    def _write_state(self) -> None:
+        """Writes the file; a home that cannot be written to is told once."""
         sentence = self.state.save()
         if sentence and not self._has_told_state:
             self._has_told_state = True
@@ -110,8 +128,7 @@ class Services(App[None]):
             self.say("no run is open; choose one and press enter")
             name = "runs"
         self.switch_mode(name)
-        self.state.screen = name
-        self.remember()
+        self.remember(screen=name)
 
     @property
     def open_directory(self) -> Path | None:
@@ -124,7 +141,7 @@ class Services(App[None]):
             self.close_run()
             self._run_watcher = RunWatcher(directory, self.post_message)
             self._run_watcher.start()
-            self.state.run = directory
+            self.remember(run=directory)
         self.go("results")
 
     def close_run(self) -> None:
@@ -135,7 +152,8 @@ class Services(App[None]):
 
     def compare(self, directories: list[Path]) -> None:
         """Shows runs side by side."""
-        self.compared = self.state.compared = tuple(directories)
+        self.compared = tuple(directories)
+        self.remember(compared=self.compared)
         self.go("compare")
 
     def new_run(self, **prefilled: str) -> None:
@@ -215,7 +233,7 @@ class Services(App[None]):
             self.call_from_thread(open_it, directory)
 
         def open_it(directory: Path) -> None:
-            self.state.results_tab = "layers"  # Wherever the run before was left.
+            self.remember(results_tab="layers")  # Wherever the run before was left.
             self.open_run(directory)
 
         self.guarded(start)

@@ -156,7 +156,7 @@ class ExploreScreen(PsiScreen):
     def _load(self, message: ModelTree.Opened) -> None:
         if message.line.kind == "model":
             model = message.line.model
-            self.app.state.explore_model = f"{model} {self._sizes.get(model, '')}".strip()
+            self.app.remember(explore_model=f"{model} {self._sizes.get(model, '')}".strip())
             self._ask(model)
 
     @on(ModelTree.Refused)
@@ -167,7 +167,7 @@ class ExploreScreen(PsiScreen):
 
     @on(PromptLine.Changed, "#explore-filter")
     def _filter_typed(self, message: PromptLine.Changed) -> None:
-        self.app.state.explore_filter = message.text
+        self.app.remember(explore_filter=message.text)
         self.model_tree.filter(message.text)
         self._count()
 
@@ -198,7 +198,7 @@ class ExploreScreen(PsiScreen):
 
     def _show_model(self, text: str) -> None:
         """Opens a model, one of the user's too, and puts the cursor there."""
-        self.app.state.explore_model = text
+        self.app.remember(explore_model=text)
         model, size = model_and_size(text)
         if size:
             self._sizes[model] = size

@@ -241,11 +241,14 @@ class ResultsScreen(ResultsReader):
         if self.choices is None:
             self.hint("no run is open; 1, then enter opens one")
             return
-        self.choices = replace(self.choices, **changes)
-        state = self.app.state
-        state.condition, state.layer, state.measure = self.choices.condition, self.choices.layer, self.choices.measure
-        state.bins, state.peak = self.choices.bins, self.choices.reading
-        self.app.remember()
+        chosen = self.choices = replace(self.choices, **changes)
+        self.app.remember(
+            condition=chosen.condition,
+            layer=chosen.layer,
+            measure=chosen.measure,
+            bins=chosen.bins,
+            peak=chosen.reading,
+        )
         for name in changes.keys() - self.tab.SHOWS:
             tabs = ", ".join(title for title, tab_class in TABS.values() if name in tab_class.SHOWS)
             self.hint(f"{name}: {changes[name]}, shown in {tabs}")
@@ -271,8 +274,7 @@ class ResultsScreen(ResultsReader):
         self.minimize()
         name = message.pane.id
         if name in TABS:
-            self.app.state.results_tab = name  # type: ignore[assignment]
-            self.app.remember()
+            self.app.remember(results_tab=name)
             self.refresh_tab()
             self._focus_tab()
 

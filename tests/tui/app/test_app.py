@@ -11,6 +11,8 @@ from textual.widgets import Input
 
 from psi_core.runs.finding import list_runs
 from psi_tui.app.help import HelpScreen
+from psi_tui.services import services
+from psi_tui.services.state import State, load_state
 from psi_tui.widgets.dialogs import ChoiceDialog, ConfirmDialog, ErrorDialog, ExportDialog
 from tests.core.living import Worker
 from tests.recorded import record_run
@@ -86,6 +88,32 @@ async def test_theme_screen_filter_and_sort_come_back(own_folders):
         assert app.screen.query_one(Input).value == "mine"
 
 
+async def test_a_burst_of_keys_writes_no_state_and_the_rest_after_it_writes_it_once(
+    own_folders, monkeypatch
+):
+    directory, written = record_run(own_folders), []
+
+    def save(state, path=None, real=State.save):
+        written.append(state.layer)
+        return real(state, path)
+
+    monkeypatch.setattr(State, "save", save)
+    monkeypatch.setattr(services, "_STATE_REST_SECONDS", 60)
+    async with running(own_folders, open_directory=directory) as (app, pilot):
+        await press(pilot, *["right_square_bracket", "greater_than_sign", "s", "m"] * 5)
+        assert written == []
+        monkeypatch.setattr(services, "_STATE_REST_SECONDS", 0.1)
+        await press(pilot, "right_square_bracket")
+        await until(pilot, lambda: written, "the rest after the burst")
+        assert load_state() == app.state
+        monkeypatch.setattr(services, "_STATE_REST_SECONDS", 60)
+        await press(pilot, "right_square_bracket")
+        assert len(written) == 1
+        state = app.state
+    assert written[1:] == [state.layer]
+    assert load_state() == state
+
+
 async def test_a_home_that_cannot_be_written_to_is_told_once_and_stops_nothing(own_folders, tmp_path, monkeypatch):
     record_run(own_folders, name="mine")
     (tmp_path / "file").touch()
@@ -93,6 +121,9 @@ async def test_a_home_that_cannot_be_written_to_is_told_once_and_stops_nothing(o
         monkeypatch.setenv(name, str(tmp_path / "file" / "home"))
     async with running(own_folders, WIDE) as (app, pilot):
         await press(pilot, "enter", "right_square_bracket", "1", "4")
+        await until(pilot, lambda: "will not be remembered" in said(app), "the sentence")
+        await press(pilot, "1", "4")
+        await pilot.pause(2 * services._STATE_REST_SECONDS)
         assert said(app).count("will not be remembered") == 1
         await until(pilot, lambda: "AUROC" in text_of(app), "the table")
         await press(pilot, "y", "enter")

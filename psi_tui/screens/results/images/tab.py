@@ -121,18 +121,16 @@ class ImagesTab(ResultsTab):
 
     @on(Input.Changed)
     def _typed(self, message: Input.Changed) -> None:
-        self.app.state.image_filter = message.value
+        self.app.remember(image_filter=message.value)
         self._apply()
 
     @on(Input.Submitted)
     def _done(self) -> None:
-        self.app.remember()
         self.table.focus()
 
     @on(ImageTable.Sorted)
     def _sorted(self, message: ImageTable.Sorted) -> None:
-        self.app.state.image_sort, self.app.state.image_descending = message.column, message.descending
-        self.app.remember()
+        self.app.remember(image_sort=message.column, image_descending=message.descending)
 
     @on(ImageTable.Selected)
     def _open(self, message: ImageTable.Selected) -> None:
