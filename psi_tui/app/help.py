@@ -49,7 +49,7 @@ class HelpScreen(ModalScreen[None]):
     def of(cls, screen: Screen[Any]) -> "HelpScreen":
         """The help of a screen as it is now."""
         groups: dict[str, dict[str, list[str]]] = {"this screen": {}}
-        for node, binding in bindings_of(screen.focused, screen, screen.app):
+        for node, binding in bindings_of(screen):
             is_widget = node is screen.focused
             place = _widget_words(node) if is_widget else "everywhere" if node is screen.app else "this screen"
             keys = groups.setdefault(place, {}).setdefault(binding.description, [])

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
+from textual.screen import Screen
 
 from psi_core.presets import PRESETS, Preset
 from psi_tui.plots.themes import THEMES
@@ -15,9 +16,7 @@ from psi_tui.services.services import Services
 
 
 class ActionProvider(Provider):
-    """Every binding of the focused widget, the screen and the app, with its key; last the presets and the themes, which
-    have none.
-    """
+    """Every action that a key has now, with that key; last the presets and the themes, which have none."""
 
     async def discover(self) -> Hits:
         """All of them."""
@@ -34,7 +33,7 @@ class ActionProvider(Provider):
 
     def _actions(self) -> Iterator[tuple[str, Callable[[], object]]]:
         said: set[str] = set()
-        for node, binding in bindings_of(self.screen.focused, self.screen, self.app):
+        for node, binding in bindings_of(self.screen):
             text = f"{binding.description}  ({self.app.get_key_display(binding)})"
             if text not in said:
                 said.add(text)
@@ -50,15 +49,13 @@ class ActionProvider(Provider):
         app.new_run(**{name: field_text(value) for name, value in preset.values.items()})
 
 
-def bindings_of(*nodes: DOMNode | None) -> Iterator[tuple[DOMNode, Binding]]:
-    """Bindings with a description of these nodes, in order, those that the footer shows first.
+def bindings_of(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:
+    """Bindings with a description of the focused widget and all that it lies in, up to the app.
 
-    A key that an earlier node answers is not repeated.
+    Of one node those come first that the footer shows. A key that an inner node answers is not repeated.
     """
     taken: set[str] = set()
-    for node in nodes:
-        if node is None:
-            continue
+    for node in (screen.focused or screen).ancestors_with_self:
         bound = [binding for bindings in node._bindings.key_to_bindings.values() for binding in bindings]
         own = {binding.key: binding for binding in sorted(bound, key=lambda binding: not binding.show)}
         for key, binding in own.items():

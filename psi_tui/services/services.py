@@ -233,7 +233,7 @@ class Services(App[None]):
             self.call_from_thread(open_it, directory)
 
         def open_it(directory: Path) -> None:
-            self.remember(results_tab="layers")  # Wherever the run before was left.
+            self.remember(results_tab="")  # Wherever the run before was left.
             self.open_run(directory)
 
         self.guarded(start)

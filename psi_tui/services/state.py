@@ -47,7 +47,6 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 ScreenName: TypeAlias = Literal["runs", "explore", "new_run", "results", "compare"]
-ResultsTab: TypeAlias = Literal["layers", "all_layers", "classes", "epsilon", "images", "evidence", "study", "log"]
 
 
 def _openable(path: Path) -> Path:
@@ -70,7 +69,7 @@ class State(BaseModel):
         runs_filter: what was typed after `/` on the home screen.
         explore_model: the model that was open.
         explore_filter: what was typed after `/` in its tree.
-        results_tab: tab of the results screen.
+        results_tab: name of a tab of the results screen; the first where it has none of that name.
         layer: name of the layer under the cursor; other runs may lack it.
         condition: name of the condition compared with benign; other runs may lack it.
         measure: that layers, histograms and curves are of; other runs may lack it.
@@ -90,7 +89,7 @@ class State(BaseModel):
     runs_filter: str = ""
     explore_model: str = ""
     explore_filter: str = ""
-    results_tab: ResultsTab = "layers"
+    results_tab: str = ""
     layer: str = ""
     condition: str = ""
     measure: str = "psi"

@@ -13,7 +13,8 @@ from psi_tui.plots.figures import Curves, MirroredHistogram
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.shifts import profile_of, profile_title
-from psi_tui.screens.results.view import ResultsTab, ResultsView
+from psi_tui.screens.results.tab import ResultsTab
+from psi_tui.screens.results.view import ResultsView
 from psi_tui.widgets.plot import Plot
 
 _SMALL_BINS = 32

@@ -20,7 +20,8 @@ from textual.widgets import DataTable, Static
 from psi_core.tables.columns import Cell, as_number
 from psi_tui.plots.figures import Role, Scatter, Series
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.view import ImagesWanted, ResultsTab, ResultsView
+from psi_tui.screens.results.tab import ImagesWanted, ResultsTab
+from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import MISSING, Row, format_accuracies, format_cell, format_count
 from psi_tui.widgets.fitted_table import FittedTable

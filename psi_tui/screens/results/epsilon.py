@@ -15,7 +15,8 @@ from psi_core.tables.columns import Row, as_number
 from psi_tui.plots.figures import Curves, Role, Series
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.shifts import control_of, shift_series
-from psi_tui.screens.results.view import ResultsTab, ResultsView
+from psi_tui.screens.results.tab import ResultsTab
+from psi_tui.screens.results.view import ResultsView
 from psi_tui.widgets.plot import Plot
 
 

@@ -21,7 +21,8 @@ from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.shifts import profile_of, profile_title
-from psi_tui.screens.results.view import READINGS, LayerChosen, Reading, ResultsTab, ResultsView
+from psi_tui.screens.results.tab import LayerChosen, ResultsTab
+from psi_tui.screens.results.view import READINGS, Reading, ResultsView
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import (
     MISSING,

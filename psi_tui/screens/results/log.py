@@ -9,7 +9,8 @@ from textual.widgets import RichLog, Static
 
 from psi_core.runs.events import EventLine, EventReader, events_path, log_path, worker_numbers
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.view import ResultsTab, ResultsView
+from psi_tui.screens.results.tab import ResultsTab
+from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.formatting import format_bytes
 
 _EVENTS = 200

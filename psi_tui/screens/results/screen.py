@@ -1,16 +1,15 @@
 """Screen 4: the head of a run, its tabs, and the choices they share.
 
-The results screen's reading side: follows the open run, computes in threads, and hands views to the active tab.
+The screen follows the open run, asks for tables and computes in threads, and hands views to the active tab.
 """
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.css.query import NoMatches
 from textual.widgets import Static, TabbedContent, TabPane
 from textual.worker import Worker, get_current_worker
 
@@ -30,26 +29,49 @@ from psi_tui.screens.results.layers import LayersTab
 from psi_tui.screens.results.log import LogTab
 from psi_tui.screens.results.store import RETRY_SECONDS, TableStore
 from psi_tui.screens.results.study import StudyTab
-from psi_tui.screens.results.view import (
-    BINNINGS,
-    READINGS,
-    Choices,
-    ImagesWanted,
-    LayerChosen,
-    LayerWanted,
-    Reading,
-    ResultsTab,
-    ResultsView,
-)
+from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, Tab
+from psi_tui.screens.results.view import BINNINGS, READINGS, Choices, Reading, ResultsView
 from psi_tui.widgets.progress_panel import ProgressPanel
 
+BodyT = TypeVar("BodyT", bound=ResultsTab)
 
-class ResultsReader(PsiScreen):
-    """A screen with a ProgressPanel and tabs over the open run.
+TABS: tuple[Tab, ...] = (
+    Tab("layers", "Layers", LayersTab),
+    Tab("all_layers", "All layers", AllLayersTab),
+    Tab("classes", "Classes", ClassesTab),
+    Tab("epsilon", "Epsilon", EpsilonTab),
+    Tab("images", "Images", ImagesTab),
+    Tab("evidence", "Evidence", EvidenceTab),
+    Tab("study", "Study", StudyTab),
+    Tab("log", "Log", LogTab),
+)
+"""The tabs in order."""
+
+
+class ResultsScreen(PsiScreen):
+    """Shows the open run; hands the choices to the active tab.
 
     Attributes:
-        choices: what the user chose to see; None while no run is open.
+        choices: what the user chose to see; None while no run was open.
     """
+
+    NAME = "results"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket", "step_layer(-1)", "previous layer", key_display="[", show=False),
+        Binding("right_square_bracket", "step_layer(1)", "layer", key_display="]"),
+        Binding("less_than_sign", "step_tab(-1)", "previous tab", key_display="<", show=False),
+        Binding("greater_than_sign", "step_tab(1)", "tab", key_display=">"),
+        Binding("c", "step_condition", "condition"),
+        Binding("m", "step_measure", "measure"),
+        Binding("b", "step_bins", "bins"),
+        Binding("f", "step_subset", "subset"),
+        Binding("p", "step_reading", "peak"),
+        Binding("x", "stop", "stop", show=False),
+        Binding("r", "resume", "resume", show=False),
+        Binding("n", "new", "new run", show=False),
+        Binding("question_mark", "app.help", "help", key_display="?"),
+        Binding("q", "app.quit", "quit", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,15 +81,32 @@ class ResultsReader(PsiScreen):
         self._accuracies: tuple[float | None, float | None] = (None, None)
         self._accuracies_of: tuple[Any, ...] = ()
 
+    def compose_body(self) -> ComposeResult:
+        yield ProgressPanel()
+        with TabbedContent(id="tabs", initial=self._remembered_tab):
+            for tab in TABS:
+                with TabPane(tab.title, id=tab.name):
+                    yield tab.body()
+        yield Static("No run is open.\n\nPress [b]1[/b], choose one, press [b]enter[/b].", id="results-empty")
+
     def on_mount(self) -> None:
         super().on_mount()
         self.watch(self.app, "snapshot", self._advance)
 
     @property
+    def tabs(self) -> TabbedContent:
+        return self.query_one(TabbedContent)
+
+    @property
     def tab(self) -> ResultsTab:
-        pane = self.query_one(TabbedContent).active_pane
+        pane = self.tabs.active_pane
         assert pane is not None, "one tab is always active"
         return pane.query_one(ResultsTab)
+
+    @property
+    def _remembered_tab(self) -> str:
+        name = self.app.state.results_tab
+        return name if any(tab.name == name for tab in TABS) else TABS[0].name
 
     @property
     def view(self) -> ResultsView | None:
@@ -78,10 +117,18 @@ class ResultsReader(PsiScreen):
         rows = {table: store.rows(table, choices.subset, choices.measure) for table in self.tab.TABLES}
         return ResultsView(snapshot, choices, {name: row for name, row in rows.items() if row}, store.problem)
 
+    def _need_view(self) -> ResultsView | None:
+        """What there is to show now; where there is nothing, says why a key cannot act."""
+        view = self.view
+        if view is None:
+            self.hint("no run is open; 1, then enter opens one")
+        return view
+
+    # Reading: the open run, its tables, and what the tabs compute.
+
     def _advance(self, snapshot: Snapshot | None) -> None:
         self.query_one("#results-empty").display = snapshot is None
-        for part in (ProgressPanel, TabbedContent):
-            self.query_one(part).display = snapshot is not None
+        self.query_one(ProgressPanel).display = self.tabs.display = snapshot is not None
         before, self._shown = self._shown, snapshot
         if snapshot is None:
             return
@@ -115,7 +162,7 @@ class ResultsReader(PsiScreen):
         self.choices = Choices(condition, layer, measure=measure, bins=bins, reading=reading)
         self._store = TableStore(run.directory, self.app.statistics)
         self._accuracies, self._accuracies_of = (None, None), ()
-        self.query_one(TabbedContent).active = state.results_tab
+        self.tabs.active = self._remembered_tab
 
     def refresh_tab(self) -> None:
         """Shows the present view in the active tab, and asks for what it lacks."""
@@ -189,58 +236,11 @@ class ResultsReader(PsiScreen):
             if self._store is not None and self._store.problem:
                 self.set_timer(RETRY_SECONDS, self._fetch_due)
 
-
-def _told(snapshot: Snapshot) -> tuple[Any, ...]:
-    """What of a run its tabs depend on; the counters in their head go on by themselves."""
-    return snapshot.stamp, snapshot.progress.status, snapshot.progress.phase
-
-
-TABS: dict[str, tuple[str, type[ResultsTab]]] = {
-    "layers": ("Layers", LayersTab),
-    "all_layers": ("All layers", AllLayersTab),
-    "classes": ("Classes", ClassesTab),
-    "epsilon": ("Epsilon", EpsilonTab),
-    "images": ("Images", ImagesTab),
-    "evidence": ("Evidence", EvidenceTab),
-    "study": ("Study", StudyTab),
-    "log": ("Log", LogTab),
-}
-"""The tabs in order: id, title, and what fills each."""
-
-
-class ResultsScreen(ResultsReader):
-    """Shows the open run; hands the choices to the active tab."""
-
-    NAME = "results"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket", "step_layer(-1)", "previous layer", key_display="[", show=False),
-        Binding("right_square_bracket", "step_layer(1)", "layer", key_display="]"),
-        Binding("less_than_sign", "step_tab(-1)", "previous tab", key_display="<", show=False),
-        Binding("greater_than_sign", "step_tab(1)", "tab", key_display=">"),
-        Binding("c", "step_condition", "condition"),
-        Binding("m", "step_measure", "measure"),
-        Binding("b", "step_bins", "bins"),
-        Binding("f", "step_subset", "subset"),
-        Binding("p", "step_reading", "peak"),
-        Binding("x", "stop", "stop", show=False),
-        Binding("r", "resume", "resume", show=False),
-        Binding("n", "new", "new run", show=False),
-        Binding("question_mark", "app.help", "help", key_display="?"),
-        Binding("q", "app.quit", "quit", show=False),
-    ]
-
-    def compose_body(self) -> ComposeResult:
-        yield ProgressPanel()
-        with TabbedContent(id="tabs", initial=self.app.state.results_tab):
-            for name, (title, tab_class) in TABS.items():
-                with TabPane(title, id=name):
-                    yield tab_class()
-        yield Static("No run is open.\n\nPress [b]1[/b], choose one, press [b]enter[/b].", id="results-empty")
+    # Choosing: layer, condition, measure, bins, reading, subset, and the tab.
 
     def _choose(self, **changes: Any) -> None:
-        if self.choices is None:
-            self.hint("no run is open; 1, then enter opens one")
-            return
+        """Changes what is shown, everywhere, and says so where the active tab shows nothing of it."""
+        assert self.choices is not None, "a view came before"
         chosen = self.choices = replace(self.choices, **changes)
         self.app.remember(
             condition=chosen.condition,
@@ -250,7 +250,7 @@ class ResultsScreen(ResultsReader):
             peak=chosen.reading,
         )
         for name in changes.keys() - self.tab.SHOWS:
-            tabs = ", ".join(title for title, tab_class in TABS.values() if name in tab_class.SHOWS)
+            tabs = ", ".join(tab.title for tab in TABS if name in tab.body.SHOWS)
             self.hint(f"{name}: {changes[name]}, shown in {tabs}")
         self.refresh_tab()
 
@@ -261,112 +261,91 @@ class ResultsScreen(ResultsReader):
 
     @on(LayerWanted)
     def _layer_wanted(self, message: LayerWanted) -> None:
-        self.query_one(TabbedContent).active = "layers"
+        self._go_to(LayersTab)
         self._layer_chosen(message)
 
     @on(ImagesWanted)
     def _images_wanted(self, message: ImagesWanted) -> None:
-        self.query_one(TabbedContent).active = "images"
-        self.query_one(ImagesTab).filter_by(message.filter)
+        self._go_to(ImagesTab).filter_by(message.filter)
 
     @on(TabbedContent.TabActivated)
     def _tab_chosen(self, message: TabbedContent.TabActivated) -> None:
         self.minimize()
-        name = message.pane.id
-        if name in TABS:
-            self.app.remember(results_tab=name)
-            self.refresh_tab()
-            self._focus_tab()
+        self.app.remember(results_tab=message.pane.id)
+        self.refresh_tab()
+        self.set_focus(self.tab.query_one(self.tab.FOCUS) if self.tab.FOCUS else None)
 
-    def _focus_tab(self) -> None:
-        """Keys go to the first thing in the tab that takes them."""
-        if self.tab.FOCUS:
-            self.tab.query_one(self.tab.FOCUS).focus()
-        else:
-            self.set_focus(None)
+    def _go_to(self, body: type[BodyT]) -> BodyT:
+        """Makes the tab of a class the active one."""
+        self.tabs.active = next(tab.name for tab in TABS if tab.body is body)
+        return self.query_one(body)
 
     def action_step_layer(self, by: int) -> None:
-        if self.choices is not None and self._shown is not None:
-            layers = self._shown.run.layers
-            self._choose(layer=layers[(layers.index(self.choices.layer) + by) % len(layers)])
-        else:
-            self._choose()
+        if view := self._need_view():
+            layers = view.snapshot.run.layers
+            self._choose(layer=layers[(layers.index(view.choices.layer) + by) % len(layers)])
 
     def action_step_tab(self, by: int) -> None:
-        names = list(TABS)
-        tabs = self.query_one(TabbedContent)
-        tabs.active = names[(names.index(tabs.active) + by) % len(names)]
+        names = [tab.name for tab in TABS]
+        self.tabs.active = names[(names.index(self.tabs.active) + by) % len(names)]
 
     def action_step_condition(self) -> None:
-        view = self.view
-        if view is not None:
+        if view := self._need_view():
             conditions = self.tab.conditions_in_turn(view)
             if len(conditions) < 2:
                 self.hint(f"{view.choices.condition} is the only condition to choose here")
             self._choose(condition=_after(conditions or [view.choices.condition], view.choices.condition))
-        else:
-            self._choose()
 
     def action_step_measure(self) -> None:
-        if self.choices is None or self._shown is None:
-            self._choose()
-            return
-        taken = self._shown.run.measures
-        measure = _after(taken, self.choices.measure)
-        self._choose(measure=measure)
-        if len(taken) == 1:
-            self.hint(f"{taken[0]} is the only measure of this run; run --measures takes more")
-        elif "measure" in self.tab.SHOWS:
-            self.hint(f"{MEASURES[measure].heading}: {MEASURES[measure].help}")
+        if view := self._need_view():
+            taken = view.snapshot.run.measures
+            measure = _after(taken, view.choices.measure)
+            self._choose(measure=measure)
+            if len(taken) == 1:
+                self.hint(f"{taken[0]} is the only measure of this run; run --measures takes more")
+            elif "measure" in self.tab.SHOWS:
+                self.hint(f"{MEASURES[measure].heading}: {MEASURES[measure].help}")
 
     def action_step_bins(self) -> None:
-        if self.choices is not None:
-            self._choose(bins=_after(BINNINGS, self.choices.bins))
-            is_share = MEASURES[self.choices.measure].is_share
-            is_study = self.choices.bins == BINNINGS[-1] and is_share
-            self.hint(
-                f"{self.choices.bins} bins " + ("over 0..1, the study's" if is_study else "over the layer's range")
-            )
-        else:
-            self._choose()
+        if view := self._need_view():
+            bins = _after(BINNINGS, view.choices.bins)
+            self._choose(bins=bins)
+            is_study = bins == BINNINGS[-1] and MEASURES[view.choices.measure].is_share
+            self.hint(f"{bins} bins " + ("over 0..1, the study's" if is_study else "over the layer's range"))
 
     def action_step_reading(self) -> None:
-        self._choose(**({"reading": _after(tuple(READINGS), self.choices.reading)} if self.choices else {}))
+        if view := self._need_view():
+            self._choose(reading=_after(tuple(READINGS), view.choices.reading))
 
     def action_step_subset(self) -> None:
-        if self.choices is not None:
-            self._choose(subset=_after(tuple(SUBSETS), self.choices.subset))
-            self.hint(f"{self.choices.subset}: {SUBSETS[self.choices.subset]}")
-        else:
-            self._choose()
+        if view := self._need_view():
+            subset = _after(tuple(SUBSETS), view.choices.subset)
+            self._choose(subset=subset)
+            self.hint(f"{subset}: {SUBSETS[subset]}")
+
+    # Acting on the run.
 
     def action_stop(self) -> None:
-        if self._shown is not None:
-            self.app.stop_run(self._shown.run.directory, self._shown.run.name, self._shown.progress.status)
-        else:
-            self._choose()
+        if view := self._need_view():
+            run, progress = view.snapshot.run, view.snapshot.progress
+            self.app.stop_run(run.directory, run.name, progress.status)
 
     def action_resume(self) -> None:
-        if self._shown is not None:
-            self.app.resume_run(self._shown.run.directory, self._shown.run.name, self._shown.progress.status)
-        else:
-            self._choose()
+        if view := self._need_view():
+            run, progress = view.snapshot.run, view.snapshot.progress
+            self.app.resume_run(run.directory, run.name, progress.status)
 
     def action_new(self) -> None:
         self.app.new_run()
 
     def action_filter(self) -> None:
-        try:
-            self.query_one(TabbedContent).active = "images"
-            self.query_one(ImagesTab).open_filter()
-        except NoMatches:
-            self._choose()
+        if self._need_view():
+            self._go_to(ImagesTab).open_filter()
 
     def action_export(self) -> None:
-        if self._shown is not None and self.choices is not None:
-            self.app.offer_exports(self._shown.run.directory, self._shown.run.name, self.choices.measure)
-        else:
-            self._choose()
+        if view := self._need_view():
+            run = view.snapshot.run
+            self.app.offer_exports(run.directory, run.name, view.choices.measure)
 
     def copies(self) -> dict[str, str]:
         """What the tab offers, and the run itself."""
@@ -375,6 +354,11 @@ class ResultsScreen(ResultsReader):
             return {}
         run = view.snapshot.run
         return {**self.tab.copies(view), "path of the run": str(run.directory), "id of the run": run.id}
+
+
+def _told(snapshot: Snapshot) -> tuple[Any, ...]:
+    """What of a run its tabs depend on; the counters in their head go on by themselves."""
+    return snapshot.stamp, snapshot.progress.status, snapshot.progress.phase
 
 
 def _after(values: Any, value: Any) -> Any:

@@ -9,7 +9,8 @@ from textual.widgets import DataTable, Static
 
 from psi_core.tables.study import STUDY_NOTE
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.view import LayerWanted, ResultsTab, ResultsView
+from psi_tui.screens.results.tab import LayerWanted, ResultsTab
+from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import MISSING, Row, format_cell
 from psi_tui.widgets.fitted_table import FittedTable

@@ -1,50 +1,13 @@
-"""What the results screen shows at one moment: a run, and what the user chose to see of it.
-
-What the tabs of the results screen tell it.
-"""
+"""What the results screen shows at one moment: a run, and what the user chose to see of it."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
-
-from textual import getters
-from textual.containers import Container
-from textual.message import Message
+from typing import Literal
 
 from psi_core.conditions import Condition
 from psi_core.measures import MEASURES
 from psi_core.statistics.histograms import DISPLAY_BINS, TABLE_BINS
 from psi_core.tables.columns import Row
 from psi_tui.runs.open_run import Snapshot
-from psi_tui.services.services import Services
-
-
-class LayerChosen(Message):
-    """Another layer came under the cursor.
-
-    Attributes:
-        layer: its name.
-    """
-
-    def __init__(self, layer: str) -> None:
-        super().__init__()
-        self.layer = layer
-
-
-class LayerWanted(LayerChosen):
-    """A layer was chosen whose histogram the user wants to see."""
-
-
-class ImagesWanted(Message):
-    """Some images are to be shown in their tab.
-
-    Attributes:
-        filter: words that choose them.
-    """
-
-    def __init__(self, filter: str) -> None:  # noqa: A002
-        super().__init__()
-        self.filter = filter
-
 
 Reading = Literal["L", "H", "A"]
 
@@ -138,36 +101,3 @@ class ResultsView:
         if progress.status == "done":
             return "This run has no images."
         return f"No results: the run is {progress.status}. Press r to resume it, or see tab Log."
-
-
-class ResultsTab(Container):
-    """One tab: it shows a view at once as far as that is cheap, and the rest when a thread has computed it."""
-
-    app = getters.app(Services)
-
-    TABLES: ClassVar[tuple[str, ...]] = ()
-    """Tables whose rows it needs."""
-
-    SHOWS: ClassVar[frozenset[str]] = frozenset()
-    """Which of the choices change what it shows."""
-
-    FOCUS: ClassVar[str] = ""
-    """Which of its widgets takes the keys first; empty where none does."""
-
-    def show(self, view: ResultsView) -> None:
-        """Shows what needs no computing."""
-
-    def compute(self, view: ResultsView) -> object:
-        """What needs computing, in a thread; touches no widget."""
-        return None
-
-    def show_computed(self, view: ResultsView, computed: object) -> None:
-        """Shows what `compute` gave."""
-
-    def conditions_in_turn(self, view: ResultsView) -> list[str]:
-        """Conditions that the key for the next one goes through."""
-        return view.snapshot.run.conditions[1:]
-
-    def copies(self, view: ResultsView) -> dict[str, str]:
-        """What `y` offers here: a title, and the text."""
-        return {}

@@ -88,9 +88,7 @@ async def test_theme_screen_filter_and_sort_come_back(own_folders):
         assert app.screen.query_one(Input).value == "mine"
 
 
-async def test_a_burst_of_keys_writes_no_state_and_the_rest_after_it_writes_it_once(
-    own_folders, monkeypatch
-):
+async def test_a_burst_of_keys_writes_no_state_and_the_rest_after_it_writes_it_once(own_folders, monkeypatch):
     directory, written = record_run(own_folders), []
 
     def save(state, path=None, real=State.save):

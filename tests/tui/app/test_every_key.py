@@ -34,7 +34,7 @@ async def go_back(app, pilot, screen, tab):
 
 
 VIEWS: list[tuple[str, str | None]] = [(screen, None) for screen in ("runs", "explore", "new_run", "compare")] + [
-    ("results", tab) for tab in TABS
+    ("results", tab.name) for tab in TABS
 ]
 
 
@@ -54,7 +54,7 @@ async def test_no_key_is_dead(own_folders, screen, tab, size):
         await go_back(app, pilot, screen, tab)
         keys = {
             key.strip(): binding
-            for _, binding in bindings_of(app.focused, app.screen, app)
+            for _, binding in bindings_of(app.screen)
             for key in binding.key.split(",")
             if not binding.action.startswith(OWN_MOVES) and binding.action not in LEAVING
         }

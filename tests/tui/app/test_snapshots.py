@@ -46,7 +46,7 @@ async def test_runs(own_folders, looks, size):
 
 async def test_results(own_folders, looks, size):
     async with running(own_folders, SIZES[size], open_directory=EXAMPLE) as (app, pilot):
-        for tab in TABS:
+        for tab in [tab.name for tab in TABS]:
             app.screen.query_one("#tabs").active = tab
             await settled(pilot)
             if tab == "layers":

@@ -76,9 +76,7 @@ def test_one_damaged_field_costs_no_other(own_state, field, damage):
     assert type(getattr(loaded, field)) is type(getattr(State(), field))
 
 
-@pytest.mark.parametrize(
-    ("field", "unknown"), [("screen", "settings"), ("results_tab", "weights"), ("bins", 0), ("bins", 10**9)]
-)
+@pytest.mark.parametrize(("field", "unknown"), [("screen", "settings"), ("bins", 0), ("bins", 10**9)])
 def test_an_unknown_choice_takes_the_default(own_state, field, unknown):
     own_state.parent.mkdir(parents=True)
     own_state.write_text(json.dumps({**CHANGED, field: unknown}), encoding="utf-8")

@@ -1,11 +1,12 @@
 import pytest
 from textual.widgets._footer import FooterKey
 
+from psi_tui.screens.results import screen
 from psi_tui.widgets.navigation import KeyFooter, fitting_keys
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, running, settled, still, text_of
 
-TABS = ("layers", "all_layers", "classes", "epsilon", "images", "study", "log")
+TABS = [tab.name for tab in screen.TABS]
 
 
 def keys(*names):

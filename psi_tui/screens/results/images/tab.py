@@ -12,7 +12,8 @@ from psi_core.errors import ConfigError
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.results.images.index import EXAMPLES, ImageIndex
 from psi_tui.screens.results.images.table import ImageTable
-from psi_tui.screens.results.view import ResultsTab, ResultsView
+from psi_tui.screens.results.tab import ResultsTab
+from psi_tui.screens.results.view import ResultsView
 from psi_tui.widgets.prompt_line import TextField
 
 _QUICK_FILTERS = ("", "flipped", "resisted", "wrong")

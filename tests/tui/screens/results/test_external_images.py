@@ -5,10 +5,11 @@ import json
 import pytest
 
 from psi_core.tables import TABLES
+from psi_tui.screens.results import screen
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
-TABS = ("layers", "all_layers", "classes", "epsilon", "images", "evidence", "study", "log")
+TABS = [tab.name for tab in screen.TABS]
 
 
 @pytest.fixture
