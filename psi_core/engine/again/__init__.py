@@ -1,1 +1,1 @@
-"""A run's images made again: for the picture of one, and for export."""
+"""A run's images, made again for the picture of one of them and for export."""

@@ -1,4 +1,4 @@
-"""The images of a run, made again by the very functions and numbers that the run used."""
+"""The images of a run, made again by the functions, weights and random numbers that the run used."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +22,12 @@ from psi_core.runs.run import Run
 
 
 def reopen(run: Run, device: Device) -> Prepared:
-    """The run's classifier with the weights that it was measured with, its images and labels, on a device.
+    """A run prepared as it was: its classifier on a device, with the weights that it was measured with, and its images.
 
     Nothing is fitted or downloaded.
 
     Raises:
-        PsiError: they are not here, or others lie in their place.
+        PsiError: weights or images are missing, or are others than the run's.
     """
     recorded = run.model
     if not recorded:
@@ -66,16 +66,16 @@ def remake_images(
 
     Args:
         run: whose seed and preprocessing are used.
-        prepared: the same, of `reopen`.
+        prepared: the run as `reopen` gives it.
         positions: of the images in the data set.
-        conditions: of the run's.
+        conditions: some of the run's.
 
     Returns:
-        The benign images (batch, channel, size, size) in 0..1, the labels (batch,) that the run's attack refers to, and
-        the images of each condition.
+        The benign images (batch, channel, size, size) in 0..1, the labels (batch,) that the run's attacks used, and the
+        images of each condition.
 
     Raises:
-        DataError: an image is not there any more.
+        DataError: an image is missing now.
     """
     device, channels = Device(str(prepared.classifier.mean.device)), input_channels(prepared.classifier.network)
     images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
@@ -97,7 +97,7 @@ def remake_images(
 
 
 def remake_without_model(run: Run, positions: NDArray[np.int64], condition: Condition, images: Tensor) -> Tensor:
-    """Benign images under a condition that needs no gradient, as the run made them."""
+    """Benign images under a condition that needs neither weights nor gradient, as the run made them."""
     indices, labels = torch.from_numpy(positions), torch.zeros(len(images), dtype=torch.int64)
     perturbed = PerturbedBatch(
         perturbations_of(run.config), None, images, torch.zeros_like(images), labels, None, indices
@@ -106,6 +106,6 @@ def remake_without_model(run: Run, positions: NDArray[np.int64], condition: Cond
 
 
 def external_images(positions: NDArray[np.int64], external: Readable | None, like: Tensor) -> Tensor:
-    """Images attacked elsewhere, as the run read them, of the size, channels and device of other ones."""
+    """Images attacked elsewhere, as the run read them; of size, channels and device like `like`."""
     assert external is not None, "a run with images attacked elsewhere names them"
     return read_inputs(external, positions, like.shape[-1], like.shape[1], Device(str(like.device)))

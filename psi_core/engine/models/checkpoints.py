@@ -1,4 +1,4 @@
-"""Fitted weights in the cache: which recipe they came from, where they lie, one fit at a time for each."""
+"""Fitted weights in the cache: the recipe that they come from, their file, and a lock so that each is fitted once."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,7 @@ from typing import Any
 from psi_core.files import PACKAGE_DATA, checkpoints_directory
 
 _SMALL_SET = 20_000
-"""Below this many images a fit takes three epochs unless told otherwise, else one."""
+"""Below this many images a fit takes three epochs by default, else one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Recipe:
 
     Attributes:
         model: as a run's configuration names it.
-        data: likewise.
+        data: as a run's configuration names it.
         size: network input in pixels.
-        images: the first so many of the training part.
+        images: how many of the training part, its first ones.
         epochs: passes over them.
         init: `random` or `imagenet`; the head is always random.
         seed: of weights, order and dropout.
@@ -72,23 +72,21 @@ def find_checkpoint(recipe: Recipe) -> Checkpoint | None:
     """The checkpoint of a recipe, or None. LeNet-5 on whole MNIST ships with the package."""
     if (recipe.model, recipe.data, recipe.size, recipe.init, recipe.seed) == ("lenet5", "mnist", 28, "random", 0):
         shipped = _read(PACKAGE_DATA / "lenet5.safetensors")
-        if shipped is not None and (recipe.images, recipe.epochs) in ((60_000, 1), _trained(shipped)):
-            return shipped
+        if shipped is not None:
+            trained = shipped.card["recipe"]
+            if (recipe.images, recipe.epochs) in ((60_000, 1), (trained["images"], trained["epochs"])):
+                return shipped
     return _read(checkpoints_directory() / f"{recipe.stem}.safetensors")
 
 
 @contextlib.contextmanager
 def fitting_lock(recipe: Recipe) -> Iterator[None]:
-    """Holds the recipe for this process; others wait, and the system frees it when we die."""
+    """Holds a recipe for this process while others wait; the system frees it when the process ends."""
     folder = checkpoints_directory()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{recipe.stem}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _trained(checkpoint: Checkpoint) -> tuple[int, int]:
-    return checkpoint.card["recipe"]["images"], checkpoint.card["recipe"]["epochs"]
 
 
 def _read(path: Path) -> Checkpoint | None:

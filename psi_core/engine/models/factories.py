@@ -1,4 +1,4 @@
-"""Factories: functions of the user's own code that return a network, from a module or a file. Runs that code."""
+"""Factories: functions in the user's own code that return a network. Finding one imports and runs that code."""
 
 import copy
 import importlib
@@ -21,7 +21,7 @@ COMPLAINTS = (
     *(RuntimeError, ValueError, TypeError, AttributeError, NameError, LookupError, AssertionError),
     *(OSError, ImportError, ArithmeticError, SyntaxError),
 )
-"""What goes wrong in code that is being written; anything else is shown with its traceback."""
+"""What code that is being written raises, refused in a sentence; anything else is shown with its traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Factory:
 
     Attributes:
         name: as the run's configuration names it.
-        make: calls it, or copies the network where the name is that of a module.
+        make: calls it; copies the network where the name is that of a network itself.
         size: the network's `input_size` in pixels, or None where it has none.
     """
 
@@ -61,7 +61,7 @@ def _find_factory(name: str) -> Factory:
         try:
             network = copy.deepcopy(factory) if isinstance(factory, nn.Module) else factory()
         except COMPLAINTS as error:
-            # Built without numbers, code that computes with its weights fails; whoever asked tries again with numbers.
+            # On the meta device code that computes with its weights fails; the caller tries again on the CPU.
             if torch.get_default_device().type == "meta":
                 raise
             raise ModelError(
@@ -93,7 +93,7 @@ def _import_module(place: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    # A name of its own, lest a file types.py takes the place of Python's.
+    # A name of its own, so that a file types.py does not take the place of Python's.
     name = f"psi_model_{path.stem}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None or not path.is_file():

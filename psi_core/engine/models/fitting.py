@@ -1,4 +1,4 @@
-"""Fitting: trains a classifier by a recipe and caches it; interrupted, it goes on from its last partial file."""
+"""Fitting: trains a classifier by a recipe and caches it. An interrupted fit goes on from its last partial file."""
 
 import importlib.metadata
 import math
@@ -29,24 +29,28 @@ from psi_core.runs.events import FitAdvanced, Warned
 BATCH = 64
 _PARTIAL_SECONDS = 120.0
 _LOWERINGS = 3
+"""How often a fit that does not learn starts over, each time at a third of the rate."""
+
 _RATES = {"lenet5": 2e-3}
 _RATE = 3e-4
+"""Learning rates by model, and of any other."""
+
 _STUCK = 0.95
-"""A fit that has not fallen below this share of the loss of guessing does not learn."""
+"""A fit whose loss stays above this share of the loss of guessing does not learn."""
 
 Report = Callable[[FitAdvanced | Warned], None]
 """Takes what a fit tells on its way."""
 
 
 class FitInterruptedError(Exception):
-    """The fit was asked to leave; its partial file waits."""
+    """The fit was asked to stop; its partial file is kept."""
 
 
 def ensure_fitted(recipe: Recipe, device: Device, report: Report, should_stop: Callable[[], bool]) -> Checkpoint:
-    """The checkpoint of a recipe, fitted now unless it is cached; processes that ask at once wait for one fit.
+    """The checkpoint of a recipe, fitted now if it is not cached; of several processes one fits and the others wait.
 
     Raises:
-        FitInterruptedError: `should_stop` said so.
+        FitInterruptedError: `should_stop` gave True.
         ModelError: the loss stayed at guessing or at NaN at every rate tried.
     """
     found = find_checkpoint(recipe)
@@ -57,7 +61,7 @@ def ensure_fitted(recipe: Recipe, device: Device, report: Report, should_stop: C
 
 
 class Fit:
-    """One fit under way: AdamW, linear warm-up, cosine decay, channels last, bf16 where the device has it fast."""
+    """A fit under way: AdamW, linear warm-up, cosine decay, channels last, bf16 where the device is fast at it."""
 
     def __init__(self, recipe: Recipe, device: Device, report: Report, should_stop: Callable[[], bool]) -> None:
         self.recipe = recipe
@@ -84,7 +88,7 @@ class Fit:
         return self._save(accuracy)
 
     def _begin(self) -> None:
-        """Network and optimizer as they are before the first step."""
+        """Makes network and optimizer as they are before the first step."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             classes = len(self.train_set.class_names)
@@ -121,7 +125,7 @@ class Fit:
         self.seconds = elapsed_before + time.monotonic() - started
 
     def _advance(self) -> float:
-        """One step: order, dropout and rate depend on its number alone, so that a resumed fit repeats it."""
+        """Takes one step and gives its loss; a resumed fit repeats it, for its number decides order, dropout and rate."""
         positions = self._positions(self.step)
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:

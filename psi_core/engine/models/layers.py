@@ -28,8 +28,8 @@ class LayerCall:
         is_nonnegative: whether its outputs cannot be negative.
         is_leaf: whether no other module runs inside it; `--layers all` takes these.
         is_per_image: whether it gives one row per image; only such calls can be measured.
-        parameters: of all modules that ran up to it.
-        multiply_adds: likewise, per image.
+        parameters: of all modules that have run by then.
+        multiply_adds: likewise, of one image.
     """
 
     name: str
@@ -73,11 +73,11 @@ class NetworkTrace:
 
 
 _DRY_IMAGES = 2
-"""One would not tell a row per image from a row per batch, as SwinV2's position biases are, or from windows."""
+"""Two, since one would not tell a row per image from a row per batch (SwinV2's position biases) or per window."""
 
 
 class _Costs:
-    """Parameters, multiply-adds and outputs of leaves so far, the last two per image, added up as modules run."""
+    """Parameters, multiply-adds and outputs of leaf modules, added up as modules run; the last two of one image."""
 
     def __init__(self) -> None:
         self.parameters = 0
@@ -94,10 +94,6 @@ class _Costs:
             self.multiply_adds += output.numel() // _DRY_IMAGES * module.weight[0].numel()
         elif isinstance(output, Tensor) and isinstance(module, nn.Linear):
             self.multiply_adds += output.numel() // _DRY_IMAGES * module.in_features
-
-
-_REFUSALS = COMPLAINTS
-"""How forwards complain about an input: torch by RuntimeError, vision transformers by AssertionError."""
 
 
 def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
@@ -143,7 +139,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     try:
         with untouched(network, device), torch.inference_mode(), Taps(network, receive, with_modules=True):
             logits = network(images)
-    except _REFUSALS as error:
+    except COMPLAINTS as error:  # torch complains by RuntimeError, vision transformers by AssertionError.
         reason = str(error).partition("\n")[0] or type(error).__name__
         found = f"{channels} x {size} x {size} pixels ({reason})"
         raise ModelError(f"size: the model cannot take {found}; write another --size") from None
@@ -180,7 +176,7 @@ def select_calls(trace: NetworkTrace, wanted: Iterable[str], rectify: str, model
 
     Args:
         trace: of the network.
-        wanted: names, globs, module paths, `relu` or `all`.
+        wanted: names, globs, module paths, `relu`, `all`, or `=NAME` for a layer called relu or all.
         rectify: `none` where no negative response may come.
         model: its name, for messages.
 

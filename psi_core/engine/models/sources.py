@@ -1,8 +1,7 @@
-"""Models: from a name or a factory to a classifier in eval mode, normalization inside, input size and classes known.
+"""Where models come from: bundled by name, torchvision, timm, or the user's factory; and the classifier made of one.
 
-Networks bundled by name: how each is built, the input it was made for, the smallest it can take.
-
-torchvision takes as long to load as torch: the engine imports it inside what needs it, which LeNet-5 does not.
+A source tells how its network is built, what input it takes and how pixels are normalized, before any weights.
+torchvision takes as long to load as torch, so it is imported inside the functions that need it; LeNet-5 needs none.
 """
 
 import math
@@ -64,7 +63,7 @@ class LeNet5(nn.Module):
         return logits
 
 
-def _torchvision(name: str) -> Callable[[int], nn.Module]:
+def _torchvision_builder(name: str) -> Callable[[int], nn.Module]:
     def build(classes: int) -> nn.Module:
         import torchvision
 
@@ -76,8 +75,8 @@ def _torchvision(name: str) -> Callable[[int], nn.Module]:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "lenet5": Architecture(LeNet5, 28, 28, 28, "0.1307/0.3081", None),
-    "alexnet": Architecture(_torchvision("alexnet"), 224, 63, None, "imagenet", "alexnet"),
-    "vgg11": Architecture(_torchvision("vgg11"), 224, 32, None, "imagenet", "vgg11"),
+    "alexnet": Architecture(_torchvision_builder("alexnet"), 224, 63, None, "imagenet", "alexnet"),
+    "vgg11": Architecture(_torchvision_builder("vgg11"), 224, 32, None, "imagenet", "vgg11"),
 }
 
 IMAGENET_MEAN_SD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -170,7 +169,7 @@ def model_source(name: str) -> ModelSource:
     if family == "timm":
         return _timm_source(name, member)
     factory = find_factory(name)
-    return ModelSource(name, _anywhere(lambda _classes: factory.make()), factory.size, 1, None, "none", None)
+    return ModelSource(name, _on_meta_or_cpu(lambda _classes: factory.make()), factory.size, 1, None, "none", None)
 
 
 def absolute_model(name: str) -> str:
@@ -209,7 +208,7 @@ def normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def blank_network(source: ModelSource, classes: int) -> nn.Module:
-    """The network for its names and shapes alone, without memory for its numbers where it can be built so."""
+    """The network for its names and shapes alone, without memory for its weights where it can be built so."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return source.build(classes)
 
@@ -217,8 +216,7 @@ def blank_network(source: ModelSource, classes: int) -> nn.Module:
 def input_channels(network: nn.Module) -> int:
     """Channels that the network takes: of its `input_size`, or of its first layer.
 
-    A first layer that is flat takes as many channels as make its inputs a square: 784 are 1 x 28 x 28, 3072 are
-    3 x 32 x 32.
+    A fully connected first layer is taken to see a square: 784 inputs are 1 x 28 x 28, 3072 are 3 x 32 x 32.
     """
     size = getattr(network, "input_size", None)
     if isinstance(size, tuple | list) and len(size) == 3:
@@ -247,7 +245,6 @@ def _torchvision_source(name: str, member: str) -> ModelSource:
     known = torchvision.models.list_models(module=torchvision.models)
     if member not in known:
         raise ModelError(unknown_name("model", name, [f"torchvision:{model}" for model in known]))
-
     transforms = torchvision.models.get_model_weights(member).DEFAULT.transforms()
     size = int(transforms.crop_size[0])
     # GoogLeNet's and Inception's weights came from TensorFlow, for pixels in -1..1, and torchvision hides that inside
@@ -267,7 +264,7 @@ def _torchvision_source(name: str, member: str) -> ModelSource:
 
     return ModelSource(
         name=name,
-        build=_anywhere(build),
+        build=_on_meta_or_cpu(build),
         size=size,
         smallest=size if is_fixed else 1,
         largest=size if is_fixed else None,
@@ -281,7 +278,7 @@ def _timm_source(name: str, member: str) -> ModelSource:
     known = timm_model(member)
     return ModelSource(
         name=name,
-        build=_anywhere(known.build),
+        build=_on_meta_or_cpu(known.build),
         size=known.size,
         smallest=known.smallest,
         largest=known.largest,
@@ -291,14 +288,14 @@ def _timm_source(name: str, member: str) -> ModelSource:
 
 
 def _normalization_name(mean: Sequence[float], sd: Sequence[float]) -> str:
-    """How a run's configuration writes it: `imagenet`, or MEAN/SD."""
+    """A normalization as a run's configuration writes it: `imagenet`, or MEAN/SD."""
     if (tuple(mean), tuple(sd)) == IMAGENET_MEAN_SD:
         return "imagenet"
     return "/".join(",".join(map(str, side)) for side in (mean, sd))
 
 
-def _anywhere(make: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
-    """The same, but on the CPU where it cannot be built on the meta device: RegNet computes its widths with tensors."""
+def _on_meta_or_cpu(make: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    """`make`, on the CPU where it fails on the meta device: RegNet, for one, computes its widths with tensors."""
 
     def build(classes: int) -> nn.Module:
         try:

@@ -1,9 +1,8 @@
-"""Taps: sees the outputs of a network's layers at the moment they are made, and is always taken off again.
+"""Taps on a network: its layers' outputs, received at the moment they are made; and a model left as it was.
 
-Activations are seen through a TorchFunctionMode, so that modules, modules used twice and functional calls are one
-case; other layers through forward hooks. An in-place activation overwrites its input: reduce an output when it comes.
-
-Leaving no trace: a model is untouched in eval mode with frozen parameters and comes back as it was.
+Activations are seen through a TorchFunctionMode, so that modules, modules used twice and functional calls are one case;
+other layers are seen through forward hooks. An in-place activation overwrites its input, so an output must be reduced
+when it comes.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 @contextlib.contextmanager
 def untouched(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Eval mode and frozen parameters for the block; modes, requires_grad and the random state come back after it.
+    """Eval mode and frozen parameters within the block; after it, modes, requires_grad and random state are as before.
 
     Args:
         model: any module; each of its modules gets its own mode back.

@@ -1,6 +1,6 @@
-"""Models of timm, an extra: how each is built, what it takes, where its pretrained weights lie.
+"""Models of timm: how each is built, what it takes, where its pretrained weights are.
 
-timm is imported when one is asked for.
+timm is an extra, imported when one of its models is asked for.
 """
 
 import importlib
@@ -40,7 +40,7 @@ class TimmModel:
 
 
 def timm_names() -> list[str]:
-    """Every architecture of timm, or nothing where it is not installed."""
+    """Every architecture of timm; empty where it is not installed."""
     if importlib.util.find_spec("timm") is None:
         return []
     names: list[str] = _timm().list_models()
@@ -77,7 +77,7 @@ def timm_model(name: str) -> TimmModel:
 
 
 def timm_weights(name: str) -> Path | str:
-    """The file of a model's pretrained weights in the Hugging Face cache, downloaded unless it is there, or its URL.
+    """The file of pretrained weights in the Hugging Face cache, downloaded if missing; a URL where they lie elsewhere.
 
     Raises:
         ModelError: they cannot be downloaded.

@@ -1,8 +1,7 @@
-"""Weights: from a file, torchvision, a seed or the factory into a classifier, never by running what a file holds.
+"""Weights: read from a file, brought to the network's names, copied into it.
 
-State dicts as they are in the wild: taken out of what training scripts save around them, and named as the network's.
-
-Opens no file. Whatever is changed on the way is said, one sentence each.
+Files are never run, only their tensors are read. State dicts come as training scripts save them, wrapped and with
+prefixes; every change on the way to the network's own names is told in a sentence.
 """
 
 import hashlib
@@ -27,16 +26,67 @@ from psi_core.errors import ModelError
 
 StateDict = dict[str, Tensor]
 
-_PLAIN = ("state_dict", "model_state_dict", "model", "module", "net")
-_AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
+_DAMAGE = (
+    *(RuntimeError, ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, ImportError, MemoryError, struct.error, zipfile.BadZipFile),
+)
+"""What unpickling a damaged file raises. Python's documentation gives no complete list."""
+
+
+def read_weights(path: Path, network: nn.Module | None = None) -> tuple[StateDict, list[str]]:
+    """The float32 tensors of a `.safetensors`, `.pt` or `.pth` file, and what was done to them, one sentence each.
+
+    Args:
+        path: of the file.
+        network: that takes them, also on the meta device; its names tell which prefixes are the file's own.
+
+    Raises:
+        ModelError: the file is missing, damaged, holds code, or no tensors by name.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"weights: there is no file {path}; write fitted, random, imagenet, built, "
+            "or the path of a .safetensors, .pt or .pth file"
+        )
+    values = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    own = network.state_dict().keys() if network is not None else ()
+    return state_dict_of(values, own, path.name)
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"weights: {path} is no whole safetensors file ({error}); copy it again") from None
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # About pickles that torch.save did not write.
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"weights: {path} is damaged or holds code besides tensors, which is never run; "
+            "save a state dict with torch.save(model.state_dict(), path)"
+        ) from None
+    except _DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"weights: {path} is no whole PyTorch file ({reason}); copy it again") from None
+
+
+_PLAIN_KEYS = ("state_dict", "model_state_dict", "model", "module", "net")
+_AVERAGED_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
+"""Under what training scripts save weights, and exponential moving averages of them."""
+
 _NESTING = 3
-"""Wrappers inside wrappers that are opened: `{"ema": {"model": {"state_dict": ...}}}`. A pickle may hold a cycle."""
+"""How deep wrappers are opened, `{"ema": {"model": {"state_dict": ...}}}`; a pickle may hold a cycle."""
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-"""Of DistributedDataParallel and averaged models, of torch.compile, and of a LightningModule's `self.model`."""
+"""Put before names by DistributedDataParallel and averaged models, torch.compile, a LightningModule's `self.model`."""
 
-_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-"""Heads of GoogLeNet and Inception that only training uses; our networks have none."""
+_AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
+"""Heads of GoogLeNet and Inception that only training uses; the networks here have none."""
 
 _AVERAGING_COUNT = "n_averaged"
 """What torch.optim.swa_utils.AveragedModel keeps beside the weights."""
@@ -56,53 +106,53 @@ def state_dict_of(values: object, own: Collection[str], where: str) -> tuple[Sta
 
     Args:
         values: what was unpickled.
-        own: names of the network's tensors; with none, every known prefix is taken off.
-        where: name of the file.
+        own: names of the network's tensors; where it is empty, every known prefix is taken off.
+        where: name of the file, for messages.
 
     Raises:
         ModelError: there is none.
     """
-    found = _found(values, _NESTING)
+    found = _innermost(values, _NESTING)
     if found is None:
         raise ModelError(f"weights: {where} holds no state dict; save it with torch.save(model.state_dict(), path)")
-    mapping, way = found
-    notes = _taken(values, way, where)
+    mapping, keys = found
+    notes = _wrapper_notes(values, keys, where)
     state = {str(name): tensor for name, tensor in mapping.items() if isinstance(tensor, Tensor)}
     if others := [str(name) for name, value in mapping.items() if not isinstance(value, Tensor)]:
-        notes.append(f"weights: left out {_listed(others)} of {where}, which is no tensor")
+        notes.append(f"weights: left out {_quoted(others)} of {where}, which is no tensor")
     if _AVERAGING_COUNT in state and _AVERAGING_COUNT not in own and len(state) > 1:
         del state[_AVERAGING_COUNT]
         notes.append(f"weights: left out '{_AVERAGING_COUNT}' of {where}, which counts averaged steps")
-    for change in (_without_prefixes, _renamed, _without_auxiliary_heads):
-        state, said = change(state, own, where)
-        notes += said
+    for change in (_without_prefixes, _with_current_names, _without_auxiliary_heads):
+        state, further = change(state, own, where)
+        notes += further
     return _in_float32(state, where, notes), notes
 
 
-def _found(values: object, nesting: int) -> tuple[Mapping[object, object], tuple[str, ...]] | None:
+def _innermost(values: object, nesting: int) -> tuple[Mapping[object, object], tuple[str, ...]] | None:
     """The first mapping of tensors, plain ones before averaged ones, and the keys that lead to it."""
     if not isinstance(values, Mapping):
         return None
-    for key in (*_PLAIN, *_AVERAGED) if nesting else ():
-        if (inner := _found(values.get(key), nesting - 1)) is not None:
+    for key in (*_PLAIN_KEYS, *_AVERAGED_KEYS) if nesting else ():
+        if (inner := _innermost(values.get(key), nesting - 1)) is not None:
             return inner[0], (key, *inner[1])
     holds_tensors = any(isinstance(value, Tensor) for value in values.values())
     is_flat = all(isinstance(value, Tensor | int | float | str | None) for value in values.values())
     return (values, ()) if holds_tensors and is_flat else None
 
 
-def _taken(values: object, way: tuple[str, ...], where: str) -> list[str]:
-    if not way or not isinstance(values, Mapping):
+def _wrapper_notes(values: object, keys: tuple[str, ...], where: str) -> list[str]:
+    if not keys or not isinstance(values, Mapping):
         return []
-    place = " in ".join(f"'{key}'" for key in reversed(way))
-    if way[0] in _AVERAGED:
+    place = " in ".join(f"'{key}'" for key in reversed(keys))
+    if keys[0] in _AVERAGED_KEYS:
         return [f"weights: took {place} out of {where}, averaged weights, the only ones there"]
-    averaged = next((key for key in _AVERAGED if _found(values.get(key), _NESTING - 1) is not None), None)
+    averaged = next((key for key in _AVERAGED_KEYS if _innermost(values.get(key), _NESTING - 1) is not None), None)
     return [f"weights: took {place} out of {where}" + (f", not the averaged '{averaged}'" if averaged else "")]
 
 
 def _without_prefixes(state: StateDict, own: Collection[str], where: str) -> tuple[StateDict, list[str]]:
-    """Takes off prefixes that every tensor has, as long as no name is already one of the network's."""
+    """Without prefixes that every tensor has, until one of the names is the network's."""
     notes = []
     while not any(name in own for name in state):
         prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None)
@@ -113,8 +163,8 @@ def _without_prefixes(state: StateDict, own: Collection[str], where: str) -> tup
     return state, notes
 
 
-def _renamed(state: StateDict, own: Collection[str], where: str) -> tuple[StateDict, list[str]]:
-    names = {name: _name_today(name) for name in state}
+def _with_current_names(state: StateDict, own: Collection[str], where: str) -> tuple[StateDict, list[str]]:
+    names = {name: _current_name(name) for name in state}
     changed = [name for name, now in names.items() if now != name and name not in own and (not own or now in own)]
     if not changed:
         return state, []
@@ -123,19 +173,19 @@ def _renamed(state: StateDict, own: Collection[str], where: str) -> tuple[StateD
     return {names[name] if name in set(changed) else name: tensor for name, tensor in state.items()}, [note]
 
 
-def _name_today(name: str) -> str:
+def _current_name(name: str) -> str:
     for pattern, replacement in _OLD_NAMES:
         name = pattern.sub(replacement, name)
     return name
 
 
 def _without_auxiliary_heads(state: StateDict, own: Collection[str], where: str) -> tuple[StateDict, list[str]]:
-    foreign = [head for head in _AUXILIARY if not any(name.startswith(head) for name in own)]
+    foreign = [head for head in _AUXILIARY_HEADS if not any(name.startswith(head) for name in own)]
     kept = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(foreign))}
     if not kept or len(kept) == len(state):
         return state, []
     dropped = [head.removesuffix(".") for head in foreign if any(name.startswith(head) for name in state)]
-    return kept, [f"weights: left out {_listed(dropped)} of {where}, auxiliary heads that only training uses"]
+    return kept, [f"weights: left out {_quoted(dropped)} of {where}, auxiliary heads that only training uses"]
 
 
 def _in_float32(state: StateDict, where: str, notes: list[str]) -> StateDict:
@@ -146,36 +196,9 @@ def _in_float32(state: StateDict, where: str, notes: list[str]) -> StateDict:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
-def _listed(names: list[str]) -> str:
+def _quoted(names: list[str]) -> str:
     shown = ", ".join(f"'{name}'" for name in names[:3])
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-_DAMAGE = (
-    *(RuntimeError, ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
-    *(ArithmeticError, ImportError, MemoryError, struct.error, zipfile.BadZipFile),
-)
-"""What unpickling a damaged file raises; Python's documentation names no end to them."""
-
-
-def read_weights(path: Path, network: nn.Module | None = None) -> tuple[StateDict, list[str]]:
-    """The float32 tensors of a `.safetensors`, `.pt` or `.pth` file, and what was done to them, one sentence each.
-
-    Args:
-        path: of the file.
-        network: that they are for, also on the meta device: its names tell which prefixes are the file's own.
-
-    Raises:
-        ModelError: the file is missing, damaged, holds code, or no tensors by name.
-    """
-    if not path.is_file():
-        raise ModelError(
-            f"weights: there is no file {path}; write fitted, random, imagenet, built, "
-            "or the path of a .safetensors, .pt or .pth file"
-        )
-    values = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    own = network.state_dict().keys() if network is not None else ()
-    return state_dict_of(values, own, path.name)
 
 
 def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
@@ -227,14 +250,14 @@ def imagenet_file(source: ModelSource) -> Path:
         )
     if source.imagenet.startswith("timm:"):
         place = timm_weights(source.imagenet.removeprefix("timm:"))
-        return place if isinstance(place, Path) else _downloaded(place, source.name)
+        return place if isinstance(place, Path) else _cached_file(place, source.name)
     import torchvision  # Not at the top: it takes as long to load as torch does.
 
-    return _downloaded(torchvision.models.get_model_weights(source.imagenet).DEFAULT.url, source.name)
+    return _cached_file(torchvision.models.get_model_weights(source.imagenet).DEFAULT.url, source.name)
 
 
-def _downloaded(url: str, model: str) -> Path:
-    """The file of a URL in torch's cache, downloaded unless it is there."""
+def _cached_file(url: str, model: str) -> Path:
+    """The file of a URL in torch's cache, downloaded if it is missing."""
     folder = Path(str(torch.hub.get_dir())) / "checkpoints"
     path = folder / url.rpartition("/")[2]
     if not path.is_file():
@@ -264,25 +287,3 @@ def state_sha256(network: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _read_safetensors(path: Path) -> Any:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"weights: {path} is no whole safetensors file ({error}); copy it again") from None
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # About pickles that torch.save did not write.
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"weights: {path} is damaged or holds code besides tensors, which is never run; "
-            "save a state dict with torch.save(model.state_dict(), path)"
-        ) from None
-    except _DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"weights: {path} is no whole PyTorch file ({reason}); copy it again") from None
