@@ -1,6 +1,6 @@
-"""The images that a run measured, made again and written: exactly as float archives, rounded as pictures.
+"""The images that a run measured, made again and written: exact as float archives, rounded to 8 bits as PNG.
 
-Images into files, batch by batch, so that any number of them takes the memory of one batch.
+They are written batch by batch, so that any number of them takes the memory of one batch.
 """
 
 import itertools
@@ -29,14 +29,14 @@ from psi_core.runs.run import Run
 
 
 class ImageArchive:
-    """An `.npz` of float32 `images` that grows batch by batch, and of small arrays written at once.
+    """An `.npz` whose float32 array `images` grows batch by batch.
 
-    Nothing stands under its name before the block is left; nothing at all where the block fails.
+    The file appears under its name when the block is left, and not at all where the block fails.
 
     Args:
         path: of the archive.
         shape: of all images, (image, height, width) or (image, height, width, channel).
-        others: the small arrays by name.
+        others: further arrays by name, small, written at once.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], others: dict[str, NDArray[np.generic]]) -> None:
@@ -64,12 +64,12 @@ class ImageArchive:
             self._temporary.unlink(missing_ok=True)
 
     def add(self, images: NDArray[np.float32]) -> None:
-        """Appends images of the shape that was promised."""
+        """Appends images; all together have the `shape` of the archive."""
         self._file.write(np.ascontiguousarray(images, np.float32).tobytes())
 
 
 def write_pictures(folder: Path, names: list[str], images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Writes images as PNG of 8 bits, and gives them as these files hold them, in 0..1.
+    """Writes images as PNG of 8 bits; gives them as the files hold them, in 0..1.
 
     Args:
         folder: to write into; folders in names are made.
@@ -85,11 +85,12 @@ def write_pictures(folder: Path, names: list[str], images: NDArray[np.float32]) 
 
 
 _ROUNDING = 1e-6
+"""Error of a pixel's change, in 0..1, up to which a picture holds the attack."""
 
 
 @dataclass(slots=True)
 class _Rounding:
-    """How far 8-bit pictures are from the attack that was measured.
+    """How far 8-bit pictures of one condition are from the attack that was measured, in 0..1.
 
     Attributes:
         exact: largest change of a pixel as measured.
@@ -104,7 +105,7 @@ class _Rounding:
 
 @dataclass(slots=True)
 class ImageExport:
-    """Writes `images-CONDITION.npz` and `png/CONDITION/...`.
+    """An export under way: writes `images-CONDITION.npz` and `png/CONDITION/...`.
 
     Attributes:
         run: with results and its weights at hand.
@@ -120,11 +121,11 @@ class ImageExport:
     _roundings: dict[str, _Rounding] = field(default_factory=dict)
 
     def write(self) -> list[str]:
-        """Makes and writes all images of all conditions; gives their paths.
+        """Makes and writes all images of all conditions; gives the paths written.
 
         Raises:
             ConfigError: the folder cannot be written to.
-            PsiError: the run's weights or images are not here any more.
+            PsiError: the run's weights or images are missing now.
         """
         positions, device = self.run.index, available_device(self.run.config.device)
         prepared, config = reopen(self.run, device), self.run.config
@@ -138,7 +139,7 @@ class ImageExport:
         return self._paths()
 
     def warnings(self) -> list[str]:
-        """One sentence for every condition that 8 bits change."""
+        """One sentence for every condition that 8-bit pictures do not hold."""
         return [
             f"{name}: 8-bit pictures do not hold this attack; its largest change is {255 * each.exact:.4g} gray levels "
             f"as measured and {255 * each.rounded:.4g} in the files, a pixel's is up to {255 * each.error:.2g} off; "
@@ -161,7 +162,9 @@ class ImageExport:
         if "npz" in self.formats:
             if name not in opened:
                 shape = (len(self.run.index), *images.shape[1:])
-                opened[name] = archives.enter_context(ImageArchive(self._archive(name), shape, self._others(dataset)))
+                opened[name] = archives.enter_context(
+                    ImageArchive(self._archive(name), shape, self._small_arrays(dataset))
+                )
             opened[name].add(images)
         if "png" in self.formats:
             names = [_file_name(dataset, int(position)) for position in self.run.index[rows]]
@@ -173,8 +176,8 @@ class ImageExport:
             found.rounded = max(found.rounded, float(np.abs(change_shown).max(initial=0)))
             found.error = max(found.error, float(np.abs(change_shown - change).max(initial=0)))
 
-    def _others(self, dataset: Dataset) -> dict[str, NDArray[np.generic]]:
-        """What goes with the images of every archive; `index` is what the data set itself is paired by."""
+    def _small_arrays(self, dataset: Dataset) -> dict[str, NDArray[np.generic]]:
+        """The small arrays of every archive; `index` is what the data set itself is paired by."""
         keys = dataset.keys if isinstance(dataset, ArrayDataset) else None
         index = self.run.index if keys is None else keys[self.run.index]
         others: dict[str, NDArray[np.generic]] = {"labels": self.run.labels, "index": index}
@@ -182,7 +185,7 @@ class ImageExport:
         return {**others, "class_names": np.array(names)} if names else others
 
     def _batches(self, positions: NDArray[np.int64]) -> Iterator[slice]:
-        """Rows of the images, chunk by chunk in the run's own batches: an attack of foolbox may go by its batch."""
+        """Rows of the images, in the run's own batches of each chunk: an attack of foolbox may depend on its batch."""
         batch, chunk = self.run.config.batch, self.run.config.chunk
         borders = np.flatnonzero(np.diff(positions // chunk)) + 1
         for first, end in itertools.pairwise((0, *borders.tolist(), len(positions))):
@@ -200,7 +203,7 @@ class ImageExport:
 def export_images(
     run: Run, folder: Path, formats: Sequence[str], report: Callable[[int, int], None]
 ) -> tuple[list[str], list[str]]:
-    """Writes the images of a run; gives the paths, and one sentence for every condition that 8 bits change.
+    """Writes the images of a run; gives the paths, and a sentence for every condition that 8-bit pictures do not hold.
 
     Args:
         run: with results.
@@ -210,7 +213,7 @@ def export_images(
 
     Raises:
         ConfigError: the folder cannot be written to.
-        PsiError: the run has no results, or its weights or images are not here any more.
+        PsiError: the run has no results, or its weights or images are missing now.
     """
     export = ImageExport(run, folder, tuple(formats), report)
     try:

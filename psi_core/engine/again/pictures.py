@@ -1,6 +1,6 @@
-"""Pictures made again: what a run saw of one image, by the very functions and numbers that the run used.
+"""The picture of one image of a run, benign and under a condition, made again.
 
-On the CPU, whatever the run used: a viewer must not take memory from a worker's device.
+It is made on the CPU, whatever the run used, so that a viewer takes no memory from a worker's device.
 """
 
 from pathlib import Path
@@ -14,8 +14,7 @@ from psi_core.conditions import Condition
 from psi_core.devices import CPU
 from psi_core.engine.again.run_images import external_images, remake_images, remake_without_model, reopen
 from psi_core.engine.devices import precision
-from psi_core.engine.images import Dataset, load_dataset, load_external, read_inputs
-from psi_core.engine.images.inputs import Readable
+from psi_core.engine.images import load_dataset, load_external, read_inputs
 from psi_core.engine.models.sources import input_channels, model_source
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import PsiError
@@ -25,10 +24,11 @@ from psi_core.runs.run import Run
 _ANOTHER_DRAW = (
     "attack: foolbox may change an image otherwise when it is alone; see what was measured with psi-tui export --images"
 )
+"""Why a foolbox attack has no picture: it may draw its random numbers by batch."""
 
 
 class PictureMaker:
-    """Makes pictures; keeps the classifier and the data of the run that it was last asked about."""
+    """Makes pictures, and keeps classifier and data of the run that it was last asked about."""
 
     def __init__(self) -> None:
         self._prepared: tuple[Path, Prepared] | None = None
@@ -36,11 +36,11 @@ class PictureMaker:
     def make(self, run: Run, index: int, condition: Condition) -> Picture:
         """One image of a run, benign and under a condition.
 
-        Without the run's own weights the benign image is there, and the attacked one where no gradient is needed; the
-        picture's `reason` then says why. Nothing is fitted or downloaded.
+        Where the run's weights are missing, the attacked image is made only if it needs none, and the picture's
+        `reason` tells what is missing. Nothing is fitted or downloaded.
 
         Args:
-            run: whose seed, labels, weights and preprocessing are used.
+            run: its seed, labels, weights and preprocessing are used.
             index: position of the image in the data set.
             condition: one of the run's.
 
@@ -55,20 +55,16 @@ class PictureMaker:
             images = remake_images(run, prepared, np.array([index]), [])[0]
             return _picture(images, None, None, _ANOTHER_DRAW)
         with precision(run.config.precision, CPU):
-            return _with_classifier(run, index, condition, prepared)
+            images, labels, (changed,) = remake_images(run, prepared, np.array([index]), [condition])
+            with torch.inference_mode():
+                probabilities = F.softmax(prepared.classifier(changed).float(), 1)[0]
+        return _picture(images, changed, (int(probabilities.argmax()), float(probabilities[int(labels)])))
 
     def _prepared_of(self, run: Run) -> Prepared:
         if self._prepared is None or self._prepared[0] != run.directory:
-            self._prepared = None  # Before the next one is there: two might not fit.
+            self._prepared = None  # Freed before the next one is made: two might not fit in memory.
             self._prepared = run.directory, reopen(run, CPU)
         return self._prepared[1]
-
-
-def _with_classifier(run: Run, index: int, condition: Condition, prepared: Prepared) -> Picture:
-    images, labels, (shown,) = remake_images(run, prepared, np.array([index]), [condition])
-    with torch.inference_mode():
-        probabilities = F.softmax(prepared.classifier(shown).float(), 1)[0]
-    return _picture(images, shown, (int(probabilities.argmax()), float(probabilities[int(labels)])))
 
 
 def _without_classifier(run: Run, index: int, condition: Condition, reason: str) -> Picture:
@@ -82,22 +78,18 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     if condition.row.needs_network:
         return _picture(images, None, None, reason)
     if condition.is_external:
-        return _picture(images, external_images(position, _external(run, dataset), images), None, reason)
+        pairs = load_external(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
+        return _picture(images, external_images(position, pairs, images), None, reason)
     return _picture(images, remake_without_model(run, position, condition, images), None, reason)
 
 
-def _external(run: Run, dataset: Dataset) -> Readable:
-    config = run.config
-    return load_external(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
-
-
-def _picture(images: Tensor, changed: Tensor | None, said: tuple[int, float] | None, reason: str = "") -> Picture:
-    """From batches of one; `said` is the network's prediction and its confidence in the label."""
+def _picture(images: Tensor, changed: Tensor | None, answer: tuple[int, float] | None, reason: str = "") -> Picture:
+    """The picture of batches of one image; `answer` is the network's prediction and its confidence in the label."""
     benign = _pixels(images[0])
     if changed is None:
         return Picture(benign, reason=reason)
     change = (changed - images)[0].detach().double()
-    prediction, confidence = (None, None) if said is None else said
+    prediction, confidence = (None, None) if answer is None else answer
     return Picture(
         benign=benign,
         attacked=_pixels(changed[0]),
@@ -111,7 +103,7 @@ def _picture(images: Tensor, changed: Tensor | None, said: tuple[int, float] | N
 
 
 def _pixels(image: Tensor) -> Pixels:
-    """Small pixels, gray or in color, from (channel, y, x)."""
+    """An image (channel, y, x) brought to the size of a picture, gray or in color."""
     shown = image if image.shape[0] == 3 else image.float().mean(0, keepdim=True)
     pixels = area_average(shown.detach().permute(1, 2, 0).numpy(), PICTURE_SIZE, PICTURE_SIZE)
     return (pixels if pixels.shape[-1] == 3 else pixels[..., 0]).astype("float16")

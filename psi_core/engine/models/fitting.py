@@ -125,7 +125,7 @@ class Fit:
         self.seconds = elapsed_before + time.monotonic() - started
 
     def _advance(self) -> float:
-        """Takes one step and gives its loss; a resumed fit repeats it, for its number decides order, dropout and rate."""
+        """Takes one step and gives its loss. A resumed fit repeats it: its number decides order, dropout and rate."""
         positions = self._positions(self.step)
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
