@@ -1,4 +1,7 @@
-"""Measures of a layer's response to one image: their names, what they are called, and in which range they lie."""
+"""Measures of a layer's response to one image: one row each says what it is called and in which range it lies.
+
+The engine's function of the same name computes it.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ class Measure:
     """One measure per image and layer.
 
     Attributes:
+        name: as `--measures` takes it, and of the engine's function.
         heading: short, for screens and papers.
         help: one sentence.
         is_share: whether it lies in 0..1, so that histograms of all layers can have the same bins.
@@ -18,6 +22,7 @@ class Measure:
         moves: what a layer becomes whose value rises, and whose value falls, as verdicts say it.
     """
 
+    name: str
     heading: str
     help: str
     is_share: bool = True
@@ -28,29 +33,44 @@ class Measure:
 _SPARSER_UP = ("sparser", "denser")
 _DENSER_UP = ("denser (higher)", "sparser (lower)")
 
-MEASURES: dict[str, Measure] = {
-    "psi": Measure(
-        "PSI", "Population sparseness index: 0 all units respond alike, 1 one unit carries it all.", moves=_SPARSER_UP
+_ROWS = (
+    Measure(
+        "psi",
+        "PSI",
+        "Population sparseness index: 0 all units respond alike, 1 one unit carries it all.",
+        moves=_SPARSER_UP,
     ),
-    "active_fraction": Measure("active fraction", "Share of the units that respond above 0.", moves=_DENSER_UP),
-    "mean_response": Measure("mean response", "Mean response of the units.", is_share=False),
-    "n_eff": Measure(
-        "N_eff", "Effective number of active units, (sum r)^2 / sum r^2.", is_share=False, moves=_DENSER_UP
+    Measure("active_fraction", "active fraction", "Share of the units that respond above 0.", moves=_DENSER_UP),
+    Measure("mean_response", "mean response", "Mean response of the units.", is_share=False),
+    Measure(
+        "n_eff", "N_eff", "Effective number of active units, (sum r)^2 / sum r^2.", is_share=False, moves=_DENSER_UP
     ),
-    "hoyer": Measure(
-        "Hoyer", "Hoyer's sparseness: 0 all units respond alike, 1 one unit carries it all.", moves=_SPARSER_UP
+    Measure(
+        "hoyer", "Hoyer", "Hoyer's sparseness: 0 all units respond alike, 1 one unit carries it all.", moves=_SPARSER_UP
     ),
-    "kurtosis": Measure(
-        "kurtosis", "Excess kurtosis over the units.", is_share=False, costs_a_pass=True, moves=_SPARSER_UP
+    Measure(
+        "kurtosis",
+        "kurtosis",
+        "Excess kurtosis over the units.",
+        is_share=False,
+        costs_a_pass=True,
+        moves=_SPARSER_UP,
     ),
-    "gini": Measure(
-        "Gini", "Gini index: 0 all units respond alike; needs a sort.", costs_a_pass=True, moves=_SPARSER_UP
+    Measure(
+        "gini", "Gini", "Gini index: 0 all units respond alike; needs a sort.", costs_a_pass=True, moves=_SPARSER_UP
     ),
-    "entropy": Measure(
-        "entropy", "Entropy of the units' shares, in bits.", is_share=False, costs_a_pass=True, moves=_DENSER_UP
+    Measure(
+        "entropy",
+        "entropy",
+        "Entropy of the units' shares, in bits.",
+        is_share=False,
+        costs_a_pass=True,
+        moves=_DENSER_UP,
     ),
-}
-"""All measures by name, `psi` first; the engine's MEASURES holds the same names."""
+)
+
+MEASURES: dict[str, Measure] = {row.name: row for row in _ROWS}
+"""All measures by name, `psi` first."""
 
 MEASURE_NAMES: tuple[str, ...] = tuple(MEASURES)
 

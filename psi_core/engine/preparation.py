@@ -18,6 +18,7 @@ from psi_core.engine.images import Dataset, absolute_data, first_images, load_da
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
 from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.measure.step import PER_IMAGE
 from psi_core.engine.models.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
 from psi_core.engine.models.layers import (
     LayerCall,
@@ -107,7 +108,7 @@ class Prepared:
     def disk_bytes(self) -> int:
         """About what the run directory will take."""
         config = self.config
-        rows = len(config.conditions) * (len(self.layers) * len(config.measures) + 4)
+        rows = len(config.conditions) * (len(self.layers) * len(config.measures) + len(PER_IMAGE))
         classes = min(len(self.dataset.class_names), config.chunk)
         sums = len(config.conditions) * sum(layer.channels for layer in self.layers) * (classes + 1) * 8
         return int(1.1 * (rows * 4 * config.images + sums * chunk_count(config.images, config.chunk))) + 1_000_000

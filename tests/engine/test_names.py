@@ -6,9 +6,9 @@ from psi_core.conditions import ATTACK_NAMES, ATTACKS, CONTROL_NAMES
 from psi_core.config import MODEL_NAMES
 from psi_core.engine.attacks import attacks, controls
 from psi_core.engine.attacks.perturbations import FUNCTIONS
-from psi_core.engine.measure.sparseness import MEASURES
+from psi_core.engine.measure import reducer, sparseness
 from psi_core.engine.models.sources import ARCHITECTURES
-from psi_core.measures import MEASURE_NAMES
+from psi_core.measures import MEASURES
 
 
 def functions_of(module, *parameters):
@@ -26,6 +26,12 @@ def test_every_attack_and_control_has_a_row_and_every_row_its_function():
     assert functions_of(controls, "batch", "epsilon") == {*CONTROL_NAMES}
 
 
-def test_configuration_and_engine_know_the_same_names():
-    assert tuple(MEASURES) == MEASURE_NAMES
+def test_every_measure_has_a_row_and_every_row_its_function():
+    assert [*reducer.FUNCTIONS] == [*MEASURES] == [row.name for row in MEASURES.values()]
+    costly = {name for name, row in MEASURES.items() if row.costs_a_pass}
+    assert functions_of(sparseness, "moments") == {name.replace("_", "-") for name in {*MEASURES} - costly}
+    assert functions_of(sparseness, "responses", "total") == costly
+
+
+def test_configuration_and_engine_know_the_same_models():
     assert set(ARCHITECTURES) == set(MODEL_NAMES)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.engine.attacks.noise import Noise
-from psi_core.engine.measure.sparseness import Reducer
+from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.models.layers import LayerCall
 from psi_core.engine.models.sources import Classifier
 from psi_core.engine.models.taps import Taps

@@ -24,7 +24,7 @@ from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import FUNCTIONS
 from psi_core.engine.devices import cpu_threads, is_out_of_memory, precision
 from psi_core.engine.images import Dataset, read_inputs
-from psi_core.engine.measure.sparseness import Reducer
+from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models.layers import LayerCall

@@ -1,1 +1,1 @@
-"""Measures: the sums of a layer as it fires, the measures of these, and the step that takes them all."""
+"""Measures: what they are, the sums of a layer as it fires, and the step that takes them all in one pass."""

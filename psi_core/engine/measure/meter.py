@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from psi_core.engine.measure.sparseness import MEASURES, SHAPE_MEASURES, Moments, Reducer
+from psi_core.engine.measure.reducer import Reducer, measure_of
+from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.models.taps import RELUS, Taps
 from psi_core.errors import ConfigError, ModelError, unknown_name
+from psi_core.measures import MEASURES
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class SparsenessMeter:
         """
         if name not in MEASURES:
             raise ConfigError(unknown_name("measure", name, MEASURES))
-        if name in SHAPE_MEASURES and name not in self._measures:
+        if MEASURES[name].costs_a_pass and name not in self._measures:
             raise ConfigError(f"measure: {name} was not taken; give SparsenessMeter(model, measures=[{name!r}])")
         ended = [forward for forward in self._forwards if not forward.is_running]
         layers = list(ended[0].moments) if ended else []
@@ -119,8 +121,7 @@ class SparsenessMeter:
         for layer in self._layers or ():
             if self._seen and layer not in layers:
                 raise ModelError(unknown_name("layers", layer, self._seen))
-        measure = MEASURES[name]
-        return {layer: torch.cat([measure(forward.moments[layer]) for forward in ended]) for layer in layers}
+        return {layer: torch.cat([measure_of(name, forward.moments[layer]) for forward in ended]) for layer in layers}
 
     def _receive(self, path: str, kind: str, output: Tensor) -> None:
         self._seen[path] = None

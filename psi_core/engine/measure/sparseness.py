@@ -1,29 +1,25 @@
-"""The measures of sparseness: from sums over a layer's units, in one shot or streamed.
+"""The measures of sparseness, of responses r >= 0 of the N units of a layer.
 
-With responses r >= 0 of N units, most follow from (sum r, sum r^2, share of r > 0, N); those that do not live in
-`response_shape`. To add one: a function here, its line in MEASURES, its name in `psi_core.measures`.
-
-Measures that need every response again, not only sums over them: each costs a pass over the layer.
-
-To add one: a function here, its line in SHAPE_MEASURES, its name in `psi_core.measures`.
+Most follow from sums (sum r, sum r^2, share of r > 0, N), which are taken anyway; a few need every response again.
+To add one: a function here, of Moments or of the responses and their sums, and the row of its name in
+`psi_core.measures`.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from psi_core.engine.sums import BLOCK, cached_parts, flat_in_memory, sum_of_squares
+from psi_core.engine.sums import BLOCK
 from psi_core.errors import DataError
 
 _ROUNDING = 1e-6
 """The most that rounding can carry PSI beyond 0..1; anything further is left to be seen."""
 
-
-_EXACT_COUNT = 2**24
-"""Below this, float32 counts without rounding."""
+_ALIKE = 1e-6
+"""Responses that differ by less than this share of their mean are alike up to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,7 @@ class Moments:
         total: sum of the responses, float64 (batch,).
         squares: sum of their squares, float64 (batch,).
         active: how many are above 0, float64 (batch,).
-        shape: measures of SHAPE_MEASURES that were asked for, float64 (batch,) each.
+        shape: measures that cost a pass of their own and were asked for, by name, float64 (batch,) each.
     """
 
     units: int
@@ -86,136 +82,6 @@ def hoyer(moments: Moments) -> Tensor:
     return torch.where(near, index.clamp(0, 1), index)
 
 
-def population_sparseness(responses: Tensor) -> Tensor:
-    """How few of a layer's units carry each image's response.
-
-    1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
-    Treves & Rolls 1991, rescaled to reach 1 as in Vinje & Gallant 2000.
-
-    Args:
-        responses: (batch, units) of one layer, none negative.
-
-    Returns:
-        (batch,) float64, 0 to 1, or NaN.
-
-    Raises:
-        ValueError: not of that shape, or a response is negative, NaN or infinite; the measure means nothing then.
-    """
-    if responses.dim() != 2:
-        raise DataError(f"responses: {tuple(responses.shape)} is not (batch, units); flatten all axes after the first")
-    exact = responses.detach().double()
-    if not torch.isfinite(exact).all():
-        raise DataError("responses: some are NaN or infinite; mend the network before measuring it")
-    if (exact < 0).any():
-        raise DataError("responses: some are negative; rectify them first, with relu() or abs()")
-    # Scaled to a largest response of 1, since the measure does not depend on scale but squares can overflow.
-    peak = exact.amax(1, keepdim=True) if exact.shape[1] else exact.new_zeros(len(exact), 1)
-    scaled = exact / torch.where(peak > 0, peak, 1)
-    return psi(Moments(exact.shape[1], scaled.sum(1), scaled.square().sum(1), (scaled > 0).sum(1).double()))
-
-
-class Reducer:
-    """Reduces a layer's output to sums at once, while it is still in the cache; keeps none of it.
-
-    Args:
-        unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
-        rectify: `none`, `relu` or `abs`, applied before anything is summed.
-        measures: those of SHAPE_MEASURES among these are taken too, each by a pass of its own.
-        in_parts: whether a CPU takes few images at a time through all sums, for its cache's sake; a compiler that makes
-            one pass of them has no use for it.
-    """
-
-    def __init__(
-        self,
-        unit: str = "neuron",
-        rectify: str = "none",
-        measures: Collection[str] = (),
-        *,
-        in_parts: bool = True,
-    ) -> None:
-        self.unit = unit
-        self.rectify = rectify
-        self.in_parts = in_parts
-        self._shape_measures = {name: SHAPE_MEASURES[name] for name in SHAPE_MEASURES if name in measures}
-        self._scratch = torch.empty(0)
-
-    def __call__(self, output: Tensor) -> tuple[Moments, Tensor]:
-        """Sums over the units per image, and the mean response of every channel, float64 (batch, channel).
-
-        Args:
-            output: (batch, channel, ...), of any floating type; summed in float32 blocks, then float64.
-        """
-        whole = output.detach()
-        has_maps = self.unit == "neuron" and whole.dim() > 2 and 0 < whole[:1].numel() < _EXACT_COUNT
-        is_apart = has_maps and self.in_parts and whole.device.type == "cpu"
-        return self._in_parts(whole) if is_apart else self._at_once(whole)
-
-    def _at_once(self, output: Tensor) -> tuple[Moments, Tensor]:
-        responses = self._rectified(output.float())
-        channel_means = _channel_means(responses)
-        if self.unit == "channel":
-            flat, total = channel_means, channel_means.sum(1)
-            squares, active = flat.square().sum(1), (flat > 0).sum(1).double()
-        else:
-            flat = flat_in_memory(responses)
-            total = _total(channel_means, flat.shape[1])
-            squares, active = sum_of_squares(flat), (flat > 0).sum(1).double()
-        shape = {name: measure(flat, total) for name, measure in self._shape_measures.items()}
-        return Moments(flat.shape[1], total, squares, active, shape), channel_means
-
-    def _in_parts(self, output: Tensor) -> tuple[Moments, Tensor]:
-        """The same a few images at a time, through all sums while they are in a CPU's cache.
-
-        Few operations a part, into memory that is there: fresh memory costs ten times a sum, and so does every wait for
-        a thread on a busy machine.
-        """
-        images, channels, units = len(output), output.shape[1], output[0].numel()
-        channel_sums, norms = torch.empty(images, channels), torch.empty(images, -(-units // BLOCK))
-        active = torch.empty(images)
-        shape: dict[str, list[Tensor]] = {name: [] for name in self._shape_measures}
-        whole, spatial = units // BLOCK, tuple(range(2, output.dim()))
-        start = 0
-        for part in cached_parts(output):
-            rows = slice(start, start := start + len(part))
-            responses = self._rectified(part.float())
-            flat = flat_in_memory(responses)
-            torch.sum(responses, spatial, out=channel_sums[rows])
-            blocks = flat[:, : whole * BLOCK].reshape(len(flat), whole, BLOCK)
-            norms[rows, :whole] = torch.linalg.vector_norm(blocks, dim=2)
-            norms[rows, whole:] = torch.linalg.vector_norm(flat[:, whole * BLOCK :], dim=1, keepdim=True)
-            torch.sum(self._signs(flat), 1, out=active[rows])
-            if shape:
-                total = _total(channel_sums[rows].double() / (units // channels), units)
-                for name, measure in self._shape_measures.items():
-                    shape[name].append(measure(flat, total))
-        channel_means = channel_sums.double() / (units // channels)
-        squares = norms.double().square().sum(1)
-        measured = {name: torch.cat(each) for name, each in shape.items()}
-        return Moments(units, _total(channel_means, units), squares, active.double(), measured), channel_means
-
-    def _rectified(self, responses: Tensor) -> Tensor:
-        if self.rectify == "relu":
-            return responses.relu()
-        return responses.abs() if self.rectify == "abs" else responses
-
-    def _signs(self, flat: Tensor) -> Tensor:
-        """1 where a response is above 0, in a buffer that is kept."""
-        if self._scratch.numel() < flat.numel():
-            self._scratch = torch.empty(flat.numel())
-        return torch.sign(flat, out=self._scratch[: flat.numel()].view(flat.shape))
-
-
-def _total(channel_means: Tensor, units: int) -> Tensor:
-    return channel_means.sum(1) * (units / channel_means.shape[1])
-
-
-def _channel_means(responses: Tensor) -> Tensor:
-    """Mean response of every channel, float64 (batch, channel)."""
-    if responses.dim() == 2:
-        return responses.double()
-    return responses.sum(tuple(range(2, responses.dim()))).double() / responses[0, 0].numel()
-
-
 def kurtosis(responses: Tensor, total: Tensor) -> Tensor:
     """Excess kurtosis over the units, m4 / m2^2 - 3 of the central moments: high where few respond far more than most.
 
@@ -258,28 +124,32 @@ def entropy(responses: Tensor, total: Tensor) -> Tensor:
     return (total.log() - weighed) / math.log(2)
 
 
-SHAPE_MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "kurtosis": kurtosis,
-    "gini": gini,
-    "entropy": entropy,
-}
+def population_sparseness(responses: Tensor) -> Tensor:
+    """How few of a layer's units carry each image's response.
 
+    1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
+    Treves & Rolls 1991, rescaled to reach 1 as in Vinje & Gallant 2000.
 
-def _shape_measure(name: str) -> Callable[[Moments], Tensor]:
-    return lambda moments: moments.shape[name]
+    Args:
+        responses: (batch, units) of one layer, none negative.
 
+    Returns:
+        (batch,) float64, 0 to 1, or NaN.
 
-MEASURES: Mapping[str, Callable[[Moments], Tensor]] = {
-    "psi": psi,
-    "active_fraction": active_fraction,
-    "mean_response": mean_response,
-    "n_eff": n_eff,
-    "hoyer": hoyer,
-    **{name: _shape_measure(name) for name in SHAPE_MEASURES},
-}
-
-_ALIKE = 1e-6
-"""Responses that differ by less than this share of their mean are alike up to rounding."""
+    Raises:
+        ValueError: not of that shape, or a response is negative, NaN or infinite; the measure means nothing then.
+    """
+    if responses.dim() != 2:
+        raise DataError(f"responses: {tuple(responses.shape)} is not (batch, units); flatten all axes after the first")
+    exact = responses.detach().double()
+    if not torch.isfinite(exact).all():
+        raise DataError("responses: some are NaN or infinite; mend the network before measuring it")
+    if (exact < 0).any():
+        raise DataError("responses: some are negative; rectify them first, with relu() or abs()")
+    # Scaled to a largest response of 1, since the measure does not depend on scale but squares can overflow.
+    peak = exact.amax(1, keepdim=True) if exact.shape[1] else exact.new_zeros(len(exact), 1)
+    scaled = exact / torch.where(peak > 0, peak, 1)
+    return psi(Moments(exact.shape[1], scaled.sum(1), scaled.square().sum(1), (scaled > 0).sum(1).double()))
 
 
 def _sum(values: Tensor) -> Tensor:

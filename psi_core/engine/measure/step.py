@@ -2,18 +2,18 @@
 
 One forward with gradients for the benign images, one gradient with respect to the input, one inference forward for
 every other condition, and more only for attacks that need further gradients. Every layer is reduced as it fires;
-nothing is stored.
-
-Where the time of a step goes, told without making the device wait.
+nothing is stored. The time is told by stage without making the device wait.
 """
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,7 +21,8 @@ from psi_core.conditions import Condition
 from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
-from psi_core.engine.measure.sparseness import MEASURES, Moments, Reducer
+from psi_core.engine.measure.reducer import Reducer, measure_of
+from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.models.layers import LayerCall, NetworkTrace
 from psi_core.engine.models.sources import Classifier
 from psi_core.engine.models.taps import Taps
@@ -94,6 +95,63 @@ PER_IMAGE = ("prediction", "confidence", "linf", "l2")
 
 
 @dataclass(frozen=True, slots=True)
+class RowLayout:
+    """The order of a batch's numbers in one block, float32 (row, image).
+
+    The rows of one condition come after those of another. Of each condition come PER_IMAGE, then every layer's first
+    measure, every layer's second and so on, and last, for each layer, 1 where its sums are finite and 0 where not.
+
+    Attributes:
+        conditions: how many.
+        layers: how many.
+        measures: their names.
+    """
+
+    conditions: int
+    layers: int
+    measures: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all conditions."""
+        return self.conditions * (len(PER_IMAGE) + self.layers * (len(self.measures) + 1))
+
+    def rows_of(
+        self, per_image: Mapping[str, Tensor], measured: Mapping[str, Sequence[Tensor]], is_finite: Sequence[Tensor]
+    ) -> Tensor:
+        """The rows of one condition.
+
+        Args:
+            per_image: (image,) by the names of PER_IMAGE.
+            measured: (image,) of every layer, by measure.
+            is_finite: (image,) of every layer, whether its sums are finite.
+        """
+        measures = [values for name in self.measures for values in measured[name]]
+        return torch.stack([row.float() for row in (*(per_image[name] for name in PER_IMAGE), *measures, *is_finite)])
+
+    def block_of(self, conditions: Sequence[Tensor]) -> Tensor:
+        """The whole block, of the rows of every condition."""
+        return torch.cat([*conditions])
+
+    def arrays(self, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The numbers by name: PER_IMAGE (condition, image), measures (condition, layer, image)."""
+        values = self._by_condition(block)
+        found = {name: values[:, place] for place, name in enumerate(PER_IMAGE)}
+        for place, name in enumerate(self.measures):
+            start = len(PER_IMAGE) + place * self.layers
+            found[name] = values[:, start : start + self.layers]
+        return {name: np.ascontiguousarray(array) for name, array in found.items()}
+
+    def is_finite(self, block: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether a layer's sums are finite, (condition, layer, image)."""
+        found: NDArray[np.bool_] = self._by_condition(block)[:, -self.layers :] != 0
+        return found
+
+    def _by_condition(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        return block.reshape(self.conditions, self.rows // self.conditions, block.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """What every batch of a run has in common.
 
@@ -122,14 +180,18 @@ class StepPlan:
         """Of the run, benign first."""
         return self.perturbations.conditions
 
+    @property
+    def layout(self) -> RowLayout:
+        """The order of a batch's numbers."""
+        return RowLayout(len(self.conditions), len(self.layers), self.measures)
+
 
 @dataclass(slots=True)
 class StepResult:
     """Every number of one batch.
 
     Attributes:
-        values: float32 (row, image) on the run's device, the rows of one condition after those of another: PER_IMAGE,
-            each measure of each layer, and for each layer 1 where a sum was finite, else 0.
+        values: float32 (row, image) on the run's device, in the order of the plan's RowLayout.
         labels: int64 (image,), true, or the network's own choices.
         targets: int64 (image,), the classes that a targeted attack is to reach; None for others.
         channel_means: per condition and layer, float64 (image, channel).
@@ -217,7 +279,7 @@ class FusedStep:
                 rows, means = benign if is_repeated else self.measure(changed, perturbed.images, labels)
                 values.append(rows)
                 channel_means.append(means)
-            result = StepResult(torch.cat(values), labels, targets, channel_means)
+            result = StepResult(plan.layout.block_of(values), labels, targets, channel_means)
         self.clock.lap("attacked")
         return result
 
@@ -284,6 +346,7 @@ class FusedStep:
         """The rows of one condition, float32 (row, image)."""
         probabilities = F.softmax(logits.float(), 1)
         confidence = probabilities.gather(1, labels[:, None])[:, 0]
-        measured = [MEASURES[name](moments) for name in self.plan.measures for moments, _ in sums]
-        finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]
-        return torch.stack([row.float() for row in (probabilities.argmax(1), confidence, *norms, *measured, *finite)])
+        per_image = dict(zip(PER_IMAGE, (probabilities.argmax(1), confidence, *norms), strict=True))
+        measured = {name: [measure_of(name, moments) for moments, _ in sums] for name in self.plan.measures}
+        is_finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]
+        return self.plan.layout.rows_of(per_image, measured, is_finite)

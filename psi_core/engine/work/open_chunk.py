@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.devices import Device
-from psi_core.engine.measure.step import PER_IMAGE, StepPlan, StepResult
+from psi_core.engine.measure.step import StepPlan, StepResult
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
 
@@ -120,7 +120,7 @@ class OpenChunk:
     Attributes:
         plan: of the run.
         positions: of its images in the data set; those that cannot be read leave it.
-        values: float32 (row, image), rows as in StepResult; filled up to `done`.
+        values: float32 (row, image), in the order of the plan's RowLayout; filled up to `done`.
         labels: int64 (image,), filled up to `done`.
         targets: likewise, of a targeted attack.
         channel_sums: by class.
@@ -138,15 +138,14 @@ class OpenChunk:
     @classmethod
     def begun(cls, plan: StepPlan, positions: range, device: Device) -> "OpenChunk":
         """One with no image done."""
-        conditions, images = len(plan.conditions), len(positions)
-        rows = conditions * (len(PER_IMAGE) + len(plan.layers) * (len(plan.measures) + 1))
+        images = len(positions)
         return cls(
             plan,
             np.arange(positions.start, positions.stop),
-            np.zeros((rows, images), np.float32),
+            np.zeros((plan.layout.rows, images), np.float32),
             np.zeros(images, np.int64),
             np.zeros(images, np.int64),
-            ChannelSums(conditions, [call.shape[0] for call in plan.layers], device),
+            ChannelSums(len(plan.conditions), [call.shape[0] for call in plan.layers], device),
         )
 
     def leave_out(self, positions: list[int]) -> None:
@@ -172,18 +171,11 @@ class OpenChunk:
     def arrays(self) -> Arrays:
         """What a chunk file holds, of the images done so far."""
         plan, done = self.plan, self.done
-        conditions = len(plan.conditions)
-        values = self.values[:, :done].reshape(conditions, len(self.values) // conditions, done)
         arrays: Arrays = {"index": self.positions[:done], "label": self.labels[:done]}
         if plan.perturbations.target != "none":
             arrays["target"] = self.targets[:done]
-        for place, name in enumerate(PER_IMAGE):
-            arrays[name] = np.ascontiguousarray(values[:, place])
+        arrays |= plan.layout.arrays(self.values[:, :done])
         arrays["prediction"] = arrays["prediction"].astype(np.int64)
-        layers = len(plan.layers)
-        for place, name in enumerate(plan.measures):
-            start = len(PER_IMAGE) + place * layers
-            arrays[name] = np.ascontiguousarray(values[:, start : start + layers])
         if done == len(self.positions):
             present, counts = np.unique(self.labels[:done], return_counts=True)
             arrays |= {"class_labels": present, "class_counts": counts}
@@ -194,9 +186,7 @@ class OpenChunk:
 
     def _require_finite(self, rows: slice) -> None:
         conditions, layers = self.plan.conditions, self.plan.layers
-        values = self.values[:, rows].reshape(len(conditions), -1, rows.stop - rows.start)
-        is_finite = values[:, -len(layers) :]
-        for condition, layer, image in np.argwhere(is_finite == 0)[:1]:
+        for condition, layer, image in np.argwhere(~self.plan.layout.is_finite(self.values[:, rows]))[:1]:
             raise RunError(
                 f"layer {layers[layer].name}: image {self.positions[rows][image]} under {conditions[condition].name} "
                 "makes it respond with NaN or infinity; check the weights, or use --precision exact"

@@ -17,7 +17,7 @@ from psi_core.engine.attacks.attacks import Batch, fgsm
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.images import load_dataset, read_inputs
-from psi_core.engine.measure.sparseness import Reducer
+from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.layers import select_calls, trace_network
 from psi_core.engine.models.sources import Classifier

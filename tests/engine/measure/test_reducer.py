@@ -5,7 +5,9 @@ import pytest
 import scipy.stats
 import torch
 
-from psi_core.engine.measure.sparseness import MEASURES, Moments, Reducer, population_sparseness
+from psi_core.engine.measure.reducer import Reducer, measure_of
+from psi_core.engine.measure.sparseness import Moments, population_sparseness
+from psi_core.measures import MEASURES
 
 SHAPES = [
     *((units,) for units in (1, 2, 255, 256, 257, 4096, 9216)),
@@ -68,11 +70,11 @@ def require_equal(output, unit="neuron", rectify="none", accuracy=1e-6):
     assert means.dtype == torch.float64
     assert means.shape == output.shape[:2]
     torch.testing.assert_close(means, expected_means, atol=accuracy, rtol=accuracy)
-    for name, measure in MEASURES.items():
+    for name in MEASURES:
         close = torch.testing.assert_close
         # The kurtosis of a few channel means that hardly differ shows every rounding of these.
         rtol = 200 * accuracy if name == "kurtosis" and unit == "channel" else 4 * accuracy
-        close(measure(found), measure(expected), atol=accuracy, rtol=rtol, equal_nan=True, msg=name)
+        close(measure_of(name, found), measure_of(name, expected), atol=accuracy, rtol=rtol, equal_nan=True, msg=name)
 
 
 @pytest.mark.parametrize("unit", ["neuron", "channel"])
@@ -115,7 +117,7 @@ def test_a_large_layer_that_responds_alike_has_index_0(shape, value, layout):
     if len(shape) == 3:
         output = laid_out(output, layout)
     moments, means = Reducer()(output)
-    torch.testing.assert_close(MEASURES["psi"](moments), torch.zeros(2).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(measure_of("psi", moments), torch.zeros(2).double(), atol=1e-6, rtol=0)
     torch.testing.assert_close(means, torch.full_like(means, output.max().item()), atol=0, rtol=1e-6)
 
 
@@ -123,7 +125,7 @@ def test_a_large_layer_that_responds_alike_has_index_0(shape, value, layout):
 def test_a_large_layer_that_responds_almost_alike_keeps_its_digits(layout):
     noise = torch.rand(1, 64, 100, 100, generator=torch.Generator().manual_seed(0))
     output = laid_out(0.1 + 0.01 * noise, layout)
-    found = MEASURES["psi"](Reducer()(output)[0])
+    found = measure_of("psi", Reducer()(output)[0])
     expected = population_sparseness(output.flatten(1))
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
@@ -131,8 +133,8 @@ def test_a_large_layer_that_responds_almost_alike_keeps_its_digits(layout):
 @pytest.mark.parametrize("scale", [1e-15, 1e-6, 1e6, 1e15])
 def test_scale_does_not_matter(scale):
     output = planted(6, 27, 27).relu()
-    found = MEASURES["psi"](Reducer()(scale * output)[0])
-    torch.testing.assert_close(found, MEASURES["psi"](reference(output)[0]), atol=1e-6, rtol=0)
+    found = measure_of("psi", Reducer()(scale * output)[0])
+    torch.testing.assert_close(found, measure_of("psi", reference(output)[0]), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psi_core.engine.measure.sparseness import MEASURES, Moments, Reducer, population_sparseness
+from psi_core.engine.measure.reducer import Reducer, measure_of
+from psi_core.engine.measure.sparseness import Moments, population_sparseness
+from psi_core.measures import MEASURES
 from psi_core.statistics.paired import population_sparseness as light_sparseness
 
 ALLEN = [2.24, 3.6, 0.8, 2.4, 3.52, 5.68, 8.96, 0]
@@ -38,7 +40,7 @@ def moments(output, **options):
 )
 def test_the_index_is_this_fraction(row, share):
     assert psi(row) == [pytest.approx(float(share), abs=1e-12)]
-    assert MEASURES["psi"](moments([row])).item() == pytest.approx(float(share), abs=1e-6)
+    assert measure_of("psi", moments([row])).item() == pytest.approx(float(share), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -54,25 +56,25 @@ def test_the_index_is_this_fraction(row, share):
 def test_the_other_measures_have_these_values(row, n_eff, gini, hoyer, zeros):
     found = moments([row], measures=MEASURES)
     expected = {"n_eff": n_eff, "gini": gini, "hoyer": hoyer, "active_fraction": 1 - zeros}
-    assert {name: MEASURES[name](found).item() for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert {name: measure_of(name, found).item() for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["n_eff", "hoyer", "kurtosis", "gini", "entropy"])
 def test_a_silent_layer_has_none_of_them(name):
-    assert np.isnan(MEASURES[name](moments([[0, 0, 0]], measures=[name])).item())
+    assert np.isnan(measure_of(name, moments([[0, 0, 0]], measures=[name])).item())
 
 
 def test_kurtosis_of_units_that_respond_alike_is_none():
-    assert np.isnan(MEASURES["kurtosis"](moments([[0.1] * 1000], measures=["kurtosis"])).item())
+    assert np.isnan(measure_of("kurtosis", moments([[0.1] * 1000], measures=["kurtosis"])).item())
 
 
 @given(st.lists(responses, min_size=1, max_size=1))
 def test_within_a_layer_hoyer_and_n_eff_rank_images_as_psi_does(rows):
     several = [rows[0], rows[0][::-1], [value**2 for value in rows[0]]]
     found = moments([row for row in several if any(row)] or [[1, 0]])
-    order = MEASURES["psi"](found).round(decimals=5)
+    order = measure_of("psi", found).round(decimals=5)
     for name, sign in (("hoyer", 1), ("n_eff", -1)):
-        other = sign * MEASURES[name](found)
+        other = sign * measure_of(name, found)
         for one in range(len(order)):
             for two in range(len(order)):
                 assert not (order[one] > order[two] and other[one] < other[two])
@@ -90,8 +92,8 @@ def test_a_silent_layer_or_a_single_unit_has_no_index(row):
 @pytest.mark.parametrize(("rectify", "share", "active"), [("relu", Share(11, 15), 0.5), ("abs", Share(4, 9), 0.75)])
 def test_signed_responses_are_rectified_before_they_are_summed(rectify, share, active):
     found = moments([[2, -1, 1, 0]], rectify=rectify)
-    assert MEASURES["psi"](found).item() == pytest.approx(float(share), abs=1e-7)
-    assert MEASURES["active_fraction"](found).item() == active
+    assert measure_of("psi", found).item() == pytest.approx(float(share), abs=1e-7)
+    assert measure_of("active_fraction", found).item() == active
 
 
 IMAGES = [[4, 0, 0, 1], [3, 1, 0, 0], [0, 0, 2, 1]]
@@ -108,8 +110,8 @@ def test_sparseness_over_units_over_images_and_of_the_mean_are_three_numbers():
 
 def test_active_fraction_and_mean_response_of_the_same_images():
     found = moments(IMAGES)
-    assert MEASURES["active_fraction"](found).tolist() == [0.5, 0.5, 0.5]
-    assert MEASURES["mean_response"](found).tolist() == [1.25, 1, 0.75]
+    assert measure_of("active_fraction", found).tolist() == [0.5, 0.5, 0.5]
+    assert measure_of("mean_response", found).tolist() == [1.25, 1, 0.75]
 
 
 @given(responses, st.floats(1e-6, 1e6))
@@ -128,7 +130,7 @@ def test_k_ones_of_n_units(ones_of_units):
     expected = (1 - ones / units) / (1 - 1 / units)
     row = [1] * ones + [0] * (units - ones)
     assert psi(row) == [pytest.approx(expected, abs=1e-12)]
-    assert MEASURES["psi"](moments([row])).item() == pytest.approx(expected, abs=1e-6)
+    assert measure_of("psi", moments([row])).item() == pytest.approx(expected, abs=1e-6)
 
 
 @given(st.lists(st.floats(0, 1e300), min_size=2, max_size=12))
@@ -143,8 +145,8 @@ def test_any_split_into_batches_gives_the_same_numbers(sizes, seed):
     images = torch.randn(sum(sizes), 3, 5, 7, generator=torch.Generator().manual_seed(seed)).relu()
     whole, streamed = Reducer(measures=MEASURES), Reducer(measures=MEASURES)
     parts = [streamed(part)[0] for part in images.split(sizes)]
-    for measure in MEASURES.values():
-        assert torch.equal(torch.cat([measure(part) for part in parts]), measure(whole(images)[0]))
+    for name in MEASURES:
+        assert torch.equal(torch.cat([measure_of(name, part) for part in parts]), measure_of(name, whole(images)[0]))
 
 
 @pytest.mark.parametrize("wrong", [-1e-9, nan, inf, -inf])
@@ -170,12 +172,12 @@ def test_half_precision_responses_above_256_do_not_overflow(kind):
     expected = population_sparseness(halves.double())
     assert 0 < expected.item() < 1
     assert torch.equal(population_sparseness(halves), expected)
-    assert MEASURES["psi"](Reducer()(halves)[0]).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert measure_of("psi", Reducer()(halves)[0]).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_rounding_is_clamped_and_nothing_else():
     def index(total):
-        return MEASURES["psi"](Moments(2, *(torch.tensor([v], dtype=torch.float64) for v in (total, 1, 1)))).item()
+        return measure_of("psi", Moments(2, *(torch.tensor([v], dtype=torch.float64) for v in (total, 1, 1)))).item()
 
     assert index((2 + 1e-7) ** 0.5) == 0
     assert index((2 + 1e-2) ** 0.5) < -1e-3

@@ -16,7 +16,7 @@ from psi_core.engine.attacks.controls import sign_noise
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.images import load_dataset, network_inputs
-from psi_core.engine.measure.step import FusedStep, StepPlan
+from psi_core.engine.measure.step import PER_IMAGE, FusedStep, RowLayout, StepPlan
 from psi_core.engine.models.layers import select_calls, trace_network
 from psi_core.engine.models.sources import Classifier, build_classifier, input_channels, model_source
 from psi_core.engine.models.taps import Taps
@@ -176,6 +176,25 @@ def test_any_split_into_batches_gives_the_same_numbers(batch, classifiers, datas
         np.testing.assert_allclose(array, whole[name], atol=1e-5, rtol=1e-5, err_msg=name)
 
 
+def test_what_the_layout_lays_it_finds_again():
+    conditions, layers, measures, images = 2, 3, ("psi", "hoyer"), 5
+    layout = RowLayout(conditions, layers, measures)
+    random = torch.Generator().manual_seed(0)
+    laid = []
+    for _ in range(conditions):
+        per_image = {name: torch.rand(images, generator=random) for name in reversed(PER_IMAGE)}
+        measured = {name: [*torch.rand(layers, images, generator=random)] for name in reversed(measures)}
+        laid.append((per_image, measured, [*(torch.rand(layers, images, generator=random) > 0.5)]))
+    block = layout.block_of([layout.rows_of(*each) for each in laid]).numpy()
+    assert block.shape == (layout.rows, images) == (conditions * (4 + 2 * layers + layers), images)
+    found = layout.arrays(block)
+    assert [*found] == [*PER_IMAGE, *measures]
+    for place, (per_image, measured, is_finite) in enumerate(laid):
+        assert all(np.array_equal(found[name][place], values) for name, values in per_image.items())
+        assert all(np.array_equal(found[name][place], torch.stack(each)) for name, each in measured.items())
+        assert np.array_equal(layout.is_finite(block)[place], torch.stack(is_finite))
+
+
 class Watched(nn.Module):
     """A ReLU that remembers, weakly, the memory of its outputs."""
 
@@ -202,7 +221,7 @@ def test_no_activation_outlives_the_batch(dataset):
         assert all(memory.expired() for memory in watched.seen)
     finally:
         gc.enable()
-    assert result.values.shape == (len(CONDITIONS) * (4 + 4 * len(maker.plan.layers)), 4)
+    assert result.values.shape == (maker.plan.layout.rows, 4)
     assert not result.values.requires_grad
 
 

@@ -1,0 +1,125 @@
+"""Reducer: a layer's output reduced to sums as it fires, and its measures from these."""
+
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from psi_core.engine.measure import sparseness
+from psi_core.engine.measure.sparseness import Moments
+from psi_core.engine.sums import BLOCK, cached_parts, flat_in_memory, sum_of_squares
+from psi_core.measures import MEASURES
+
+_EXACT_COUNT = 2**24
+"""Below this, float32 counts without rounding."""
+
+FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {name: getattr(sparseness, name) for name in MEASURES}
+"""The function of every measure, which has its row's name: of Moments, or of (responses, total) if it costs a pass."""
+
+
+def measure_of(name: str, moments: Moments) -> Tensor:
+    """One measure of a layer, float64 (batch,)."""
+    return moments.shape[name] if MEASURES[name].costs_a_pass else FUNCTIONS[name](moments)
+
+
+class Reducer:
+    """Reduces a layer's output to sums at once, while it is still in the cache; keeps none of it.
+
+    Args:
+        unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
+        rectify: `none`, `relu` or `abs`, applied before anything is summed.
+        measures: names; those that cost a pass of their own are taken too.
+        in_parts: whether a CPU takes few images at a time through all sums, for its cache's sake; a compiler that makes
+            one pass of them has no use for it.
+    """
+
+    def __init__(
+        self,
+        unit: str = "neuron",
+        rectify: str = "none",
+        measures: Collection[str] = (),
+        *,
+        in_parts: bool = True,
+    ) -> None:
+        self.unit = unit
+        self.rectify = rectify
+        self.in_parts = in_parts
+        costly = [row.name for row in MEASURES.values() if row.costs_a_pass and row.name in measures]
+        self._shape_measures = {name: FUNCTIONS[name] for name in costly}
+        self._scratch = torch.empty(0)
+
+    def __call__(self, output: Tensor) -> tuple[Moments, Tensor]:
+        """Sums over the units per image, and the mean response of every channel, float64 (batch, channel).
+
+        Args:
+            output: (batch, channel, ...), of any floating type; summed in float32 blocks, then float64.
+        """
+        whole = output.detach()
+        has_maps = self.unit == "neuron" and whole.dim() > 2 and 0 < whole[:1].numel() < _EXACT_COUNT
+        is_apart = has_maps and self.in_parts and whole.device.type == "cpu"
+        return self._in_parts(whole) if is_apart else self._at_once(whole)
+
+    def _at_once(self, output: Tensor) -> tuple[Moments, Tensor]:
+        responses = self._rectified(output.float())
+        channel_means = _channel_means(responses)
+        if self.unit == "channel":
+            flat, total = channel_means, channel_means.sum(1)
+            squares, active = flat.square().sum(1), (flat > 0).sum(1).double()
+        else:
+            flat = flat_in_memory(responses)
+            total = _total(channel_means, flat.shape[1])
+            squares, active = sum_of_squares(flat), (flat > 0).sum(1).double()
+        shape = {name: measure(flat, total) for name, measure in self._shape_measures.items()}
+        return Moments(flat.shape[1], total, squares, active, shape), channel_means
+
+    def _in_parts(self, output: Tensor) -> tuple[Moments, Tensor]:
+        """The same a few images at a time, through all sums while they are in a CPU's cache.
+
+        Few operations a part, into memory that is there: fresh memory costs ten times a sum, and so does every wait for
+        a thread on a busy machine.
+        """
+        images, channels, units = len(output), output.shape[1], output[0].numel()
+        channel_sums, norms = torch.empty(images, channels), torch.empty(images, -(-units // BLOCK))
+        active = torch.empty(images)
+        shape: dict[str, list[Tensor]] = {name: [] for name in self._shape_measures}
+        whole, spatial = units // BLOCK, tuple(range(2, output.dim()))
+        start = 0
+        for part in cached_parts(output):
+            rows = slice(start, start := start + len(part))
+            responses = self._rectified(part.float())
+            flat = flat_in_memory(responses)
+            torch.sum(responses, spatial, out=channel_sums[rows])
+            blocks = flat[:, : whole * BLOCK].reshape(len(flat), whole, BLOCK)
+            norms[rows, :whole] = torch.linalg.vector_norm(blocks, dim=2)
+            norms[rows, whole:] = torch.linalg.vector_norm(flat[:, whole * BLOCK :], dim=1, keepdim=True)
+            torch.sum(self._signs(flat), 1, out=active[rows])
+            if shape:
+                total = _total(channel_sums[rows].double() / (units // channels), units)
+                for name, measure in self._shape_measures.items():
+                    shape[name].append(measure(flat, total))
+        channel_means = channel_sums.double() / (units // channels)
+        squares = norms.double().square().sum(1)
+        measured = {name: torch.cat(each) for name, each in shape.items()}
+        return Moments(units, _total(channel_means, units), squares, active.double(), measured), channel_means
+
+    def _rectified(self, responses: Tensor) -> Tensor:
+        if self.rectify == "relu":
+            return responses.relu()
+        return responses.abs() if self.rectify == "abs" else responses
+
+    def _signs(self, flat: Tensor) -> Tensor:
+        """1 where a response is above 0, in a buffer that is kept."""
+        if self._scratch.numel() < flat.numel():
+            self._scratch = torch.empty(flat.numel())
+        return torch.sign(flat, out=self._scratch[: flat.numel()].view(flat.shape))
+
+
+def _total(channel_means: Tensor, units: int) -> Tensor:
+    return channel_means.sum(1) * (units / channel_means.shape[1])
+
+
+def _channel_means(responses: Tensor) -> Tensor:
+    """Mean response of every channel, float64 (batch, channel)."""
+    if responses.dim() == 2:
+        return responses.double()
+    return responses.sum(tuple(range(2, responses.dim()))).double() / responses[0, 0].numel()
