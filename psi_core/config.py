@@ -1,15 +1,14 @@
 """The options of a run: asked for (RunConfig) and as it is computed (ResolvedConfig). Both are checked and immutable.
 
-Also here: what pydantic complains about, as one sentence with the way out.
+An option is one field, with what the command line and the form tell of it.
 """
 
 import json
 import math
 import os
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -21,7 +20,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from psi_core.conditions import (
     ATTACK_NAMES,
@@ -34,51 +32,10 @@ from psi_core.conditions import (
     conditions_of,
     epsilon_text,
 )
-from psi_core.devices import Device
+from psi_core.devices import CPU, Device
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
-
-_FITTING = {
-    "int": "a whole number",
-    "float": "a number such as 0.03, which is 7.65/255",
-    "finite": "a whole number",
-    "string": "text",
-    "tuple": "a list, or text with commas",
-    "bool": "true or false",
-}
-"""What fits a field, by the first word of pydantic's complaint."""
-
-_OR_AUTO = {
-    **dict.fromkeys(("batch", "chunk", "threads"), "a whole number of at least 1, or auto"),
-    "step_size": "a share of epsilon such as 0.25, or auto",
-}
-"""What fits fields that can be left to the engine."""
-
-
-def refusal(detail: ErrorDetails, known: Iterable[str]) -> str:
-    """One sentence for a complaint of pydantic's, in our own words.
-
-    Args:
-        detail: the complaint.
-        known: names of all fields.
-    """
-    field = str(detail["loc"][0]) if detail["loc"] else "config"
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "missing":
-        return f"{field}: it is missing; a run that is computed names every option"
-    if kind == "extra_forbidden":
-        return unknown_name("config key", field, known)
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "literal_error" and "'auto'" not in context["expected"]:
-        choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return unknown_name(field, str(detail["input"]), choices)
-    if kind.startswith(("greater_than", "less_than")):
-        bounds = detail["msg"].removeprefix("Input should be ")
-        return f"{field}: {str(detail['input']).strip()} is out of range; write a number {bounds}"
-    fitting = _OR_AUTO.get(field) or _FITTING[kind.partition("_")[0]]
-    return f"{field}: {detail['input']!r} does not fit; write {fitting}"
-
+from psi_core.options import Option, option_of, refusal, require_known
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
 """Models bundled by name; the engine's table of architectures holds the same names."""
@@ -105,6 +62,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
 Count = Annotated[int, Field(ge=1)]
 AutoCount = Count | Literal["auto"]
+_COUNT_OR_AUTO = "a whole number of at least 1, or auto"
 
 
 class RunOptions(BaseModel):
@@ -116,62 +74,106 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    model: str = Field(
+    model: Annotated[str, Option("What is measured", suggestions=MODEL_NAMES)] = Field(
         "lenet5",
         description="lenet5, alexnet, vgg11, torchvision:NAME, timm:NAME, or a factory package.module:f, file.py:f",
     )
-    weights: str = Field("fitted", description="fitted, random, imagenet, built, or a .safetensors, .pt or .pth file")
-    data: str = Field(
+    weights: Annotated[str, Option("What is measured", suggestions=WEIGHTS_NAMES)] = Field(
+        "fitted", description="fitted, random, imagenet, built, or a .safetensors, .pt or .pth file"
+    )
+    data: Annotated[str, Option("What is measured")] = Field(
         "mnist", description="mnist (bundled), folder:PATH (a folder a class), npz:PATH, torchvision:NAME[@ROOT]"
     )
-    split: Literal["test", "train"] = Field("test", description="which part of the data")
-    images: Count | None = Field(None, description="the first N images (default: all)")
-    size: Count | None = Field(None, description="network input in pixels (default: the model's own)")
-    resize: Count | None = Field(
+    split: Annotated[Literal["test", "train"], Option("What is measured")] = Field(
+        "test", description="which part of the data"
+    )
+    images: Annotated[Count | None, Option("What is measured", where_empty="all")] = Field(
+        None, description="the first N images (default: all)"
+    )
+    size: Annotated[Count | None, Option("What is measured", where_empty="the model's own")] = Field(
+        None, description="network input in pixels (default: the model's own)"
+    )
+    resize: Annotated[Count | None, Option("What is measured", where_empty="the network's input size")] = Field(
         None, description="shorter edge of pictures in pixels, before the center is cut out (default: size)"
     )
-    normalize: str = Field("auto", description="none, imagenet, or MEAN/SD; inside the model")
-    layers: Names = Field(("relu",), description="names, globs, module paths, relu, all")
-    unit: Literal["neuron", "channel"] = Field(
+    normalize: Annotated[str, Option("What is measured", suggestions=("auto", "none", "imagenet"))] = Field(
+        "auto", description="none, imagenet, or MEAN/SD; inside the model"
+    )
+    layers: Annotated[Names, Option("Layers")] = Field(("relu",), description="names, globs, module paths, relu, all")
+    unit: Annotated[Literal["neuron", "channel"], Option("Layers")] = Field(
         "neuron", description="a unit is every scalar, or a channel's spatial mean"
     )
-    rectify: Literal["none", "relu", "abs"] = Field("none", description="how signed layers are made non-negative")
-    attack: Names = Field(
-        ("fgsm",), description=f"attacks, with commas, or none: {', '.join(ATTACK_NAMES)}, {FOOLBOX}NAME"
+    rectify: Annotated[Literal["none", "relu", "abs"], Option("Layers")] = Field(
+        "none", description="how signed layers are made non-negative"
     )
-    epsilon: Numbers = Field((0.03,), description="largest pixel changes in 0..1, with commas")
-    target: Literal["none", "least-likely", "random", "next"] = Field(
-        "none", description="class that the attacks are to reach, instead of leaving the label"
+    # Without an attack of its own a run needs external images.
+    attack: Annotated[
+        Names,
+        Option("Attack", names=(*ATTACK_NAMES, f"{FOOLBOX}NAME", "none"), beside={"attacked": "npz:any"}),
+    ] = Field(("fgsm",), description=f"attacks, with commas, or none: {', '.join(ATTACK_NAMES)}, {FOOLBOX}NAME")
+    epsilon: Annotated[Numbers, Option("Attack")] = Field(
+        (0.03,), description="largest pixel changes in 0..1, with commas"
     )
-    steps: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description=f"steps of {_ITERATED}")
-    step_size: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
-        "auto", description="of their steps, as a share of epsilon (auto: 2.5/steps, mi-fgsm 1/steps)"
+    target: Annotated[
+        Literal["none", "least-likely", "random", "next"],
+        Option(
+            "Attack in detail",
+            about={
+                "none": "none: away from the label",
+                "least-likely": "least-likely: the network's last choice",
+                "random": "random: any class but the label",
+                "next": "next: the class after the label",
+            },
+        ),
+    ] = Field("none", description="class that the attacks are to reach, instead of leaving the label")
+    steps: Annotated[int, Field(ge=1, le=10_000), Option("Attack in detail")] = Field(
+        10, description=f"steps of {_ITERATED}"
     )
-    restarts: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="random starts of pgd; the worst one counts")
-    attacked: str = Field("", description="images attacked elsewhere, as one more condition: npz:PATH or folder:PATH")
-    controls: Names = Field(
+    step_size: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
+        Option("Attack in detail", fits="a share of epsilon such as 0.25, or auto"),
+    ] = Field("auto", description="of their steps, as a share of epsilon (auto: 2.5/steps, mi-fgsm 1/steps)")
+    restarts: Annotated[int, Field(ge=1, le=1000), Option("Attack in detail")] = Field(
+        1, description="random starts of pgd; the worst one counts"
+    )
+    attacked: Annotated[str, Option("Attack", below="controls", where_empty="none")] = Field(
+        "", description="images attacked elsewhere, as one more condition: npz:PATH or folder:PATH"
+    )
+    controls: Annotated[Names, Option("Attack", names=(*CONTROL_NAMES, "none"))] = Field(
         DEFAULT_CONTROLS, description=f"controls at every epsilon, with commas, or none: {', '.join(CONTROL_NAMES)}"
     )
-    measures: Names = Field(
+    measures: Annotated[Names, Option("Layers", names=MEASURE_NAMES)] = Field(
         DEFAULT_MEASURES, description=f"measures per image and layer, with commas: {', '.join(MEASURE_NAMES)}"
     )
-    labels: Literal["true", "predicted"] = Field("true", description="true labels, or the network's own predictions")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random number")
-    precision: Literal["exact", "tf32", "bf16"] = Field("exact", description="exact is IEEE fp32, deterministic")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:K")
-    devices: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="workers, one per device (on a CPU too)")
-    batch: AutoCount = Field("auto", description="images per batch")
-    chunk: AutoCount = Field("auto", description="images per chunk file")
-    threads: AutoCount = Field("auto", description="CPU threads per worker")
-    compile: bool = Field(False, description="compile the step, about a minute, before the first image")
-    skip_unreadable: bool = Field(False, description="leave out pictures that cannot be read, instead of stopping")
-    name: str = Field("", description="a name for the run")
-
-    _choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "attack": (*ATTACK_NAMES, f"{FOOLBOX}NAME", "none"),
-        "controls": (*CONTROL_NAMES, "none"),
-        "measures": MEASURE_NAMES,
-    }
+    labels: Annotated[Literal["true", "predicted"], Option("Attack")] = Field(
+        "true", description="true labels, or the network's own predictions"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63), Option("Attack")] = Field(0, description="seed of every random number")
+    precision: Annotated[Literal["exact", "tf32", "bf16"], Option("Computing", below="devices")] = Field(
+        "exact", description="exact is IEEE fp32, deterministic"
+    )
+    device: Annotated[str, Option("Computing", choices=("auto", CPU))] = Field(
+        "auto", description="auto, cpu, cuda or cuda:K"
+    )
+    devices: Annotated[int, Field(ge=1, le=4096), Option("Computing")] = Field(
+        1, description="workers, one per device (on a CPU too)"
+    )
+    batch: Annotated[AutoCount, Option("Computing", fits=_COUNT_OR_AUTO)] = Field(
+        "auto", description="images per batch"
+    )
+    chunk: Annotated[AutoCount, Option("Computing", fits=_COUNT_OR_AUTO)] = Field(
+        "auto", description="images per chunk file"
+    )
+    threads: Annotated[AutoCount, Option("Computing", fits=_COUNT_OR_AUTO)] = Field(
+        "auto", description="CPU threads per worker"
+    )
+    compile: Annotated[bool, Option("Computing")] = Field(
+        False, description="compile the step, about a minute, before the first image"
+    )
+    skip_unreadable: Annotated[bool, Option("Run", label="skip bad")] = Field(
+        False, description="leave out pictures that cannot be read, instead of stopping"
+    )
+    name: Annotated[str, Option("Run", where_empty="none")] = Field("", description="a name for the run")
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -183,7 +185,8 @@ class RunOptions(BaseModel):
     @classmethod
     def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
         parts = value if isinstance(value, list | tuple) else (value,)
-        if info.field_name not in ("compile", "skip_unreadable") and any(isinstance(part, bool) for part in parts):
+        is_flag = cls.model_fields[str(info.field_name)].annotation is bool
+        if not is_flag and any(isinstance(part, bool) for part in parts):
             raise ValueError(
                 f"{info.field_name}: true and false do not fit; write the value itself, or leave the key out"
             )
@@ -219,22 +222,17 @@ class RunOptions(BaseModel):
             return value
         raise ValueError(unknown_name("attacked", value, ("npz:PATH", "folder:PATH")))
 
-    @field_validator("attack", "controls", "measures")
+    @field_validator("*")
     @classmethod
-    def _known_names(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        field = str(info.field_name)
-        known = cls._choices[field]
-        if value == ("none",) and "none" in known:
-            return ()
-        if "none" in value and "none" in known:
-            raise ValueError(f"{field}: none stands alone; write none, or {', '.join(n for n in value if n != 'none')}")
-        for name in value:
-            is_foolbox = field == "attack" and name.startswith(FOOLBOX) and name != FOOLBOX
-            if name not in known and not is_foolbox:
-                raise ValueError(unknown_name(field, name, known))
-        if field == "measures":
-            return tuple(dict.fromkeys(("psi", *value)))
-        return tuple(dict.fromkeys(value))
+    def _known_names(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        known = option_of(cls.model_fields[name]).names
+        return require_known(name, value, known) if known else value
+
+    @field_validator("measures")
+    @classmethod
+    def _psi_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(("psi", *value)))
 
     @field_validator("epsilon")
     @classmethod

@@ -9,9 +9,9 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+from psi_core.options import option_text
 from psi_core.presets import PRESETS, Preset
 from psi_tui.plots.themes import THEMES
-from psi_tui.screens.new_run.fields import field_text
 from psi_tui.services.services import Services
 
 
@@ -46,7 +46,7 @@ class ActionProvider(Provider):
     def _begin(self, preset: Preset) -> None:
         """Opens the form filled with a preset."""
         app = cast(Services, self.app)
-        app.new_run(**{name: field_text(value) for name, value in preset.values.items()})
+        app.new_run(**{name: option_text(value) for name, value in preset.values.items()})
 
 
 def bindings_of(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:

@@ -1,13 +1,13 @@
 """Options that several commands share, and those of `run`, which are made from RunConfig's fields."""
 
 from collections.abc import Callable, Collection
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import rich_click as click
 from click.core import ParameterSource
-from pydantic.fields import FieldInfo
 
 from psi_core.config import RunConfig
+from psi_core.options import REST, choices_of, flag_of, option_groups, option_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,22 +25,25 @@ def config_options(command: Command, fields: Collection[str] = RunConfig.model_f
 
     Values are passed on as they were typed: RunConfig alone says what is right.
     """
-    for name, field in reversed(RunConfig.model_fields.items()):
+    for name, info in reversed(RunConfig.model_fields.items()):
         if name not in fields:
             continue
-        default = _default_text(field)
-        option = f"--{name.replace('_', '-')}"
-        if field.annotation is bool:
-            command = click.option(option, name, is_flag=True, help=_help_text(field))(command)
+        help_text = ": ".join(filter(None, (info.description, ", ".join(choices_of(info)))))
+        if info.annotation is bool:
+            command = click.option(flag_of(name), name, is_flag=True, help=help_text)(command)
             continue
+        default = option_text(info.default)
         command = click.option(
-            option,
-            name,
-            metavar="",
-            default=default,
-            show_default=bool(default),
-            help=_help_text(field),
+            flag_of(name), name, metavar="", default=default, show_default=bool(default), help=help_text
         )(command)
+    return command
+
+
+def config_panels(command: Command) -> Command:
+    """Groups the options of RunConfig in a command's help as the form groups them; the rest stay with its own."""
+    for heading, names in reversed(option_groups(RunConfig.model_fields).items()):
+        if heading != REST:
+            command = click.option_panel(heading, options=[flag_of(name) for name in names])(command)
     return command
 
 
@@ -52,14 +55,3 @@ def typed_values(context: click.Context) -> dict[str, Any]:
         for name in RunConfig.model_fields
         if name in context.params and context.get_parameter_source(name) in sources
     }
-
-
-def _help_text(field: FieldInfo) -> str:
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    return (field.description or "") + (": " + ", ".join(map(str, choices)) if choices else "")
-
-
-def _default_text(field: FieldInfo) -> str:
-    if field.default is None:
-        return ""
-    return ",".join(str(part) for part in field.default) if isinstance(field.default, tuple) else str(field.default)

@@ -8,7 +8,7 @@ import rich_click as click
 from psi_core.files import runs_directory
 from psi_core.presets import PRESETS, config_of
 from psi_core.runs.finding import load_run
-from psi_tui.commands.options import config_options, runs_dir_option, typed_values
+from psi_tui.commands.options import config_options, config_panels, runs_dir_option, typed_values
 from psi_tui.engine.child import Child, ask, listening
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narrate, output_console, write_result
@@ -30,16 +30,7 @@ _PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in
 @click.option("--slurm", is_flag=True, help="print a script for sbatch that does the run, --devices tasks at a time")
 @click.option("--plan", is_flag=True, help="say what the run would do and cost, and exit")
 @click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
-@click.option_panel(
-    "What is measured",
-    options=["--model", "--weights", "--data", "--split", "--images", "--size", "--resize", "--normalize"],
-)
-@click.option_panel("Layers", options=["--layers", "--unit", "--rectify", "--measures"])
-@click.option_panel("Attack", options=["--attack", "--epsilon", "--controls", "--attacked", "--labels", "--seed"])
-@click.option_panel("Attack in detail", options=["--target", "--steps", "--step-size", "--restarts"])
-@click.option_panel(
-    "Computing", options=["--device", "--devices", "--precision", "--batch", "--chunk", "--threads", "--compile"]
-)
+@config_panels
 @click.pass_context
 def run(
     context: click.RichContext,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.config import RunConfig
+from psi_core.options import flag_of
 
 _CPUS = 8
 _INDENT = " \\\n        "
@@ -93,7 +94,7 @@ def _queue_command(typed: Mapping[str, Any], folder: Path, spec: str | None, pre
     others = {name: value for name, value in typed.items() if name != "devices"}
     options = {"preset": preset, **others, "devices": 1, "runs-dir": folder}
     for name, value in options.items():
-        option = f"--{name.replace('_', '-')}"
+        option = flag_of(name)
         if value is True:
             words.append(option)
         elif value is not None:

@@ -118,8 +118,8 @@ def _field_lines(state: FieldState, is_current: bool, is_edited: bool, look: For
 
 
 def _text_segment(state: FieldState, look: FormLook) -> Segment:
-    if not state.text and state.definition.where_empty:
-        return Segment(set_cell_size(state.definition.where_empty, look.value_width), look.styles["empty"])
+    if not state.text and state.definition.option.where_empty:
+        return Segment(set_cell_size(state.definition.option.where_empty, look.value_width), look.styles["empty"])
     return Segment(set_cell_size(_cut(state.text, look.value_width), look.value_width), look.styles["value"])
 
 

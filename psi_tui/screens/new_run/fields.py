@@ -1,51 +1,14 @@
-"""What stands in a run's form: a text for every field, and what RunConfig says about it. Holds no widget.
-
-The fields of a run's form: RunConfig's own, in groups, with defaults, choices, help and refusals as texts.
-"""
+"""The fields of a run's form: RunConfig's own, in groups, with their texts and refusals. Holds no widget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args, get_origin
+from dataclasses import dataclass, field
 
-from psi_core.config import MODEL_NAMES, WEIGHTS_NAMES, RunConfig
+from psi_core.config import RunConfig
 from psi_core.errors import ConfigError
+from psi_core.options import Option, choices_of, option_groups, option_of, option_text
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "What is measured": ("model", "weights", "data", "split", "images", "size", "resize", "normalize"),
-    "Layers": ("layers", "unit", "rectify", "measures"),
-    "Attack": ("attack", "epsilon", "controls", "attacked", "labels", "seed"),
-    "Attack in detail": ("target", "steps", "step_size", "restarts"),
-    "Computing": ("device", "devices", "precision", "batch", "chunk", "threads", "compile"),
-    "Run": ("skip_unreadable", "name"),
-}
-"""Names of RunConfig's fields by heading, as the help of `psi-tui run` groups them too."""
-
-_WHERE_EMPTY = {
-    "images": "all",
-    "size": "the model's own",
-    "resize": "the network's input size",
-    "attacked": "none",
-    "name": "none",
-}
-"""What an empty field means."""
-
-_LABELS = {"skip_unreadable": "skip bad"}
-"""What stands before a field where its name is too long."""
-
-_SUGGESTIONS = {"model": MODEL_NAMES, "weights": WEIGHTS_NAMES, "normalize": ("auto", "none", "imagenet")}
-
-_CHOICES_ABOUT = {
-    "target": {
-        "none": "none: away from the label",
-        "least-likely": "least-likely: the network's last choice",
-        "random": "random: any class but the label",
-        "next": "next: the class after the label",
-    }
-}
-"""Words about the choices of a field whose names do not tell enough."""
-
-_COMPANIONS = {"attack": {"attacked": "npz:any"}}
-"""What must stand in another field for all that one may hold to be right: no attack, where external images are."""
+GROUPS = option_groups(RunConfig.model_fields)
+"""Names of RunConfig's fields by heading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +18,27 @@ class FormField:
     Attributes:
         name: in RunConfig.
         help: one line.
-        choices: all values that it may have; empty where any text is possible.
-        where_empty: what it means when it is left empty.
-        suggestions: values to complete what is typed with.
-        about: words about each choice, where the names do not tell enough.
+        option: what else is known of it.
+        choices: values to turn through; empty where any text is typed.
     """
 
     name: str
     help: str
+    option: Option
     choices: tuple[str, ...] = ()
-    where_empty: str = ""
-    suggestions: tuple[str, ...] = ()
-    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """What stands before it."""
-        return _LABELS.get(self.name, self.name)
+        return self.option.label or self.name
 
 
 def form_field(name: str) -> FormField:
     """The field of that name."""
     info = RunConfig.model_fields[name]
-    choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
-    if info.annotation is bool:
-        choices = ("no", "yes")
-    return FormField(
-        name,
-        info.description or "",
-        tuple(map(str, choices)),
-        _WHERE_EMPTY.get(name, ""),
-        _SUGGESTIONS.get(name, ()),
-        _CHOICES_ABOUT.get(name, {}),
-    )
+    option = option_of(info)
+    choices = ("no", "yes") if info.annotation is bool else choices_of(info) or option.choices
+    return FormField(name, info.description or "", option, choices)
 
 
 def default_text(name: str, model: str = "lenet5") -> str:
@@ -102,16 +53,7 @@ def default_text(name: str, model: str = "lenet5") -> str:
             return RunConfig(model=model).weights
         except ConfigError:
             pass  # No model; its own field says so.
-    return field_text(RunConfig.model_fields[name].default)
-
-
-def field_text(value: object) -> str:
-    """A value of a field as it is typed."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return option_text(RunConfig.model_fields[name].default)
 
 
 def typed_values(values: Mapping[str, str]) -> dict[str, str]:
@@ -123,17 +65,14 @@ def typed_values(values: Mapping[str, str]) -> dict[str, str]:
 
 def refusal_of(name: str, text: str) -> str | None:
     """RunConfig's sentence about a text that cannot stand in a field whatever the others hold, or None."""
-    if not text.strip() and RunConfig.model_fields[name].default is None:
+    info = RunConfig.model_fields[name]
+    if not text.strip() and info.default is None:
         return None
     try:
-        RunConfig(**{name: text.strip(), **_COMPANIONS.get(name, {})})
+        RunConfig(**{name: text.strip(), **option_of(info).beside})
     except ConfigError as error:
         return str(error)
     return None
-
-
-_DEVICES = ("auto", "cpu")
-"""Offered until those of this machine are known."""
 
 
 @dataclass(slots=True)
@@ -225,6 +164,5 @@ class FormState:
 
 
 def _empty(name: str) -> FieldState:
-    known = form_field(name)
-    default = default_text(name)
-    return FieldState(replace(known, choices=_DEVICES) if name == "device" else known, default, default, known.about)
+    known, default = form_field(name), default_text(name)
+    return FieldState(known, default, default, known.option.about)

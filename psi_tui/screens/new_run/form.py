@@ -151,8 +151,9 @@ class ConfigForm(VerticalScroll, can_focus=True):
         with self.prevent(Input.Changed):
             field.value = state.text
         field.cursor_position = len(state.text)
-        field.placeholder = state.definition.where_empty
-        field.suggester = SuggestFromList(state.definition.suggestions) if state.definition.suggestions else None
+        option = state.definition.option
+        field.placeholder = option.where_empty
+        field.suggester = SuggestFromList(option.suggestions) if option.suggestions else None
         field.display = True
         self.screen.set_focus(field)
 

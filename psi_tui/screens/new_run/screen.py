@@ -24,6 +24,7 @@ from textual.worker import Worker
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, PsiError
 from psi_core.files import runs_directory
+from psi_core.options import flag_of
 from psi_tui.runs.gpu import device_choices
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.new_run.form import ConfigForm
@@ -63,7 +64,7 @@ def run_command(typed: Mapping[str, str], runs_dir: Path) -> str:
     """
     words = ["psi-tui", "run"]
     for name, text in typed.items():
-        option = f"--{name.replace('_', '-')}"
+        option = flag_of(name)
         words += [option] if RunConfig.model_fields[name].annotation is bool else _option(option, text)
     if runs_dir != runs_directory():
         words += _option("--runs-dir", str(runs_dir))

@@ -1,0 +1,136 @@
+"""Run options: what a field of a run's configuration tells the command line, the form and its own refusals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from psi_core.errors import unknown_name
+
+Group = Literal["What is measured", "Layers", "Attack", "Attack in detail", "Computing", "Run"]
+
+REST: Group = "Run"
+"""The group of options that belong to no other; the command lists them beside its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Option:
+    """What is known of an option besides its type, its default and its description.
+
+    Attributes:
+        group: heading above it in the form and in the command's help.
+        below: option that it is shown below, where that is not the one before it.
+        label: what stands before it in the form, where its name is too long for that.
+        where_empty: what it means when it is left empty.
+        names: all names that it may list; `foolbox:NAME` stands for any that begins so. Empty: any text.
+        choices: values that the form offers, where the type names none; others may be typed.
+        suggestions: values that the form completes what is typed with.
+        about: words about a choice, by choice, where the choices alone do not tell enough.
+        fits: what fits, for a refusal, where the type alone does not tell.
+        beside: what other options must hold for its own value to be judged alone.
+    """
+
+    group: Group = REST
+    below: str = ""
+    label: str = ""
+    where_empty: str = ""
+    names: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+    fits: str = ""
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+def option_of(info: FieldInfo) -> Option:
+    """What is known of the option of a field, which has an `Option` in its annotation or needs none."""
+    return next((known for known in info.metadata if isinstance(known, Option)), Option())
+
+
+def option_groups(fields: Mapping[str, FieldInfo]) -> dict[str, tuple[str, ...]]:
+    """Names of the options by heading, in the order of the screen."""
+    groups: dict[str, list[str]] = {}
+    for name, info in fields.items():
+        groups.setdefault(option_of(info).group, []).append(name)
+    for name, info in fields.items():
+        option = option_of(info)
+        if option.below:
+            names = groups[option.group]
+            names.remove(name)
+            names.insert(names.index(option.below) + 1, name)
+    return {heading: tuple(names) for heading, names in groups.items()}
+
+
+def choices_of(info: FieldInfo) -> tuple[str, ...]:
+    """All values that an option may have, where its type names them."""
+    return tuple(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ()
+
+
+def flag_of(name: str) -> str:
+    """An option as it is typed after the command, `--step-size`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def option_text(value: object) -> str:
+    """An option's value as it is typed."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def require_known(option: str, value: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that an option lists, each once; `none`, where it is known, stands alone and is no name.
+
+    Raises:
+        ValueError: one of them is not known.
+    """
+    if "none" in value and "none" in known:
+        if value != ("none",):
+            others = ", ".join(name for name in value if name != "none")
+            raise ValueError(f"{option}: none stands alone; write none, or {others}")
+        return ()
+    beginnings = tuple(name.removesuffix("NAME") for name in known if name.endswith(":NAME"))
+    for name in value:
+        if name not in known and (not name.startswith(beginnings) or name in beginnings):
+            raise ValueError(unknown_name(option, name, known))
+    return tuple(dict.fromkeys(value))
+
+
+_FITTING = {
+    "int": "a whole number",
+    "float": "a number such as 0.03, which is 7.65/255",
+    "finite": "a whole number",
+    "string": "text",
+    "tuple": "a list, or text with commas",
+    "bool": "true or false",
+}
+"""What fits a type, by the first word of pydantic's complaint."""
+
+
+def refusal(detail: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
+    """One sentence for a complaint of pydantic's, with what to write instead.
+
+    Args:
+        detail: the complaint.
+        fields: of the configuration, by name.
+    """
+    name = str(detail["loc"][0]) if detail["loc"] else "config"
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return f"{name}: it is missing; a run that is computed names every option"
+    if kind == "extra_forbidden":
+        return unknown_name("config key", name, fields)
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error" and "'auto'" not in context["expected"]:
+        choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return unknown_name(name, str(detail["input"]), choices)
+    if kind.startswith(("greater_than", "less_than")):
+        bounds = detail["msg"].removeprefix("Input should be ")
+        return f"{name}: {str(detail['input']).strip()} is out of range; write a number {bounds}"
+    fits = option_of(fields[name]).fits or _FITTING[kind.partition("_")[0]]
+    return f"{name}: {detail['input']!r} does not fit; write {fits}"
