@@ -1,6 +1,11 @@
 """What is added by one row is there everywhere: the README's examples, as they stand there."""
 
+import csv
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +20,20 @@ from tests.tui.warm_engine import warm_assistant, warm_engine
 
 __all__ = ["warm_assistant", "warm_engine"]
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code_with(words: str) -> str:
+    """The README's example that holds these words."""
+    section = README.partition("## Adding to it\n")[2].partition("\n## ")[0]
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL) if words in block]
+    return str(code)
 
 
 def example(word: str) -> dict[str, Any]:
     """What the README's example that holds a word defines."""
-    section = README.partition("## Adding to it\n")[2].partition("\n## ")[0]
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL) if word in block]
+    code = code_with(word)
     namespace: dict[str, Any] = {"__name__": "example"}
     exec(code, namespace)
     return namespace
@@ -64,3 +76,68 @@ async def test_a_tabs_own_keys_stand_in_the_help_and_go_before_the_screens(own_f
             assert own in words
             assert other not in words
             await press(pilot, "escape")
+
+
+BRIGHTEN = '''
+def brighten(batch: Batch, epsilon: float) -> Tensor:
+    """Every pixel brighter by epsilon."""
+    return (batch.images + epsilon).clamp(0, 1)
+'''
+
+COMMANDS = """
+import sys
+from psi_tui.cli import main
+for command in sys.argv[1:]:
+    print("$", command)
+    assert main(command.split()) in (None, 0), command
+"""
+
+
+def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Path) -> None:
+    for package in ("psi_core", "psi_tui"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    (tmp_path / "psi_core" / "data").symlink_to(ROOT / "psi_core" / "data")
+
+    def extend(page: str, function: str = "", rows: tuple[str, ...] = (), behind: str = "") -> None:
+        path = tmp_path / "psi_core" / page
+        text = path.read_text(encoding="utf-8")
+        assert behind in text
+        path.write_text(
+            text.replace(behind, behind + "".join(f"{row},\n" for row in rows), 1) + "\n\n" + function, encoding="utf-8"
+        )
+
+    extend("engine/attacks/attacks.py", code_with("def darken"))
+    extend("engine/attacks/controls.py", BRIGHTEN)
+    extend("engine/measure/sparseness.py", code_with("def contrast"))
+    control = 'Attack("brighten", "every pixel brighter by epsilon", "noise", needs_network=False)'
+    extend("conditions.py", rows=(code_with('Attack("darken"'), control), behind="ATTACKS: tuple[Attack, ...] = (\n")
+    extend("measures.py", rows=(code_with('Measure("contrast"'),), behind="_ROWS = (\n")
+
+    runs, out = f"--runs-dir {tmp_path / 'runs'}", tmp_path / "out"
+    asked = "--images 20 --attack fgsm,darken --epsilon 0,0.1 --controls brighten,sign-noise --measures psi,contrast"
+    commands = [
+        "run --help",
+        f"run {runs} --name added --device cpu --threads 1 {asked}",
+        f"show added {runs} --measure contrast",
+        f"show added {runs} --table evidence",
+        f"export added {runs} --to {out} --measure contrast",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, *commands],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [text.partition("\n")[2] for text in done.stdout.split("$ ")[1:]]
+    assert all(name in said[0] for name in ("darken, fgsm", "brighten", "contrast"))
+    assert all(name in said[2] for name in ("darken@0.1", "brighten@0.1", "contrast"))
+    assert "the benign ones bit for bit under fgsm@0 and darken@0" in said[3]
+    assert "brighten and sign-noise at every epsilon, to subtract from the attack" in said[3]
+    with (out / "layers-contrast.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["condition"] for row in rows} >= {"darken@0.1", "brighten@0.1"}
+    assert {row["control"] for row in rows if row["condition"] == "darken@0.1"} == {"brighten@0.1"}
+    assert all(float(row["contrast_mean"]) > 1 for row in rows if row["condition"] == "benign")

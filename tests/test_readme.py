@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from psi_core import RunConfig
+from psi_core.conditions import ATTACKS
 from psi_core.runs.finding import load_run
 from psi_tui.cli import _MODULES
 from tests.engine.picture_files import digit_folder
@@ -28,6 +29,12 @@ def test_the_shown_spec_is_a_run(tmp_path: Path) -> None:
 def test_every_shown_command_exists() -> None:
     shown = set(re.findall(r"(?:`|```sh\n|&& )psi-tui ([a-z]+)", README))
     assert {"run", "fit", "runs", "show", "export", "stop", "models", "bench"} <= shown <= set(_MODULES)
+
+
+def test_every_attack_and_control_is_listed_as_its_row_describes_it() -> None:
+    section = README.partition("## Attacks, controls, evidence\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `([^`:]+)` \| (.*) \|$", section, re.MULTILINE)
+    assert listed == [(row.name, row.help) for row in ATTACKS]
 
 
 def test_the_examples_of_an_own_model_and_own_images_run(tmp_path: Path, own_folders: Path) -> None:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from psi_core.conditions import Condition
 from psi_core.engine import analyze
 from psi_core.engine.attacks.noise import Noise
+from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
 from psi_core.engine.bench.comparison import bench_row
 from psi_core.runs.run import Run
 from tests.engine.processes import assert_same_results, engine, events, new_run, small_config
@@ -49,6 +51,22 @@ def test_random_numbers_are_the_cpus():
     indices = torch.tensor([0, 7, 2**40])
     ours, theirs = (Noise(5, indices.to(device), 17).signs(like.to(device)) for device in ("cuda", "cpu"))
     assert torch.equal(ours.cpu(), theirs)
+
+
+def test_what_an_attack_is_lent_is_shared_there_too_until_it_writes():
+    images = torch.rand(4, 3, 8, 8, device="cuda")
+    indices = torch.arange(4, device="cuda")
+    batch = PerturbedBatch(
+        Perturbations((Condition("benign"),)), None, images, images.clone(), indices * 0, None, indices
+    )
+    before = batch.gradient.clone()
+    lent, other = (batch._lent_to(Condition("fgsm", 0.1), None) for _ in range(2))
+    assert torch._C._is_cow_tensor(lent.gradient)
+    lent.gradient.zero_()
+    lent.noise.indices.add_(1)
+    assert torch.equal(batch.gradient, before)
+    assert torch.equal(other.gradient, before)
+    assert batch.indices.tolist() == other.noise.indices.tolist() == [0, 1, 2, 3]
 
 
 def test_a_compiled_step_agrees_with_the_eager_one(tmp_path):
