@@ -1,18 +1,18 @@
-"""Ablation: what a network still recognizes when only some of a layer's channels are left. The question alone.
+"""Ablation: what a network still recognizes when only some of a layer's channels are left. Here is what can be asked.
 
 A channel is one feature map of a convolution, or one feature of a fully connected layer. Masking sets the layer's
 output to 0 in all other channels.
 """
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from psi_core.conditions import BENIGN, Condition
-from psi_core.config import RunConfig
-from psi_core.errors import ConfigError, unknown_name
+from pydantic import BeforeValidator, StrictBool, ValidationInfo, field_validator, model_validator
+
+from psi_core.config import Count, Names, RunConfig, RunOptions, split_list
+from psi_core.errors import unknown_name
 
 RANKINGS: dict[str, str] = {
     "response": "the highest mean response to the class first",
@@ -28,113 +28,120 @@ RUN_FIELDS = (
     *("model", "weights", "data", "split", "images", "size", "resize", "normalize", "rectify"),
     *("epsilon", "seed", "precision", "device", "batch", "threads"),
 )
-"""Fields of RunConfig that an ablation takes; labels are true ones."""
+"""Options of a run that an ablation takes; its labels are the true ones."""
 
-_OWN_KEYS = ("layer", "keep", "drop", "by", "train_images", "shared")
+_OWN_FIELDS = ("layer", "keep", "drop", "by", "train_images", "shared")
+
+
+def _percentage(value: object, info: ValidationInfo) -> float:
+    try:
+        percent = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        percent = math.nan
+    if not 0 <= percent <= 100:
+        raise ValueError(f"{info.field_name}: {value} is no percentage of 0 to 100; write some such as 5,10,50")
+    return abs(percent)  # -0.0 is 0.
+
+
+Percentages = Annotated[tuple[Annotated[float, BeforeValidator(_percentage)], ...], BeforeValidator(split_list)]
 
 
 @dataclass(frozen=True, slots=True)
-class AblationConfig:
-    """What is left out of which network.
+class Mask:
+    """Which channels of a layer are left.
 
     Attributes:
-        run: model, data, epsilon and how they are computed; its one layer is the one whose channels are masked.
-        layer: its name.
-        selection: `keep` or `drop`: whether the first channels of the order are kept alone, or set to 0.
-        percentages: of the layer's channels, 0..100, in the order they were asked for.
+        by: name of the ranking that orders the channels.
+        places: in that order, of the channels that are left.
+    """
+
+    by: str
+    places: range
+
+
+class AblationConfig(RunOptions):
+    """What is left out of which network; validated as a run's options are.
+
+    Attack and control stand fixed: FGSM, and signs drawn by lot of the same size beside it. So does the unit, which is
+    a channel.
+
+    Attributes:
+        layer: name of the layer whose channels are masked.
+        keep: percentages of the channels, the first of the order, that are left alone.
+        drop: instead, percentages that are set to 0.
         by: names of RANKINGS.
         train_images: the first N training images, on which the orders are made; None: 2,000, or all of fewer.
         shared: whether all classes have one order, the mean over classes, so that a mask tells nothing of the label.
+
+    Raises:
+        ConfigError: a key is unknown or a value cannot stand.
     """
 
-    run: RunConfig
-    layer: str
-    selection: str = "keep"
-    percentages: tuple[float, ...] = DEFAULT_PERCENTAGES
-    by: tuple[str, ...] = ("response", "random")
-    train_images: int | None = None
-    shared: bool = False
+    controls: Names = ("sign-noise",)
+    unit: Literal["neuron", "channel"] = "channel"
 
+    layer: str = ""
+    keep: Percentages | None = None
+    drop: Percentages | None = None
+    by: Names = ("response", "random")
+    train_images: Count | None = None
+    shared: StrictBool = False
+
+    @model_validator(mode="before")
     @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> "AblationConfig":
-        """The ablation of these keys: RUN_FIELDS, layer, keep or drop, by, train_images, shared.
-
-        Lists may be given as text with commas.
-
-        Raises:
-            ConfigError: a key is unknown or a value cannot stand.
-        """
+    def _only_its_own_options(cls, values: Any) -> Any:
         for key in values:
-            if key not in (*RUN_FIELDS, *_OWN_KEYS):
-                raise ConfigError(unknown_name("ablate", key, (*RUN_FIELDS, *_OWN_KEYS)))
-        layer = values.get("layer")
-        if not isinstance(layer, str) or not layer:
-            raise ConfigError("layer: none is named; write one such as conv5, as psi-tui layers MODEL lists them")
+            if key not in (*RUN_FIELDS, *_OWN_FIELDS):
+                raise ValueError(unknown_name("ablate", key, (*RUN_FIELDS, *_OWN_FIELDS)))
         if values.get("keep") is not None and values.get("drop") is not None:
-            raise ConfigError("drop: keep and drop are two questions; write one of them")
-        selection = "keep" if values.get("drop") is None else "drop"
-        asked = values.get(selection)
-        train_images = values.get("train_images")
-        shared = values.get("shared", False)
-        if not isinstance(shared, bool):
-            raise ConfigError(f"shared: {shared!r} does not fit; write true or false")
-        chosen = {key: values[key] for key in RUN_FIELDS if key in values}
-        return cls(
-            RunConfig(**chosen, layers=[layer], attack="fgsm", controls="sign-noise", unit="channel"),
-            layer,
-            selection,
-            DEFAULT_PERCENTAGES if asked is None else _percentages(selection, asked),
-            _rankings(values["by"]) if values.get("by") is not None else ("response", "random"),
-            None if train_images is None else _count("train_images", train_images),
-            shared,
-        )
+            raise ValueError("drop: keep and drop are two questions; write one of them")
+        return values
+
+    @field_validator("layer")
+    @classmethod
+    def _named_layer(cls, value: str) -> str:
+        if not value:
+            raise ValueError("layer: none is named; write one such as conv5, as psi-tui layers MODEL lists them")
+        return value
+
+    @field_validator("keep", "drop")
+    @classmethod
+    def _some_percentage(cls, value: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        if value == ():
+            raise ValueError(f"{info.field_name}: the list is empty; write percentages such as 5,10,50")
+        return value and tuple(dict.fromkeys(value))
+
+    @field_validator("by")
+    @classmethod
+    def _known_rankings(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError(f"by: the list is empty; write some of {', '.join(RANKINGS)}")
+        for name in value:
+            if name not in RANKINGS:
+                raise ValueError(unknown_name("by", name, RANKINGS))
+        return tuple(dict.fromkeys(value))
 
     @property
-    def conditions(self) -> tuple[Condition, ...]:
-        """Benign, then FGSM at every epsilon, each with signs drawn by lot of the same size beside it."""
-        attacked = [Condition("fgsm", epsilon) for epsilon in self.run.epsilon]
-        noise = [Condition("sign-noise", epsilon) for epsilon in self.run.epsilon if epsilon > 0]
-        return (Condition(BENIGN), *attacked, *noise)
+    def run(self) -> RunConfig:
+        """The run over the one layer, which says what is computed and how."""
+        options = {name: getattr(self, name) for name in RunConfig.model_fields}
+        return RunConfig(**{**options, "layers": (self.layer,)})
 
-    def channels_kept(self, percent: float, channels: int) -> int:
-        """How many of a layer's channels are left; a share is rounded up, so that any above 0 takes at least one."""
+    @property
+    def selection(self) -> str:
+        """`keep` or `drop`."""
+        return "keep" if self.drop is None else "drop"
+
+    @property
+    def percentages(self) -> tuple[float, ...]:
+        """Of the layer's channels, kept or dropped, in the order they were asked for."""
+        asked = self.keep if self.drop is None else self.drop
+        return DEFAULT_PERCENTAGES if asked is None else asked
+
+    def mask(self, by: str, percent: float, channels: int) -> Mask:
+        """The mask of one ranking and percentage.
+
+        A share is rounded up to whole channels, so that any above 0 takes at least one.
+        """
         chosen = math.ceil(Fraction(repr(percent)) * channels / 100)  # Exact: 16.1 % of 1,000 as floats would be 162.
-        return chosen if self.selection == "keep" else channels - chosen
-
-
-def _percentages(where: str, given: object) -> tuple[float, ...]:
-    percentages = []
-    for part in _parts(given):
-        try:
-            percent = math.nan if isinstance(part, bool) else float(part)
-        except (TypeError, ValueError):
-            percent = math.nan
-        if not 0 <= percent <= 100:
-            raise ConfigError(f"{where}: {part} is no percentage of 0 to 100; write some such as 5,10,50")
-        percentages.append(abs(percent))
-    if not percentages:
-        raise ConfigError(f"{where}: the list is empty; write percentages such as 5,10,50")
-    return tuple(dict.fromkeys(percentages))
-
-
-def _rankings(given: object) -> tuple[str, ...]:
-    names = [str(part) for part in _parts(given)]
-    if not names:
-        raise ConfigError(f"by: the list is empty; write some of {', '.join(RANKINGS)}")
-    for name in names:
-        if name not in RANKINGS:
-            raise ConfigError(unknown_name("by", name, RANKINGS))
-    return tuple(dict.fromkeys(names))
-
-
-def _count(where: str, given: object) -> int:
-    text = "" if isinstance(given, bool) else str(given).strip()
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{where}: {given!r} does not fit; write a whole number of at least 1")
-    return int(text)
-
-
-def _parts(given: object) -> Iterable[Any]:
-    if isinstance(given, str):
-        return [part.strip() for part in given.split(",") if part.strip()]
-    return given if isinstance(given, Iterable) else [given]
+        return Mask(by, range(chosen) if self.drop is None else range(chosen, channels))

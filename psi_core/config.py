@@ -49,7 +49,7 @@ DATA_NAMES: tuple[str, ...] = ("mnist", "folder:PATH", "npz:PATH", "torchvision:
 _DATA_KINDS = ("folder", "npz", "torchvision")
 
 
-def _split(value: object) -> object:
+def split_list(value: object) -> object:
     """A comma-separated text as a list; anything else as it is, a single number as a list of one."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
@@ -58,8 +58,8 @@ def _split(value: object) -> object:
 
 _ITERATED = " and ".join(", ".join(row.name for row in ATTACKS if row.is_iterated).rsplit(", ", 1))
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(split_list)]
 Count = Annotated[int, Field(ge=1)]
 AutoCount = Count | Literal["auto"]
 _COUNT_OR_AUTO = "a whole number of at least 1, or auto"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from psi_core.ablation import AblationConfig
+from psi_core.ablation import AblationConfig, Mask
 from psi_core.conditions import BENIGN
 from psi_core.config import ResolvedConfig
-from psi_core.tables.columns import Column, Row, as_number, readable
+from psi_core.tables.columns import Cell, Column, Row, as_number, readable
 from psi_core.tables.export import FORMATS, PAGE_FORMATS
 
 CLAIMED_PERCENT = 90
@@ -70,42 +70,29 @@ def ablation_rows(
     channels: int,
     images: int,
     intact: MaskedAccuracy,
-    masked: Mapping[tuple[str, int], MaskedAccuracy],
+    masked: Mapping[Mask, MaskedAccuracy],
 ) -> list[Row]:
     """One row per ranking, percentage and condition.
 
     Args:
         config: what was asked.
         layer: name of the layer.
-        channels: it has.
+        channels: how many it has.
         images: how many were shown.
         intact: the whole network.
-        masked: by ranking and number of channels kept.
+        masked: the network under each mask.
     """
-    rows: list[Row] = []
+    rows: list[tuple[Cell, ...]] = []
+    whole = intact.accuracy[0]
     for by in config.by:
         for percent in config.percentages:
-            kept = config.channels_kept(percent, channels)
-            found = masked[by, kept]
-            for at, condition in enumerate(config.conditions):
-                accuracy, whole = found.accuracy[at], intact.accuracy[0]
-                rows.append(
-                    {
-                        "layer": layer,
-                        "by": by,
-                        "selection": config.selection,
-                        "percent": percent,
-                        "channels_kept": kept,
-                        "channels": channels,
-                        "condition": condition.name,
-                        "epsilon": condition.epsilon,
-                        "images": images,
-                        "accuracy_percent": accuracy,
-                        "relative_percent": 100 * accuracy / whole if whole else None,
-                        "prediction_agreement_percent": found.agreement[at],
-                    }
-                )
-    return rows
+            mask = config.mask(by, percent, channels)
+            found = masked[mask]
+            for condition, accuracy, agreement in zip(config.conditions, found.accuracy, found.agreement, strict=True):
+                relative = 100 * accuracy / whole if whole else None
+                about = layer, by, config.selection, percent, len(mask.places), channels
+                rows.append((*about, condition.name, condition.epsilon, images, accuracy, relative, agreement))
+    return [dict(zip((column.name for column in COLUMNS), cells, strict=True)) for cells in rows]
 
 
 def ablation_title(resolved: ResolvedConfig, layer: str, channels: int) -> str:
@@ -141,7 +128,7 @@ def ablation_notes(config: AblationConfig, rows: Sequence[Row], intact: MaskedAc
             "an image's mask is its class's, which by itself tells the network something of the label: random, which "
             "does so too, is the control; --shared has one order for all classes"
         )
-    if config.run.split == "train":
+    if config.split == "train":
         notes.append("shown are training images, on which the channels were ordered too")
     return notes
 

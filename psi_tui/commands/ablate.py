@@ -84,7 +84,7 @@ def ablate(
         raise ConfigError(f"plot: curves are no {format}; write them to a file with --to, or leave --plot out")
     question = typed_values(context) | {name: options[name] for name in _OWN_FIELDS if options[name] is not None}
     question |= {"shared": True} if shared else {}
-    AblationConfig.from_values(question)
+    AblationConfig(**question)
     if path is not None:
         _require_writable(path)
     finished = finished_job("ablate", question, hint="Ctrl-C leaves; no rows are printed then")

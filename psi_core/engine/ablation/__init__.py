@@ -1,1 +1,1 @@
-"""Ablation: accuracy of a network with some channels of a layer kept or dropped."""
+"""Ablation: how well a network does, benign and attacked, with some channels of a layer masked."""

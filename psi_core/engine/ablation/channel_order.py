@@ -49,10 +49,10 @@ SCORES: dict[str, Callable[[ClassResponses], NDArray[np.float64]]] = {
     "response": ClassResponses.mean_response,
     "sparseness": ClassResponses.sparseness,
 }
-"""What makes a channel come first, for each ranking that looks at responses."""
+"""What the channels are ordered by, the highest first, for each ranking that goes by responses."""
 
 LEAST_IMAGES = {"response": 1, "sparseness": 2}
-"""Images of a class that each of them needs."""
+"""Images of a class that each of these rankings needs."""
 
 
 def class_responses(
@@ -119,5 +119,5 @@ def random_ranks(seed: int, layer: str, classes: int, channels: int, *, shared: 
 
 
 def _places(orders: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each channel stands in each order."""
+    """The place of each channel in each order."""
     return np.argsort(orders, axis=1, kind="stable")

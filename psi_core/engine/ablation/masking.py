@@ -1,8 +1,6 @@
-"""`python -m psi_core ablate`: an AblationConfig in, events and at last the rows out.
+"""Ablation at work: every image under every condition, through the intact and through every masked network.
 
-Interventions: a network run with some of its responses changed at the moment they are made, and left as it was.
-
-The work of an ablation: every image under every condition through the intact and through every masked network.
+`ablate` is the command, `run_ablation` the work without its events, `masked_logits` one forward of a masked network.
 """
 
 import time
@@ -30,9 +28,214 @@ from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models.layers import LayerCall
 from psi_core.engine.models.sources import Classifier, input_channels
 from psi_core.engine.models.taps import Taps
+from psi_core.engine.preparation import Prepared
 from psi_core.errors import ModelError, RunError
-from psi_core.runs.events import AblationAdvanced, Event, PhaseBegan, Warned, event_line
+from psi_core.runs.events import AblationAdvanced, PhaseBegan, Warned, event_line
 from psi_core.tables.ablation import AblationResult, MaskedAccuracy, ablation_notes, ablation_rows, ablation_title
+
+INTERRUPTED = 130
+
+Say = Callable[[Mapping[str, Any]], None]
+
+Report = Callable[[AblationAdvanced], None]
+"""Takes how far the work is, after every forward of a batch; may raise, to end it."""
+
+_NO_ANSWER = -1
+"""Stands for a prediction where a logit is NaN or infinite."""
+
+
+class AblationFailedError(RunError):
+    """An ablation failed on the way; what was asked for was right."""
+
+
+class _InterruptedError(Exception):
+    """The answer is wanted no more."""
+
+
+def ablate(values: Mapping[str, Any], say: Say, is_interrupted: Callable[[], bool]) -> int:
+    """Does one ablation and gives the exit code; interrupted, it tells nothing of what was done till then.
+
+    Args:
+        values: fields of AblationConfig.
+        say: takes the events: `warning` (text), `phase` (phase), `fit` (as a run's), `progress` (phase, done, total,
+            images_per_second), and at last `finished` (rows, title, notes).
+        is_interrupted: asked after every batch.
+
+    Raises:
+        PsiError: refused before any work, or failed on the way.
+    """
+
+    def report(advanced: AblationAdvanced) -> None:
+        if is_interrupted():
+            raise _InterruptedError
+        say(event_line(advanced))
+
+    ablation = prepare_ablation(AblationConfig(**values))
+    for note in ablation.prepared.notes:
+        say(event_line(Warned(note)))
+    try:
+        if ablation.prepared.config.weights == "fitted":
+            ablation = replace(ablation, prepared=_with_fitted_weights(ablation.prepared, say, is_interrupted))
+        result = run_ablation(ablation, report)
+    except (FitInterruptedError, _InterruptedError):
+        return INTERRUPTED
+    say({"event": "finished", **asdict(result)})
+    return 0
+
+
+def _with_fitted_weights(prepared: Prepared, say: Say, is_interrupted: Callable[[], bool]) -> Prepared:
+    """The model with fitted weights in place, fitted now if they are not cached."""
+    checkpoint = find_checkpoint(prepared.recipe)
+    if checkpoint is None:
+        say(event_line(PhaseBegan("fit")))
+        device = prepared.config.device
+        checkpoint = ensure_fitted(prepared.recipe, device, lambda event: say(event_line(event)), is_interrupted)
+    return prepared.with_checkpoint(checkpoint)
+
+
+def run_ablation(ablation: Ablation, report: Report = lambda _: None) -> AblationResult:
+    """Orders the channels of the layer, and shows the images to the intact and to every masked network.
+
+    Args:
+        ablation: prepared, its weights in place.
+        report: called after every forward of a batch.
+
+    Raises:
+        AblationFailedError: a batch does not fit in memory, or an answer is NaN or infinite.
+        ModelError: the network does not run alike for every batch.
+        DataError: an image cannot be read.
+    """
+    resolved = ablation.prepared.config
+    ablation.prepared.classifier.to(resolved.device)
+    try:
+        with cpu_threads(resolved.threads), precision(resolved.precision, resolved.device):
+            return _MaskedRuns(ablation, report).result()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise AblationFailedError(
+            f"memory: a batch of {resolved.batch} images does not fit on {resolved.device}; write a smaller --batch"
+        ) from error
+
+
+class _Clock:
+    """Reports how many images of a phase are through, and how fast."""
+
+    def __init__(self, report: Report, phase: str, total: int) -> None:
+        self._report, self._phase, self._total = report, phase, total
+        self._done, self._started = 0, time.monotonic()
+
+    def advance(self, images: int) -> None:
+        """Counts so many more."""
+        self._done += images
+        rate = self._done / max(1e-9, time.monotonic() - self._started)
+        self._report(AblationAdvanced(self._phase, self._done, self._total, rate))
+
+
+class _MaskedRuns:
+    """One ablation under way.
+
+    Attributes:
+        masks: all that differ.
+    """
+
+    def __init__(self, ablation: Ablation, report: Report) -> None:
+        self.ablation = ablation
+        self.config = ablation.config
+        self.prepared = ablation.prepared
+        self.model = ablation.prepared.classifier
+        self.device = ablation.prepared.config.device
+        self.report = report
+        percentages, channels = self.config.percentages, ablation.channels
+        masks = (self.config.mask(by, percent, channels) for by in self.config.by for percent in percentages)
+        self.masks = tuple(dict.fromkeys(masks))
+
+    def result(self) -> AblationResult:
+        """Everything, from the orders of the channels to rows and notes."""
+        ranks = self._ranks()
+        images, conditions = self.prepared.config.images, self.config.conditions
+        right = np.zeros((1 + len(self.masks), len(conditions)), np.int64)
+        alike = np.zeros_like(right)
+        clock = _Clock(self.report, "masking", images * right.size)
+        for positions, benign, labels in self._batches(self.prepared.dataset, images):
+            shown = self._images_by_condition(benign, labels, positions)
+            choices = torch.stack([self._choices(each, labels, ranks, clock) for each in shown], 1)
+            self._require_answers(choices, positions)
+            right += (choices == labels).sum(2).cpu().numpy()
+            alike += (choices == choices[0]).sum(2).cpu().numpy()
+        intact, *masked = (
+            MaskedAccuracy(tuple(accuracy.tolist()), tuple(agreement.tolist()))
+            for accuracy, agreement in zip(100 * right / images, 100 * alike / images, strict=True)
+        )
+        layer, channels = self.ablation.call.name, self.ablation.channels
+        rows = ablation_rows(self.config, layer, channels, images, intact, dict(zip(self.masks, masked, strict=True)))
+        notes = ablation_notes(self.config, rows, intact, self.ablation.train_images)
+        return AblationResult(rows, ablation_title(self.prepared.config, layer, channels), notes)
+
+    def _ranks(self) -> dict[str, Tensor]:
+        """Place of each channel in the order of each class, int64 (class, channel) on the device, by ranking."""
+        classes, channels, shared = self.ablation.classes, self.ablation.channels, self.config.shared
+        training, images = self.ablation.training, self.ablation.train_images
+        ranks: dict[str, NDArray[np.int64]] = {}
+        if "random" in self.config.by:
+            ranks["random"] = random_ranks(self.config.seed, self.ablation.call.name, classes, channels, shared=shared)
+        if training is not None:
+            clock = _Clock(self.report, "ordering", images)
+            reducer = Reducer("channel", self.config.rectify)
+            batches = self._batches(training, images, clock)
+            responses = class_responses(self.model, self.ablation.call, reducer, classes, batches)
+            scores = {by: SCORES[by](responses) for by in self.config.by if by in SCORES}
+            ranks |= {by: ranks_by_score(each, shared=shared) for by, each in scores.items()}
+        return {by: torch.tensor(places, device=self.device) for by, places in ranks.items()}
+
+    def _batches(
+        self, dataset: Dataset, images: int, clock: _Clock | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+        """Positions, network inputs and labels of the first images; a clock is told when each batch is through."""
+        batch, size = self.prepared.config.batch, self.prepared.config.size
+        channels = input_channels(self.model.network)
+        for start in range(0, images, batch):
+            positions = np.arange(start, min(start + batch, images))
+            labels = torch.from_numpy(dataset.labels[positions]).to(self.device)
+            yield positions, read_inputs(dataset, positions, size, channels, self.device), labels
+            if clock is not None:
+                clock.advance(len(positions))
+
+    def _images_by_condition(self, images: Tensor, labels: Tensor, positions: NDArray[np.int64]) -> Iterator[Tensor]:
+        """The images under each condition; attacks go by the gradient of the intact network."""
+        _, gradient = input_gradient(self.model, images, labels)
+        indices = torch.from_numpy(positions).to(self.device)
+        for condition in self.config.conditions:
+            if condition.is_benign:
+                yield images
+            else:
+                noise = Noise(self.config.seed, indices, condition.stream)
+                yield FUNCTIONS[condition.attack](Batch(images, gradient, noise, labels), condition.epsilon)
+
+    def _choices(self, images: Tensor, labels: Tensor, ranks: dict[str, Tensor], clock: _Clock) -> Tensor:
+        """The class that the intact and every masked network choose, int64 (1 + mask, image)."""
+        with torch.inference_mode():
+            choices = [_answers(self.model(images))]
+            clock.advance(len(images))
+            for mask in self.masks:
+                places = ranks[mask.by][labels]
+                keep = (places >= mask.places.start) & (places < mask.places.stop)
+                logits = masked_logits(self.model, self.ablation.call, self.prepared.trace.owners, images, keep)
+                choices.append(_answers(logits))
+                clock.advance(len(images))
+            return torch.stack(choices)
+
+    def _require_answers(self, choices: Tensor, positions: NDArray[np.int64]) -> None:
+        for _, condition, image in torch.nonzero(choices == _NO_ANSWER)[:1].tolist():
+            raise AblationFailedError(
+                f"model: image {positions[image]} under {self.config.conditions[condition].name} makes it answer with "
+                "NaN or infinity; check the weights, or use --precision exact"
+            )
+
+
+def _answers(logits: Tensor) -> Tensor:
+    """The class each image is taken for, int64 (image,); _NO_ANSWER where a logit is NaN or infinite."""
+    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), _NO_ANSWER)
 
 
 def masked_logits(model: Classifier, call: LayerCall, owners: Collection[str], images: Tensor, keep: Tensor) -> Tensor:
@@ -73,213 +276,3 @@ def masked_logits(model: Classifier, call: LayerCall, owners: Collection[str], i
             "masked"
         )
     return logits
-
-
-Report = Callable[[str, int, int, float], None]
-"""Takes what is being done, images shown so far, images to show, and images a second; may raise, to leave."""
-
-_NO_ANSWER = -1
-"""Stands for a prediction where a logit is NaN or infinite."""
-
-
-class AblationFailedError(RunError):
-    """An ablation that could stand and failed on the way."""
-
-
-def run_ablation(ablation: Ablation, report: Report = lambda *_: None) -> AblationResult:
-    """Orders the channels of the layer, and shows the images to the intact and to every masked network.
-
-    Args:
-        ablation: prepared, its weights in place.
-        report: called after every forward of a batch.
-
-    Raises:
-        AblationFailedError: a batch does not fit in memory, or an answer is NaN or infinite.
-        ModelError: the network does not run alike for every batch.
-        DataError: an image cannot be read.
-    """
-    resolved = ablation.prepared.config
-    ablation.prepared.classifier.to(resolved.device)
-    try:
-        with cpu_threads(resolved.threads), precision(resolved.precision, resolved.device):
-            return _MaskedRuns(ablation, report).result()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise AblationFailedError(
-            f"memory: a batch of {resolved.batch} images does not fit on {resolved.device}; write a smaller --batch"
-        ) from error
-
-
-class _Clock:
-    """Tells how many images are through and how fast."""
-
-    def __init__(self, report: Report, phase: str, total: int) -> None:
-        self._report, self._phase, self._total = report, phase, total
-        self._done, self._started = 0, time.monotonic()
-
-    def advance(self, images: int) -> None:
-        """Takes note that so many more are through."""
-        self._done += images
-        self._report(self._phase, self._done, self._total, self._done / max(1e-9, time.monotonic() - self._started))
-
-
-class _MaskedRuns:
-    """One ablation under way.
-
-    Attributes:
-        masks: ranking and number of channels kept of every mask that differs.
-    """
-
-    def __init__(self, ablation: Ablation, report: Report) -> None:
-        self.ablation = ablation
-        self.config = ablation.config
-        self.prepared = ablation.prepared
-        self.model = ablation.prepared.classifier
-        self.device = ablation.prepared.config.device
-        self.report = report
-        kept = {self.config.channels_kept(percent, ablation.channels) for percent in self.config.percentages}
-        self.masks = [(by, count) for by in self.config.by for count in sorted(kept)]
-
-    def result(self) -> AblationResult:
-        ranks = self._ranks()
-        images, conditions = self.prepared.config.images, self.config.conditions
-        right = np.zeros((1 + len(self.masks), len(conditions)), np.int64)
-        alike = np.zeros_like(right)
-        clock = _Clock(self.report, "masking", images * right.size)
-        for positions, benign, labels in self._batches(self.prepared.dataset, images):
-            shown = self._shown(benign, labels, positions)
-            choices = torch.stack([self._choices(each, labels, ranks, clock) for each in shown], 1)
-            self._require_answers(choices, positions)
-            right += (choices == labels).sum(2).cpu().numpy()
-            alike += (choices == choices[0]).sum(2).cpu().numpy()
-        intact, *masked = (
-            MaskedAccuracy(tuple(accuracy.tolist()), tuple(agreement.tolist()))
-            for accuracy, agreement in zip(100 * right / images, 100 * alike / images, strict=True)
-        )
-        layer, channels = self.ablation.call.name, self.ablation.channels
-        rows = ablation_rows(self.config, layer, channels, images, intact, dict(zip(self.masks, masked, strict=True)))
-        notes = ablation_notes(self.config, rows, intact, self.ablation.train_images)
-        return AblationResult(rows, ablation_title(self.prepared.config, layer, channels), notes)
-
-    def _ranks(self) -> dict[str, Tensor]:
-        """Place of each channel in the order of each class, int64 (class, channel) on the device, by ranking."""
-        classes, channels, shared = self.ablation.classes, self.ablation.channels, self.config.shared
-        training, images = self.ablation.training, self.ablation.train_images
-        ranks: dict[str, NDArray[np.int64]] = {}
-        if "random" in self.config.by:
-            seed, layer = self.config.run.seed, self.ablation.call.name
-            ranks["random"] = random_ranks(seed, layer, classes, channels, shared=shared)
-        if training is not None:
-            clock = _Clock(self.report, "ordering", images)
-            reducer = Reducer("channel", self.config.run.rectify)
-            batches = self._batches(training, images, clock)
-            responses = class_responses(self.model, self.ablation.call, reducer, classes, batches)
-            scored = {by: SCORES[by](responses) for by in self.config.by if by in SCORES}
-            ranks |= {by: ranks_by_score(scores, shared=shared) for by, scores in scored.items()}
-        return {by: torch.tensor(places, device=self.device) for by, places in ranks.items()}
-
-    def _batches(
-        self, dataset: Dataset, images: int, clock: _Clock | None = None
-    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-        """Positions, network inputs and labels of the first images; a clock is told when each batch is through."""
-        batch, size = self.prepared.config.batch, self.prepared.config.size
-        channels = input_channels(self.model.network)
-        for start in range(0, images, batch):
-            positions = np.arange(start, min(start + batch, images))
-            labels = torch.from_numpy(dataset.labels[positions]).to(self.device)
-            yield positions, read_inputs(dataset, positions, size, channels, self.device), labels
-            if clock is not None:
-                clock.advance(len(positions))
-
-    def _shown(self, images: Tensor, labels: Tensor, positions: NDArray[np.int64]) -> Iterator[Tensor]:
-        """The images under each condition; those attacked are attacked with the intact network."""
-        _, gradient = input_gradient(self.model, images, labels)
-        indices = torch.from_numpy(positions).to(self.device)
-        for condition in self.config.conditions:
-            if condition.is_benign:
-                yield images
-            else:
-                noise = Noise(self.config.run.seed, indices, condition.stream)
-                yield FUNCTIONS[condition.attack](Batch(images, gradient, noise, labels), condition.epsilon)
-
-    def _choices(self, images: Tensor, labels: Tensor, ranks: dict[str, Tensor], clock: _Clock) -> Tensor:
-        """What the intact and every masked network say, int64 (1 + mask, image)."""
-        with torch.inference_mode():
-            choices = [_answers(self.model(images))]
-            clock.advance(len(images))
-            for by, kept in self.masks:
-                places = ranks[by][labels]
-                is_keep = self.config.selection == "keep"
-                keep = places < kept if is_keep else places >= self.ablation.channels - kept
-                logits = masked_logits(self.model, self.ablation.call, self.prepared.trace.owners, images, keep)
-                choices.append(_answers(logits))
-                clock.advance(len(images))
-            return torch.stack(choices)
-
-    def _require_answers(self, choices: Tensor, positions: NDArray[np.int64]) -> None:
-        for _, condition, image in torch.nonzero(choices == _NO_ANSWER)[:1].tolist():
-            raise AblationFailedError(
-                f"model: image {positions[image]} under {self.config.conditions[condition].name} makes it answer with "
-                "NaN or infinity; check the weights, or use --precision exact"
-            )
-
-
-def _answers(logits: Tensor) -> Tensor:
-    """The class each image is taken for, int64 (image,); _NO_ANSWER where a logit is NaN or infinite."""
-    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), _NO_ANSWER)
-
-
-INTERRUPTED = 130
-
-Say = Callable[[Mapping[str, Any]], None]
-
-
-class _LeftError(Exception):
-    """Whoever asked wants no answer any more."""
-
-
-def ablate(values: Mapping[str, Any], say: Say, is_interrupted: Callable[[], bool]) -> int:
-    """Does one ablation and gives the exit code; interrupted, it says nothing of what was done till then.
-
-    Args:
-        values: keys of AblationConfig.from_values.
-        say: takes the events: `warning` (text), `phase` (phase), `fit` (as a run's), `progress` (phase, done, total,
-            images_per_second), and at last `finished` (rows, title, notes).
-        is_interrupted: asked after every batch.
-
-    Raises:
-        PsiError: refused before any work, or failed on the way.
-    """
-
-    def report(phase: str, done: int, total: int, images_per_second: float) -> None:
-        if is_interrupted():
-            raise _LeftError
-        say(event_line(AblationAdvanced(phase, done, total, images_per_second)))
-
-    ablation = prepare_ablation(AblationConfig.from_values(values))
-    for note in ablation.prepared.notes:
-        say(event_line(Warned(note)))
-    try:
-        ablation = _with_weights(ablation, say, is_interrupted)
-        result = run_ablation(ablation, report)
-    except (FitInterruptedError, _LeftError):
-        return INTERRUPTED
-    say({"event": "finished", **asdict(result)})
-    return 0
-
-
-def _with_weights(ablation: Ablation, say: Say, is_interrupted: Callable[[], bool]) -> Ablation:
-    """With fitted weights in place, fitted now unless they are cached."""
-    prepared = ablation.prepared
-    if prepared.config.weights != "fitted":
-        return ablation
-
-    def report(event: Event) -> None:
-        say(event_line(event))
-
-    checkpoint = find_checkpoint(prepared.recipe)
-    if checkpoint is None:
-        say(event_line(PhaseBegan("fit")))
-        checkpoint = ensure_fitted(prepared.recipe, prepared.config.device, report, is_interrupted)
-    return replace(ablation, prepared=prepared.with_checkpoint(checkpoint))

@@ -1,4 +1,4 @@
-"""An ablation that can be started: its network, its images and those that order the channels, all checked."""
+"""Preparation: an ablation's network, its images and those that order the channels, all checked before any work."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,9 @@ class Ablation:
     Attributes:
         config: what was asked.
         prepared: the model, and the images to be recognized; `fitted` weights come later.
-        training: what the orders are made on, its labels classes of the network; None where all are drawn by lot.
-        train_images: the first so many of it.
+        training: images that the orders are made on, their labels classes of the network; None where all orders are
+            drawn by lot.
+        train_images: how many of these, the first ones.
     """
 
     config: AblationConfig
@@ -69,7 +70,7 @@ def prepare_ablation(config: AblationConfig) -> Ablation:
 
 def _training_part(config: AblationConfig) -> Dataset:
     try:
-        return load_dataset(config.run.data, "train", config.run.resize)
+        return load_dataset(config.data, "train", config.resize)
     except DataError as error:
         reason = str(error).removeprefix("data: ").partition(";")[0]
         raise DataError(

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from psi_core.ablation import AblationConfig
-from psi_core.config import RunConfig
+from psi_core.ablation import AblationConfig, Mask
 from psi_core.devices import CPU
 from psi_core.engine import analyze
 from psi_core.engine.ablation import masking
@@ -31,7 +30,7 @@ SHARED = {"layer": "conv2", "images": 60, "batch": 25, "threads": 1, "train_imag
 
 def ablation_of(**values):
     """LeNet-5 with its weights in place, over 60 digits in batches of 25 unless told otherwise."""
-    ablation = prepare_ablation(AblationConfig.from_values(SHARED | values))
+    ablation = prepare_ablation(AblationConfig(**SHARED | values))
     if ablation.prepared.config.weights == "fitted":
         ablation.prepared.with_checkpoint(find_checkpoint(ablation.prepared.recipe))
     return ablation
@@ -103,13 +102,15 @@ def test_random_orders_differ_by_class_layer_and_seed_and_come_again():
     [(0, 16, 0), (0.001, 16, 1), (5, 16, 1), (25, 16, 4), (26, 16, 5), (7, 100, 7), (14.5, 200, 29), (100, 7, 7)],
 )
 def test_a_share_is_rounded_up(percent, channels, kept):
-    assert AblationConfig(RunConfig(), "conv2").channels_kept(percent, channels) == kept
-    assert AblationConfig(RunConfig(), "conv2", "drop").channels_kept(percent, channels) == channels - kept
+    for by in ("response", "random"):
+        assert AblationConfig(layer="conv2", keep=1).mask(by, percent, channels) == Mask(by, range(kept))
+        assert AblationConfig(layer="conv2", drop=1).mask(by, percent, channels) == Mask(by, range(kept, channels))
 
 
 def test_no_share_grows_by_rounding_of_floats():
-    config = AblationConfig(RunConfig(), "conv2")
-    assert [config.channels_kept(tenths / 10, 1000) for tenths in range(1001)] == [*range(1001)]
+    config = AblationConfig(layer="conv2")
+    kept = [len(config.mask("random", tenths / 10, 1000).places) for tenths in range(1001)]
+    assert kept == [*range(1001)]
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -217,7 +218,7 @@ def test_layers_that_are_no_activations_are_masked_where_they_are_rectified():
     ids=str,
 )
 def test_what_cannot_be_ordered_is_refused_before_any_work(values, said):
-    config = AblationConfig.from_values(SHARED | values)
+    config = AblationConfig(**SHARED | values)
     if said is None:
         prepare_ablation(config)
         return

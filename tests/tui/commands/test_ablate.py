@@ -39,13 +39,16 @@ MASKED = {
 
 
 def rows_of(config=CONFIG):
-    return ablation_rows(AblationConfig.from_values(config), "conv2", 8, 500, INTACT, MASKED)
+    config = AblationConfig(**config)
+    masks = {config.mask(by, percent, 8) for by in config.by for percent in config.percentages}
+    masked = {mask: MASKED[mask.by, len(mask.places)] for mask in masks}
+    return ablation_rows(config, "conv2", 8, 500, INTACT, masked)
 
 
 def finished(config=CONFIG):
     """The last event of an engine that did this ablation."""
     rows = rows_of(config)
-    notes = ablation_notes(AblationConfig.from_values(config), rows, INTACT, 2000)
+    notes = ablation_notes(AblationConfig(**config), rows, INTACT, 2000)
     return {"event": "finished", "rows": rows, "title": "lenet5 on mnist test", "notes": notes}
 
 
@@ -94,7 +97,7 @@ WRONG = {
     "nothing": (["--keep", ","], "keep: the list is empty"),
     "misspelt ranking": (["--by", "respons,random"], "'response'"),
     "no ranking": (["--by", ","], "by: the list is empty"),
-    "no training images": (["--train-images", "0"], "at least 1"),
+    "no training images": (["--train-images", "0"], "greater than or equal to 1"),
     "wrong epsilon": (["--epsilon", "8"], "0.0314"),
     "another attack": (["--attack", "pgd"], "--attack"),
     "unknown model": (["--model", "lenet"], "'lenet5'"),
@@ -122,14 +125,14 @@ def test_values_of_other_kinds_are_refused():
         ({"layers": "conv2"}, "'layer'"),
         ({"layer": "conv2", "labels": "predicted"}, "'labels'"),
         ({"layer": ""}, "none is named"),
-        ({"layer": "conv2", "keep": [True]}, "no percentage"),
+        ({"layer": "conv2", "keep": [True]}, "true and false do not fit"),
         ({"layer": "conv2", "keep": [None]}, "no percentage"),
         ({"layer": "conv2", "shared": "yes"}, "true or false"),
-        ({"layer": "conv2", "train_images": True}, "whole number"),
+        ({"layer": "conv2", "train_images": True}, "true and false do not fit"),
         ({"layer": "conv2", "train_images": 2.5}, "whole number"),
     ):
         with pytest.raises(ValueError, match=said):
-            AblationConfig.from_values(values)
+            AblationConfig(**values)
 
 
 def test_the_table_sets_benign_attacked_and_noise_side_by_side(psi, answered):
@@ -168,8 +171,8 @@ def test_curves_go_over_the_channels_that_are_really_left():
 
 
 def test_noise_is_missing_where_there_is_none():
-    config = AblationConfig.from_values({"layer": "conv2", "keep": 100, "by": "random", "epsilon": 0})
-    rows = ablation_rows(config, "conv2", 8, 5, masked(0.0, 0.0), {("random", 8): masked(0.0, 0.0)})
+    config = AblationConfig(layer="conv2", keep=100, by="random", epsilon=0)
+    rows = ablation_rows(config, "conv2", 8, 5, masked(0.0, 0.0), {config.mask("random", 100, 8): masked(0.0, 0.0)})
     (section,) = ablation_sections(rows)
     assert section.rows[0]["noise"] is None
     assert rows[0]["relative_percent"] is None, "nothing is a share of 0"
@@ -204,7 +207,7 @@ def test_other_formats(psi, answered, tmp_path):
 
 def test_notes_say_what_a_mask_tells_and_what_was_shown():
     def notes(**values):
-        config = AblationConfig.from_values(CONFIG | values)
+        config = AblationConfig(**CONFIG | values)
         return " / ".join(ablation_notes(config, rows_of(CONFIG | values), INTACT, 2000))
 
     assert "tells the network nothing" in notes(shared=True)
