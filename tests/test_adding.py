@@ -1,6 +1,7 @@
 """What is added by one row is there everywhere: the README's examples, as they stand there."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -78,6 +79,13 @@ async def test_a_tabs_own_keys_stand_in_the_help_and_go_before_the_screens(own_f
             await press(pilot, "escape")
 
 
+def copy_packages(folder: Path) -> None:
+    """A copy of both packages that a test may add to."""
+    for package in ("psi_core", "psi_tui"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    (folder / "psi_core" / "data").symlink_to(ROOT / "psi_core" / "data")
+
+
 BRIGHTEN = '''
 def brighten(batch: Batch, epsilon: float) -> Tensor:
     """Every pixel brighter by epsilon."""
@@ -94,9 +102,7 @@ for command in sys.argv[1:]:
 
 
 def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Path) -> None:
-    for package in ("psi_core", "psi_tui"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("data", "__pycache__"))
-    (tmp_path / "psi_core" / "data").symlink_to(ROOT / "psi_core" / "data")
+    copy_packages(tmp_path)
 
     def extend(page: str, function: str = "", rows: tuple[str, ...] = (), behind: str = "") -> None:
         path = tmp_path / "psi_core" / page
@@ -141,3 +147,73 @@ def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Pa
     assert {row["condition"] for row in rows} >= {"darken@0.1", "brighten@0.1"}
     assert {row["control"] for row in rows if row["condition"] == "darken@0.1"} == {"brighten@0.1"}
     assert all(float(row["contrast_mean"]) > 1 for row in rows if row["condition"] == "benign")
+
+
+WITH_AN_OPTION = """
+import asyncio, sys
+from pathlib import Path
+from textual.app import App
+from psi_core.config import ResolvedConfig, RunConfig
+from psi_core.runs.creation import create_run
+from psi_core.runs.run import Run
+from psi_tui.cli import main
+from psi_tui.screens.new_run.form import ConfigForm
+from psi_tui.screens.new_run.screen import run_command
+
+here, older = map(Path, sys.argv[1:])
+(here / "spec.toml").write_text("border = 3")
+config = RunConfig.from_toml(here / "spec.toml")
+resolved = ResolvedConfig(**config.model_dump(exclude_unset=True), **dict.fromkeys(
+    ("images", "size", "batch", "chunk", "threads"), 28), device="cpu")
+print(create_run(here, resolved, ()) / "config.json")
+print(Run(older).config.border, resolved.asked().border)
+try:
+    RunConfig(border="wide")
+except ValueError as error:
+    print(error)
+
+class Shown(App):
+    def compose(self):
+        yield ConfigForm()
+
+async def fill():
+    app = Shown()
+    async with app.run_test(size=(80, 60)) as pilot:
+        await pilot.pause()
+        form = app.query_one(ConfigForm)
+        drawn = lambda: form.canvas.render_line(form.canvas.place_of("border").start).text
+        print(drawn())
+        form.fill({"border": "4"})
+        print(drawn())
+        print(run_command(form.typed, here))
+
+asyncio.run(fill())
+sys.exit(main(["run", "--help"]))
+"""
+
+
+def test_a_run_option_is_one_field(tmp_path: Path, own_folders: Path) -> None:
+    copy_packages(tmp_path)
+    config = tmp_path / "psi_core" / "config.py"
+    before, first, after = config.read_text(encoding="utf-8").partition("    normalize: ")
+    config.write_text(before + code_with("border") + first + after, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_AN_OPTION, tmp_path, record_run(own_folders)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    path, values, refused, empty, filled, command, *help_lines = done.stdout.splitlines()
+    keys = list(json.loads(Path(path).read_text(encoding="utf-8")))
+    assert json.loads(Path(path).read_text(encoding="utf-8"))["border"] == 3
+    assert keys[keys.index("border") + 1] == "normalize"
+    assert values == "None 3", "a run of an older version has the default"
+    assert refused == "border: 'wide' does not fit; write a whole number"
+    assert empty.split()[:3] == ["border", "none", "pixels"]
+    assert filled.split()[:3] == ["•border", "4", "pixels"]
+    assert command.split()[:4] == ["psi-tui", "run", "--border", "4"]
+    group = "\n".join(help_lines).partition("What is measured")[2].partition("Layers")[0]
+    assert re.search(r"--border +pixels cut off all around", group)
