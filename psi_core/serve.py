@@ -30,7 +30,7 @@ from psi_core.files import json_line
 from psi_core.pictures import kept_picture
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS
-from psi_core.tables import cached_rows
+from psi_core.tables import View, cached_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import export_run
 
@@ -103,7 +103,7 @@ class _Assistant:
 def _rows(
     run: str, table: str, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi", preview: bool = False
 ) -> list[Row]:
-    return cached_rows(Run(Path(run), preview=preview), table, subset=subset, bins=bins, measure=measure)
+    return cached_rows(Run(Path(run), preview=preview), table, View(subset, bins, measure))
 
 
 def _export(run: str, to: str, format: str = "csv", measures: Sequence[str] = ()) -> list[Path]:  # noqa: A002

@@ -1,121 +1,154 @@
-"""Every table of a run: what screens show and exports hold. One file a table, its columns and its rows.
+"""Every table of a run: what screens show and exports hold. A table is its columns, its rows and one row of TABLES.
 
-A row is a plain dict in column order; None where there is no value. A run that is not finished gives tables of what
-is there.
+A run that is not finished gives tables of what is there.
 """
-
-from collections.abc import Callable
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.files import plain
+from psi_core.measures import MEASURES
 from psi_core.runs.run import Run
-from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.statistics.paired import SUBSETS
 from psi_core.tables.cache import remembered
-from psi_core.tables.channels import CHANNEL_COLUMNS, LIFETIME_COLUMNS, channel_rows, lifetime_rows
-from psi_core.tables.classes import CLASS_COLUMNS, class_rows
+from psi_core.tables.channels import (
+    CHANNEL_COLUMNS,
+    LIFETIME_COLUMNS,
+    channel_rows,
+    lifetime_notes,
+    lifetime_rows,
+)
+from psi_core.tables.classes import CLASS_COLUMNS, class_notes, class_rows
 from psi_core.tables.columns import Column, Row
-from psi_core.tables.conditions import CONDITION_COLUMNS, condition_rows
-from psi_core.tables.correlation import CORRELATION_COLUMNS, correlation_rows
-from psi_core.tables.detectors import DETECTOR_COLUMNS, detector_rows
-from psi_core.tables.evidence import EVIDENCE_COLUMNS, evidence_rows
-from psi_core.tables.histogram import HISTOGRAM_COLUMNS, histogram_rows
-from psi_core.tables.images import IMAGE_COLUMNS, image_columns, image_rows
-from psi_core.tables.layers import LAYER_COLUMNS, layer_columns, layer_rows
-from psi_core.tables.measures import MEASURE_COLUMNS, measure_rows
-from psi_core.tables.study import STUDY_COLUMNS, study_rows
+from psi_core.tables.correlation import CORRELATION_COLUMNS, correlation_notes, correlation_rows
+from psi_core.tables.evidence import (
+    DETECTOR_COLUMNS,
+    EVIDENCE_COLUMNS,
+    detector_notes,
+    detector_rows,
+    evidence_rows,
+)
+from psi_core.tables.images import CONDITION_COLUMNS, condition_rows, image_columns, image_rows
+from psi_core.tables.layers import (
+    HISTOGRAM_COLUMNS,
+    MEASURE_COLUMNS,
+    histogram_rows,
+    layer_columns,
+    layer_notes,
+    layer_rows,
+    measure_rows,
+)
+from psi_core.tables.study import STUDY_COLUMNS, study_notes, study_rows
+from psi_core.tables.table import WHOLE, Choice, Table, View, fixed, label_notes
 
 __all__ = [
-    "COLUMNS",
-    "MEASURE_TABLES",
     "TABLES",
+    "TABLE_NAMES",
+    "WHOLE",
+    "Table",
+    "View",
     "cached_rows",
-    "channel_rows",
-    "class_rows",
-    "condition_rows",
-    "correlation_rows",
-    "detector_rows",
-    "evidence_rows",
-    "histogram_rows",
-    "image_rows",
-    "layer_rows",
-    "lifetime_rows",
-    "measure_rows",
     "require_bins",
-    "study_rows",
     "table_columns",
+    "table_named",
+    "table_notes",
     "table_rows",
+    "tables_taking",
 ]
 
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "layers": LAYER_COLUMNS,
-    "measures": MEASURE_COLUMNS,
-    "histogram": HISTOGRAM_COLUMNS,
-    "classes": CLASS_COLUMNS,
-    "images": IMAGE_COLUMNS,
-    "conditions": CONDITION_COLUMNS,
-    "study": STUDY_COLUMNS,
-    "detectors": DETECTOR_COLUMNS,
-    "correlation": CORRELATION_COLUMNS,
-    "channels": CHANNEL_COLUMNS,
-    "lifetime": LIFETIME_COLUMNS,
-    "evidence": EVIDENCE_COLUMNS,
-}
-"""Columns by table."""
+TABLES: tuple[Table, ...] = (
+    Table(
+        "layers",
+        lambda run, view: layer_columns(view.measure),
+        layer_rows,
+        takes=frozenset({"subset", "bins", "measure"}),
+        notes=layer_notes,
+    ),
+    Table("measures", fixed(MEASURE_COLUMNS), measure_rows),
+    Table("histogram", fixed(HISTOGRAM_COLUMNS), histogram_rows, takes=frozenset({"bins", "measure"})),
+    Table("classes", fixed(CLASS_COLUMNS), class_rows, notes=class_notes),
+    Table("images", image_columns, image_rows, notes=label_notes, is_cached=False),
+    Table("conditions", fixed(CONDITION_COLUMNS), condition_rows, notes=label_notes),
+    Table("study", fixed(STUDY_COLUMNS), study_rows, takes=frozenset({"bins"}), notes=study_notes),
+    Table("detectors", fixed(DETECTOR_COLUMNS), detector_rows, notes=detector_notes),
+    Table("correlation", fixed(CORRELATION_COLUMNS), correlation_rows, notes=correlation_notes),
+    Table("channels", fixed(CHANNEL_COLUMNS), channel_rows, notes=lifetime_notes, is_cached=False),
+    Table("lifetime", fixed(LIFETIME_COLUMNS), lifetime_rows, notes=lifetime_notes),
+    Table("evidence", fixed(EVIDENCE_COLUMNS), evidence_rows, notes=label_notes),
+)
+"""In the order of lists and exports. The first is what a run found, shown where no other is asked for."""
 
-TABLES: dict[str, Callable[[Run], list[Row]]] = {
-    "layers": layer_rows,
-    "measures": measure_rows,
-    "histogram": histogram_rows,
-    "classes": class_rows,
-    "images": image_rows,
-    "conditions": condition_rows,
-    "study": study_rows,
-    "detectors": detector_rows,
-    "correlation": correlation_rows,
-    "channels": channel_rows,
-    "lifetime": lifetime_rows,
-    "evidence": evidence_rows,
-}
-"""The function that makes each table's rows. All raise RunError while a run has no results."""
-
-
-MEASURE_TABLES = ("layers", "histogram")
-"""Tables that speak of one measure, `psi` unless another is asked for."""
+TABLE_NAMES: tuple[str, ...] = tuple(table.name for table in TABLES)
 
 MOST_BINS = 1000
 """Bins that a table may be asked for."""
 
 
-def table_rows(run: Run, table: str, *, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi") -> list[Row]:
-    """Rows of any of TABLES, asked for by name.
-
-    Args:
-        run: with results.
-        table: its name.
-        subset: one of `statistics.SUBSETS`; only the layers table has others than `all`.
-        bins: of histograms and peaks, as `measure_edges` lays them; tables without any pass them over.
-        measure: what is told of every layer; only MEASURE_TABLES know others than `psi`.
+def table_named(name: str) -> Table:
+    """The table of that name.
 
     Raises:
-        ConfigError: there is no such table, subset or measure, or the bins are out of range.
+        ConfigError: there is none.
+    """
+    if name not in TABLE_NAMES:
+        raise ConfigError(unknown_name("table", name, TABLE_NAMES))
+    return TABLES[TABLE_NAMES.index(name)]
+
+
+def tables_taking(choice: Choice) -> tuple[str, ...]:
+    """Names of the tables whose rows depend on one choice of a view."""
+    return tuple(table.name for table in TABLES if choice in table.takes)
+
+
+def table_columns(run: Run, name: str, view: View = WHOLE) -> tuple[Column, ...]:
+    """Columns of a table for one run: the images table has one per layer, layers those of a measure."""
+    return table_named(name).columns(run, view)
+
+
+def table_rows(run: Run, name: str, view: View = WHOLE) -> list[Row]:
+    """Rows of a table, cells by column name.
+
+    Raises:
+        ConfigError: there is no such table, subset or measure, the table does not take them, or the bins are out of
+            range.
         RunError: the run has no results yet.
     """
-    if table not in TABLES:
-        raise ConfigError(unknown_name("table", table, TABLES))
-    if subset not in SUBSETS:
-        raise ConfigError(unknown_name("subset", subset, SUBSETS))
-    require_bins(bins)
-    if measure != "psi" and table not in MEASURE_TABLES:
-        where = " or ".join(MEASURE_TABLES)
-        raise ConfigError(f"measure: the {table} table takes none; leave --measure out, or show {where}")
-    if table == "layers":
-        return layer_rows(run, subset, bins, measure)
-    if subset != "all":
-        raise ConfigError(f"subset: the {table} table has all images; leave --subset out, or show layers")
-    if table == "histogram":
-        return histogram_rows(run, bins, measure)
-    return study_rows(run, bins) if table == "study" else TABLES[table](run)
+    table = table_named(name)
+    if view.subset not in SUBSETS:
+        raise ConfigError(unknown_name("subset", view.subset, SUBSETS))
+    require_bins(view.bins)
+    if view.measure != WHOLE.measure and "measure" not in table.takes:
+        others = " or ".join(tables_taking("measure"))
+        raise ConfigError(f"measure: the {name} table takes none; leave --measure out, or show {others}")
+    if view.subset != WHOLE.subset and "subset" not in table.takes:
+        others = " or ".join(tables_taking("subset"))
+        raise ConfigError(f"subset: the {name} table has all images; leave --subset out, or show {others}")
+    if view.measure not in MEASURES:
+        raise ConfigError(unknown_name("measure", view.measure, MEASURES))
+    return table.read(run, view)
+
+
+def cached_rows(run: Run, name: str, view: View = WHOLE) -> list[Row]:
+    """Rows of a table, from the cache where they were computed before; infinite numbers are None.
+
+    Rows of open chunks are computed anew each time.
+
+    Raises:
+        ConfigError: as `table_rows`.
+        RunError: the run has no results yet.
+    """
+
+    def compute() -> list[Row]:
+        rows: list[Row] = plain(table_rows(run, name, view))
+        return rows
+
+    if not table_named(name).is_cached:
+        return compute()
+    rows: list[Row] = remembered(run, (name, view.subset, view.bins, view.measure), compute)
+    return rows
+
+
+def table_notes(run: Run, name: str, view: View = WHOLE) -> list[str]:
+    """Sentences that belong under a table; often none."""
+    return table_named(name).sentences(run, view)
 
 
 def require_bins(bins: int) -> None:
@@ -126,41 +159,3 @@ def require_bins(bins: int) -> None:
     """
     if not 1 <= bins <= MOST_BINS:
         raise ConfigError(f"bins: {bins} is out of range; write a number from 1 to {MOST_BINS}")
-
-
-def table_columns(table: str, run: Run, measure: str = "psi") -> tuple[Column, ...]:
-    """Columns of one of TABLES for this run: the images table has one per layer, layers those of a measure."""
-    if table == "layers":
-        return layer_columns(measure)
-    return image_columns(run.layers) if table == "images" else COLUMNS[table]
-
-
-_UNCACHED = ("images", "channels")
-"""Large tables that are sooner made than read back."""
-
-
-def cached_rows(
-    run: Run, table: str, *, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi"
-) -> list[Row]:
-    """Rows of a table, from the cache where they were computed before; infinite numbers are None.
-
-    Args:
-        run: with results; those of open chunks are computed anew each time.
-        table: one of `tables.TABLES`.
-        subset: one of `statistics.SUBSETS`.
-        bins: of histograms.
-        measure: what is told of every layer.
-
-    Raises:
-        ConfigError: there is no such table, subset or measure, or the bins are out of range.
-        RunError: the run has no results yet.
-    """
-
-    def compute() -> list[Row]:
-        rows: list[Row] = plain(table_rows(run, table, subset=subset, bins=bins, measure=measure))
-        return rows
-
-    if table in _UNCACHED:
-        return compute()
-    rows: list[Row] = remembered(run, (table, subset, bins, measure), compute)
-    return rows

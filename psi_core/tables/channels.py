@@ -1,5 +1,6 @@
 """The channels and the lifetime table: what each channel of a layer responds to, over all images."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 from psi_core.runs.run import LayerInfo, Run
 from psi_core.statistics.classes import lifetime_sparseness
 from psi_core.statistics.paired import summarize
-from psi_core.tables.columns import CONDITION, LAYER, Column, Row, as_cell, as_cells
+from psi_core.tables.columns import CONDITION, LAYER, Column, as_cell, as_cells, numbers
+from psi_core.tables.table import Cells, View
 
 CHANNEL_COLUMNS: tuple[Column, ...] = (
     LAYER,
@@ -53,59 +55,40 @@ class _ChannelValues:
     delta: NDArray[np.float64]
 
 
-def channel_rows(run: Run) -> list[Row]:
-    """One row per layer, condition and channel; open chunks do not count.
-
-    Raises:
-        RunError: the run has no results yet.
-    """
+def channel_rows(run: Run, _view: View) -> Iterator[Cells]:
+    """One row per layer, condition and channel; open chunks do not count."""
     run.array("index")  # Asks for results before any work.
-    rows: list[Row] = []
     for layer in run.layer_infos:
         values = _channel_values(run, layer)
         for at, condition in enumerate(run.conditions):
             cells = (as_cells(each[at]) for each in (values.response_mean, values.lifetime, values.delta))
-            rows += (
-                {
-                    "layer": layer.name,
-                    "condition": condition,
-                    "channel": channel,
-                    "response_mean": mean,
-                    "lifetime_sparseness": lifetime,
-                    "lifetime_delta": delta,
-                }
-                for channel, (mean, lifetime, delta) in enumerate(zip(*cells, strict=True))
-            )
-    return rows
+            for channel, of_channel in enumerate(zip(*cells, strict=True)):
+                yield layer.name, condition, channel, *of_channel
 
 
-def lifetime_rows(run: Run) -> list[Row]:
-    """One row per layer and condition: the lifetime sparseness of its channels; open chunks do not count.
-
-    Raises:
-        RunError: the run has no results yet.
-    """
+def lifetime_rows(run: Run, _view: View) -> Iterator[Cells]:
+    """One row per layer and condition: the lifetime sparseness of its channels; open chunks do not count."""
     run.array("index")  # Asks for results before any work.
-    rows: list[Row] = []
     for layer in run.layer_infos:
         values = _channel_values(run, layer)
         dead = np.count_nonzero(values.response_mean == 0, axis=-1)
         lifetime, delta = summarize(values.lifetime), summarize(values.delta)
         for at, condition in enumerate(run.conditions):
-            rows.append(
-                {
-                    "layer": layer.name,
-                    "condition": condition,
-                    "channels": values.lifetime.shape[-1],
-                    "dead": as_cell(dead[at]) if run.has_sums else None,
-                    "lifetime_mean": as_cell(lifetime.mean[at]),
-                    "lifetime_median": as_cell(lifetime.median[at]),
-                    "lifetime_q25": as_cell(lifetime.q25[at]),
-                    "lifetime_q75": as_cell(lifetime.q75[at]),
-                    "delta_mean": as_cell(delta.mean[at]),
-                }
+            yield (
+                layer.name,
+                condition,
+                values.lifetime.shape[-1],
+                as_cell(dead[at]) if run.has_sums else None,
+                *numbers(lifetime.mean[at], lifetime.median[at], lifetime.q25[at], lifetime.q75[at], delta.mean[at]),
             )
-    return rows
+
+
+def lifetime_notes(run: Run, _view: View) -> list[str]:
+    """What lifetime sparseness is, and why an older run has none."""
+    notes = ["lifetime sparseness: the formula of PSI for one channel, by its spatial mean, over all images"]
+    if run.has_sums and run.square_sums(run.layers[0]) is None:
+        notes.append("no lifetime sparseness: an older version made this run, without sums of squares; run it again")
+    return notes
 
 
 def _channel_values(run: Run, layer: LayerInfo) -> _ChannelValues:

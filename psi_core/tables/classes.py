@@ -1,5 +1,6 @@
 """The classes table: recognition and sparseness by class."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 from psi_core.runs.run import LayerInfo, Run
 from psi_core.statistics.classes import dead_channels, liu_sparseness
 from psi_core.statistics.paired import percent, population_sparseness
-from psi_core.tables.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, Row, as_cell
+from psi_core.tables.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, numbers
+from psi_core.tables.table import Cells, View, label_notes
 
 LEAST_CLASSES = 3
 """Classes that a spread across classes needs: over two, every z-score is 1 or -1, and every r too."""
@@ -28,18 +30,21 @@ CLASS_COLUMNS: tuple[Column, ...] = (
         "psi",
         "By the preset of Liu, Zhen & Liu 2020, each channel's mean and sd across classes frozen at benign, dead "
         "channels kept; channels that hardly vary when benign dominate it under attack. Needs 3 classes.",
+        on_screen="Liu frozen",
     ),
     Column(
         "psi_liu_live",
         "PSI Liu live",
         "psi",
         "The same without the dead channels; those nearly dead still dominate it under attack.",
+        on_screen="Liu live",
     ),
     Column(
         "psi_liu_separate",
         "PSI Liu separate",
         "psi",
         "The same preset with each condition's own mean and sd, dead channels kept: an attack moves its own yardstick.",
+        on_screen="Liu separate",
     ),
     Column("dead_channels", "dead", "count", "Channels of the layer whose mean is alike for all benign classes."),
     Column("channels", "channels", "count", "Channels of the layer."),
@@ -95,38 +100,43 @@ def class_means(run: Run, layer: LayerInfo, labels: NDArray[np.int64]) -> NDArra
     return means
 
 
-def class_rows(run: Run) -> list[Row]:
+def class_rows(run: Run, _view: View) -> Iterator[Cells]:
     """One row per layer, condition and class that has images.
 
     What rests on class means does not count open chunks.
-
-    Raises:
-        RunError: the run has no results yet.
     """
     values = class_values(run)
     names = run.model.get("class_names") or []
-    rows: list[Row] = []
     for at_layer, layer in enumerate(run.layer_infos):
         means = class_means(run, layer, values.labels)
         of_means, of_liu, dead = population_sparseness(means), _liu_sparseness(means), _count_dead(means)
         for at, condition in enumerate(run.conditions):
             for number, label in enumerate(values.labels.tolist()):
-                rows.append(
-                    {
-                        "layer": layer.name,
-                        "condition": condition,
-                        "label": label,
-                        "class_name": str(names[label]) if 0 <= label < len(names) else None,
-                        "images": as_cell(values.images[number]),
-                        "accuracy_percent": as_cell(values.accuracy_percent[at, number]),
-                        "psi_mean": as_cell(values.psi_mean[at, at_layer, number]),
-                        "psi_class_mean": as_cell(of_means[at, number]),
-                        **{name: as_cell(sparseness[at, number]) for name, sparseness in of_liu.items()},
-                        "dead_channels": dead,
-                        "channels": means.shape[-1],
-                    }
+                yield (
+                    layer.name,
+                    condition,
+                    label,
+                    str(names[label]) if 0 <= label < len(names) else None,
+                    *numbers(
+                        values.images[number],
+                        values.accuracy_percent[at, number],
+                        values.psi_mean[at, at_layer, number],
+                        of_means[at, number],
+                        *(sparseness[at, number] for sparseness in of_liu),
+                    ),
+                    dead,
+                    means.shape[-1],
                 )
-    return rows
+
+
+def class_notes(run: Run, _view: View) -> list[str]:
+    """What dominates Liu's preset, and whose the labels are."""
+    of_liu = (
+        "PSI Liu takes each channel's mean and sd from benign; channels nearly dead there (in real networks with an sd "
+        "1e-7 of the median one) dominate it in every other condition, and PSI Liu live too: trust a change that PSI "
+        "Liu separate shows as well"
+    )
+    return [of_liu, *label_notes(run)]
 
 
 def _class_totals(values: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -141,15 +151,11 @@ def _has_spread(means: NDArray[np.float64]) -> bool:
     return int(np.count_nonzero(~np.isnan(means[0]).any(axis=-1))) >= LEAST_CLASSES
 
 
-def _liu_sparseness(means: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """The three forms of Liu's preset by column, each (condition, class)."""
+def _liu_sparseness(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The three forms of Liu's preset, frozen, live and separate, each (condition, class)."""
     if not _has_spread(means):
-        return dict.fromkeys(("psi_liu", "psi_liu_live", "psi_liu_separate"), np.full(means.shape[:2], np.nan))
-    return {
-        "psi_liu": liu_sparseness(means, means[0]),
-        "psi_liu_live": liu_sparseness(means, means[0], drops_dead=True),
-        "psi_liu_separate": liu_sparseness(means),
-    }
+        return (np.full(means.shape[:2], np.nan),) * 3
+    return liu_sparseness(means, means[0]), liu_sparseness(means, means[0], drops_dead=True), liu_sparseness(means)
 
 
 def _count_dead(means: NDArray[np.float64]) -> int | None:

@@ -11,8 +11,24 @@ Cell: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Cell]
 
 Kind: TypeAlias = Literal[
-    "text", "sentence", "count", "flag", "epsilon", "psi", "shift", "percent", "change", "p", "number"
+    "text",
+    "sentence",
+    "count",
+    "flag",
+    "epsilon",
+    "psi",
+    "peak",
+    "shift",
+    "percent",
+    "change",
+    "p",
+    "effect",
+    "number",
+    "large",
 ]
+
+TEXT_KINDS: tuple[Kind, ...] = ("text", "sentence", "flag")
+"""Kinds that are set flush left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +37,13 @@ class Column:
 
     Attributes:
         name: key of the rows and header of the CSV.
-        heading: short, for screens and papers.
-        kind: what the cells are, which decides how they are rounded where people read them: `psi` and `shift` (signed)
-            are in units of the measure, `percent` and `change` (signed) 0..100, `epsilon` in pixel units; a `sentence`
-            may need several lines of a page.
+        heading: short, for papers and the plain table.
+        kind: what the cells are, which decides how they are rounded where people read them: `psi`, `peak` (the middle
+            of a bin) and `shift` (signed) are in units of the measure, `percent` and `change` (signed) 0..100,
+            `epsilon` in pixel units, `effect` in standard deviations; a `sentence` may need several lines of a page.
         help: one sentence.
         is_key: whether a narrow screen or a printed page shows it.
+        on_screen: heading beside related columns of a screen, where it is another.
     """
 
     name: str
@@ -34,6 +51,7 @@ class Column:
     kind: Kind
     help: str
     is_key: bool = False
+    on_screen: str = ""
 
 
 _FORMATS: dict[Kind, str] = {
@@ -41,6 +59,7 @@ _FORMATS: dict[Kind, str] = {
     "percent": ".1f",
     "change": "+.1f",
     "p": ".4f",
+    "effect": ".3f",
     "number": ".3f",
 }
 
@@ -53,7 +72,7 @@ def readable(cell: Cell, kind: Kind) -> str:
         return "yes" if cell else "no"
     if kind == "p" and isinstance(cell, float) and cell < 0.0001:
         return "< 0.0001"
-    if kind in ("psi", "shift") and isinstance(cell, float):
+    if kind in ("psi", "peak", "shift") and isinstance(cell, float):
         return format(cell, f"{'+' if kind == 'shift' else ''}.{decimals(cell)}f")
     return format(cell, _FORMATS.get(kind, "")) if isinstance(cell, float) else str(cell)
 
@@ -68,6 +87,11 @@ def as_cell(value: float | np.generic | NDArray[np.generic]) -> Cell:
     """A number for a row: NaN becomes None, numpy's types Python's."""
     number: Cell = value.item() if isinstance(value, np.generic | np.ndarray) else value
     return None if isinstance(number, float) and math.isnan(number) else number
+
+
+def numbers(*values: float | np.generic | NDArray[np.generic]) -> tuple[Cell, ...]:
+    """Cells side by side, each as `as_cell` gives it."""
+    return tuple(as_cell(value) for value in values)
 
 
 def as_cells(values: NDArray[np.floating]) -> list[float | None]:
@@ -103,7 +127,14 @@ def delta_columns(suffix: str, against: str, is_key: bool) -> tuple[Column, ...]
         is_key: whether a narrow screen shows them.
     """
     return (
-        Column(f"delta{suffix}_mean", f"d {against}", "shift", f"Mean difference from {against}, by image.", is_key),
+        Column(
+            f"delta{suffix}_mean",
+            f"d {against}",
+            "shift",
+            f"Mean difference from {against}, by image.",
+            is_key,
+            f"from {against}",
+        ),
         Column(f"delta{suffix}_ci_low", "CI low", "shift", "Lower end of its 95 % bootstrap interval.", is_key),
         Column(f"delta{suffix}_ci_high", "CI high", "shift", "Upper end of its 95 % bootstrap interval.", is_key),
     )

@@ -1,5 +1,7 @@
 """The correlation table: whether a network recognizes those classes better to which a layer responds sparsely."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +10,8 @@ from psi_core.statistics.classes import Correlation, correlation
 from psi_core.statistics.paired import population_sparseness
 from psi_core.statistics.verdicts import SIGNIFICANT
 from psi_core.tables.classes import LEAST_CLASSES, class_means, class_values
-from psi_core.tables.columns import CONDITION, LAYER, Column, Row, as_cell
+from psi_core.tables.columns import CONDITION, LAYER, Column, numbers
+from psi_core.tables.table import Cells, View, label_notes
 
 CORRELATION_COLUMNS: tuple[Column, ...] = (
     LAYER,
@@ -25,17 +28,13 @@ CORRELATION_COLUMNS: tuple[Column, ...] = (
 _SPARSENESS_OF = {"psi_mean": "responses", "psi_class_mean": "mean responses"}
 
 
-def correlation_rows(run: Run) -> list[Row]:
+def correlation_rows(run: Run, _view: View) -> Iterator[Cells]:
     """One row per layer, condition and measure of sparseness by class.
 
     There is no r where labels are the network's own predictions, for too few classes, or where one side is constant.
-
-    Raises:
-        RunError: the run has no results yet.
     """
     values = class_values(run)
     has_accuracy = run.config.labels == "true"
-    rows: list[Row] = []
     for at_layer, layer in enumerate(run.layer_infos):
         of_means = population_sparseness(class_means(run, layer, values.labels))
         for at, condition in enumerate(run.conditions):
@@ -43,22 +42,25 @@ def correlation_rows(run: Run) -> list[Row]:
             measured = {"psi_mean": values.psi_mean[at, at_layer], "psi_class_mean": of_means[at]}
             for measure, sparseness in measured.items():
                 found = correlation(accuracy, sparseness)
-                rows.append(
-                    {
-                        "layer": layer.name,
-                        "condition": condition,
-                        "measure": measure,
-                        "classes": found.classes,
-                        "r": as_cell(found.r),
-                        "r_ci_low": as_cell(found.ci_low),
-                        "r_ci_high": as_cell(found.ci_high),
-                        "p_value": as_cell(found.p),
-                        "verdict": _verdict(found, accuracy[~np.isnan(sparseness)], _SPARSENESS_OF[measure])
-                        if has_accuracy
-                        else "no accuracy: labels are the network's own predictions",
-                    }
+                yield (
+                    layer.name,
+                    condition,
+                    measure,
+                    found.classes,
+                    *numbers(found.r, found.ci_low, found.ci_high, found.p),
+                    _verdict(found, accuracy[~np.isnan(sparseness)], _SPARSENESS_OF[measure])
+                    if has_accuracy
+                    else "no accuracy: labels are the network's own predictions",
                 )
-    return rows
+
+
+def correlation_notes(run: Run, _view: View) -> list[str]:
+    """How large an r must be, and whose the labels are."""
+    chance = (
+        "with 10 classes, |r| below 0.63 is not significant; p is not corrected over layers, so that one in 20 is "
+        "below 0.05 by chance"
+    )
+    return [chance, *label_notes(run)]
 
 
 def _verdict(found: Correlation, accuracy: NDArray[np.float64], responses: str) -> str:

@@ -14,10 +14,17 @@ from psi_core.errors import ConfigError, unknown_name
 from psi_core.files import temporary_beside
 from psi_core.measures import require_measure
 from psi_core.runs.run import Run
-from psi_core.statistics.histograms import TABLE_BINS
-from psi_core.tables import MEASURE_TABLES, TABLES, table_columns, table_rows
-from psi_core.tables.columns import Cell, Column, Row, readable
-from psi_core.tables.notes import run_line, table_notes
+from psi_core.tables import (
+    TABLE_NAMES,
+    WHOLE,
+    View,
+    table_columns,
+    table_named,
+    table_notes,
+    table_rows,
+    tables_taking,
+)
+from psi_core.tables.columns import TEXT_KINDS, Cell, Column, Row, readable
 
 
 def csv_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
@@ -37,7 +44,7 @@ def json_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
 
 def markdown_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:
     """A pipe table, rounded."""
-    ruler = ["---" if column.kind in _TEXT_KINDS else "---:" for column in columns]
+    ruler = ["---" if column.kind in TEXT_KINDS else "---:" for column in columns]
     body = ([_escape_markdown(readable(row[column.name], column.kind)) for column in columns] for row in rows)
     lines = [[_escape_markdown(column.heading) for column in columns], ruler, *body]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -71,19 +78,13 @@ FORMATS: dict[str, Callable[[Iterable[Row], Sequence[Column]], str]] = {
 PAGE_FORMATS = ("md", "tex")
 """Formats for reading: a run's table gives them the key columns only, and what must be told beside it."""
 
-_TEXT_KINDS = ("text", "sentence", "flag")
-"""Kinds of columns that are set flush left."""
-
 
 def table_text(
     run: Run,
-    table: str,
+    name: str,
     rows: Sequence[Row],
     format: str,  # noqa: A002
-    *,
-    subset: str = "all",
-    bins: int = TABLE_BINS,
-    measure: str = "psi",
+    view: View = WHOLE,
 ) -> str:
     """One table of a run as text: whole in CSV and JSON, for the page the key columns that hold something, and notes.
 
@@ -91,28 +92,36 @@ def table_text(
 
     Args:
         run: whose table it is.
-        table: one of `tables.TABLES`.
+        name: of the table.
         rows: of that table.
         format: one of FORMATS.
-        subset: that the rows were made for.
-        bins: likewise.
-        measure: likewise.
+        view: that the rows were made for.
 
     Raises:
         ConfigError: there is no such format.
     """
     _require_format(format)
-    columns = table_columns(table, run, measure)
+    columns = table_columns(run, name, view)
     if format not in PAGE_FORMATS:
         return FORMATS[format](rows, columns)
     kept = [
         column for column in columns if column.is_key and any(readable(row[column.name], column.kind) for row in rows)
     ]
     text = FORMATS[format](rows, kept)
-    notes = [run_line(run), *table_notes(run, table, subset=subset, bins=bins, measure=measure)]
+    notes = [run_line(run), *table_notes(run, name, view)]
     if format == "md":
         return f"{text}\n" + "".join(f"{_escape_markdown(note)}  \n" for note in notes)
     return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
+
+
+def run_line(run: Run) -> str:
+    """Model, weights, data and images of a run in one line, for a caption."""
+    config = run.config
+    done = len(run.index)
+    images = f"{done:,} images" if done == run.images else f"{done:,} of {run.images:,} images"
+    weights = Path(config.weights).name
+    external = f"; attacked: {config.attacked}" if config.attacked else ""
+    return f"{config.model} ({weights} weights) on {config.data} {config.split}, {config.size} px, {images}{external}"
 
 
 IMAGE_FORMATS = ("npz", "png")
@@ -123,7 +132,7 @@ def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, form
     """Writes one table so that a reader sees either all of it or none.
 
     Args:
-        rows: from a function of `tables.TABLES`.
+        rows: of a table.
         columns: which of their cells to write, in this order.
         path: of the file; its folder must exist.
         format: one of FORMATS.
@@ -152,18 +161,18 @@ def export_run(
     run: Run,
     folder: str | os.PathLike[str],
     format: str = "csv",  # noqa: A002
-    tables: Iterable[str] = tuple(TABLES),
+    tables: Iterable[str] = TABLE_NAMES,
     measures: Iterable[str] = (),
 ) -> list[Path]:
     """Writes a run's tables as `layers.csv` and so on, and gives their paths; the folder is made where it is missing.
 
-    Tables that speak of one measure are also written for each of `measures`, as `layers-hoyer.csv` and so on.
+    Tables that take a measure are also written for each of `measures`, as `layers-hoyer.csv` and so on.
 
     Args:
         run: with results.
         folder: to write into.
         format: one of FORMATS.
-        tables: names of TABLES; all by default.
+        tables: their names; all by default.
         measures: of the run; `psi` is in the tables anyway.
 
     Raises:
@@ -173,17 +182,18 @@ def export_run(
     _require_format(format)
     tables = list(tables)
     for table in tables:
-        if table not in TABLES:
-            raise ConfigError(unknown_name("table", table, TABLES))
+        table_named(table)
     others = [measure for measure in dict.fromkeys(measures) if measure != "psi"]
     for measure in others:
         require_measure(measure, run.measures, run.name)
-    if others and not set(tables) & set(MEASURE_TABLES):
-        raise ConfigError(f"measure: only {' and '.join(MEASURE_TABLES)} have others than psi; export one of them too")
-    made = [(table, table_text(run, table, TABLES[table](run), format)) for table in tables]
-    for table, measure in product([table for table in tables if table in MEASURE_TABLES], others):
-        rows = table_rows(run, table, measure=measure)
-        made.append((f"{table}-{measure}", table_text(run, table, rows, format, measure=measure)))
+    taking = tables_taking("measure")
+    if others and not set(tables) & set(taking):
+        raise ConfigError(f"measure: only {' and '.join(taking)} have others than psi; export one of them too")
+    made = [(table, table_text(run, table, table_rows(run, table), format)) for table in tables]
+    for table, measure in product([table for table in tables if table in taking], others):
+        view = View(measure=measure)
+        rows = table_rows(run, table, view)
+        made.append((f"{table}-{measure}", table_text(run, table, rows, format, view)))
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +243,7 @@ _LATEX = str.maketrans(
 def _latex_alignment(column: Column) -> str:
     if column.kind == "sentence":
         return r"p{0.6\linewidth}"
-    return "l" if column.kind in _TEXT_KINDS else "r"
+    return "l" if column.kind in TEXT_KINDS else "r"
 
 
 def _escape_latex(text: str) -> str:
@@ -243,7 +253,7 @@ def _escape_latex(text: str) -> str:
 def _latex_cell(cell: Cell, column: Column) -> str:
     """A cell; signed numbers as mathematics, for a minus sign is no hyphen."""
     text = readable(cell, column.kind)
-    is_signed = column.kind not in _TEXT_KINDS and text.startswith(("+", "-", "<"))
+    is_signed = column.kind not in TEXT_KINDS and text.startswith(("+", "-", "<"))
     return f"${text}$" if is_signed else _escape_latex(text)
 
 

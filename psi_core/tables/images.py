@@ -1,13 +1,64 @@
-"""The images table: what every image did in every condition."""
+"""What became of the images: the conditions table over all of them, the images table one by one."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.runs.run import Run
-from psi_core.tables.columns import CONDITION, LABEL, Column, Row
+from psi_core.statistics.paired import percent
+from psi_core.statistics.success import fooled_percent, reached_percent, unmoved_percent
+from psi_core.tables.columns import ACCURACY, ATTACK, CONDITION, EPSILON, LABEL, Column, as_cell, numbers
+from psi_core.tables.table import Cells, View
+
+CONDITION_COLUMNS: tuple[Column, ...] = (
+    CONDITION,
+    ATTACK,
+    EPSILON,
+    Column("images", "images", "count", "Images seen so far.", True),
+    ACCURACY,
+    Column(
+        "success_percent",
+        "fooled %",
+        "percent",
+        "Of the images right before, the share now wrong; where labels are own predictions, the share that changed.",
+        True,
+    ),
+    Column("linf_mean", "L-inf", "number", "Mean over images of the largest change of a pixel.", True),
+    Column("linf_max", "L-inf max", "number", "Largest change of any pixel of any image."),
+    Column("l2_mean", "L2", "number", "Mean Euclidean size of the change.", True),
+    Column("zero_gradient_percent", "no gradient %", "percent", "Images that a gradient of 0 left where they were."),
+    Column("target", "target", "text", "How the class to reach was chosen; empty where attacks had none."),
+    Column("target_percent", "target %", "percent", "Images taken for the class that attacks were to reach.", True),
+)
+
+
+def condition_rows(run: Run, _view: View) -> Iterator[Cells]:
+    """One row per condition: how far the images moved, and what that did to the recognition.
+
+    `success_percent` is the share now wrong of the images right when benign; where the labels are the network's own
+    predictions, the share whose prediction changed. The accuracy is then None.
+    """
+    correct = run.predictions == run.labels
+    images = correct.shape[-1]
+    fooled, unmoved, reached = fooled_percent(run), unmoved_percent(run), reached_percent(run)
+    accuracy = percent(np.count_nonzero(correct, axis=-1), images)
+    linf, l2 = run.array("linf").astype(np.float64), run.array("l2").astype(np.float64)
+    for at, condition in enumerate(run.condition_details):
+        yield (
+            run.conditions[at],
+            condition.attack,
+            as_cell(condition.epsilon),
+            images,
+            as_cell(accuracy[at]) if run.config.labels == "true" else None,
+            None if condition.is_benign else as_cell(fooled[at]),
+            *numbers(linf[at].mean(), linf[at].max(), l2[at].mean()),
+            as_cell(unmoved[at]) if condition.follows_gradient else None,
+            None if run.config.target == "none" else run.config.target,
+            None if reached is None else as_cell(reached[at]),
+        )
+
 
 IMAGE_COLUMNS: tuple[Column, ...] = (
     Column("index", "image", "count", "Position in the data set.", True),
@@ -19,36 +70,35 @@ IMAGE_COLUMNS: tuple[Column, ...] = (
     Column("linf", "L-inf", "number", "Largest change of a pixel that was realized."),
     Column("l2", "L2", "number", "Euclidean size of the change that was realized."),
 )
-"""Columns that every run's images table has; `image_columns` adds one per layer."""
+"""Those of every run; `image_columns` adds one per layer."""
 
 
-def image_columns(layers: Iterable[str]) -> tuple[Column, ...]:
-    """Columns of the images table of a run with these layers."""
-    own = (Column(f"psi_{layer}", f"PSI {layer}", "psi", f"PSI of {layer}; empty where silent.") for layer in layers)
+def image_columns(run: Run, _view: View) -> tuple[Column, ...]:
+    """Columns of the images table: the PSI of every layer of the run last."""
+    own = (
+        Column(f"psi_{layer}", f"PSI {layer}", "psi", f"PSI of {layer}; empty where silent.") for layer in run.layers
+    )
     return (*IMAGE_COLUMNS, *own)
 
 
-def image_rows(run: Run) -> list[Row]:
+def image_rows(run: Run, _view: View) -> Iterator[Cells]:
     """One row per image and condition, image by image; `correct` is None without true labels."""
-    correct = (run.predictions == run.labels).tolist() if run.config.labels == "true" else None
-    lists = {name: run.array(name).tolist() for name in ("prediction", "confidence", "linf", "l2")}
     index, labels, conditions = run.index.tolist(), run.labels.tolist(), run.conditions
-    psi = [(f"psi_{layer}", _without_nan(run.psi[:, number])) for number, layer in enumerate(run.layers)]
-    return [
-        {
-            "index": index[image],
-            "label": labels[image],
-            "condition": condition,
-            "prediction": lists["prediction"][at][image],
-            "correct": None if correct is None else correct[at][image],
-            "confidence": lists["confidence"][at][image],
-            "linf": lists["linf"][at][image],
-            "l2": lists["l2"][at][image],
-            **{name: values[at][image] for name, values in psi},
-        }
-        for image in range(len(index))
-        for at, condition in enumerate(conditions)
-    ]
+    correct: list[list[bool]] | list[list[None]] = [[None] * len(index)] * len(conditions)
+    if run.config.labels == "true":
+        correct = (run.predictions == run.labels).tolist()
+    prediction, *measured = (run.array(name).tolist() for name in ("prediction", "confidence", "linf", "l2"))
+    psi = [_without_nan(run.psi[:, number]) for number in range(len(run.layers))]
+    for image in range(len(index)):
+        for at, condition in enumerate(conditions):
+            yield (
+                index[image],
+                labels[image],
+                condition,
+                prediction[at][image],
+                correct[at][image],
+                *(values[at][image] for values in (*measured, *psi)),
+            )
 
 
 def _without_nan(values: NDArray[np.float32]) -> list[list[float | None]]:

@@ -1,6 +1,6 @@
-"""The layers table: PSI, or another measure, of every layer in every condition, against benign and the control."""
+"""What is measured of every layer in every condition: the layers, the measures and the histogram table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,25 @@ from numpy.typing import NDArray
 from psi_core.conditions import Condition
 from psi_core.measures import MEASURES, require_measure
 from psi_core.runs.run import Run
-from psi_core.statistics.histograms import TABLE_BINS, bin_counts, find_peaks, measure_edges, overlap
+from psi_core.statistics.histograms import bin_counts, find_peaks, measure_edges, overlap
 from psi_core.statistics.paired import Shift, auroc, ks_distance, paired_statistics, percent, subset_mask, summarize
 from psi_core.statistics.verdicts import verdict
-from psi_core.tables.columns import ACCURACY, ATTACK, CONDITION, EPSILON, LAYER, Column, Row, as_cell, delta_columns
+from psi_core.tables.columns import (
+    ACCURACY,
+    ATTACK,
+    CONDITION,
+    EPSILON,
+    LAYER,
+    Column,
+    as_cell,
+    delta_columns,
+    numbers,
+)
+from psi_core.tables.table import Cells, View, label_notes
 
 
 def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
-    """Columns of the table of one measure; its mean, spread and quartiles bear its name."""
+    """Columns of the layers table of one measure; its mean, spread and quartiles bear its name."""
     called, told = MEASURES[measure].heading, MEASURES[measure].help
     active = () if measure == _ACTIVE else (Column(f"{_ACTIVE}_mean", "active", "psi", _ACTIVE_HELP),)
     return (
@@ -34,7 +45,7 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         Column(f"{measure}_q25", "q25", "psi", f"First quartile of {called}."),
         Column(f"{measure}_q75", "q75", "psi", f"Third quartile of {called}."),
         Column("peak_left", "peak left", "psi", "Left edge of the fullest histogram bin; the lowest of equal ones."),
-        Column("peak_center", "peak", "psi", "Middle of the fullest histogram bin.", True),
+        Column("peak_center", "peak", "peak", "Middle of the fullest histogram bin.", True),
         Column("peak_right", "peak right", "psi", "Right edge of the fullest histogram bin."),
         Column(
             "peak_percent",
@@ -43,12 +54,18 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
             "Non-silent images in that bin: shows concentration, not sparseness.",
             True,
         ),
-        Column("peak_accuracy_percent", "peak accuracy %", "percent", "Accuracy of the images in that bin."),
+        Column(
+            "peak_accuracy_percent",
+            "peak accuracy %",
+            "percent",
+            "Accuracy of the images in that bin.",
+            on_screen="acc %",
+        ),
         ACCURACY,
         *active,
         *delta_columns("", "benign", True),
         Column("delta_median", "d median", "shift", "Median difference from benign, by image."),
-        Column("effect_size", "d_z", "number", "Cohen's d_z against benign: mean difference / its sd.", True),
+        Column("effect_size", "d_z", "effect", "Cohen's d_z against benign: mean difference / its sd.", True),
         Column("p_value", "p", "p", "Wilcoxon signed-rank test against benign."),
         Column("p_holm", "p Holm", "p", "The same p, Holm's correction over the layers of the condition.", True),
         Column("percent_lower", "lower %", "percent", f"Share of images whose {called} falls."),
@@ -73,29 +90,22 @@ _ACTIVE = "active_fraction"
 
 _ACTIVE_HELP = "Mean share of units that respond at all."
 
-LAYER_COLUMNS = layer_columns()
 
-
-def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi") -> list[Row]:
-    """One row per layer and condition.
+def layer_rows(run: Run, view: View) -> Iterator[Cells]:
+    """One row per layer and condition, described by one measure.
 
     Differences are paired by image. KS distance, overlap and AUROC compare the two distributions over the images of
     the condition's subset, each without its own silent images. All of these are None for benign; the accuracies are
-    None where the labels are the network's own predictions.
-
-    Args:
-        run: with at least one chunk.
-        subset: one of `statistics.SUBSETS`, taken for each condition.
-        bins: of the histograms, as `measure_edges` lays them; they change the peak's height and the overlap.
-        measure: that all columns speak of.
+    None where the labels are the network's own predictions. The subset is taken for each condition; the bins change
+    the peak's height and the overlap.
 
     Raises:
-        RunError: the run has no results yet.
         ConfigError: there is no such subset, or the run has no such measure.
     """
+    measure = view.measure
     require_measure(measure, run.measures, run.name)
     values = run.array(measure).astype(np.float64)
-    kept = subset_mask(subset, run.predictions == run.labels)
+    kept = subset_mask(view.subset, run.predictions == run.labels)
     selected = np.where(kept[:, None, :], values, np.nan)
     names, details = run.conditions, run.condition_details
     controls = [names.index(condition.control) if condition.control in names else None for condition in details]
@@ -103,38 +113,31 @@ def layer_rows(run: Run, subset: str = "all", bins: int = TABLE_BINS, measure: s
     # Stacked, so that one set of bootstrap weights serves both references.
     differences = np.concatenate([_differences(selected, values, benign), _differences(selected, values, controls)])
     statistics = paired_statistics(differences)
-    edges = [measure_edges(values[:, at_layer], measure, bins) for at_layer in range(len(run.layers))]
-    measured = _measured_cells(run, measure, selected, kept, edges)
-    columns = layer_columns(measure)
-
-    rows: list[Row] = []
+    edges = [measure_edges(values[:, at_layer], measure, view.bins) for at_layer in range(len(run.layers))]
+    described = _described(run, measure, selected, kept, edges)
     for at_layer, layer in enumerate(run.layer_infos):
         for at, condition in enumerate(details):
-            described: Row = {
-                "layer": layer.name,
-                "module": layer.module,
-                "units": layer.units,
-                "condition": names[at],
-                "attack": condition.attack,
-                "epsilon": as_cell(condition.epsilon),
-                "subset": subset,
-            }
             control = controls[at]
-            named = None if control is None else names[control]
+            control_name = None if control is None else names[control]
             own, references = selected[at, at_layer], values[:, at_layer, kept[at]]
             shift = statistics.at(at, at_layer)
             shift_from_control = statistics.at(len(details) + at, at_layer)
-            rows.append(
-                described
-                | measured[at][at_layer]
-                | _benign_cells(shift, own, None if condition.is_benign else references[0], edges[at_layer])
-                | _control_cells(shift_from_control, own, None if control is None else references[control])
-                | {
-                    "control": named,
-                    "verdict": _verdict(condition, shift, shift_from_control, named, MEASURES[measure].moves),
-                }
+            yield (
+                *(layer.name, layer.module, layer.units),
+                *(names[at], condition.attack, as_cell(condition.epsilon), view.subset),
+                *described[at][at_layer],
+                *_against_benign(shift, own, None if condition.is_benign else references[0], edges[at_layer]),
+                control_name,
+                *_against_control(shift_from_control, own, None if control is None else references[control]),
+                _verdict(condition, shift, shift_from_control, control_name, MEASURES[measure].moves),
             )
-    return [{column.name: row[column.name] for column in columns} for row in rows]
+
+
+def layer_notes(run: Run, view: View) -> list[str]:
+    """What a peak is, and whose the labels are."""
+    place = "" if MEASURES[view.measure].is_share else " over the layer's range"
+    peak = f"peak: the fullest of {view.bins} bins{place}; peak % is its share of images: concentration, not sparseness"
+    return [peak, *label_notes(run)]
 
 
 def _verdict(
@@ -159,83 +162,123 @@ def _differences(
     return differences
 
 
-def _measured_cells(
+def _described(
     run: Run,
     measure: str,
     selected: NDArray[np.float64],
     kept: NDArray[np.bool_],
     edges: Sequence[NDArray[np.float64]],
-) -> list[list[Row]]:
-    """What each condition and layer shows by itself, from `images` to `active_fraction_mean`."""
+) -> list[list[Cells]]:
+    """By condition and layer, what each shows by itself, from `images` to `active_fraction_mean`."""
     correct = (run.predictions == run.labels) if run.config.labels == "true" else None
     images = np.count_nonzero(kept, axis=-1)
     accuracy = np.full(images.shape, np.nan) if correct is None else percent((kept & correct).sum(axis=-1), images)
     summary = summarize(selected)
     peaks = [find_peaks(selected[:, [at_layer]], own, correct) for at_layer, own in enumerate(edges)]
-    active = np.full(summary.mean.shape, np.nan)
-    if _ACTIVE in run.measures:
-        active = summarize(np.where(kept[:, None, :], run.array(_ACTIVE), np.nan)).mean
+    active = [np.full(summary.mean.shape, np.nan)]
+    if measure == _ACTIVE:
+        active = []
+    elif _ACTIVE in run.measures:
+        active = [summarize(np.where(kept[:, None, :], run.array(_ACTIVE), np.nan)).mean]
 
-    def cells(at: int, at_layer: int) -> Row:
+    def cells(at: int, at_layer: int) -> Cells:
         place, peak = (at, at_layer), peaks[at_layer]
-        return {
-            "images": as_cell(images[at]),
-            "silent": as_cell(images[at] - summary.images[place]),
-            f"{_ACTIVE}_mean": as_cell(active[place]),
-            f"{measure}_mean": as_cell(summary.mean[place]),
-            f"{measure}_sd": as_cell(summary.sd[place]),
-            f"{measure}_median": as_cell(summary.median[place]),
-            f"{measure}_q25": as_cell(summary.q25[place]),
-            f"{measure}_q75": as_cell(summary.q75[place]),
-            "peak_left": as_cell(peak.left[at, 0]),
-            "peak_center": as_cell(peak.center[at, 0]),
-            "peak_right": as_cell(peak.right[at, 0]),
-            "peak_percent": as_cell(peak.percent[at, 0]),
-            "peak_accuracy_percent": as_cell(peak.accuracy_percent[at, 0]),
-            "accuracy_percent": as_cell(accuracy[at]),
-        }
+        return (
+            *numbers(images[at], images[at] - summary.images[place], summary.mean[place], summary.sd[place]),
+            *numbers(summary.median[place], summary.q25[place], summary.q75[place]),
+            *numbers(peak.left[at, 0], peak.center[at, 0], peak.right[at, 0]),
+            *numbers(peak.percent[at, 0], peak.accuracy_percent[at, 0], accuracy[at]),
+            *numbers(*(mean[place] for mean in active)),
+        )
 
     return [[cells(at, at_layer) for at_layer in range(selected.shape[1])] for at in range(selected.shape[0])]
 
 
-def _benign_cells(
+def _against_benign(
     shift: Shift, values: NDArray[np.float64], benign: NDArray[np.float64] | None, edges: NDArray[np.float64]
-) -> Row:
+) -> Cells:
     """Differences from benign, by image and as distributions, from `delta_mean` to `auroc_ci_high`."""
-    row: Row = {
-        **shift_cells(shift),
-        "delta_median": as_cell(shift.median),
-        "effect_size": as_cell(shift.effect_size),
-        "p_value": as_cell(shift.p),
-        "p_holm": as_cell(shift.p_holm),
-        "percent_lower": as_cell(shift.percent_lower),
-    }
+    by_image = numbers(
+        *(shift.mean, shift.ci_low, shift.ci_high, shift.median),
+        *(shift.effect_size, shift.p, shift.p_holm, shift.percent_lower),
+    )
     if benign is None:
-        return row | dict.fromkeys(("ks", "overlap", "auroc", "auroc_ci_low", "auroc_ci_high"))
-    area, low, high = auroc(values, benign)
-    return row | {
-        "ks": as_cell(ks_distance(values, benign)),
-        "overlap": as_cell(overlap(bin_counts(values, edges), bin_counts(benign, edges))),
-        "auroc": as_cell(area),
-        "auroc_ci_low": as_cell(low),
-        "auroc_ci_high": as_cell(high),
-    }
+        return (*by_image, *[None] * 5)
+    common = overlap(bin_counts(values, edges), bin_counts(benign, edges))
+    return (*by_image, *numbers(ks_distance(values, benign), common, *auroc(values, benign)))
 
 
-def _control_cells(shift: Shift, values: NDArray[np.float64], control: NDArray[np.float64] | None) -> Row:
+def _against_control(shift: Shift, values: NDArray[np.float64], control: NDArray[np.float64] | None) -> Cells:
     """Differences from the control, from `delta_control_mean` to `auroc_control`."""
-    return {
-        **shift_cells(shift, "_control"),
-        "effect_size_control": as_cell(shift.effect_size),
-        "p_control_holm": as_cell(shift.p_holm),
-        "auroc_control": None if control is None else as_cell(auroc(values, control)[0]),
-    }
+    area = None if control is None else as_cell(auroc(values, control)[0])
+    return (*numbers(shift.mean, shift.ci_low, shift.ci_high, shift.effect_size, shift.p_holm), area)
 
 
-def shift_cells(shift: Shift, suffix: str = "") -> Row:
-    """Mean difference and its interval, as the tables name them."""
-    return {
-        f"delta{suffix}_mean": as_cell(shift.mean),
-        f"delta{suffix}_ci_low": as_cell(shift.ci_low),
-        f"delta{suffix}_ci_high": as_cell(shift.ci_high),
-    }
+MEASURE_COLUMNS: tuple[Column, ...] = (
+    LAYER,
+    CONDITION,
+    Column("measure", "measure", "text", "What is measured per image and layer.", True),
+    Column("mean", "mean", "psi", "Mean over images.", True),
+    Column("sd", "sd", "psi", "Standard deviation over images, ddof 1.", True),
+    Column("median", "median", "psi", "Median over images.", True),
+    *delta_columns("", "benign", True),
+    Column("effect_size", "d_z", "number", "Cohen's d_z against benign.", True),
+    Column("control", "control", "text", "The control that the next columns compare with.", True),
+    *delta_columns("_control", "control", True),
+    Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
+)
+
+
+def measure_rows(run: Run, _view: View) -> Iterator[Cells]:
+    """One row per layer, condition and measure, over all images; differences from benign and from the control."""
+    names = run.conditions
+    controls = [each.control if each.control in names else None for each in run.condition_details]
+    # Stacked, so that one set of bootstrap weights serves all measures and both references.
+    values = np.stack([run.array(measure).astype(np.float64) for measure in run.measures])
+    differences = np.full((2, *values.shape), np.nan)
+    differences[0, :, 1:] = values[:, 1:] - values[:, :1]
+    for at, control in enumerate(controls):
+        if control is not None:
+            differences[1, :, at] = values[:, at] - values[:, names.index(control)]
+    summary, statistics = summarize(values), paired_statistics(differences)
+    for at_layer, at, number in np.ndindex(len(run.layers), len(names), len(run.measures)):
+        place = number, at, at_layer
+        shift, from_control = (statistics.at(reference, *place) for reference in range(2))
+        yield (
+            *(run.layers[at_layer], names[at], run.measures[number]),
+            *numbers(summary.mean[place], summary.sd[place], summary.median[place]),
+            *numbers(shift.mean, shift.ci_low, shift.ci_high, shift.effect_size),
+            controls[at],
+            *numbers(from_control.mean, from_control.ci_low, from_control.ci_high, from_control.effect_size),
+        )
+
+
+HISTOGRAM_COLUMNS: tuple[Column, ...] = (
+    LAYER,
+    CONDITION,
+    Column("bin_left", "from", "psi", "Left edge, which belongs to the bin.", True),
+    Column("bin_right", "to", "psi", "Right edge, which belongs to the last bin only.", True),
+    Column("count", "images", "count", "Images inside.", True),
+    Column("percent", "%", "percent", "Share of the images that have a value: of PSI, the non-silent ones.", True),
+)
+
+
+def histogram_rows(run: Run, view: View) -> Iterator[Cells]:
+    """One row per layer, condition and bin, the bins equal, as `measure_edges` lays them.
+
+    Raises:
+        ConfigError: the run has no such measure.
+    """
+    require_measure(view.measure, run.measures, run.name)
+    values = run.array(view.measure)
+    for at_layer, layer in enumerate(run.layers):
+        of_layer = values[:, at_layer]
+        edges = measure_edges(of_layer, view.measure, view.bins)
+        counts = bin_counts(of_layer, edges)
+        shares = percent(counts, np.count_nonzero(~np.isnan(of_layer), axis=-1)[..., None])
+        for at, condition in enumerate(run.conditions):
+            for number in range(view.bins):
+                yield (
+                    *(layer, condition),
+                    *numbers(edges[number], edges[number + 1], counts[at, number], shares[at, number]),
+                )

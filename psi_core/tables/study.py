@@ -3,15 +3,16 @@
 AlexNet and VGG11 on the MNIST validation set, FGSM with epsilon 0.03, PSI at the ReLU outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from psi_core.conditions import BENIGN, Condition
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS, find_peaks, table_edges
-from psi_core.tables.columns import CONDITION, LAYER, Cell, Column, Row, as_cell
+from psi_core.tables.columns import CONDITION, LAYER, Cell, Column, numbers
 from psi_core.tables.summary import headline_condition
+from psi_core.tables.table import Cells, View, label_notes
 
 STUDY_COLUMNS: tuple[Column, ...] = (
     LAYER,
@@ -22,17 +23,31 @@ STUDY_COLUMNS: tuple[Column, ...] = (
     Column("peak_right", "peak right", "psi", "Right edge of the fullest bin."),
     Column("published", "published", "percent", "The peak value that the study's table gives.", True),
     Column(
-        "height_percent", "H %", "percent", "Reading H: images in the fullest bin. Concentration, not sparseness.", True
+        "height_percent",
+        "H %",
+        "percent",
+        "Reading H: images in the fullest bin. Concentration, not sparseness.",
+        True,
+        "height H %",
     ),
-    Column("accuracy_percent", "A %", "percent", "Reading A: accuracy of the images in the fullest bin.", True),
-    Column("location", "L", "percent", "Reading L: 100 x the PSI at the middle of the fullest bin.", True),
+    Column(
+        "accuracy_percent",
+        "A %",
+        "percent",
+        "Reading A: accuracy of the images in the fullest bin.",
+        True,
+        "accuracy A %",
+    ),
+    Column(
+        "location", "L", "percent", "Reading L: 100 x the PSI at the middle of the fullest bin.", True, "location L"
+    ),
     Column("published_change", "d published", "change", "Published value, attacked minus benign."),
     Column("height_change", "d H", "change", "Height, attacked minus benign."),
     Column("accuracy_change", "d A", "change", "Accuracy in the fullest bin, attacked minus benign."),
     Column("location_change", "d L", "change", "Location, attacked minus benign."),
-    Column("agrees_height", "H agrees", "flag", "Whether H moves the way the published value does.", True),
-    Column("agrees_accuracy", "A agrees", "flag", "Whether A moves the way the published value does.", True),
-    Column("agrees_location", "L agrees", "flag", "Whether L moves the way the published value does.", True),
+    Column("agrees_height", "H agrees", "flag", "Whether H moves the way the published value does.", True, "H moves"),
+    Column("agrees_accuracy", "A agrees", "flag", "Whether A moves the way the published value does.", True, "A moves"),
+    Column("agrees_location", "L agrees", "flag", "Whether L moves the way the published value does.", True, "L moves"),
 )
 
 STUDY_ATTACK = Condition("fgsm", 0.03)
@@ -50,9 +65,6 @@ L 100 x the PSI at its middle"""
 
 STUDY_NOTE = study_note()
 """The note for the study's own 20 bins."""
-
-READINGS: dict[str, str] = {"height": "height_percent", "accuracy": "accuracy_percent", "location": "location"}
-"""The three readings of "peak value", and the column that holds each."""
 
 
 def _published(
@@ -81,58 +93,52 @@ def study_condition(run: Run) -> str:
     return STUDY_ATTACK.name if STUDY_ATTACK.name in run.conditions else headline_condition(run)
 
 
-def study_rows(run: Run, bins: int = TABLE_BINS) -> list[Row]:
+def study_rows(run: Run, view: View) -> Iterator[Cells]:
     """Two rows per layer, benign and attacked; changes and agreement stand in the attacked one.
 
     A reading agrees where it moves the way the published value does; one that stays where it is does not agree.
     Published values are None for models and layers that the study does not have, accuracies without true labels.
-
-    Args:
-        run: with at least one chunk.
-        bins: of the histograms, over 0..1; the study's are 20.
-
-    Raises:
-        RunError: the run has no results yet.
     """
     attacked = study_condition(run)
     places = [0, run.conditions.index(attacked)]
     psi = run.psi[places]
     correct = (run.predictions[places] == run.labels) if run.config.labels == "true" else None
-    peaks = find_peaks(psi, table_edges(bins), correct)
+    peaks = find_peaks(psi, table_edges(view.bins), correct)
     images = np.count_nonzero(~np.isnan(psi), axis=-1)
     published = PUBLISHED.get(run.config.model.removeprefix("torchvision:"), {})
-    rows: list[Row] = []
     for at_layer, layer in enumerate(run.layers):
-        pair: list[Row] = [
-            {
-                "layer": layer,
-                "condition": condition,
-                "images": as_cell(images[at, at_layer]),
-                "bins": bins,
-                "peak_left": as_cell(peaks.left[at, at_layer]),
-                "peak_right": as_cell(peaks.right[at, at_layer]),
-                "published": published[layer][at] if layer in published else None,
-                "height_percent": as_cell(peaks.percent[at, at_layer]),
-                "accuracy_percent": as_cell(peaks.accuracy_percent[at, at_layer]),
-                "location": as_cell(100 * peaks.center[at, at_layer]),
-            }
-            for at, condition in enumerate((BENIGN, attacked))
+        pair: list[Cells] = [
+            (
+                published[layer][at] if layer in published else None,
+                *numbers(
+                    peaks.percent[at, at_layer], peaks.accuracy_percent[at, at_layer], 100 * peaks.center[at, at_layer]
+                ),
+            )
+            for at in range(2)
         ]
-        pair[1] |= _changes(*pair)
-        rows += [{column.name: row.get(column.name) for column in STUDY_COLUMNS} for row in pair]
-    return rows
+        changes = [_difference(*values) for values in zip(*pair, strict=True)]
+        agreements = [_agreement(changes[0], change) for change in changes[1:]]
+        for at, condition in enumerate((BENIGN, attacked)):
+            yield (
+                layer,
+                condition,
+                *numbers(images[at, at_layer]),
+                view.bins,
+                *numbers(peaks.left[at, at_layer], peaks.right[at, at_layer]),
+                *pair[at],
+                *((*changes, *agreements) if at else [None] * 7),
+            )
 
 
-def _changes(benign: Row, attacked: Row) -> Row:
-    """Attacked minus benign, published and in each reading, and whether they point the same way."""
-    published = _difference(benign["published"], attacked["published"])
-    cells: Row = {"published_change": published}
-    for reading, column in READINGS.items():
-        change = _difference(benign[column], attacked[column])
-        cells[f"{reading}_change"] = change
-        cells[f"agrees_{reading}"] = None if published is None or change is None else published * change > 0
-    return cells
+def study_notes(run: Run, view: View) -> list[str]:
+    """The three readings, and whose the labels are."""
+    return [*study_note(view.bins).splitlines(), *label_notes(run)]
 
 
 def _difference(benign: Cell, attacked: Cell) -> float | None:
     return attacked - benign if isinstance(benign, float) and isinstance(attacked, float) else None
+
+
+def _agreement(published: float | None, measured: float | None) -> bool | None:
+    """Whether two changes point the same way."""
+    return None if published is None or measured is None else published * measured > 0

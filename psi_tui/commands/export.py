@@ -5,7 +5,7 @@ import rich_click as click
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
-from psi_core.tables import TABLES
+from psi_core.tables import TABLE_NAMES, tables_taking
 from psi_core.tables.export import FORMATS, IMAGE_FORMATS, export_run
 from psi_tui.commands.options import run_argument, runs_dir_option
 from psi_tui.engine.child import Child, EngineError, listening
@@ -18,8 +18,10 @@ from psi_tui.shell.console import narrate, write_result
 @run_argument
 @click.option("--to", "folder", metavar="", required=True, help="folder to write into; made where it is missing")
 @click.option("--format", default="csv", metavar="", help=f"{', '.join(FORMATS)} (default: csv)")
-@click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLES)} (default: all)")
-@click.option("--measure", metavar="", help="layers and histogram of these measures too, with commas")
+@click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLE_NAMES)} (default: all)")
+@click.option(
+    "--measure", metavar="", help=f"{' and '.join(tables_taking('measure'))} of these measures too, with commas"
+)
 @click.option("--images", is_flag=True, help="also the images of every condition, made again")
 @click.option("--image-formats", metavar="", help="npz (exact) and png (8 bits), with commas (default: both)")
 @runs_dir_option
@@ -43,7 +45,7 @@ def export(
     """
     if format not in FORMATS:
         raise ConfigError(unknown_name("format", format, FORMATS))
-    names = list(TABLES) if tables is None else [name.strip() for name in tables.split(",")]
+    names = list(TABLE_NAMES) if tables is None else [name.strip() for name in tables.split(",")]
     kinds = list(IMAGE_FORMATS) if image_formats is None else [name.strip() for name in image_formats.split(",")]
     for kind in kinds:
         if kind not in IMAGE_FORMATS:

@@ -8,32 +8,14 @@ from psi_tui.commands.options import json_option
 from psi_tui.engine.child import ask
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narrate, output_console, write_result
-from psi_tui.text.columns import ScreenColumn, Section, print_table
-from psi_tui.text.formatting import MISSING, format_count, format_large, format_shape, json_text
+from psi_tui.text.columns import ScreenColumn, Section, pick, print_table, screen_columns
+from psi_tui.text.formatting import json_text
+from psi_tui.text.models import MODEL_FACTS, layer_fact_columns
 
+_MODEL_COLUMNS = pick(screen_columns(MODEL_FACTS), name=9, family=1, size=4, classes=2, layers=5, parameters=3)
 
-def _number(row: Any, name: str) -> str:
-    return MISSING if row.get(name) is None else format_count(row[name])
-
-
-_MODEL_COLUMNS = (
-    ScreenColumn("model", lambda row: row["name"], 9, is_text=True),
-    ScreenColumn("family", lambda row: row.get("family") or MISSING, 1, is_text=True),
-    ScreenColumn("input", lambda row: _number(row, "size"), 4),
-    ScreenColumn("classes", lambda row: _number(row, "classes"), 2),
-    ScreenColumn("layers", lambda row: _number(row, "layers"), 5),
-    ScreenColumn("parameters", lambda row: format_large(row.get("parameters")), 3),
-)
-
-_LAYER_COLUMNS = (
-    ScreenColumn("layer", lambda row: row["name"], 9, is_text=True),
-    ScreenColumn("module", lambda row: row["module"], 4, is_text=True),
-    ScreenColumn("kind", lambda row: row["kind"], 3, is_text=True),
-    ScreenColumn("shape", lambda row: format_shape(row["shape"]), 6, is_text=True),
-    ScreenColumn("units", lambda row: _number(row, "units"), 8),
-    ScreenColumn("channels", lambda row: _number(row, "channels"), 1),
-    ScreenColumn("parameters", lambda row: format_large(row.get("parameters")), 7),
-    ScreenColumn("multiply-adds", lambda row: format_large(row.get("multiply_adds")), 5),
+_LAYER_COLUMNS = pick(
+    layer_fact_columns(), name=9, module=4, kind=3, shape=6, units=8, channels=1, parameters=7, multiply_adds=5
 )
 
 _TAPPED_COLUMN = ScreenColumn("usually", lambda row: "tapped" if row.get("default") else "", 2, is_text=True)

@@ -12,29 +12,24 @@ from psi_core.runs.finding import list_runs
 from psi_core.runs.run import Run
 from psi_core.tables.summary import run_summary
 from psi_tui.commands.options import json_option, runs_dir_option
+from psi_tui.runs.run_list import RUN_COLUMNS, age_text
 from psi_tui.shell.console import narrate, output_console, write_result
-from psi_tui.text.columns import ScreenColumn, Section, print_table
-from psi_tui.text.formatting import format_accuracies, format_age, format_headline, format_progress, json_text
+from psi_tui.text.columns import Section, pick, print_table
+from psi_tui.text.formatting import json_text
 
-
-def _shifts(row: Any) -> tuple[str, str]:
-    return format_headline(row["shift_layer"], row["shift"], row["shift_control"])
-
-
-_COLUMNS = (
-    ScreenColumn("run", lambda row: row["name"], 9, is_text=True),
-    ScreenColumn("model", lambda row: row["model"], 7, is_text=True),
-    ScreenColumn("data", lambda row: row["data"], 1, is_text=True),
-    ScreenColumn("attack", lambda row: ", ".join(row["attack"]), 2, is_text=True),
-    ScreenColumn("epsilon", lambda row: ", ".join(f"{epsilon:g}" for epsilon in row["epsilon"]), 3, is_text=True),
-    ScreenColumn("images", lambda row: format_progress(row["images_done"], row["images"]), 6),
-    ScreenColumn(
-        "accuracy %", lambda row: format_accuracies(row["accuracy_percent"], row["attacked_accuracy_percent"]), 6
-    ),
-    ScreenColumn("max Δ-control", lambda row: _shifts(row)[0], 5, is_text=True),
-    ScreenColumn("Δ", lambda row: _shifts(row)[1], 5, is_text=True),
-    ScreenColumn("status", lambda row: row["status"], 8, is_text=True),
-    ScreenColumn("age", lambda row: row["age"], 4),
+_COLUMNS = pick(
+    RUN_COLUMNS,
+    run=9,
+    model=7,
+    data=1,
+    attack=2,
+    epsilon=3,
+    images=6,
+    accuracy=6,
+    beyond_control=5,
+    shift=5,
+    status=8,
+    age=4,
 )
 
 
@@ -44,14 +39,28 @@ _COLUMNS = (
 def runs(runs_dir: str | None, as_json: bool) -> None:
     """List the runs, newest first."""
     now = datetime.now().astimezone()
-    rows = [_row(run) for run in list_runs(runs_dir)]
+    found = list(list_runs(runs_dir))
     if as_json:
-        write_result(json_text(rows))
+        write_result(json_text([_row(run) for run in found]))
         return
-    if all(row["is_example"] for row in rows):
+    if all(run.is_example for run in found):
         narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")
-    shown = [{**row, "age": "example" if row["is_example"] else format_age(row["created"], now)} for row in rows]
-    print_table(output_console(), _COLUMNS, [Section(shown)])
+    print_table(output_console(), _COLUMNS, [Section([_shown(run, now) for run in found])])
+
+
+def _shown(run: Run, now: datetime) -> dict[str, Any]:
+    """A run as RUN_COLUMNS take it."""
+    row = _row(run)
+    return {
+        **row,
+        "run": run.name,
+        "attack": ", ".join(row["attack"]),
+        "epsilon": ", ".join(f"{epsilon:g}" for epsilon in row["epsilon"]),
+        "done": row["images_done"],
+        "total": run.images,
+        "summary": run_summary(run),
+        "age": age_text(run.created_at, run.is_example, now),
+    }
 
 
 def _row(run: Run) -> dict[str, Any]:

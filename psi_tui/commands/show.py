@@ -1,30 +1,40 @@
 """`psi-tui show`: what a run found, as a table on screen or as text for elsewhere, or as a histogram."""
 
-from typing import Any
-
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.finding import load_run
-from psi_core.statistics.histograms import TABLE_BINS
-from psi_core.tables import MEASURE_TABLES, TABLES, require_bins, table_columns, table_rows
-from psi_core.tables.columns import Column
+from psi_core.tables import (
+    TABLE_NAMES,
+    TABLES,
+    WHOLE,
+    View,
+    require_bins,
+    table_columns,
+    table_named,
+    table_notes,
+    table_rows,
+    tables_taking,
+)
 from psi_core.tables.export import FORMATS, table_text
-from psi_core.tables.notes import table_notes
 from psi_tui.commands.options import json_option, run_argument, runs_dir_option
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.shell.console import output_console, write_result
-from psi_tui.shell.tables import print_evidence, print_histogram, print_layers, title
-from psi_tui.text.columns import ScreenColumn, Section, print_table
-from psi_tui.text.formatting import format_cell
+from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, title
+from psi_tui.text.columns import Section, pick, print_table, screen_columns
+
+_FIRST = TABLES[0].name
+"""What a run found: shown where no other table is asked for, in a layout of its own."""
 
 
 @click.command()
 @run_argument
-@click.option("--table", metavar="", help=f"{', '.join(TABLES)} (default: layers)")
+@click.option("--table", metavar="", help=f"{', '.join(TABLE_NAMES)} (default: {_FIRST})")
 @click.option("--plot", metavar="", help="histogram of this layer, benign up and attacked down")
 @click.option("--condition", metavar="", help="what --plot compares with benign (default: the attack)")
-@click.option("--measure", default="psi", metavar="", help=f"of {', '.join(MEASURE_TABLES)} and --plot (default: psi)")
+@click.option(
+    "--measure", default="psi", metavar="", help=f"of {', '.join(tables_taking('measure'))} and --plot (default: psi)"
+)
 @click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
 @click.option("--subset", default="all", metavar="", help="all, correct, fooled or resisted images")
 @click.option("--format", metavar="", help=f"{', '.join(FORMATS)}, as export writes it (default: for this screen)")
@@ -47,9 +57,7 @@ def show(
     if plot is not None and table is not None:
         raise ConfigError("plot: a plot is no table; write one of them, --plot or --table")
     format = _format(format, as_json)  # noqa: A001
-    table = table or "layers"
-    if table not in TABLES:
-        raise ConfigError(unknown_name("table", table, TABLES))
+    table = table_named(table or _FIRST).name
     if bins is not None:
         require_bins(bins)
     found = load_run(run, runs_dir)
@@ -58,25 +66,25 @@ def show(
         if format is None:
             print_histogram(output_console(), found, histogram)
         else:
-            text = table_text(found, "histogram", histogram.rows, format, subset=subset, measure=measure)
+            text = table_text(found, "histogram", histogram.rows, format, View(subset, measure=measure))
             write_result(text.rstrip())
         return
-    bins = TABLE_BINS if bins is None else bins
-    if table == "layers" and format is None:
-        print_layers(output_console(), found, subset=subset, bins=bins, measure=measure)
+    view = View(subset, WHOLE.bins if bins is None else bins, measure)
+    if table == _FIRST and format is None:
+        print_layers(output_console(), found, view)
         return
-    rows = table_rows(found, table, subset=subset, bins=bins, measure=measure)
+    rows = table_rows(found, table, view)
     if format is not None:
-        write_result(table_text(found, table, rows, format, subset=subset, bins=bins, measure=measure).rstrip())
+        write_result(table_text(found, table, rows, format, view).rstrip())
         return
-    console = output_console()
+    console, columns = output_console(), table_columns(found, table, view)
     console.print(title(found), style="bold", soft_wrap=True)
-    if table == "evidence":
-        print_evidence(console, rows)
+    if any(column.kind == "sentence" for column in columns):
+        print_sentences(console, columns, rows)
     else:
-        columns = [_screen_column(column) for column in table_columns(table, found, measure)]
-        print_table(console, columns, [Section(rows)])
-    for note in table_notes(found, table, bins=bins, measure=measure):
+        importances = {column.name: int(column.is_key) for column in columns}
+        print_table(console, pick(screen_columns(columns), **importances), [Section(rows)])
+    for note in table_notes(found, table, view):
         console.print(note, style="dim", highlight=False)
 
 
@@ -89,10 +97,3 @@ def _format(format: str | None, as_json: bool) -> str | None:  # noqa: A002
     if as_json and format != "json":
         raise ConfigError(f"format: --json and --format {format} are two answers; write one of them")
     return format
-
-
-def _screen_column(column: Column) -> ScreenColumn:
-    def cell(row: Any) -> str:
-        return format_cell(row[column.name], column.kind)
-
-    return ScreenColumn(column.heading, cell, int(column.is_key), is_text=column.kind in ("text", "flag"))

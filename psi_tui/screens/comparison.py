@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from psi_core.runs.run import Run
-from psi_core.tables.columns import Cell, Kind, Row, as_number
+from psi_core.tables.columns import LAYER, Cell, Kind, Row, as_number
+from psi_core.tables.layers import layer_columns
 from psi_core.tables.summary import headline_condition
 from psi_tui.plots.figures import Curves, Series
-from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.columns import ScreenColumn, pick, screen_columns
 from psi_tui.text.formatting import MISSING, format_accuracies, format_cell
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -21,24 +22,30 @@ class Quantity:
 
     Attributes:
         title: short.
-        kind: of its values, which decides how they are rounded.
         side: the row that holds it, `attacked` or `benign`.
         column: of the layers table.
     """
 
     title: str
-    kind: Kind
     side: str
     column: str
 
+    @property
+    def kind(self) -> Kind:
+        """Of its values, which decides how they are rounded; effects with all their digits, for they are compared."""
+        kind = _KINDS[self.column]
+        return "number" if kind == "effect" else kind
+
+
+_KINDS: dict[str, Kind] = {column.name: column.kind for column in layer_columns()}
 
 QUANTITIES: dict[str, Quantity] = {
-    "shift": Quantity("mean shift of PSI", "shift", "attacked", "delta_mean"),
-    "control": Quantity("shift beyond the control", "shift", "attacked", "delta_control_mean"),
-    "effect": Quantity("effect size d_z", "number", "attacked", "effect_size"),
-    "benign": Quantity("benign PSI", "psi", "benign", "psi_mean"),
-    "attacked": Quantity("attacked PSI", "psi", "attacked", "psi_mean"),
-    "auroc": Quantity("AUROC", "number", "attacked", "auroc"),
+    "shift": Quantity("mean shift of PSI", "attacked", "delta_mean"),
+    "control": Quantity("shift beyond the control", "attacked", "delta_control_mean"),
+    "effect": Quantity("effect size d_z", "attacked", "effect_size"),
+    "benign": Quantity("benign PSI", "benign", "psi_mean"),
+    "attacked": Quantity("attacked PSI", "attacked", "psi_mean"),
+    "auroc": Quantity("AUROC", "attacked", "auroc"),
 }
 """What can be compared, by name."""
 
@@ -159,7 +166,7 @@ def comparison_columns(runs: tuple[ComparedRun, ...], quantity: Quantity) -> tup
 
     first, last = runs[0].letter, runs[-1].letter
     return (
-        ScreenColumn("layer", lambda row: row["layer"], 10, is_text=True),
+        *pick(screen_columns([LAYER]), layer=10),
         *(of_run(run.letter, 9 - place) for place, run in enumerate(runs)),
         ScreenColumn(f"{last} - {first}", lambda row: format_cell(row["difference"], signed), 8),
     )

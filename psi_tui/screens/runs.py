@@ -1,5 +1,6 @@
 """Screen 1, the home: every run, live ones on top, the shipped examples below."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -9,27 +10,20 @@ from textual.content import Content
 from textual.widgets import DataTable, Input, Static
 
 from psi_core.tables.summary import RunSummary
-from psi_tui.runs.progress import STATUS_GLYPHS
-from psi_tui.runs.run_list import RunEntry
+from psi_tui.runs.progress import STATUS_GLYPHS, Progress
+from psi_tui.runs.run_list import RUN_COLUMNS, RunEntry, age_text
 from psi_tui.screens.base import Pane, PsiScreen
-from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.columns import pick
 from psi_tui.text.formatting import (
-    MISSING,
     Row,
-    format_accuracies,
-    format_age,
     format_count,
     format_duration,
-    format_headline,
-    format_progress,
 )
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.prompt_line import TextField
 
 
-def _status(row: Row) -> str:
-    entry: RunEntry = row["entry"]
-    progress = entry.progress
+def _status(progress: Progress) -> str:
     text = f"{STATUS_GLYPHS[progress.status]} {progress.status}"
     if progress.status == "running":
         if progress.phase != "run":
@@ -40,30 +34,21 @@ def _status(row: Row) -> str:
     return text
 
 
-def _shifts(row: Row) -> tuple[str, str]:
-    summary = row["entry"].summary or RunSummary()
-    return format_headline(summary.shift_layer, summary.shift, summary.shift_control)
-
-
-def _accuracy(row: Row) -> str:
-    summary = row["entry"].summary
-    return (
-        MISSING if summary is None else format_accuracies(summary.accuracy_percent, summary.attacked_accuracy_percent)
-    )
-
-
 COLUMNS = (
-    ScreenColumn("run", lambda row: f"{'*' if row['is_marked'] else ' '} {row['entry'].name}", 9, is_text=True),
-    ScreenColumn("model", lambda row: row["entry"].model, 7, is_text=True),
-    ScreenColumn("data", lambda row: row["entry"].data, 1, is_text=True),
-    ScreenColumn("attack", lambda row: row["entry"].attack, 3, is_text=True),
-    ScreenColumn("epsilon", lambda row: row["entry"].epsilon, 4, is_text=True),
-    ScreenColumn("images", lambda row: format_progress(row["entry"].progress.done, row["entry"].progress.total), 2),
-    ScreenColumn("accuracy %", _accuracy, 6),
-    ScreenColumn("max Δ-control", lambda row: _shifts(row)[0], 5, is_text=True),
-    ScreenColumn("Δ", lambda row: _shifts(row)[1], 5, is_text=True),
-    ScreenColumn("status", _status, 8, is_text=True),
-    ScreenColumn("age", lambda row: row["age"], 1, is_text=True),
+    *pick(
+        RUN_COLUMNS,
+        run=9,
+        model=7,
+        data=1,
+        attack=3,
+        epsilon=4,
+        images=2,
+        accuracy=6,
+        beyond_control=5,
+        shift=5,
+        status=8,
+    ),
+    replace(RUN_COLUMNS["age"], importance=1, is_text=True),
 )
 
 
@@ -130,8 +115,16 @@ class RunsScreen(PsiScreen):
         rows: dict[str, Row] = {
             str(entry.directory): {
                 "entry": entry,
-                "is_marked": str(entry.directory) in self.marked,
-                "age": "example" if entry.is_example else format_age(entry.created.isoformat(), now),
+                "run": f"{'*' if str(entry.directory) in self.marked else ' '} {entry.name}",
+                "model": entry.model,
+                "data": entry.data,
+                "attack": entry.attack,
+                "epsilon": entry.epsilon,
+                "done": entry.progress.done,
+                "total": entry.progress.total,
+                "summary": entry.summary or RunSummary(),
+                "status": _status(entry.progress),
+                "age": age_text(entry.created, entry.is_example, now),
             }
             for entry in visible
         }

@@ -14,28 +14,26 @@ from typing import TYPE_CHECKING
 
 from psi_core.conditions import BENIGN, Condition, epsilon_in_levels, epsilon_text
 from psi_core.evidence import checks_of, tally
-from psi_core.measures import MEASURES
 from psi_core.runs.run import Run
-from psi_core.statistics.histograms import TABLE_BINS
-from psi_core.tables import condition_rows, layer_rows
+from psi_core.tables import WHOLE, View, table_notes, table_rows
 from psi_core.tables.ablation import AblationResult
-from psi_core.tables.columns import Cell, as_number
-from psi_core.tables.notes import table_notes
+from psi_core.tables.columns import Cell, Column, as_number
+from psi_core.tables.layers import layer_columns
 from psi_tui.plots import draw
 from psi_tui.plots.figures import Curves, Series
 from psi_tui.plots.layer_histogram import LayerHistogram
 from psi_tui.shell.bar import waiting
-from psi_tui.text.columns import ScreenColumn, Section, print_table
-from psi_tui.text.formatting import (
-    MISSING,
-    Row,
-    format_cell,
-    format_count,
-    format_effect,
-    format_interval,
-    format_mean_sd,
-    format_peak,
+from psi_tui.text.columns import (
+    ScreenColumn,
+    Section,
+    interval_alone,
+    mean_and_sd,
+    pick,
+    print_table,
+    screen_columns,
+    with_interval,
 )
+from psi_tui.text.formatting import Row, format_cell, format_count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,28 +42,25 @@ if TYPE_CHECKING:
 _VERDICT_WIDTH = 140
 
 
-def _control_interval(row: Row) -> str:
-    return format_interval(row, "delta_control").partition(" ")[2] or MISSING
-
-
-_COLUMNS = (
-    ScreenColumn("peak", lambda row: format_peak(row["peak_center"]), 6),
-    ScreenColumn("peak %", lambda row: format_cell(row["peak_percent"], "percent"), 7),
-    ScreenColumn("acc %", lambda row: format_cell(row["peak_accuracy_percent"], "percent"), 3),
-    ScreenColumn("from benign [95 % CI]", lambda row: format_interval(row, "delta"), 8),
-    ScreenColumn("from control", lambda row: format_cell(row["delta_control_mean"], "shift"), 8),
-    ScreenColumn("[95 % CI]", _control_interval, 2),
-    ScreenColumn("d_z", lambda row: format_effect(row["effect_size"]), 4),
-    ScreenColumn("p Holm", lambda row: format_cell(row["p_holm"], "p"), 1),
-    ScreenColumn("AUROC", lambda row: format_cell(row["auroc"], "number"), 5),
-)
-
-
 def _layer_columns(measure: str) -> tuple[ScreenColumn, ...]:
-    return (
-        ScreenColumn("layer", lambda row: row["layer"], 9, is_text=True),
-        ScreenColumn(f"{MEASURES[measure].heading} ± sd", lambda row: format_mean_sd(row, measure), 9),
-        *_COLUMNS,
+    named = screen_columns(layer_columns(measure), is_beside=True)
+    from_benign = named["delta_mean"].title
+    named["mean_and_sd"] = mean_and_sd(f"{named[f'{measure}_mean'].title} ± sd", measure)
+    named["from_benign"] = with_interval(f"{from_benign} [95 % CI]", "delta")
+    named["control_interval"] = interval_alone("[95 % CI]", "delta_control")
+    return pick(
+        named,
+        layer=9,
+        mean_and_sd=9,
+        peak_center=6,
+        peak_percent=7,
+        peak_accuracy_percent=3,
+        from_benign=8,
+        delta_control_mean=8,
+        control_interval=2,
+        effect_size=4,
+        p_holm=1,
+        auroc=5,
     )
 
 
@@ -76,20 +71,16 @@ _VERDICTS = (
 )
 
 
-def print_layers(
-    console: "Console", run: Run, *, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi"
-) -> None:
+def print_layers(console: "Console", run: Run, view: View = WHOLE) -> None:
     """Prints what a run found, layer by layer.
 
     Args:
         console: where to; its width decides which columns are shown.
         run: with at least one chunk.
-        subset: one of `statistics.SUBSETS`.
-        bins: of the histogram whose peak is told.
-        measure: that the numbers are of.
+        view: of the layers table.
     """
     with waiting("comparing the conditions"):
-        rows = layer_rows(run, subset=subset, bins=bins, measure=measure)
+        rows = table_rows(run, "layers", view)
     console.print(title(run), style="bold", soft_wrap=True)
     sections = [
         Section(
@@ -97,14 +88,14 @@ def print_layers(
             str(condition["condition"]),
             condition_note(condition),
         )
-        for condition in condition_rows(run)
+        for condition in table_rows(run, "conditions")
     ]
-    print_table(console, _layer_columns(measure), sections)
+    print_table(console, _layer_columns(view.measure), sections)
     verdicts = [row for section in sections for row in section.rows if row["verdict"] and row["control"]]
     if verdicts and console.width >= _VERDICT_WIDTH:
         console.print()
         print_table(console, _VERDICTS, [Section(verdicts)])
-    asides = table_notes(run, "layers", subset=subset, bins=bins, measure=measure)
+    asides = table_notes(run, "layers", view)
     silent = sum(int(row["silent"] or 0) for row in rows)
     if silent:
         asides.append(f"silent in some layer, left out: {format_count(silent)} images")
@@ -145,14 +136,18 @@ _NARROWEST_SENTENCE = 30
 """Columns below which sentences stand on lines of their own."""
 
 
-def print_evidence(console: "Console", rows: Sequence[Row]) -> None:
-    """Prints the rows of the evidence table under their titles, sentences wrapped to the console."""
+def print_sentences(console: "Console", columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """Prints the key columns of a table whose last one holds sentences: these are wrapped, beside the others or below.
+
+    A cell that is a status of evidence has its color.
+    """
     from rich.text import Text
 
-    titles = "check", "status", "what was found"
-    checks, statuses = ([titles[place], *(str(row[titles[place]]) for row in rows)] for place in (0, 1))
-    check_width, status_width = (max(map(len, words)) for words in (checks, statuses))
-    indent = check_width + status_width + 2 * _GAP
+    *short, last = (column for column in columns if column.is_key)
+    cells = [[format_cell(row[column.name], column.kind) for column in short] for row in rows]
+    headings = [column.heading for column in short]
+    widths = [max(map(len, texts)) for texts in zip(headings, *cells, strict=True)]
+    indent = sum(width + _GAP for width in widths)
     is_beside = console.width - indent >= _NARROWEST_SENTENCE
     if not is_beside:
         indent = _GAP
@@ -162,18 +157,15 @@ def print_evidence(console: "Console", rows: Sequence[Row]) -> None:
         line.rstrip()
         console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
-    heading = f"{titles[0]:{check_width + _GAP}}{titles[1]:{status_width}}"
-    show((f"{heading}{' ' * _GAP}{titles[2]}" if is_beside else heading, "dim"))
-    for row in rows:
-        check, status = str(row["check"]), str(row["status"])
-        first, *rest = textwrap.wrap(str(row["sentence"]), max(console.width - indent, 1), break_on_hyphens=False)
-        named = (f"{check:{check_width + _GAP}}", ""), (f"{status:{status_width}}", STYLES[status])
-        if is_beside:
-            show(*named, (f"{' ' * _GAP}{first}", ""))
-        else:
-            show(*named)
-            rest = [first, *rest]
-        for line in rest:
+    def padded(texts: Sequence[str]) -> list[tuple[str, str]]:
+        return [(text.ljust(width + _GAP), STYLES.get(text, "")) for text, width in zip(texts, widths, strict=True)]
+
+    heading = "".join(text for text, _ in padded(headings))
+    show((f"{heading}{last.heading}" if is_beside else heading, "dim"))
+    for row, texts in zip(rows, cells, strict=True):
+        lines = textwrap.wrap(str(row[last.name]), max(console.width - indent, 1), break_on_hyphens=False) or [""]
+        show(*padded(texts), (lines.pop(0) if is_beside else "", ""))
+        for line in lines:
             show((f"{' ' * indent}{line}", ""))
 
 

@@ -1,10 +1,14 @@
-"""Tables as text: which columns fit the width, how wide each is, one styled line a row. Knows nothing of runs."""
+"""Tables on screens: what stands in a column, which columns fit the width, one styled line a row.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+Headings and rounding are the tables' own; a screen chooses columns, their order and which go first where it is narrow.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from psi_tui.text.formatting import MISSING, Row
+from psi_core.tables.columns import TEXT_KINDS, Column
+from psi_tui.text.formatting import MISSING, Row, format_cell, format_interval, format_mean_sd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +31,84 @@ class ScreenColumn:
     cell: Callable[[Row], str]
     importance: int = 0
     is_text: bool = False
+
+
+def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dict[str, ScreenColumn]:
+    """Columns of a table by name, with its headings and its rounding.
+
+    Args:
+        columns: of the table.
+        is_beside: whether they stand beside related ones, and take the headings that are for that.
+    """
+
+    def shown(column: Column) -> ScreenColumn:
+        heading = (is_beside and column.on_screen) or column.heading
+        return ScreenColumn(
+            heading, lambda row: format_cell(row.get(column.name), column.kind), is_text=column.kind in TEXT_KINDS
+        )
+
+    return {column.name: shown(column) for column in columns}
+
+
+def pick(columns: Mapping[str, ScreenColumn], /, **importances: int) -> tuple[ScreenColumn, ...]:
+    """The named columns in the order of their names, each as important as its number says."""
+    return tuple(replace(columns[name], importance=importance) for name, importance in importances.items())
+
+
+def mean_and_sd(title: str, name: str) -> ScreenColumn:
+    """`0.5120 ± 0.0131`, from the columns `NAME_mean` and `NAME_sd`."""
+    return ScreenColumn(title, lambda row: format_mean_sd(row, name))
+
+
+def with_interval(title: str, name: str) -> ScreenColumn:
+    """`+0.0502 [+0.0478, +0.0521]`, from the columns `NAME_mean`, `NAME_ci_low` and `NAME_ci_high`."""
+    return ScreenColumn(title, lambda row: format_interval(row, name))
+
+
+def interval_alone(title: str, name: str) -> ScreenColumn:
+    """`[+0.0478, +0.0521]`, for where the mean stands in a column of its own."""
+    return ScreenColumn(title, lambda row: format_interval(row, name).partition(" ")[2] or MISSING)
+
+
+def limits(title: str, columns: Mapping[str, ScreenColumn], name: str) -> ScreenColumn:
+    """`0.712..0.788`, from the columns `NAME_ci_low` and `NAME_ci_high`."""
+    low, high = (columns[f"{name}_ci_{end}"].cell for end in ("low", "high"))
+
+    def cell(row: Row) -> str:
+        return MISSING if low(row) == MISSING else f"{low(row)}..{high(row)}"
+
+    return ScreenColumn(title, cell)
+
+
+def without_zeros(column: ScreenColumn) -> ScreenColumn:
+    """A column whose zeros say nothing."""
+
+    def cell(row: Row) -> str:
+        text = column.cell(row)
+        return MISSING if text == "0" else text
+
+    return replace(column, cell=cell)
+
+
+def of_side(side: str, column: ScreenColumn, title: str = "") -> ScreenColumn:
+    """A column of one side of rows that stand in pairs, such as `benign` and `attacked`."""
+    return replace(column, title=title or column.title, cell=lambda row: column.cell(row[side]))
+
+
+def both_sides(column: ScreenColumn, title: str = "", *, missing: str = MISSING) -> ScreenColumn:
+    """`39.4 → 68.2`, of rows that stand in pairs.
+
+    Args:
+        column: of one row.
+        title: where it is another.
+        missing: stands where neither side has a value.
+    """
+
+    def cell(row: Row) -> str:
+        benign, attacked = column.cell(row["benign"]), column.cell(row["attacked"])
+        return missing if benign == attacked == MISSING else f"{benign} → {attacked}"
+
+    return replace(column, title=title or column.title, cell=cell)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Results as JSON text: full precision, and null where there is no number, for JSO
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -24,10 +24,15 @@ def is_missing(value: object) -> bool:
 
 
 def format_cell(value: Cell, kind: Kind) -> str:
-    """One value of a table as the screen shows it: rounded by kind as everywhere, with commas between thousands."""
+    """One value of a table as the screen shows it: rounded by kind as everywhere, with commas between thousands.
+
+    Peaks, effect sizes and large numbers are shorter than in files.
+    """
     if is_missing(value):
         return MISSING
-    return format_count(value) if kind == "count" and isinstance(value, int | float) else readable(value, kind)
+    if kind in _SHORT and isinstance(value, int | float):
+        return _SHORT[kind](value)
+    return readable(value, kind)
 
 
 def format_interval(row: Row, name: str) -> str:
@@ -91,6 +96,15 @@ def format_large(value: float | None) -> str:
         if value >= size:
             return f"{value / size:.3g} {letter}"
     return f"{value:g}"
+
+
+_SHORT: dict[Kind, Callable[[float], str]] = {
+    "count": format_count,
+    "peak": format_peak,
+    "effect": format_effect,
+    "large": format_large,
+}
+"""What a screen writes shorter, or with commas."""
 
 
 def format_progress(done: int, total: int) -> str:

@@ -10,7 +10,7 @@ import pytest
 from psi_core import Run
 from psi_core.files import plain
 from psi_core.runs.chunks import read_arrays, write_arrays
-from psi_core.tables import TABLES, table_rows
+from psi_core.tables import TABLE_NAMES, View, table_rows
 from tests.core.assisted import Assisted, endless_run
 from tests.recorded import record_run
 
@@ -23,10 +23,10 @@ def assisted():
 
 def test_rows_of_every_table_without_torch(assisted: Assisted, own_folders: Path) -> None:
     run = str(record_run(own_folders, silent=3))
-    for table in TABLES:
+    for table in TABLE_NAMES:
         assert assisted.ask("rows", run=run, table=table) == {"answer": plain(table_rows(Run(Path(run)), table))}
     fooled = assisted.ask("rows", run=run, table="layers", subset="fooled", bins=7)
-    assert fooled == {"answer": plain(table_rows(Run(Path(run)), "layers", subset="fooled", bins=7))}
+    assert fooled == {"answer": plain(table_rows(Run(Path(run)), "layers", View(subset="fooled", bins=7)))}
     assert not assisted.has_torch
 
 
@@ -41,7 +41,7 @@ def test_open_chunks_count_when_asked_for(assisted: Assisted, own_folders: Path)
 def test_export_gives_the_paths(assisted: Assisted, own_folders: Path, tmp_path: Path) -> None:
     run = str(record_run(own_folders))
     answer = assisted.ask("export", run=run, to=str(tmp_path / "out"), format="md")["answer"]
-    assert answer == [str(tmp_path / "out" / f"{table}.md") for table in TABLES]
+    assert answer == [str(tmp_path / "out" / f"{table}.md") for table in TABLE_NAMES]
     assert all(Path(path).stat().st_size for path in answer)
 
 

@@ -11,7 +11,7 @@ from psi_core.errors import RunError
 from psi_core.files import examples_directory
 from psi_core.pictures import find_picture
 from psi_core.runs.finding import list_runs
-from psi_core.tables import layer_rows
+from psi_core.tables import table_rows
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_its_numbers_are_those_of_a_network_that_was_attacked(example):
 
 
 def test_fgsm_at_a_tenth_is_more_than_noise_in_most_layers_and_noise_in_none(example):
-    said = {(row["condition"], row["layer"]): row["verdict"] for row in layer_rows(example)}
+    said = {(row["condition"], row["layer"]): row["verdict"] for row in table_rows(example, "layers")}
     assert all(verdict for (condition, _), verdict in said.items() if condition != "benign")
     quiet = ("no more than noise", "no change")
     assert sum(not said["fgsm@0.1", layer].startswith(quiet) for layer in example.layers) >= 5

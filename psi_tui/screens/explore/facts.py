@@ -23,6 +23,7 @@ from psi_tui.screens.explore.outline import (
     kind_word,
 )
 from psi_tui.text.formatting import Row, format_count, format_shape
+from psi_tui.text.models import LAYER_FACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def copies_of(outline: Outline, line: Line | None) -> dict[str, str]:
 
 def _as_text(layers: Sequence[Row]) -> str:
     """Layers as lines with tabs between full numbers, for a spreadsheet."""
-    names = ("name", "module", "kind", "shape", "units", "channels", "parameters", "multiply_adds")
+    names = tuple(column.name for column in LAYER_FACTS)
     cells = [[format_shape(row[name]) if name == "shape" else str(row[name]) for name in names] for row in layers]
     return "\n".join("\t".join(line) for line in (names, *cells))
 
@@ -119,14 +120,19 @@ def _model_facts(outline: Outline, name: str, row: Row) -> Facts:
 
 def _layer_facts(outline: Outline, model: str, row: Row) -> Facts:
     kind = row["kind"]
+    texts = {
+        "module": row["module"],
+        "kind": f"{kind_glyph(kind)} {kind}, {kind_word(kind)}",
+        "shape": format_shape(row["shape"]),
+    }
     pairs = (
-        ("module", row["module"]),
-        ("kind", f"{kind_glyph(kind)} {kind}, {kind_word(kind)}"),
-        ("output", format_shape(row["shape"])),
-        ("units", format_count(row["units"])),
-        ("channels", format_count(row["channels"])),
-        ("parameters", format_count(row["parameters"])),
-        ("multiply-adds", format_count(row["multiply_adds"])),
+        *(
+            (
+                column.on_screen or column.heading,
+                texts[column.name] if column.name in texts else format_count(row[column.name]),
+            )
+            for column in LAYER_FACTS[1:]
+        ),
         ("in a run", _state(outline, model, row)),
     )
     return Facts(f"{row['name']} of {model}", pairs, (_why(row),))

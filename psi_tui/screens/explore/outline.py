@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from psi_core.config import MODEL_NAMES
-from psi_tui.text.columns import ScreenColumn
-from psi_tui.text.formatting import Row, format_count, format_large, format_shape
+from psi_tui.text.columns import ScreenColumn, pick
+from psi_tui.text.formatting import MISSING, Row
+from psi_tui.text.models import layer_fact_columns
 
 _KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("conv",), "■", "convolution"),
@@ -64,11 +65,7 @@ LineKind: TypeAlias = Literal["group", "model", "layer", "note", "invitation"]
 
 COLUMNS = (
     ScreenColumn("model, layer", lambda row: row["name"], 9, is_text=True),
-    ScreenColumn("kind", lambda row: row.get("kind") or "", 3, is_text=True),
-    ScreenColumn("output", lambda row: format_shape(row.get("shape") or ()), 7, is_text=True),
-    ScreenColumn("units", lambda row: _count(row.get("units")), 8),
-    ScreenColumn("parameters", lambda row: _large(row.get("parameters")), 5),
-    ScreenColumn("multiply-adds", lambda row: _large(row.get("multiply_adds")), 4),
+    *pick(layer_fact_columns(is_beside=True), kind=3, shape=7, units=8, parameters=5, multiply_adds=4),
 )
 """Columns of a line; the first holds the outline itself."""
 
@@ -320,12 +317,6 @@ def _short(name: str) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return ("", *(column.cell(row) for column in COLUMNS[1:]))
-
-
-def _count(value: float | None) -> str:
-    return "" if value is None else format_count(value)
-
-
-def _large(value: float | None) -> str:
-    return format_large(value) if value else ""
+    """Texts of the columns; nothing where a model does not have the fact, or there are none."""
+    texts = (column.cell(row) for column in COLUMNS[1:])
+    return ("", *("" if text in (MISSING, "0") else text for text in texts))

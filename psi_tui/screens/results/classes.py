@@ -17,19 +17,20 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
+from psi_core.tables.classes import CLASS_COLUMNS
 from psi_core.tables.columns import Cell, as_number
 from psi_tui.plots.figures import Role, Scatter, Series
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import ImagesWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
-from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.columns import ScreenColumn, both_sides, of_side, pick, screen_columns
 from psi_tui.text.formatting import MISSING, Row, format_accuracies, format_cell, format_count
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.plot import Plot
 
 NO_ACCURACY = "no accuracy: labels are the network's benign predictions"
 
-_LIU = {"psi_liu": "Liu frozen", "psi_liu_live": "Liu live", "psi_liu_separate": "Liu separate"}
+_LIU = {column.name: column.on_screen for column in CLASS_COLUMNS if column.name.startswith("psi_liu")}
 _MUTED = "$foreground 65%"
 
 
@@ -150,50 +151,34 @@ def _shift(row: Row) -> str:
     return MISSING if benign is None or attacked is None else format_cell(attacked - benign, "shift")
 
 
-def _both(title: str, name: str, importance: int) -> ScreenColumn:
-    """A value of the class, before the attack and after."""
-
-    def cell(row: Row) -> str:
-        benign, attacked = (format_cell(row[side][name], "psi") for side in ("benign", "attacked"))
-        return MISSING if benign == attacked == MISSING else f"{benign} → {attacked}"
-
-    return ScreenColumn(title, cell, importance)
-
-
-_CLASS = ScreenColumn("class", lambda row: str(row["benign"]["class_name"] or row["benign"]["label"]), 9, is_text=True)
-
-
-def _images(importance: int) -> ScreenColumn:
-    return ScreenColumn("images", lambda row: format_cell(row["benign"]["images"], "count"), importance)
-
-
-def _accuracy(importance: int) -> ScreenColumn:
-    return ScreenColumn(
-        "accuracy %",
-        lambda row: format_accuracies(row["benign"]["accuracy_percent"], row["attacked"]["accuracy_percent"]),
-        importance,
-    )
+def _columns() -> dict[str, ScreenColumn]:
+    named = screen_columns(CLASS_COLUMNS, is_beside=True)
+    psi, accuracy = named["psi_mean"], named["accuracy_percent"]
+    return {
+        **{name: both_sides(column) for name, column in named.items()},
+        "class": ScreenColumn(
+            named["class_name"].title,
+            lambda row: str(row["benign"]["class_name"] or row["benign"]["label"]),
+            is_text=True,
+        ),
+        "images": of_side("benign", named["images"]),
+        "accuracy": ScreenColumn(
+            accuracy.title, lambda row: format_accuracies(*(row[side]["accuracy_percent"] for side in _SIDES))
+        ),
+        "benign": of_side("benign", psi, f"benign {psi.title}"),
+        "attacked": of_side("attacked", psi, f"attacked {psi.title}"),
+        "shift": ScreenColumn("Δ", _shift),
+    }
 
 
-BY_IMAGE = (
-    _CLASS,
-    _images(3),
-    _accuracy(8),
-    ScreenColumn("benign PSI", lambda row: format_cell(row["benign"]["psi_mean"], "psi"), 6),
-    ScreenColumn("attacked PSI", lambda row: format_cell(row["attacked"]["psi_mean"], "psi"), 5),
-    ScreenColumn("Δ", _shift, 7),
-    _both("PSI of mean", "psi_class_mean", 1),
-)
+_SIDES = ("benign", "attacked")
+_COLUMNS = _columns()
+
+BY_IMAGE = pick(_COLUMNS, **{"class": 9}, images=3, accuracy=8, benign=6, attacked=5, shift=7, psi_class_mean=1)
 """Columns about the PSI of the class's images."""
 
-OF_MEANS = (
-    _CLASS,
-    _images(1),
-    _accuracy(2),
-    _both("PSI of mean", "psi_class_mean", 8),
-    _both("Liu frozen", "psi_liu", 7),
-    _both("Liu separate", "psi_liu_separate", 6),
-    _both("Liu live", "psi_liu_live", 5),
+OF_MEANS = pick(
+    _COLUMNS, **{"class": 9}, images=1, accuracy=2, psi_class_mean=8, psi_liu=7, psi_liu_separate=6, psi_liu_live=5
 )
 """Columns about the class's mean response."""
 

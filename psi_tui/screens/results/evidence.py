@@ -12,11 +12,12 @@ from textual.content import Content
 from textual.widgets import DataTable, Static
 
 from psi_core.conditions import BENIGN
+from psi_core.tables.evidence import ALL_LAYERS, DETECTOR_COLUMNS
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.results.tab import LayerWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
-from psi_tui.text.columns import ScreenColumn
-from psi_tui.text.formatting import MISSING, Row, format_cell, format_count
+from psi_tui.text.columns import limits, pick, screen_columns
+from psi_tui.text.formatting import Row, format_count
 from psi_tui.widgets.fitted_table import FittedTable
 
 MARKS = {"green": "ok", "amber": "!", "red": "x", "none": "-"}
@@ -25,9 +26,6 @@ MARKS = {"green": "ok", "amber": "!", "red": "x", "none": "-"}
 _WORDS = {"green": "ok", "amber": "to mind (!)", "red": "not to build on (x)", "none": "not checked (-)"}
 _STYLES = {"green": "bold $success", "amber": "bold $warning", "red": "bold $error", "none": "$foreground 65%"}
 
-_ALL_LAYERS = "all"
-"""The detector of all layers together, in the place of a layer's name."""
-
 _LEAST_BESIDE = 40
 """Columns that a sentence needs beside the name of its check."""
 
@@ -35,17 +33,15 @@ _BESIDE_CONTROL = "any noise is told from benign images; what is told from the c
 _NO_CONTROL = "no control to compare with; any noise is told from benign images"
 
 
-def _interval(row: Row) -> str:
-    low, high = (format_cell(row[f"auroc_ci_{end}"], "number") for end in ("low", "high"))
-    return MISSING if low == MISSING else f"{low}..{high}"
+_DETECTORS = screen_columns(DETECTOR_COLUMNS, is_beside=True)
 
-
-COLUMNS = (
-    ScreenColumn("layer", lambda row: str(row["layer"]), 9, is_text=True),
-    ScreenColumn("AUROC", lambda row: format_cell(row["auroc"], "number"), 8),
-    ScreenColumn("95 % CI", _interval, 7),
-    ScreenColumn("TNR % at 95 % TPR", lambda row: format_cell(row["tnr_percent"], "percent"), 8),
-    ScreenColumn("realized TPR %", lambda row: format_cell(row["tpr_percent"], "percent"), 3),
+COLUMNS = pick(
+    {**_DETECTORS, "limits": limits("95 % CI", _DETECTORS, "auroc")},
+    layer=9,
+    auroc=8,
+    limits=7,
+    tnr_percent=8,
+    tpr_percent=3,
 )
 
 
@@ -172,7 +168,7 @@ class EvidenceTab(ResultsTab):
     @on(DataTable.RowSelected)
     def _show_layer(self, message: DataTable.RowSelected) -> None:
         message.stop()
-        if message.row_key.value == _ALL_LAYERS:
+        if message.row_key.value == ALL_LAYERS:
             if isinstance(self.screen, PsiScreen):
                 self.screen.hint("all layers together have no histogram; j and k choose one of them")
         elif message.row_key.value is not None:
@@ -203,4 +199,4 @@ def _detectors(view: ResultsView) -> tuple[list[Row], str]:
     control = view.condition.control
     reference = BENIGN if control is None else control
     rows = [row for row in view.rows("detectors", view.choices.condition) if row["reference"] == reference]
-    return sorted(rows, key=lambda row: row["layer"] != _ALL_LAYERS), reference
+    return sorted(rows, key=lambda row: row["layer"] != ALL_LAYERS), reference

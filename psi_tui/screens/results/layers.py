@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
@@ -16,6 +16,7 @@ from psi_core.conditions import epsilon_in_levels
 from psi_core.measures import MEASURES
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.columns import as_number
+from psi_core.tables.layers import layer_columns
 from psi_tui.plots.figures import MirroredHistogram
 from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
@@ -23,64 +24,65 @@ from psi_tui.screens.base import Pane
 from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.tab import LayerChosen, ResultsTab
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
-from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.columns import (
+    ScreenColumn,
+    both_sides,
+    limits,
+    mean_and_sd,
+    of_side,
+    pick,
+    screen_columns,
+    without_zeros,
+)
 from psi_tui.text.formatting import (
     MISSING,
     Row,
     format_accuracies,
     format_cell,
     format_count,
-    format_effect,
-    format_mean_sd,
-    format_peak,
     format_shape,
 )
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.plot import Plot
 
-_PEAKS: dict[Reading, Any] = {
-    "L": lambda row: format_peak(row["peak_center"]),
-    "H": lambda row: format_cell(row["peak_percent"], "percent"),
-    "A": lambda row: format_cell(row["peak_accuracy_percent"], "percent"),
+_PEAKS: dict[Reading, tuple[str, str]] = {
+    "L": ("peak_center", "peak L"),
+    "H": ("peak_percent", "peak H %"),
+    "A": ("peak_accuracy_percent", "peak A %"),
 }
-
-
-def _both(row: Row, show: Any) -> str:
-    return f"{show(row['benign'])} → {show(row['attacked'])}"
-
-
-def _interval(row: Row) -> str:
-    low, high = (format_cell(row["attacked"][f"delta_ci_{end}"], "shift") for end in ("low", "high"))
-    return MISSING if low == MISSING else f"{low}..{high}"
-
-
-def _attacked(name: str, kind: Any) -> Any:
-    return lambda row: format_cell(row["attacked"][name], kind)
+"""Column of each reading, and what it is called beside the others."""
 
 
 def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
     """Columns of the table of one measure under one reading of the peaks; with room, the others stand beside it."""
     measured = MEASURES[measure].heading
-    peaks = [
-        ScreenColumn(
-            f"peak {letter}" + ("" if letter == "L" else " %"),
-            lambda row, show=show: _both(row, show),  # type: ignore[misc]
-            9 if letter == reading else 2,
-        )
-        for letter, show in _PEAKS.items()
-    ]
-    return (
-        ScreenColumn("layer", lambda row: row["benign"]["layer"], 10, is_text=True),
-        *peaks,
-        ScreenColumn(f"benign {measured} ± sd", lambda row: format_mean_sd(row["benign"], measure), 5),
-        ScreenColumn(f"attacked {measured} ± sd", lambda row: format_mean_sd(row["attacked"], measure), 3),
-        ScreenColumn(f"Δ {measured}", _attacked("delta_mean", "shift"), 9),
-        ScreenColumn("95 % CI of Δ", _interval, 5),
-        ScreenColumn("Δ-control", _attacked("delta_control_mean", "shift"), 7),
-        ScreenColumn("d_z", lambda row: format_effect(row["attacked"]["effect_size"]), 8),
-        ScreenColumn("p Holm", _attacked("p_holm", "p"), 6),
-        ScreenColumn("AUROC", _attacked("auroc", "number"), 7),
-        ScreenColumn("silent", lambda row: format_cell(row["attacked"]["silent"] or None, "count"), 8),
+    named = screen_columns(layer_columns(measure))
+    peaks = {name: both_sides(named[name], title, missing=f"{MISSING} → {MISSING}") for name, title in _PEAKS.values()}
+    spread = mean_and_sd(f"{measured} ± sd", measure)
+    attacked = {name: of_side("attacked", column) for name, column in named.items()}
+    shown = {
+        **attacked,
+        **peaks,
+        "benign": of_side("benign", spread, f"benign {spread.title}"),
+        "attacked": of_side("attacked", spread, f"attacked {spread.title}"),
+        "delta_mean": of_side("attacked", named["delta_mean"], f"Δ {measured}"),
+        "delta_limits": of_side("attacked", limits("95 % CI of Δ", named, "delta")),
+        "delta_control_mean": of_side("attacked", named["delta_control_mean"], "Δ-control"),
+        "silent": without_zeros(attacked["silent"]),
+    }
+    return pick(
+        shown,
+        layer=10,
+        **{name: 9 if letter == reading else 2 for letter, (name, _) in _PEAKS.items()},
+        benign=5,
+        attacked=3,
+        delta_mean=9,
+        delta_limits=5,
+        delta_control_mean=7,
+        effect_size=8,
+        p_holm=6,
+        auroc=7,
+        silent=8,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from psi_core.errors import PsiError
+from psi_core.tables import WHOLE, table_named
 from psi_core.tables.columns import Row
 from psi_tui.engine.assistant import Assistant
 
@@ -18,9 +19,6 @@ RETRY_SECONDS = 4.0
 
 _PATIENCE = 4.0
 """Waited, in multiples of what a growing run's statistics took: they have a fifth of the assistant's time at most."""
-
-SUBSET_TABLES = ("layers",)
-"""Tables that know subsets, and measures other than PSI."""
 
 
 @dataclass(slots=True)
@@ -104,4 +102,5 @@ class TableStore:
 
 
 def _key(table: str, subset: str, measure: str) -> Key:
-    return (table, subset, measure) if table in SUBSET_TABLES else (table, "all", "psi")
+    takes = table_named(table).takes
+    return table, subset if "subset" in takes else WHOLE.subset, measure if "measure" in takes else WHOLE.measure

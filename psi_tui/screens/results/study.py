@@ -1,5 +1,6 @@
 """Tab Study: the published peak values beside the measured ones, in each of the three readings."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -7,37 +8,39 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Static
 
-from psi_core.tables.study import STUDY_NOTE
+from psi_core.tables.study import STUDY_COLUMNS, STUDY_NOTE
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import LayerWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
-from psi_tui.text.columns import ScreenColumn
-from psi_tui.text.formatting import MISSING, Row, format_cell
+from psi_tui.text.columns import ScreenColumn, both_sides, of_side, pick, screen_columns
+from psi_tui.text.formatting import MISSING
 from psi_tui.widgets.fitted_table import FittedTable
 
 
-def _pair(row: Row, name: str) -> str:
-    benign, attacked = (format_cell(row[side][name], "percent") for side in ("benign", "attacked"))
-    return MISSING if benign == attacked == MISSING else f"{benign} → {attacked}"
+def _columns() -> tuple[ScreenColumn, ...]:
+    named = screen_columns(STUDY_COLUMNS, is_beside=True)
+    words = {"yes": "✓ agrees", "no": "✗ differs", MISSING: MISSING}
 
+    def agreement(column: ScreenColumn) -> ScreenColumn:
+        return replace(of_side("attacked", column), cell=lambda row: words[column.cell(row["attacked"])])
 
-def _agreement(name: str) -> ScreenColumn:
-    words = {True: "✓ agrees", False: "✗ differs", None: MISSING}
-    return ScreenColumn(
-        f"{name[0].upper()} moves", lambda row: words[row["attacked"][f"agrees_{name}"]], 6, is_text=True
+    shown = {name: both_sides(column) for name, column in named.items()}
+    shown["layer"] = of_side("benign", named["layer"])
+    shown |= {name: agreement(named[name]) for name in ("agrees_height", "agrees_accuracy", "agrees_location")}
+    return pick(
+        shown,
+        layer=9,
+        published=9,
+        height_percent=8,
+        agrees_height=6,
+        accuracy_percent=5,
+        agrees_accuracy=6,
+        location=7,
+        agrees_location=6,
     )
 
 
-COLUMNS = (
-    ScreenColumn("layer", lambda row: row["benign"]["layer"], 9, is_text=True),
-    ScreenColumn("published", lambda row: _pair(row, "published"), 9),
-    ScreenColumn("height H %", lambda row: _pair(row, "height_percent"), 8),
-    _agreement("height"),
-    ScreenColumn("accuracy A %", lambda row: _pair(row, "accuracy_percent"), 5),
-    _agreement("accuracy"),
-    ScreenColumn("location L", lambda row: _pair(row, "location"), 7),
-    _agreement("location"),
-)
+COLUMNS = _columns()
 
 
 class StudyTable(FittedTable):

@@ -9,7 +9,7 @@ import pytest
 from psi_core import Run, RunError, load_run
 from psi_core.evidence import CHECKS, checks_of, tally
 from psi_core.runs.chunks import Arrays
-from psi_core.tables.evidence import evidence_rows
+from psi_core.tables import table_rows
 from tests.core.planted import Change, fooled, found, planted_run
 from tests.recorded import record_run
 
@@ -198,7 +198,7 @@ def test_targeted_attacks_are_judged_by_the_targets_they_reach(planted, one, mor
 
 
 def test_checks_stand_in_order_with_one_sentence_each(planted):
-    rows = evidence_rows(planted())
+    rows = table_rows(planted(), "evidence")
     assert [row["check"] for row in rows] == [check.name for check in checks_of(planted())]
     assert [row["check"] for row in rows][:2] == ["clean accuracy", "larger epsilon"]
     assert len({row["check"] for row in rows}) == len(CHECKS) == 12

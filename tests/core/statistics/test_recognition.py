@@ -3,7 +3,7 @@
 import numpy as np
 
 from psi_core.statistics.success import fooled_percent, reached_percent, targets_of, unmoved_percent
-from psi_core.tables import condition_rows
+from psi_core.tables import table_rows
 from tests.core.planted import fooled, planted_run
 
 
@@ -25,7 +25,7 @@ def test_targets_reached_stand_in_the_conditions_table(own_folders):
 
     run = planted_run(own_folders, change, target="next")
     assert reached_percent(run).tolist() == [1, 40, 0, 0]
-    rows = condition_rows(run)
+    rows = table_rows(run, "conditions")
     assert [row["target_percent"] for row in rows] == [1, 40, 0, 0]
     assert {row["target"] for row in rows} == {"next"}
 
@@ -34,7 +34,7 @@ def test_without_a_target_or_its_array_there_is_no_share(own_folders):
     untargeted, older = planted_run(own_folders), planted_run(own_folders, target="random")
     for run, target in ((untargeted, None), (older, "random")):
         assert targets_of(run) is None
-        assert {(row["target"], row["target_percent"]) for row in condition_rows(run)} == {(target, None)}
+        assert {(row["target"], row["target_percent"]) for row in table_rows(run, "conditions")} == {(target, None)}
 
 
 def test_unmoved_are_those_that_no_pixel_of_which_changed(own_folders):

@@ -8,9 +8,8 @@ import pytest
 from psi_core import Run, load_run
 from psi_core.runs.chunks import add_square_sums, chunk_path, read_arrays, write_arrays
 from psi_core.runs.events import preview_path
-from psi_core.tables import channel_rows, lifetime_rows
+from psi_core.tables import table_notes, table_rows
 from psi_core.tables.columns import Row
-from psi_core.tables.notes import table_notes
 from tests.recorded import plant_responses, record_run, remove_square_sums
 
 CHANNELS = "layer condition channel response_mean lifetime_sparseness lifetime_delta"
@@ -47,7 +46,7 @@ def plain_lifetime(values: np.ndarray) -> float | None:
 
 
 def test_rows_are_those_of_every_channel(run: Run) -> None:
-    rows = channel_rows(run)
+    rows = table_rows(run, "channels")
     assert {tuple(row) for row in rows} == {tuple(CHANNELS.split())}
     assert [(row["layer"], row["condition"], row["channel"]) for row in rows] == [
         (layer.name, condition, channel)
@@ -55,13 +54,13 @@ def test_rows_are_those_of_every_channel(run: Run) -> None:
         for condition in run.conditions
         for channel in range(layer.channels)
     ]
-    assert {tuple(row) for row in lifetime_rows(run)} == {tuple(LIFETIME.split())}
-    assert len(lifetime_rows(run)) == len(run.layers) * len(run.conditions)
+    assert {tuple(row) for row in table_rows(run, "lifetime")} == {tuple(LIFETIME.split())}
+    assert len(table_rows(run, "lifetime")) == len(run.layers) * len(run.conditions)
 
 
 def test_channels_equal_plain_loops(run: Run, responses: np.ndarray) -> None:
     for at, condition in enumerate(run.conditions):
-        for row in of_layer(channel_rows(run), "fc1", condition):
+        for row in of_layer(table_rows(run, "channels"), "fc1", condition):
             channel = row["channel"]
             mine, benign = (plain_lifetime(responses[place, :, channel]) for place in (at, 0))
             assert row["response_mean"] == pytest.approx(sum(responses[at, :, channel]) / 60)
@@ -71,14 +70,14 @@ def test_channels_equal_plain_loops(run: Run, responses: np.ndarray) -> None:
 
 
 def test_one_image_alone_is_all_the_sparseness_there_is(run: Run) -> None:
-    rows = of_layer(channel_rows(run), "fc1", "benign")
+    rows = of_layer(table_rows(run, "channels"), "fc1", "benign")
     assert rows[6]["lifetime_sparseness"] == pytest.approx(1)
     assert (rows[2]["response_mean"], rows[2]["lifetime_sparseness"]) == (0, None)
 
 
 def test_lifetime_sums_up_the_channels(run: Run) -> None:
-    channels = channel_rows(run)
-    for row in lifetime_rows(run):
+    channels = table_rows(run, "channels")
+    for row in table_rows(run, "lifetime"):
         mine = of_layer(channels, row["layer"], row["condition"])
         alive = [each["lifetime_sparseness"] for each in mine if each["lifetime_sparseness"] is not None]
         deltas = [each["lifetime_delta"] for each in mine if each["lifetime_delta"] is not None]
@@ -87,14 +86,14 @@ def test_lifetime_sums_up_the_channels(run: Run) -> None:
         quartiles = [row[f"lifetime_{name}"] for name in ("q25", "median", "q75")]
         assert quartiles == pytest.approx(np.percentile(alive, (25, 50, 75)))
         assert row["delta_mean"] == (pytest.approx(np.mean(deltas)) if deltas else None)
-    dead = {row["condition"]: row["dead"] for row in lifetime_rows(run) if row["layer"] == "fc1"}
+    dead = {row["condition"]: row["dead"] for row in table_rows(run, "lifetime") if row["layer"] == "fc1"}
     assert (dead["benign"], dead["fgsm@0.03"], dead["anti-fgsm@0.03"]) == (1, 2, 1)
 
 
 @pytest.mark.parametrize("chunk", [4, 7, 60])
 def test_any_split_into_chunks_gives_the_same(own_folders: Path, responses: np.ndarray, run: Run, chunk: int) -> None:
     split = load_run(recorded(own_folders, responses, chunk=chunk))
-    for mine, whole in zip(channel_rows(split), channel_rows(run), strict=True):
+    for mine, whole in zip(table_rows(split, "channels"), table_rows(run, "channels"), strict=True):
         if mine["layer"] == "fc1":
             assert mine["response_mean"] == pytest.approx(whole["response_mean"])
             assert mine["lifetime_sparseness"] == pytest.approx(whole["lifetime_sparseness"])
@@ -105,17 +104,17 @@ def test_runs_without_sums_of_squares_have_responses_but_no_lifetime(
     own_folders: Path, responses: np.ndarray, older: list[int]
 ) -> None:
     directory = recorded(own_folders, responses)
-    whole = channel_rows(load_run(directory))
+    whole = table_rows(load_run(directory), "channels")
     assert not any("older version" in note for note in table_notes(load_run(directory), "channels"))
     for number in older:
         remove_square_sums(chunk_path(directory, number))
     run = load_run(directory)
     assert run.square_sums("fc1") is None
-    for row, before in zip(channel_rows(run), whole, strict=True):
+    for row, before in zip(table_rows(run, "channels"), whole, strict=True):
         assert row == {**before, "lifetime_sparseness": None, "lifetime_delta": None}
-    for row in lifetime_rows(run):
+    for row in table_rows(run, "lifetime"):
         assert [row[name] for name in LIFETIME.split()[4:]] == [None] * 5
-    assert [row["dead"] for row in of_layer(lifetime_rows(run), "fc1", "fgsm@0.03")] == [2]
+    assert [row["dead"] for row in of_layer(table_rows(run, "lifetime"), "fc1", "fgsm@0.03")] == [2]
     for table in ("channels", "lifetime"):
         assert any("older version" in note for note in table_notes(run, table))
 
@@ -126,12 +125,16 @@ def test_open_chunks_do_not_count(own_folders: Path) -> None:
     write_arrays(preview_path(directory, 0), {name: arrays[name] for name in arrays if "sum" not in name})
     run = load_run(directory, preview=True)
     assert run.has_preview
-    assert channel_rows(run) == channel_rows(load_run(directory))
-    assert lifetime_rows(run) == lifetime_rows(load_run(directory))
+    assert table_rows(run, "channels") == table_rows(load_run(directory), "channels")
+    assert table_rows(run, "lifetime") == table_rows(load_run(directory), "lifetime")
     chunk_path(directory, 0).unlink()
     alone = load_run(directory, preview=True)
-    assert {row["response_mean"] for row in channel_rows(alone)} == {None}
-    assert [(row["channels"], row["dead"]) for row in lifetime_rows(alone)[::4]] == [(4, None), (6, None), (8, None)]
+    assert {row["response_mean"] for row in table_rows(alone, "channels")} == {None}
+    assert [(row["channels"], row["dead"]) for row in table_rows(alone, "lifetime")[::4]] == [
+        (4, None),
+        (6, None),
+        (8, None),
+    ]
     assert not any("older version" in note for note in table_notes(alone, "channels"))
 
 
@@ -144,5 +147,5 @@ def test_sums_of_squares_add_up_or_are_missing() -> None:
 
 def test_the_shipped_run_has_no_sums_of_squares_and_no_lifetime() -> None:
     run = load_run("example-alexnet")
-    rows = of_layer(lifetime_rows(run), "fc1", "benign")
+    rows = of_layer(table_rows(run, "lifetime"), "fc1", "benign")
     assert [(row["channels"], row["lifetime_mean"]) for row in rows] == [(4096, None)]

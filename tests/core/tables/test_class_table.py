@@ -8,7 +8,7 @@ import pytest
 from psi_core import Run, RunError, load_run
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
 from psi_core.runs.events import preview_path
-from psi_core.tables import COLUMNS, class_rows, correlation_rows
+from psi_core.tables import table_columns, table_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import table_text
 from tests.core.statistics.test_classes import plain_liu
@@ -41,8 +41,8 @@ def plain_means(run: Run, responses: np.ndarray) -> np.ndarray:
     return np.array([[condition[run.labels == label].mean(axis=0) for label in classes] for condition in responses])
 
 
-def test_new_columns_come_after_the_old_ones() -> None:
-    names = [column.name for column in COLUMNS["classes"]]
+def test_new_columns_come_after_the_old_ones(run: Run) -> None:
+    names = [column.name for column in table_columns(run, "classes")]
     assert names == [
         *("layer", "condition", "label", "class_name", "images", "accuracy_percent", "psi_mean", "psi_class_mean"),
         *(*LIU, "dead_channels", "channels"),
@@ -50,7 +50,7 @@ def test_new_columns_come_after_the_old_ones() -> None:
 
 
 def test_the_three_forms_equal_plain_loops(run: Run, responses: np.ndarray) -> None:
-    rows, means = class_rows(run), plain_means(run, responses)
+    rows, means = table_rows(run, "classes"), plain_means(run, responses)
     live = [0, 1, 3, 4, 6, 7]
     for at, condition in enumerate(run.conditions):
         assert cells(rows, "psi_liu", condition) == pytest.approx(plain_liu(means[at], means[0]))
@@ -68,7 +68,7 @@ def test_nearly_dead_channels_dominate_the_frozen_reference_but_not_the_separate
     responses[0, :, 5] = 1e-7 * responses[1, :, 5]
     directory = record_run(own_folders)
     plant_responses(directory, "fc1", responses)
-    rows = class_rows(load_run(directory))
+    rows = table_rows(load_run(directory), "classes")
     assert {*cells(rows, "dead_channels", "benign")} == {1}
     for column in ("psi_liu", "psi_liu_live"):
         assert max(cells(rows, column, "benign")) < 0.9
@@ -80,8 +80,8 @@ def test_nearly_dead_channels_dominate_the_frozen_reference_but_not_the_separate
 
 def test_two_classes_have_no_spread_across_classes(own_folders: Path) -> None:
     run = load_run(record_run(own_folders, images=2))
-    assert len(class_rows(run)) == 3 * 4 * 2
-    for row in class_rows(run):
+    assert len(table_rows(run, "classes")) == 3 * 4 * 2
+    for row in table_rows(run, "classes"):
         assert [row[name] for name in (*LIU, "dead_channels")] == [None] * 4
         assert row["psi_class_mean"] is not None
         assert row["channels"] in (4, 6, 8)
@@ -102,19 +102,21 @@ def test_open_chunks_count_in_what_is_told_by_image_only(own_folders: Path) -> N
     run = load_run(directory, preview=True)
     finished = {*read_arrays(chunk_path(directory, 0))["label"].tolist()}
     assert finished < {*run.labels.tolist()}
-    alone = {(row["layer"], row["condition"], row["label"]): row for row in class_rows(load_run(directory))}
-    for row in class_rows(run):
+    alone = {(row["layer"], row["condition"], row["label"]): row for row in table_rows(load_run(directory), "classes")}
+    for row in table_rows(run, "classes"):
         assert row["psi_mean"] is not None or row["layer"] == "fc1"
         before = alone.get((row["layer"], row["condition"], row["label"]))
         for name in (*LIU, "psi_class_mean"):
             assert row[name] == (before and before[name])
-    assert all(row["classes"] == len(finished) for row in correlation_rows(run) if row["measure"] == "psi_class_mean")
+    assert all(
+        row["classes"] == len(finished) for row in table_rows(run, "correlation") if row["measure"] == "psi_class_mean"
+    )
 
 
 def test_a_run_of_open_chunks_alone_has_no_class_means(own_folders: Path) -> None:
     directory = record_run(own_folders, chunks=[], finished=False)
     open_chunk(directory, record_run(own_folders))
-    rows = class_rows(load_run(directory, preview=True))
+    rows = table_rows(load_run(directory, preview=True), "classes")
     assert {row["psi_class_mean"] for row in rows} == {row["psi_liu"] for row in rows} == {None}
     assert {row["channels"] for row in rows} == {4, 6, 8}
     assert None not in {row["psi_mean"] for row in rows}
@@ -127,4 +129,4 @@ def test_damaged_sums_are_said_not_left_empty(own_folders: Path) -> None:
     assert content.count(sums) == 1
     path.write_bytes(content.replace(sums, bytes(len(sums))))
     with pytest.raises(RunError, match="damaged"):
-        class_rows(load_run(directory))
+        table_rows(load_run(directory), "classes")

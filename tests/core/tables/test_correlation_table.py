@@ -7,10 +7,10 @@ import pytest
 import scipy.stats
 
 from psi_core import Run, load_run
-from psi_core.tables import class_rows, correlation_rows
+from psi_core.tables import table_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import table_text
-from psi_core.tables.notes import OWN_LABELS
+from psi_core.tables.table import OWN_LABELS
 from tests.recorded import plant_responses, record_run, replant
 
 COLUMNS = "layer condition measure classes r r_ci_low r_ci_high p_value verdict"
@@ -20,7 +20,9 @@ IMAGES = 400
 
 def row_of(run: Run, layer: str, condition: str, measure: str = "psi_mean") -> Row:
     wanted = layer, condition, measure
-    (row,) = [row for row in correlation_rows(run) if (row["layer"], row["condition"], row["measure"]) == wanted]
+    (row,) = [
+        row for row in table_rows(run, "correlation") if (row["layer"], row["condition"], row["measure"]) == wanted
+    ]
     return row
 
 
@@ -41,7 +43,7 @@ def planted(own_folders: Path, psi_of: dict[str, float], noise: float = 0.0, **o
 
 def test_there_is_a_row_per_layer_condition_and_measure(own_folders: Path) -> None:
     run = load_run(record_run(own_folders))
-    rows = correlation_rows(run)
+    rows = table_rows(run, "correlation")
     assert {tuple(row) for row in rows} == {tuple(COLUMNS.split())}
     assert [(row["layer"], row["condition"], row["measure"]) for row in rows] == [
         (layer, condition, measure) for layer in run.layers for condition in run.conditions for measure in MEASURES
@@ -50,8 +52,8 @@ def test_there_is_a_row_per_layer_condition_and_measure(own_folders: Path) -> No
 
 def test_rows_equal_scipy_over_the_classes_table(own_folders: Path) -> None:
     run = load_run(record_run(own_folders, images=IMAGES, silent=30))
-    classes = class_rows(run)
-    for row in correlation_rows(run):
+    classes = table_rows(run, "classes")
+    for row in table_rows(run, "correlation"):
         mine = [each for each in classes if all(each[name] == row[name] for name in ("layer", "condition"))]
         pairs = [(each["accuracy_percent"], each[row["measure"]]) for each in mine]
         expected = scipy.stats.pearsonr(*zip(*pairs, strict=True))
@@ -94,17 +96,17 @@ def test_a_perfect_line_is_no_error(own_folders: Path) -> None:
 
 def test_own_labels_have_no_accuracy_to_go_with(own_folders: Path) -> None:
     run = load_run(record_run(own_folders, labels="predicted"))
-    for row in correlation_rows(run):
+    for row in table_rows(run, "correlation"):
         assert (row["classes"], row["r"], row["p_value"]) == (0, None, None)
         assert row["verdict"] == "no accuracy: labels are the network's own predictions"
-    assert OWN_LABELS in table_text(run, "correlation", correlation_rows(run), "md")
+    assert OWN_LABELS in table_text(run, "correlation", table_rows(run, "correlation"), "md")
 
 
 def test_equal_accuracies_show_no_relation(own_folders: Path) -> None:
     directory = record_run(own_folders, images=IMAGES)
     run = load_run(directory)
     replant(directory, prediction=np.broadcast_to(run.labels, (4, IMAGES)))
-    for row in correlation_rows(load_run(directory)):
+    for row in table_rows(load_run(directory), "correlation"):
         assert (row["classes"], row["r"], row["r_ci_low"], row["p_value"]) == (10, None, None, None)
         assert row["verdict"] == "no relation to be seen: accuracy is the same in all classes"
 
@@ -122,6 +124,6 @@ def test_two_classes_are_too_few(own_folders: Path) -> None:
 
 def test_the_page_says_what_ten_classes_can_show(own_folders: Path) -> None:
     run = load_run(record_run(own_folders))
-    text = table_text(run, "correlation", correlation_rows(run), "md")
+    text = table_text(run, "correlation", table_rows(run, "correlation"), "md")
     assert "|r\\| below 0.63 is not significant" in text
     assert "not corrected over layers" in text

@@ -9,7 +9,7 @@ import scipy.stats
 
 from psi_core import Run, load_run
 from psi_core.statistics.detectors import detect_by_all_layers, split_halves
-from psi_core.tables import detector_rows
+from psi_core.tables import table_rows
 from psi_core.tables.export import table_text
 from tests.recorded import record_run, replant
 
@@ -30,7 +30,7 @@ def row_of(rows: list[dict], layer: str, condition: str, reference: str) -> dict
 
 
 def test_every_condition_is_told_from_benign_and_from_its_control(run: Run) -> None:
-    rows = detector_rows(run)
+    rows = table_rows(run, "detectors")
     assert {tuple(row) for row in rows} == {tuple(COLUMNS.split())}
     pairs = [
         ("fgsm@0.03", "benign"),
@@ -47,7 +47,7 @@ def test_every_condition_is_told_from_benign_and_from_its_control(run: Run) -> N
 
 
 def test_a_run_without_controls_has_rows_against_benign_alone(own_folders: Path) -> None:
-    rows = detector_rows(load_run(record_run(own_folders, controls="none", epsilon="0.01,0.03")))
+    rows = table_rows(load_run(record_run(own_folders, controls="none", epsilon="0.01,0.03")), "detectors")
     assert {row["reference"] for row in rows} == {"benign"}
     assert len(rows) == 4 * 2
 
@@ -64,7 +64,7 @@ def test_rows_equal_plain_counts_on_the_held_out_half(run: Run, layer: str, plac
     if higher < fit.sum() ** 2 / 2:
         attacked, noise = -attacked, -noise
     threshold = sorted(attacked[fit])[int(0.05 * fit.sum())]
-    row = row_of(detector_rows(run), layer, "fgsm@0.03", "sign-noise@0.03")
+    row = row_of(table_rows(run, "detectors"), layer, "fgsm@0.03", "sign-noise@0.03")
     area = scipy.stats.mannwhitneyu(attacked[held_out], noise[held_out]).statistic / held_out.sum() ** 2
     assert row["images"] == held_out.sum()
     assert row["auroc"] == pytest.approx(area)
@@ -77,7 +77,7 @@ def test_the_row_of_all_layers_is_their_joint_detector(run: Run) -> None:
     names = run.conditions
     versions = (run.psi[names.index(name)].astype(float) for name in ("anti-fgsm@0.03", "sign-noise@0.03"))
     expected = detect_by_all_layers(*versions, split_halves(200, run.config.seed))
-    row = row_of(detector_rows(run), "all", "anti-fgsm@0.03", "sign-noise@0.03")
+    row = row_of(table_rows(run, "detectors"), "all", "anti-fgsm@0.03", "sign-noise@0.03")
     assert (row["images"], row["auroc"], row["tnr_percent"]) == (expected.images, expected.auroc, expected.tnr_percent)
 
 
@@ -86,7 +86,7 @@ def test_what_noise_does_too_is_detected_against_benign_and_not_against_the_cont
     psi = np.random.default_rng(0).normal(0.5, 0.01, (5, 3, 300))
     psi[1:] += 0.1
     replant(directory, psi=psi)
-    for row in detector_rows(load_run(directory)):
+    for row in table_rows(load_run(directory), "detectors"):
         if row["reference"] == "benign":
             assert row["auroc"] > 0.99
             assert row["tnr_percent"] > 95
@@ -100,12 +100,12 @@ def test_the_seed_of_the_run_draws_the_halves(own_folders: Path) -> None:
     rows = []
     for seed in (1, 1, 2):
         path.write_text(json.dumps({**json.loads(path.read_text()), "seed": seed}))
-        rows.append(detector_rows(load_run(path.parent)))
+        rows.append(table_rows(load_run(path.parent), "detectors"))
     assert rows[0] == rows[1] != rows[2]
 
 
 def test_the_page_says_what_is_measured_and_which_rows_to_read(run: Run) -> None:
     for suffix in ("md", "tex"):
-        text = table_text(run, "detectors", detector_rows(run), suffix)
+        text = table_text(run, "detectors", table_rows(run, "detectors"), suffix)
         assert "fitted on a seeded half of the images, measured on the other" in text
         assert "read the rows against the control" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from psi_core import ConfigError, Run, RunError, load_run
-from psi_core.tables import TABLES, image_rows, layer_rows
+from psi_core.tables import TABLE_NAMES, table_rows
 from psi_core.tables.columns import Column
 from psi_core.tables.export import FORMATS, export_run, write_table
 from tests.recorded import record_run
@@ -78,7 +78,7 @@ def test_csv_reads_back_as_the_very_numbers(run: Run, tmp_path: Path) -> None:
     (path,) = export_run(run, tmp_path / "out", "csv", ["layers"])
     with path.open(newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
-    for row, cells in zip(layer_rows(run), read, strict=True):
+    for row, cells in zip(table_rows(run, "layers"), read, strict=True):
         for name, cell in row.items():
             assert cells[name] == "" if cell is None else type(cell)(cells[name]) == cell
 
@@ -86,14 +86,14 @@ def test_csv_reads_back_as_the_very_numbers(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_table_is_written_in_every_format(suffix: str, run: Run, tmp_path: Path) -> None:
     paths = export_run(run, tmp_path / "deep" / "out", suffix)
-    assert [path.name for path in paths] == [f"{table}.{suffix}" for table in TABLES]
+    assert [path.name for path in paths] == [f"{table}.{suffix}" for table in TABLE_NAMES]
     assert all(path.stat().st_size for path in paths)
     assert len(list(paths[0].parent.iterdir())) == len(paths)
 
 
 def test_json_holds_the_rows(run: Run, tmp_path: Path) -> None:
     (path,) = export_run(run, tmp_path, "json", ["images"])
-    assert json.loads(path.read_text()) == image_rows(run)
+    assert json.loads(path.read_text()) == table_rows(run, "images")
 
 
 def test_json_has_no_infinity(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ import pytest
 
 from psi_core import Run
 from psi_core.evidence import checks_of
-from psi_core.tables import layer_rows
+from psi_core.tables import table_rows
 from tests.recorded import record_run, replant
 
 
 def verdicts(run):
-    return {row["layer"]: row["verdict"] for row in layer_rows(run) if row["condition"] == "attacked"}
+    return {row["layer"]: row["verdict"] for row in table_rows(run, "layers") if row["condition"] == "attacked"}
 
 
 @pytest.mark.parametrize(("largest", "control"), [(0.1, "sign-noise@0.1"), (0.05, None)])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from psi_core import Run
-from psi_core.tables import layer_rows
+from psi_core.tables import table_rows
 from tests.recorded import record_run
 
 RUNS = 200
@@ -17,7 +17,7 @@ def verdicts(folder: Path, seed: int, **planted: float) -> dict[str, dict[str, s
     options = {"epsilon": 0.03, "controls": "sign-noise,sign-noise-2", "images": 100, "chunk": 100}
     directory = record_run(folder, seed=seed, **options, **planted)
     found: dict[str, dict[str, str]] = {}
-    for row in layer_rows(Run(directory)):
+    for row in table_rows(Run(directory), "layers"):
         found.setdefault(str(row["condition"]), {})[str(row["layer"])] = str(row["verdict"])
     return found
 

@@ -9,15 +9,15 @@ import scipy.stats
 from psi_core import ConfigError, Run, load_run
 from psi_core.measures import DEFAULT_MEASURES, MEASURES
 from psi_core.statistics.histograms import display_edges, measure_edges, table_edges
-from psi_core.tables import MEASURE_TABLES, TABLES, cached_rows, table_columns, table_rows
+from psi_core.tables import TABLE_NAMES, View, cached_rows, table_columns, table_notes, table_rows, tables_taking
 from psi_core.tables.columns import readable
 from psi_core.tables.export import export_run, table_text
-from psi_core.tables.histogram import histogram_rows
-from psi_core.tables.layers import layer_columns, layer_rows
-from psi_core.tables.notes import table_notes
+from psi_core.tables.layers import layer_columns
 from tests.recorded import record_run
 
 OTHERS = DEFAULT_MEASURES[1:]
+
+MEASURE_TABLES = tables_taking("measure")
 
 
 @pytest.fixture
@@ -53,14 +53,16 @@ def test_only_the_measures_own_columns_are_called_otherwise(measure: str) -> Non
 
 
 def test_psi_is_what_tables_speak_of_unasked(run: Run) -> None:
-    assert layer_rows(run, "correct", 7) == layer_rows(run, "correct", 7, "psi")
-    assert histogram_rows(run, 7) == histogram_rows(run, 7, "psi")
-    assert table_columns("layers", run) == layer_columns("psi")
+    assert table_rows(run, "layers", View(subset="correct", bins=7)) == table_rows(
+        run, "layers", View(subset="correct", bins=7, measure="psi")
+    )
+    assert table_rows(run, "histogram", View(bins=7)) == table_rows(run, "histogram", View(bins=7, measure="psi"))
+    assert table_columns(run, "layers") == layer_columns("psi")
 
 
 @pytest.mark.parametrize("measure", OTHERS)
 def test_layer_rows_equal_plain_numbers(measure: str, run: Run) -> None:
-    rows = layer_rows(run, measure=measure)
+    rows = table_rows(run, "layers", View(measure=measure))
     assert [list(row) for row in rows] == [[column.name for column in layer_columns(measure)]] * len(rows)
     row = row_of(rows, layer="conv1", condition="fgsm@0.03")
     benign, attacked, noise = (own_values(run, measure, 0, condition) for condition in (0, 1, 2))
@@ -79,9 +81,9 @@ def test_layer_rows_equal_plain_numbers(measure: str, run: Run) -> None:
 @pytest.mark.parametrize("measure", DEFAULT_MEASURES)
 def test_peak_and_overlap_are_those_of_the_histogram_table(measure: str, run: Run) -> None:
     bins = {}
-    for row in histogram_rows(run, 10, measure):
+    for row in table_rows(run, "histogram", View(bins=10, measure=measure)):
         bins.setdefault((row["layer"], row["condition"]), []).append(row)
-    for row in layer_rows(run, bins=10, measure=measure):
+    for row in table_rows(run, "layers", View(bins=10, measure=measure)):
         own, benign = bins[row["layer"], row["condition"]], bins[row["layer"], "benign"]
         fullest = max(own, key=lambda each: each["count"])
         assert (row["peak_left"], row["peak_right"]) == (fullest["bin_left"], fullest["bin_right"])
@@ -94,7 +96,7 @@ def test_peak_and_overlap_are_those_of_the_histogram_table(measure: str, run: Ru
 
 @pytest.mark.parametrize("measure", DEFAULT_MEASURES)
 def test_histogram_counts_are_numpys_on_edges_that_conditions_share(measure: str, run: Run) -> None:
-    rows = histogram_rows(run, 8, measure)
+    rows = table_rows(run, "histogram", View(bins=8, measure=measure))
     for layer, name in enumerate(run.layers):
         every = run.array(measure)[:, layer].astype(float)
         low, high = np.nanpercentile(every, (0.1, 99.9))
@@ -110,7 +112,7 @@ def test_histogram_counts_are_numpys_on_edges_that_conditions_share(measure: str
 def test_layers_and_measures_tables_agree(run: Run) -> None:
     measures = table_rows(run, "measures")
     for measure in run.measures:
-        for row in layer_rows(run, measure=measure):
+        for row in table_rows(run, "layers", View(measure=measure)):
             other = row_of(measures, layer=row["layer"], condition=row["condition"], measure=measure)
             assert other["mean"] == row[f"{measure}_mean"]
             assert other["delta_mean"] == row["delta_mean"]
@@ -118,7 +120,9 @@ def test_layers_and_measures_tables_agree(run: Run) -> None:
 
 def test_verdicts_say_which_way_a_measure_points(run: Run) -> None:
     said = {
-        measure: row_of(layer_rows(run, measure=measure), layer="conv1", condition="fgsm@0.03")["verdict"]
+        measure: row_of(table_rows(run, "layers", View(measure=measure)), layer="conv1", condition="fgsm@0.03")[
+            "verdict"
+        ]
         for measure in run.measures
     }
     words = {measure: verdict.partition(" by ")[0] for measure, verdict in said.items()}
@@ -132,7 +136,10 @@ def test_verdicts_say_which_way_a_measure_points(run: Run) -> None:
 
 
 def test_a_silent_image_counts_where_its_measure_has_a_value(run: Run) -> None:
-    silent = {measure: row_of(layer_rows(run, measure=measure), layer="fc1", condition="benign") for measure in OTHERS}
+    silent = {
+        measure: row_of(table_rows(run, "layers", View(measure=measure)), layer="fc1", condition="benign")
+        for measure in OTHERS
+    }
     for measure, row in silent.items():
         assert row["silent"] == np.isnan(run.array(measure)[0, 2]).sum()
 
@@ -143,21 +150,21 @@ def test_a_measure_that_the_run_lacks_is_refused_with_those_it_has(table: str, o
     with pytest.raises(
         ConfigError, match=r"older has psi, active_fraction, no n_eff; .*--measures psi,active_fraction,n_eff"
     ):
-        table_rows(older, table, measure="n_eff")
+        table_rows(older, table, View(measure="n_eff"))
     with pytest.raises(ConfigError, match="did you mean 'hoyer'"):
-        table_rows(older, table, measure="hoier")
+        table_rows(older, table, View(measure="hoier"))
 
 
 def test_tables_without_measures_say_so(run: Run) -> None:
-    for table in TABLES.keys() - set(MEASURE_TABLES):
+    for table in set(TABLE_NAMES) - set(MEASURE_TABLES):
         with pytest.raises(ConfigError, match=f"the {table} table takes none; .*layers or histogram"):
-            table_rows(run, table, measure="hoyer")
+            table_rows(run, table, View(measure="hoyer"))
 
 
 def test_every_measure_has_its_own_place_in_the_cache(run: Run) -> None:
     for measure in (*run.measures, *run.measures):
-        rows = cached_rows(run, "layers", measure=measure)
-        assert rows[1]["delta_mean"] == layer_rows(run, measure=measure)[1]["delta_mean"]
+        rows = cached_rows(run, "layers", View(measure=measure))
+        assert rows[1]["delta_mean"] == table_rows(run, "layers", View(measure=measure))[1]["delta_mean"]
 
 
 def test_export_writes_other_measures_beside_the_tables(run: Run, tmp_path: Path) -> None:
@@ -166,7 +173,9 @@ def test_export_writes_other_measures_beside_the_tables(run: Run, tmp_path: Path
     beside = [f"{table}-{measure}.csv" for table in MEASURE_TABLES for measure in ("hoyer", "n_eff")]
     assert [path.name for path in both] == [*(f"{table}.csv" for table in MEASURE_TABLES), *beside]
     written = (tmp_path / "both" / "layers-hoyer.csv").read_text()
-    assert written == table_text(run, "layers", layer_rows(run, measure="hoyer"), "csv", measure="hoyer")
+    assert written == table_text(
+        run, "layers", table_rows(run, "layers", View(measure="hoyer")), "csv", View(measure="hoyer")
+    )
     assert (tmp_path / "both" / "layers.csv").read_bytes() == (tmp_path / "plain" / "layers.csv").read_bytes()
     one = export_run(run, tmp_path / "one", "md", ["histogram", "classes"], ["n_eff"])
     assert [path.name for path in one] == ["histogram.md", "classes.md", "histogram-n_eff.md"]
@@ -187,11 +196,13 @@ def test_export_refuses_before_anything_is_written(
 
 
 def test_pages_say_what_is_measured_and_where_the_bins_lie(run: Run) -> None:
-    told = table_notes(run, "layers", measure="n_eff")
+    told = table_notes(run, "layers", View(measure="n_eff"))
     assert told[0].startswith("N_eff: Effective number")
     assert "20 bins over the layer's range" in told[1]
-    assert "range" not in " ".join(table_notes(run, "layers", measure="hoyer"))
-    assert "N_eff" in table_text(run, "layers", layer_rows(run, measure="n_eff"), "md", measure="n_eff")
+    assert "range" not in " ".join(table_notes(run, "layers", View(measure="hoyer")))
+    assert "N_eff" in table_text(
+        run, "layers", table_rows(run, "layers", View(measure="n_eff")), "md", View(measure="n_eff")
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 12.0, 5e4, -1.5, 1e-4])

@@ -7,10 +7,10 @@ import subprocess
 import pytest
 
 from psi_core import Run, load_run
-from psi_core.tables import COLUMNS, TABLES, layer_rows
+from psi_core.tables import TABLE_NAMES, View, table_columns, table_notes, table_rows
 from psi_core.tables.columns import Column, readable
-from psi_core.tables.export import FORMATS, PAGE_FORMATS, export_run, latex_text, markdown_text, table_text
-from psi_core.tables.notes import OWN_LABELS, run_line, table_notes
+from psi_core.tables.export import FORMATS, PAGE_FORMATS, export_run, latex_text, markdown_text, run_line, table_text
+from psi_core.tables.table import OWN_LABELS
 from tests.recorded import record_run
 
 FOR_PAPERS = ("layers", "conditions", "study")
@@ -24,10 +24,10 @@ def run(request, own_folders) -> Run:
 
 
 def key_columns(run, table):
-    rows = TABLES[table](run)
+    rows = table_rows(run, table)
     return rows, [
         column
-        for column in COLUMNS[table]
+        for column in table_columns(run, table)
         if column.is_key and any(readable(row[column.name], column.kind) for row in rows)
     ]
 
@@ -68,9 +68,9 @@ def test_latex_has_every_row_and_number(run, table):
     ]
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_latex_leaves_nothing_that_tex_would_take_for_its_own(run, table):
-    text = table_text(run, table, TABLES[table](run), "tex")
+    text = table_text(run, table, table_rows(run, table), "tex")
     body = [line for line in text.splitlines() if not line.startswith(("%", r"\begin", r"\end"))]
     for line in body:
         assert line.count("$") % 2 == 0
@@ -89,7 +89,7 @@ def _alignment(text):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no TeX here")
 @pytest.mark.parametrize("table", FOR_PAPERS)
 def test_latex_compiles(run, table, tmp_path):
-    text = table_text(run, table, TABLES[table](run), "tex")
+    text = table_text(run, table, table_rows(run, table), "tex")
     head, end = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n", "\\end{document}\n"
     (tmp_path / "page.tex").write_text(head + text + end)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
@@ -116,7 +116,7 @@ def test_rows_of_one_layer_stand_together():
 
 def test_a_page_says_which_run_and_what_its_numbers_are_not(run):
     for table in FOR_PAPERS:
-        markdown, latex = (table_text(run, table, TABLES[table](run), suffix) for suffix in ("md", "tex"))
+        markdown, latex = (table_text(run, table, table_rows(run, table), suffix) for suffix in ("md", "tex"))
         assert f"% {run_line(run)}\n" in latex
         assert latex.count("booktabs") == 1
         assert f"\n{run_line(run)}  \n" in markdown
@@ -130,8 +130,8 @@ def test_a_page_says_which_run_and_what_its_numbers_are_not(run):
 
 
 def test_notes_name_bins_and_subset(run):
-    rows = layer_rows(run, "fooled", 7)
-    text = table_text(run, "layers", rows, "md", subset="fooled", bins=7)
+    rows = table_rows(run, "layers", View(subset="fooled", bins=7))
+    text = table_text(run, "layers", rows, "md", View(subset="fooled", bins=7))
     assert "the fullest of 7 bins" in text
     assert "subset fooled: " in text
     assert table_notes(run, "histogram") == table_notes(run, "measures") == []
@@ -144,7 +144,7 @@ def test_a_page_of_a_growing_run_says_how_far_it_is(own_folders):
 @pytest.mark.parametrize("table", ["layers", "measures"])
 @pytest.mark.parametrize("suffix", PAGE_FORMATS)
 def test_a_page_has_the_headline_the_shift_beyond_the_control(run, table, suffix):
-    text = table_text(run, table, TABLES[table](run), suffix)
+    text = table_text(run, table, table_rows(run, table), suffix)
     assert "d control" in text
     assert "sign-noise@0.01" in text
 
@@ -152,4 +152,4 @@ def test_a_page_has_the_headline_the_shift_beyond_the_control(run, table, suffix
 def test_export_writes_the_same_text(run, tmp_path):
     for suffix in FORMATS:
         for path in export_run(run, tmp_path, suffix, FOR_PAPERS):
-            assert path.read_text() == table_text(run, path.stem, TABLES[path.stem](run), suffix)
+            assert path.read_text() == table_text(run, path.stem, table_rows(run, path.stem), suffix)

@@ -5,7 +5,8 @@ import pytest
 
 from psi_core import load_run
 from psi_core.runs.run import LayerInfo
-from psi_core.tables.study import PUBLISHED, STUDY_NOTE, study_condition, study_note, study_rows
+from psi_core.tables import View, table_rows
+from psi_core.tables.study import PUBLISHED, STUDY_NOTE, study_condition, study_note
 from tests import recorded
 from tests.recorded import record_run
 
@@ -30,7 +31,7 @@ def pair(rows, layer):
 @pytest.mark.parametrize("bins", [20, 7])
 def test_readings_equal_plain_numbers(own_folders, bins):
     run = load_run(record_run(own_folders, model="alexnet", epsilon="0.03,0.1", silent=4))
-    rows = study_rows(run, bins)
+    rows = table_rows(run, "study", View(bins=bins))
     assert [row["condition"] for row in rows] == ["benign", "fgsm@0.03"] * 3
     for at_layer, layer in enumerate(run.layers):
         for row, at in zip(pair(rows, layer), (0, 1), strict=True):
@@ -52,7 +53,7 @@ def test_a_reading_agrees_where_it_moves_as_published(own_folders):
     """conv1 rises in the study's AlexNet (39.4 to 68.2) and falls nowhere; conv2 falls (93.4 to 82.1)."""
     for shift in (0.2, -0.2):
         run = load_run(record_run(own_folders, model="alexnet", shift=shift, images=400, chunk=200))
-        benign, attacked = pair(study_rows(run), "conv1")
+        benign, attacked = pair(table_rows(run, "study"), "conv1")
         assert attacked["published_change"] == pytest.approx(28.8)
         for reading, column in (
             ("height", "height_percent"),
@@ -68,22 +69,22 @@ def test_a_reading_agrees_where_it_moves_as_published(own_folders):
 
 def test_what_stays_where_it_is_does_not_agree(own_folders):
     run = load_run(record_run(own_folders, model="alexnet", images=1))
-    attacked = pair(study_rows(run), "fc1")[1]
+    attacked = pair(table_rows(run, "study"), "fc1")[1]
     assert attacked["height_change"] == 0
     assert attacked["agrees_height"] is False
 
 
 def test_other_models_and_layers_have_nothing_published(own_folders, monkeypatch):
-    rows = study_rows(load_run(record_run(own_folders, model="lenet5")))
+    rows = table_rows(load_run(record_run(own_folders, model="lenet5")), "study")
     assert {row[name] for row in rows for name in ("published", "published_change", "agrees_height")} == {None}
     assert all(row["height_change"] is not None for row in rows[1::2])
     monkeypatch.setattr(recorded, "LAYERS", (*recorded.LAYERS[:2], LayerInfo("pool", "pool", "Pool", (8,), 8, 8, 0, 0)))
-    rows = study_rows(load_run(record_run(own_folders, model="torchvision:alexnet")))
+    rows = table_rows(load_run(record_run(own_folders, model="torchvision:alexnet")), "study")
     assert [row["published"] for row in rows] == [39.4, 68.2, 93.4, 82.1, None, None]
 
 
 def test_without_true_labels_there_is_no_accuracy(own_folders):
-    rows = study_rows(load_run(record_run(own_folders, model="vgg11", labels="predicted")))
+    rows = table_rows(load_run(record_run(own_folders, model="vgg11", labels="predicted")), "study")
     assert {row[name] for row in rows for name in ("accuracy_percent", "accuracy_change", "agrees_accuracy")} == {None}
     assert all(row["agrees_height"] is not None for row in rows[1::2])
 

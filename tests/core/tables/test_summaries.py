@@ -10,7 +10,7 @@ import pytest
 
 from psi_core import Run, load_run
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
-from psi_core.tables import condition_rows, layer_rows
+from psi_core.tables import table_rows
 from psi_core.tables.summary import RunSummary, headline_condition, run_summary
 from tests.recorded import record_run
 
@@ -19,8 +19,8 @@ from tests.recorded import record_run
 def test_a_summary_says_what_the_tables_say(own_folders, shift):
     run = load_run(record_run(own_folders, epsilon="0.03,0.1,0.01", shift=shift, silent=4))
     summary = run_summary(run)
-    conditions = {row["condition"]: row["accuracy_percent"] for row in condition_rows(run)}
-    rows = [row for row in layer_rows(run) if row["condition"] == "fgsm@0.1"]
+    conditions = {row["condition"]: row["accuracy_percent"] for row in table_rows(run, "conditions")}
+    rows = [row for row in table_rows(run, "layers") if row["condition"] == "fgsm@0.1"]
     largest = max(rows, key=lambda row: abs(row["delta_control_mean"]))
     assert headline_condition(run) == "fgsm@0.1"
     assert summary.accuracy_percent == pytest.approx(conditions["benign"])

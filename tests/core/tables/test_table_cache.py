@@ -11,7 +11,7 @@ from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.files import cache_directory, plain
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
 from psi_core.runs.events import preview_path
-from psi_core.tables import TABLES, cached_rows, table_rows
+from psi_core.tables import TABLE_NAMES, View, cached_rows, table_rows
 from psi_core.tables.cache import remembered
 from tests.recorded import record_run
 
@@ -28,7 +28,7 @@ def cache_files() -> list[Path]:
 def planted(directory: Path, table: str = "conditions", **options: object) -> list[dict[str, object]]:
     """Rows put into the cache in place of the true ones: whoever gets them was answered from there."""
     before = set(cache_files())
-    cached_rows(Run(directory), table, **options)
+    cached_rows(Run(directory), table, View(**options))
     (path,) = set(cache_files()) - before
     rows: list[dict[str, object]] = [{"planted": str(path)}]
     content = {**json.loads(path.read_text()), "answer": rows, "crc32": crc32(json.dumps(rows).encode())}
@@ -36,7 +36,7 @@ def planted(directory: Path, table: str = "conditions", **options: object) -> li
     return rows
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_cached_rows_are_the_rows(directory: Path, table: str) -> None:
     expected = plain(table_rows(Run(directory), table))
     assert cached_rows(Run(directory), table) == expected
@@ -57,7 +57,7 @@ def test_large_tables_are_not_cached(directory: Path, table: str) -> None:
 def test_every_question_has_its_own_answer(directory: Path) -> None:
     rows = planted(directory, "layers", subset="all", bins=20)
     for other in ({"subset": "fooled"}, {"bins": 21}):
-        assert cached_rows(Run(directory), "layers", **other) != rows
+        assert cached_rows(Run(directory), "layers", View(**other)) != rows
     assert cached_rows(Run(directory), "measures") != rows
     assert cached_rows(Run(directory), "layers") == rows
 
@@ -142,7 +142,7 @@ def test_files_stay_few(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         for path in cache_files():
             os.utime(path, (bins, bins))
         assert cached_rows(Run(directory), "conditions") == rows, "what is used stays"
-        cached_rows(Run(directory), "study", bins=bins)
+        cached_rows(Run(directory), "study", View(bins=bins))
     assert len(cache_files()) == 3
 
 
@@ -157,7 +157,7 @@ def test_files_stay_few(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_wrong_words_are_answered(directory: Path, table: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        cached_rows(Run(directory), table, **options)
+        cached_rows(Run(directory), table, View(**options))
 
 
 def test_a_run_without_results_says_so(own_folders: Path) -> None:

@@ -9,17 +9,7 @@ import scipy.stats
 from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.runs.chunks import read_arrays, write_arrays
 from psi_core.statistics.paired import population_sparseness
-from psi_core.tables import (
-    COLUMNS,
-    TABLES,
-    class_rows,
-    condition_rows,
-    histogram_rows,
-    image_rows,
-    layer_rows,
-    measure_rows,
-    table_columns,
-)
+from psi_core.tables import TABLE_NAMES, View, table_columns, table_rows
 from psi_core.tables.columns import readable
 from tests.recorded import record_run
 
@@ -42,10 +32,10 @@ def row_of(rows: list[dict], **values: object) -> dict:
     return row
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_rows_have_the_columns_in_order_and_plain_cells(table: str, run: Run) -> None:
-    rows = TABLES[table](run)
-    names = [column.name for column in table_columns(table, run)]
+    rows = table_rows(run, table)
+    names = [column.name for column in table_columns(run, table)]
     assert rows
     for row in rows:
         assert list(row) == names
@@ -53,12 +43,12 @@ def test_rows_have_the_columns_in_order_and_plain_cells(table: str, run: Run) ->
         assert not any(cell != cell for cell in row.values())  # noqa: PLR0124 -- only NaN differs from itself.
 
 
-def test_layers_table_has_the_promised_columns() -> None:
-    assert [column.name for column in COLUMNS["layers"]] == LAYERS_CSV.split()
+def test_layers_table_has_the_promised_columns(run: Run) -> None:
+    assert [column.name for column in table_columns(run, "layers")] == LAYERS_CSV.split()
 
 
 def test_layer_rows_equal_plain_numbers(run: Run) -> None:
-    rows = layer_rows(run)
+    rows = table_rows(run, "layers")
     assert [(row["layer"], row["condition"]) for row in rows] == [
         (layer, condition) for layer in run.layers for condition in run.conditions
     ]
@@ -98,13 +88,13 @@ def test_layer_rows_equal_plain_numbers(run: Run) -> None:
 
 
 def test_holm_goes_over_the_layers_of_a_condition(run: Run) -> None:
-    rows = [row for row in layer_rows(run) if row["condition"] == "fgsm@0.03"]
+    rows = [row for row in table_rows(run, "layers") if row["condition"] == "fgsm@0.03"]
     smallest = min(rows, key=lambda row: row["p_value"])
     assert smallest["p_holm"] == pytest.approx(3 * smallest["p_value"])
 
 
 def test_verdicts_find_the_planted_shift_and_nothing_else(run: Run) -> None:
-    verdicts = {(row["layer"], row["condition"]): row["verdict"] for row in layer_rows(run)}
+    verdicts = {(row["layer"], row["condition"]): row["verdict"] for row in table_rows(run, "layers")}
     assert verdicts["conv1", "benign"] is None
     assert verdicts.pop(("conv1", "fgsm@0.03")).startswith("sparser by 0.0")
     assert {verdict for verdict in verdicts.values() if verdict} == {"no change"}
@@ -112,22 +102,22 @@ def test_verdicts_find_the_planted_shift_and_nothing_else(run: Run) -> None:
 
 def test_benign_rows_compare_with_nothing(run: Run) -> None:
     columns = LAYERS_CSV.split()
-    row = row_of(layer_rows(run), layer="conv1", condition="benign")
+    row = row_of(table_rows(run, "layers"), layer="conv1", condition="benign")
     assert all(row[name] is None for name in columns[columns.index("delta_mean") :])
 
 
 def test_controls_have_no_control_and_nor_has_a_run_without(own_folders: Path) -> None:
-    row = row_of(layer_rows(load_run(record_run(own_folders))), layer="conv1", condition="sign-noise@0.03")
+    row = row_of(table_rows(load_run(record_run(own_folders)), "layers"), layer="conv1", condition="sign-noise@0.03")
     assert (row["control"], row["delta_control_mean"], row["auroc_control"]) == (None, None, None)
     assert row["delta_mean"] is not None
-    bare = layer_rows(load_run(record_run(own_folders, controls="none")))
+    bare = table_rows(load_run(record_run(own_folders, controls="none")), "layers")
     assert row_of(bare, layer="conv1", condition="fgsm@0.03")["control"] is None
     assert row_of(bare, layer="conv1", condition="fgsm@0.03")["verdict"].endswith("; large effect")
 
 
 def test_subsets_restrict_each_condition(run: Run) -> None:
     correct = run.predictions == run.labels
-    fooled = row_of(layer_rows(run, "fooled"), layer="conv1", condition="fgsm@0.03")
+    fooled = row_of(table_rows(run, "layers", View(subset="fooled")), layer="conv1", condition="fgsm@0.03")
     kept = correct[0] & ~correct[1]
     assert fooled["images"] == kept.sum()
     assert fooled["accuracy_percent"] == 0
@@ -135,10 +125,10 @@ def test_subsets_restrict_each_condition(run: Run) -> None:
     assert fooled["delta_mean"] == pytest.approx((run.psi[1, 0, kept].astype(float) - run.psi[0, 0, kept]).mean())
     area = scipy.stats.mannwhitneyu(run.psi[1, 0, kept], run.psi[0, 0, kept]).statistic / kept.sum() ** 2
     assert fooled["auroc"] == pytest.approx(area)
-    empty = row_of(layer_rows(run, "fooled"), layer="conv1", condition="benign")
+    empty = row_of(table_rows(run, "layers", View(subset="fooled")), layer="conv1", condition="benign")
     assert (empty["images"], empty["psi_mean"], empty["peak_percent"]) == (0, None, None)
     with pytest.raises(ConfigError, match="subset"):
-        layer_rows(run, "every")
+        table_rows(run, "layers", View(subset="every"))
 
 
 def test_epsilon_zero_is_exactly_nothing(own_folders: Path) -> None:
@@ -147,26 +137,26 @@ def test_epsilon_zero_is_exactly_nothing(own_folders: Path) -> None:
         arrays = read_arrays(chunk)
         arrays["psi"][1] = arrays["psi"][0]
         write_arrays(chunk, arrays)
-    row = row_of(layer_rows(load_run(directory)), layer="conv2", condition="fgsm@0")
+    row = row_of(table_rows(load_run(directory), "layers"), layer="conv2", condition="fgsm@0")
     assert [row[name] for name in ("delta_mean", "delta_ci_low", "delta_ci_high", "effect_size")] == [0, 0, 0, 0]
     assert (row["p_value"], row["p_holm"], row["ks"], row["auroc"]) == (1, 1, 0, 0.5)
     assert (row["overlap"], row["verdict"]) == (pytest.approx(1), "no change")
 
 
 def test_measure_rows_equal_plain_numbers(run: Run) -> None:
-    row = row_of(measure_rows(run), layer="conv1", condition="fgsm@0.03", measure="active_fraction")
+    row = row_of(table_rows(run, "measures"), layer="conv1", condition="fgsm@0.03", measure="active_fraction")
     values = run.array("active_fraction").astype(float)[:, 0]
     assert row["mean"] == pytest.approx(values[1].mean())
     assert row["delta_mean"] == pytest.approx((values[1] - values[0]).mean())
     assert row["delta_ci_low"] < row["delta_mean"] < row["delta_ci_high"]
-    benign = row_of(measure_rows(run), layer="conv1", condition="benign", measure="active_fraction")
+    benign = row_of(table_rows(run, "measures"), layer="conv1", condition="benign", measure="active_fraction")
     assert (benign["delta_mean"], benign["delta_ci_low"], benign["effect_size"]) == (None, None, None)
 
 
 def test_measures_are_told_from_the_control_too(own_folders: Path) -> None:
     run = load_run(record_run(own_folders, controls="sign-noise,anti-fgsm,sign-noise-2"))
-    rows, names = measure_rows(run), run.conditions
-    columns = [column.name for column in COLUMNS["measures"]]
+    rows, names = table_rows(run, "measures"), run.conditions
+    columns = [column.name for column in table_columns(run, "measures")]
     assert columns[-5:] == [
         "control",
         "delta_control_mean",
@@ -190,22 +180,22 @@ def test_measures_are_told_from_the_control_too(own_folders: Path) -> None:
 
 
 def test_layers_and_measures_agree_on_psi(run: Run) -> None:
-    layers = row_of(layer_rows(run), layer="fc1", condition="fgsm@0.03")
-    measures = row_of(measure_rows(run), layer="fc1", condition="fgsm@0.03", measure="psi")
+    layers = row_of(table_rows(run, "layers"), layer="fc1", condition="fgsm@0.03")
+    measures = row_of(table_rows(run, "measures"), layer="fc1", condition="fgsm@0.03", measure="psi")
     for name in ("delta_mean", "delta_ci_low", "delta_ci_high", "effect_size"):
         assert measures[name] == pytest.approx(layers[name])
 
 
 def test_histogram_counts_every_image_that_is_not_silent(run: Run) -> None:
-    rows = [row for row in histogram_rows(run) if (row["layer"], row["condition"]) == ("fc1", "benign")]
+    rows = [row for row in table_rows(run, "histogram") if (row["layer"], row["condition"]) == ("fc1", "benign")]
     assert (len(rows), rows[0]["bin_left"], rows[-1]["bin_right"]) == (20, 0, 1)
     assert sum(row["count"] for row in rows) == 56
     assert sum(row["percent"] for row in rows) == pytest.approx(100)
-    assert len(histogram_rows(run, bins=40)) == 2 * len(histogram_rows(run))
+    assert len(table_rows(run, "histogram", View(bins=40))) == 2 * len(table_rows(run, "histogram"))
 
 
 def test_class_rows_equal_plain_numbers(run: Run) -> None:
-    row = row_of(class_rows(run), layer="fc1", condition="fgsm@0.03", label=3)
+    row = row_of(table_rows(run, "classes"), layer="fc1", condition="fgsm@0.03", label=3)
     of_class = run.labels == 3
     labels, counts, sums = run.class_sums("fc1")
     place = labels.tolist().index(3)
@@ -217,7 +207,7 @@ def test_class_rows_equal_plain_numbers(run: Run) -> None:
 
 def test_condition_rows_equal_plain_numbers(run: Run) -> None:
     correct = run.predictions == run.labels
-    benign, attacked = condition_rows(run)[:2]
+    benign, attacked = table_rows(run, "conditions")[:2]
     assert (benign["success_percent"], benign["linf_max"], benign["images"]) == (None, 0, 60)
     assert attacked["success_percent"] == pytest.approx(100 * (~correct[1, correct[0]]).mean())
     assert (attacked["linf_mean"], attacked["l2_mean"]) == pytest.approx((0.03, 0.6))
@@ -225,7 +215,7 @@ def test_condition_rows_equal_plain_numbers(run: Run) -> None:
 
 
 def test_image_rows_go_image_by_image(run: Run) -> None:
-    rows = image_rows(run)
+    rows = table_rows(run, "images")
     assert [row["index"] for row in rows[:5]] == [0, 0, 0, 0, 1]
     assert len(rows) == 60 * len(run.conditions)
     assert rows[1]["psi_conv1"] == float(run.psi[1, 0, 0])
@@ -235,31 +225,35 @@ def test_image_rows_go_image_by_image(run: Run) -> None:
 
 def test_accuracy_is_empty_without_true_labels(own_folders: Path) -> None:
     predicted = load_run(record_run(own_folders, labels="predicted"))
-    for rows in (layer_rows(predicted), class_rows(predicted), condition_rows(predicted)):
+    for rows in (
+        table_rows(predicted, "layers"),
+        table_rows(predicted, "classes"),
+        table_rows(predicted, "conditions"),
+    ):
         assert {row["accuracy_percent"] for row in rows} == {None}
-    assert {row["peak_accuracy_percent"] for row in layer_rows(predicted)} == {None}
-    assert {row["correct"] for row in image_rows(predicted)} == {None}
-    assert condition_rows(predicted)[1]["success_percent"] is not None
+    assert {row["peak_accuracy_percent"] for row in table_rows(predicted, "layers")} == {None}
+    assert {row["correct"] for row in table_rows(predicted, "images")} == {None}
+    assert table_rows(predicted, "conditions")[1]["success_percent"] is not None
 
 
 def test_a_partial_run_gives_tables_of_what_is_there(own_folders: Path) -> None:
     partial = load_run(record_run(own_folders, chunks=[1], finished=False))
-    assert {row["images"] for row in layer_rows(partial)} == {25}
-    assert [row["index"] for row in image_rows(partial)][:: len(partial.conditions)] == list(range(25, 50))
+    assert {row["images"] for row in table_rows(partial, "layers")} == {25}
+    assert [row["index"] for row in table_rows(partial, "images")][:: len(partial.conditions)] == list(range(25, 50))
 
 
 @pytest.mark.parametrize("images", [1, 2])
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_one_or_two_images_are_enough_for_every_table(table: str, images: int, own_folders: Path) -> None:
     tiny = load_run(record_run(own_folders, images=images, silent=1))
-    assert TABLES[table](tiny)
+    assert table_rows(tiny, table)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_a_run_without_results_says_so(table: str, own_folders: Path) -> None:
     empty = load_run(record_run(own_folders, chunks=[], finished=False))
     with pytest.raises(RunError, match="no results yet"):
-        TABLES[table](empty)
+        table_rows(empty, table)
 
 
 @pytest.mark.parametrize(

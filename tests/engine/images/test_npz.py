@@ -14,7 +14,7 @@ from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError
 from psi_core.files import PACKAGE_DATA
 from psi_core.runs.finding import load_run
-from psi_core.tables import TABLES
+from psi_core.tables import table_rows
 from tests.engine.picture_files import DIGITS, colored, digit_folder
 from tests.engine.processes import small_config
 
@@ -116,10 +116,10 @@ def test_external_images_are_a_condition_like_the_attack_that_made_them(tmp_path
     for name in ("psi", "prediction", "linf", "l2"):
         made, external = run.array(name)[1], run.array(name)[2]
         assert np.allclose(made, external, atol=1e-6, equal_nan=True), name
-    row = TABLES["conditions"](run)[2]
+    row = table_rows(run, "conditions")[2]
     assert row["epsilon"] is None
     assert row["linf_mean"] == pytest.approx(0.1, abs=1e-6)
-    layer = next(row for row in TABLES["layers"](run) if row["condition"] == "attacked")
+    layer = next(row for row in table_rows(run, "layers") if row["condition"] == "attacked")
     assert layer["control"] == "sign-noise@0.1", "the control that has their size"
     assert layer["verdict"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
-from psi_core.tables import histogram_rows, layer_rows
+from psi_core.tables import View, table_rows
 from tests.recorded import record_run
 
 
@@ -15,9 +15,11 @@ from tests.recorded import record_run
 def test_tables_are_of_the_measure(psi, own_folders, measure):
     record_run(own_folders)
     asked = ("show", "latest", "--measure", measure, "--json")
-    assert json.loads(psi(*asked).out) == json.loads(json.dumps(layer_rows(load_run("latest"), measure=measure)))
+    assert json.loads(psi(*asked).out) == json.loads(
+        json.dumps(table_rows(load_run("latest"), "layers", View(measure=measure)))
+    )
     rows = json.loads(psi(*asked, "--table", "histogram", "--bins", 3).out)
-    assert rows == json.loads(json.dumps(histogram_rows(load_run("latest"), 3, measure)))
+    assert rows == json.loads(json.dumps(table_rows(load_run("latest"), "histogram", View(bins=3, measure=measure))))
 
 
 def test_the_screen_names_the_measure(psi, own_folders, monkeypatch):
@@ -37,7 +39,9 @@ def test_the_difference_from_the_control_stands_beside_that_from_benign(psi, own
     for measure in ("psi", "hoyer"):
         lines = psi("show", "latest", "--measure", measure).out.splitlines()
         assert "from benign [95 % CI]  from control" in lines[1]
-        (row,) = [row for row in layer_rows(load_run("latest"), measure=measure) if row["layer"] == "conv1"][1:2]
+        (row,) = [
+            row for row in table_rows(load_run("latest"), "layers", View(measure=measure)) if row["layer"] == "conv1"
+        ][1:2]
         (line,) = [line for line in lines if line.startswith("conv1")][1:2]
         assert line.split()[-1] == f"{row['delta_control_mean']:+.4f}"
 
@@ -53,7 +57,7 @@ def test_a_plot_counts_the_measure_and_tells_both_differences(psi, own_folders):
     assert [row["count"] for row in rows[:12]] == np.histogram(values[0], edges)[0].tolist()
     assert [row["count"] for row in rows[12:]] == np.histogram(values[attacked], edges)[0].tolist()
     said = psi(*asked).out
-    row = next(row for row in layer_rows(run, measure="n_eff") if row["condition"] == "fgsm@0.03")
+    row = next(row for row in table_rows(run, "layers", View(measure="n_eff")) if row["condition"] == "fgsm@0.03")
     assert "N_eff of conv1: images in each of 12 bins" in said
     assert f"{row['delta_mean']:+.3f} from benign, {row['delta_control_mean']:+.3f} from sign-noise@0.03" in said
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
-from psi_core.tables import TABLES, condition_rows, layer_rows
+from psi_core.tables import TABLE_NAMES, View, table_rows
 from tests.recorded import record_run
 
 ESCAPE = "\x1b"
@@ -26,7 +26,7 @@ def test_runs_lists_what_there_is(psi, own_folders, monkeypatch):
     record_run(own_folders, name="mine", epsilon="0.01,0.03")
     record_run(own_folders, chunks=[0], labels="predicted")
     unfinished, mine, example = json.loads(psi("runs", "--json").out)
-    rows = condition_rows(load_run("mine"))
+    rows = table_rows(load_run("mine"), "conditions")
     assert example["is_example"]
     assert (mine["name"], mine["status"], mine["images_done"]) == ("mine", "done", 60)
     assert mine["accuracy_percent"] == pytest.approx(rows[0]["accuracy_percent"])
@@ -50,7 +50,7 @@ def test_runs_dir_beats_the_environment(psi, own_folders, tmp_path):
 
 
 @pytest.mark.parametrize("columns", [40, 80, 140, 200])
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_every_table_fits_the_screen(psi, own_folders, monkeypatch, columns, table):
     record_run(own_folders, silent=3, images=20, chunk=10)
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -62,18 +62,18 @@ def test_every_table_fits_the_screen(psi, own_folders, monkeypatch, columns, tab
     assert max(map(cell_len, table_lines)) <= max(columns, 70 if table == "layers" else 0)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_json_is_the_table_in_full(psi, own_folders, table):
     record_run(own_folders, silent=3)
     rows = json.loads(psi("show", "latest", "--table", table, "--json").out)
-    assert rows == json.loads(json.dumps(TABLES[table](load_run("latest"))))
+    assert rows == json.loads(json.dumps(table_rows(load_run("latest"), table)))
 
 
 def test_the_layers_table_says_what_the_rows_say(psi, own_folders, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     record_run(own_folders, silent=4)
     out = psi("show", "latest").out
-    for row in layer_rows(load_run("latest")):
+    for row in table_rows(load_run("latest"), "layers"):
         assert f"{row['psi_mean']:.4f} ± {row['psi_sd']:.4f}" in out
         assert f"{row['peak_center']:.3f}" in out
     assert "sparser by" in out
@@ -84,7 +84,7 @@ def test_the_layers_table_says_what_the_rows_say(psi, own_folders, monkeypatch):
 def test_bins_and_subset_reach_the_numbers(psi, own_folders):
     record_run(own_folders)
     rows = json.loads(psi("show", "latest", "--json", "--bins", 5, "--subset", "fooled").out)
-    assert rows == json.loads(json.dumps(layer_rows(load_run("latest"), subset="fooled", bins=5)))
+    assert rows == json.loads(json.dumps(table_rows(load_run("latest"), "layers", View(subset="fooled", bins=5))))
     histogram = json.loads(psi("show", "latest", "--json", "--table", "histogram", "--bins", 3).out)
     assert len(histogram) == 3 * 3 * 4
     assert "images that the network had right" not in psi("show", "latest").out
@@ -127,7 +127,7 @@ def test_a_plot_needs_no_color(psi, own_folders):
 def test_export_writes_every_table(psi, own_folders, tmp_path, suffix):
     record_run(own_folders)
     outcome = psi("export", "latest", "--to", tmp_path / "results", "--format", suffix)
-    names = {f"{table}.{suffix}" for table in TABLES}
+    names = {f"{table}.{suffix}" for table in TABLE_NAMES}
     assert outcome.code == 0
     assert {path.name for path in (tmp_path / "results").iterdir()} == names
     assert {line.rsplit("/", 1)[1] for line in outcome.out.splitlines()} == names

@@ -7,14 +7,14 @@ import json
 import pytest
 
 from psi_core.runs.finding import load_run
-from psi_core.tables import TABLES
+from psi_core.tables import TABLE_NAMES, View
 from psi_core.tables.export import FORMATS, table_text
-from psi_core.tables.notes import OWN_LABELS
+from psi_core.tables.table import OWN_LABELS
 from tests.recorded import record_run
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_show_prints_what_export_writes(psi, own_folders, tmp_path, table, suffix):
     record_run(own_folders, silent=3)
     psi("export", "latest", "--to", tmp_path, "--tables", table, "--format", suffix)
@@ -42,7 +42,7 @@ def test_bins_and_subset_reach_the_page(psi, own_folders):
     run = load_run("latest")
     out = psi("show", "latest", "--format", "md", "--bins", 5, "--subset", "fooled").out
     rows = json.loads(psi("show", "latest", "--json", "--bins", 5, "--subset", "fooled").out)
-    assert out.rstrip() == table_text(run, "layers", rows, "md", subset="fooled", bins=5).rstrip()
+    assert out.rstrip() == table_text(run, "layers", rows, "md", View(subset="fooled", bins=5)).rstrip()
 
 
 def test_a_plot_has_its_numbers_in_every_format(psi, own_folders):
@@ -52,7 +52,7 @@ def test_a_plot_has_its_numbers_in_every_format(psi, own_folders):
     assert r"\toprule" in psi("show", "latest", "--plot", "conv1", "--format", "tex").out
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 @pytest.mark.parametrize("labels", ["true", "predicted"])
 def test_every_table_says_whose_labels_these_are(psi, own_folders, table, labels):
     record_run(own_folders, labels=labels)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from psi_core.runs.finding import load_run
-from psi_core.tables import layer_rows
+from psi_core.tables import table_rows
 from psi_tui.screens.comparison import QUANTITIES, ComparedRun, aligned_layers, comparison_curves, comparison_rows
 from tests.recorded import record_run
 from tests.tui.apps import press, running, text_of, until
@@ -47,7 +47,7 @@ def test_a_layer_that_a_run_lacks_is_empty_and_a_gap():
 
 def test_the_numbers_are_those_of_the_layers_table(own_folders):
     record_run(own_folders, name="mine", shift=0.07)
-    rows = layer_rows(load_run("mine"))
+    rows = table_rows(load_run("mine"), "layers")
     run = ComparedRun.from_rows("a", "mine", "fgsm@0.03", rows)
     for quantity in QUANTITIES.values():
         condition = "benign" if quantity.side == "benign" else "fgsm@0.03"
@@ -92,7 +92,7 @@ def test_a_shift_beyond_the_control_names_the_control_and_unlike_ones(psi, own_f
     assert "shift beyond the control: sign-noise@0.03\n" in told
     told = psi("compare", "one", "two", "three", "--quantity", "control").out
     assert "shift beyond the control: a sign-noise@0.03, b anti-fgsm@0.03, c none" in told
-    rows = {row["layer"]: row for row in layer_rows(load_run("two")) if row["condition"] == "fgsm@0.03"}
+    rows = {row["layer"]: row for row in table_rows(load_run("two"), "layers") if row["condition"] == "fgsm@0.03"}
     conv1 = next(line for line in told.splitlines() if line.startswith("conv1"))
     assert f"{rows['conv1']['delta_control_mean']:+.4f}" in conv1
     assert "control:" not in psi("compare", "one", "two").out

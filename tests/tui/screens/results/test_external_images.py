@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from psi_core.tables import TABLES
+from psi_core.tables import TABLE_NAMES
 from psi_tui.screens.results import screen
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
@@ -44,7 +44,7 @@ def test_lists_name_them(psi, given):
 
 
 def test_no_table_holds_a_number_that_is_none(psi, given):
-    for table in TABLES:
+    for table in TABLE_NAMES:
         answer = psi("show", "theirs", "--table", table, "--json")
         assert answer.code == 0, answer.err
         assert "NaN" not in answer.out

@@ -6,7 +6,7 @@ from textual.widgets import Static, TabbedContent
 
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
-from psi_core.tables import layer_rows, table_rows
+from psi_core.tables import View, table_rows
 from psi_core.tables.columns import readable
 from psi_tui.screens.results.all_layers import AllLayersTab
 from psi_tui.widgets.plot import Plot
@@ -21,7 +21,11 @@ def figure(app, plot):
 
 
 def of_layer(run, measure, layer, **options):
-    return {row["condition"]: row for row in layer_rows(run, measure=measure, **options) if row["layer"] == layer}
+    return {
+        row["condition"]: row
+        for row in table_rows(run, "layers", View(measure=measure, **options))
+        if row["layer"] == layer
+    }
 
 
 async def go_to(app, pilot, tab):

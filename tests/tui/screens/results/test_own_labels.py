@@ -4,7 +4,7 @@ import pytest
 from textual.widgets import TabbedContent
 
 from psi_core.runs.finding import load_run
-from psi_core.tables import condition_rows
+from psi_core.tables import table_rows
 from psi_tui.screens.results.epsilon import EpsilonTab
 from psi_tui.widgets.plot import Plot
 from tests.recorded import record_run
@@ -28,7 +28,7 @@ async def test_classes_say_why_there_is_no_accuracy(own_folders):
 @pytest.mark.parametrize(("labels", "title"), [("predicted", "fooled %"), ("true", "accuracy %")])
 async def test_the_epsilon_curves_show_what_the_labels_allow(own_folders, labels, title):
     directory = record_run(own_folders, labels=labels, epsilon="0.01,0.03")
-    rows = {row["condition"]: row for row in condition_rows(load_run(directory))}
+    rows = {row["condition"]: row for row in table_rows(load_run(directory), "conditions")}
     key = "success_percent" if labels == "predicted" else "accuracy_percent"
     async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
         show_tab(app, "epsilon")

@@ -11,7 +11,7 @@ from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
-from psi_core.tables import histogram_rows, layer_rows, table_columns
+from psi_core.tables import table_columns, table_rows
 from psi_core.tables.export import csv_text
 from psi_tui.screens.results.layers import LayersTab
 from psi_tui.text.formatting import format_cell, format_effect
@@ -34,7 +34,7 @@ def histogram_of(app):
 
 async def test_the_table_shows_the_numbers_of_the_layers_table(own_folders):
     directory = record_run(own_folders, name="mine", shift=0.05)
-    rows = {row["layer"]: row for row in layer_rows(load_run("mine")) if row["condition"] == "fgsm@0.03"}
+    rows = {row["layer"]: row for row in table_rows(load_run("mine"), "layers") if row["condition"] == "fgsm@0.03"}
     async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
         await rows_are_there(app, pilot)
         for layer, row in rows.items():
@@ -59,7 +59,9 @@ async def test_bins_on_screen_are_numpys_and_the_studys_are_the_csvs(own_folders
                 expected, _ = np.histogram(run.psi[condition, layer].astype(np.float64), np.array(figure.edges))
                 assert list(counts) == expected.tolist()
             if bins == 20:
-                table = csv.DictReader(io.StringIO(csv_text(histogram_rows(run), table_columns("histogram", run))))
+                table = csv.DictReader(
+                    io.StringIO(csv_text(table_rows(run, "histogram"), table_columns(run, "histogram")))
+                )
                 rows = [row for row in table if row["layer"] == run.layers[layer]]
                 for condition, counts in (("benign", figure.upper), ("fgsm@0.03", figure.lower)):
                     exported = [int(row["count"]) for row in rows if row["condition"] == condition]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psi_core import load_run
 from psi_core.errors import ConfigError, RunError
 from psi_core.runs.run import Run
-from psi_core.tables import condition_rows, image_rows
+from psi_core.tables import table_rows
 from psi_tui.screens.results.images.index import OUTCOMES, QUANTITIES, WORDS, ImageIndex
 from tests import recorded
 from tests.recorded import record_run
@@ -39,12 +39,12 @@ def images(index: ImageIndex, text: str) -> list[int]:
 
 def rows_where(run: Run, fits) -> list[int]:
     """Images whose rows of the run's table, benign and attacked, fit."""
-    rows = {(row["index"], row["condition"]): row for row in image_rows(run)}
+    rows = {(row["index"], row["condition"]): row for row in table_rows(run, "images")}
     return [image for image in run.index.tolist() if fits(rows[image, "benign"], rows[image, CONDITION])]
 
 
 def test_columns_are_those_of_the_table_of_images(run, index):
-    rows = image_rows(run)
+    rows = table_rows(run, "images")
     for condition, suffix in (("benign", "benign"), (CONDITION, "attacked")):
         own = [row for row in rows if row["condition"] == condition]
         assert index.values(suffix).tolist() == [row["prediction"] for row in own]
@@ -164,7 +164,7 @@ def test_labels_that_are_predictions_are_changed_or_kept(tmp_path):
     directory = record_run(tmp_path, images=80, labels="predicted", model="torchvision:alexnet", weights="imagenet")
     run = load_run(directory)
     index = ImageIndex.of(run, CONDITION)
-    row = next(row for row in condition_rows(run) if row["condition"] == CONDITION)
+    row = next(row for row in table_rows(run, "conditions") if row["condition"] == CONDITION)
     before = len(index.filtered("psi<2").places[index.prediction[0] == index.label])
     assert len(index.filtered("flipped")) == round(row["success_percent"] / 100 * before)
     assert not index.has_true_labels
