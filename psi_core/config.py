@@ -1,6 +1,6 @@
-"""The options of a run: asked for (RunConfig) and as it is computed (ResolvedConfig). Both are checked and immutable.
+"""The configuration of a run: RunConfig as it is asked for, ResolvedConfig as it is computed. Both are immutable.
 
-An option is one field, with what the command line and the form tell of it.
+An option is one field of RunOptions; its `Option` holds what the command line and the form show of it.
 """
 
 import json
@@ -38,19 +38,19 @@ from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
 from psi_core.options import Option, option_of, refusal, require_known
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
-"""Models bundled by name; the engine's table of architectures holds the same names."""
+"""The bundled models. The engine's table of architectures holds the same names."""
 
 WEIGHTS_NAMES: tuple[str, ...] = ("fitted", "random", "imagenet", "built")
-"""Sources of weights by name; any other is a file."""
+"""Weights that have a name. Any others are a file."""
 
 DATA_NAMES: tuple[str, ...] = ("mnist", "folder:PATH", "npz:PATH", "torchvision:NAME")
-"""Data sets: bundled by name, or your own by kind and place."""
+"""Data sets: the bundled one by name, others by kind and place."""
 
 _DATA_KINDS = ("folder", "npz", "torchvision")
 
 
 def split_list(value: object) -> object:
-    """A comma-separated text as a list; anything else as it is, a single number as a list of one."""
+    """A list from text with commas, and from a single number; any other value as it is."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return [value] if isinstance(value, int | float) else value
@@ -66,7 +66,7 @@ _COUNT_OR_AUTO = "a whole number of at least 1, or auto"
 
 
 class RunOptions(BaseModel):
-    """Every option of a run, as asked for and as resolved: model, data, conditions, measures, computing.
+    """Every option of a run: model, data, conditions, measures and how they are computed.
 
     Raises:
         ConfigError: a key is unknown or a value cannot stand.
@@ -313,9 +313,10 @@ class RunOptions(BaseModel):
 
 
 class RunConfig(RunOptions):
-    """A run as it is asked for; what is left out, the engine chooses.
+    """A run as it is asked for. The engine chooses what is left out or `auto`.
 
-    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml; lists may have commas.
+    The fields are the long options of `psi-tui run` in snake case, and the keys of a SPEC.toml. Lists may be text with
+    commas.
 
     Raises:
         ConfigError: a key is unknown or a value cannot stand.
@@ -323,7 +324,7 @@ class RunConfig(RunOptions):
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **typed: Any) -> "RunConfig":
-        """The run that a SPEC.toml describes; what is given in `typed` beats the file.
+        """The run that a SPEC.toml describes. Values in `typed` beat the file's.
 
         Raises:
             ConfigError: the file cannot be read, is no TOML, or holds a wrong key or value.
@@ -346,9 +347,9 @@ class RunConfig(RunOptions):
 
 
 class ResolvedConfig(RunOptions):
-    """A run as it is computed: nothing is left to choose, so that every worker computes the same.
+    """A run as it is computed. Nothing is left to choose, so that all workers compute alike.
 
-    Layers have their exact names, files their absolute paths.
+    Layers stand by their exact names, files by their absolute paths.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value cannot stand.
@@ -362,12 +363,12 @@ class ResolvedConfig(RunOptions):
     threads: Count
 
     def asked(self, **changes: Any) -> RunConfig:
-        """The run that asks for exactly this, but for the changes."""
+        """The configuration that asks for this run, with some options changed."""
         return RunConfig(**{**self.model_dump(), **changes})
 
 
 def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel from `MEAN/SD`, each one number or several with commas.
+    """Mean and standard deviation of each channel from `MEAN/SD`; each is one number, or several with commas.
 
     Raises:
         ValueError: the text has another form, or a standard deviation is not above 0.

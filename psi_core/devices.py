@@ -1,4 +1,4 @@
-"""A device by its text: what runs, events and screens name. What torch knows about devices is in `engine.devices`."""
+"""The name of a device, as configurations, events and screens hold it. `engine.devices` has what torch knows of it."""
 
 import re
 from typing import Any, Literal
@@ -7,7 +7,7 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class Device(str):
-    """One device, `cpu` or `cuda:K`; `cuda` is the first CUDA device. It is its own text, in JSON as in torch's calls.
+    """One device: `cpu` or `cuda:K`; `cuda` means `cuda:0`. It is a str, so that JSON and torch take it as it is.
 
     Raises:
         ValueError: the text names no device.
@@ -21,13 +21,13 @@ class Device(str):
         return super().__new__(cls, "cuda:0" if text == "cuda" else text)
 
     @classmethod
-    def cuda(cls, index: int) -> "Device":
-        """The CUDA device of that number, from 0."""
-        return cls(f"cuda:{index}")
+    def cuda(cls, number: int) -> "Device":
+        """The CUDA device of a number, from 0."""
+        return cls(f"cuda:{number}")
 
     @property
     def kind(self) -> Literal["cpu", "cuda"]:
-        """What it is, as torch calls it."""
+        """Torch's word for its type."""
         return "cuda" if self.is_cuda else "cpu"
 
     @property
@@ -37,7 +37,7 @@ class Device(str):
 
     @property
     def is_cuda(self) -> bool:
-        """Whether it is a GPU of CUDA."""
+        """Whether it is a CUDA GPU."""
         return self != "cpu"
 
     @classmethod

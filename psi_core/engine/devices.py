@@ -1,6 +1,6 @@
-"""Devices: which one, how precise, how many images at a time, and what to do when memory runs out.
+"""Devices as torch knows them: which are there, their precision, batch, memory and threads.
 
-Downloads that give up: without a network a command must say so, not hang.
+Also `patience`, which ends a download from a silent network.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ _BATCH_BYTES = {"cpu": 2**30, "cuda": 2**34}
 """Memory that the activations of one batch may take; on CUDA also at most a quarter of the device."""
 
 _LARGEST_BATCH = {"cpu": 256, "cuda": 1024}
-
+"""Images."""
 
 _MALLOC_MMAP_MAX, _MALLOC_TRIM_THRESHOLD = -4, -1
-"""Of mallopt(3)."""
+"""Parameters of mallopt(3)."""
 
 
 def resolve_device(name: str) -> Device:
-    """The device of that name, `auto` for the best one here.
+    """The device of a name; `auto` is the first GPU, or the CPU.
 
     Raises:
         ConfigError: there is no such device here.
@@ -44,7 +44,7 @@ def resolve_device(name: str) -> Device:
 
 
 def available_device(device: Device) -> Device:
-    """The device that a run names, or the best one here: a run may be resumed on another machine."""
+    """The device of a run, or the one of `auto` where it is missing: another machine may resume a run."""
     try:
         return resolve_device(device)
     except ConfigError:
@@ -52,10 +52,10 @@ def available_device(device: Device) -> Device:
 
 
 def worker_device(device: Device, local: int) -> Device:
-    """The device of one worker: the CUDA devices that it sees in turn, or the same CPU for all.
+    """The device of one worker. Workers take the CUDA devices of their machine in turn; all share one CPU.
 
     Args:
-        device: the first worker's.
+        device: of the first worker.
         local: its rank among the workers of this machine.
     """
     if not device.is_cuda:
@@ -65,7 +65,7 @@ def worker_device(device: Device, local: int) -> Device:
 
 def describe_device(device: Device) -> dict[str, Any]:
     """The device and the versions that a `started` event records."""
-    facts: dict[str, Any] = {
+    return {
         "device": device,
         "device_name": torch.cuda.get_device_name(device) if device.is_cuda else processor_name(),
         "python": platform.python_version(),
@@ -74,7 +74,6 @@ def describe_device(device: Device) -> dict[str, Any]:
         "cuda": torch.version.cuda if device.is_cuda else None,
         "driver": driver_version(),
     }
-    return facts
 
 
 def driver_version() -> str | None:
@@ -104,11 +103,11 @@ def usable_cores() -> int:
 
 
 def automatic_batch(device: Device, activation_bytes: int) -> int:
-    """A power of two of images whose activations fit the device.
+    """The largest batch, a power of two, whose activations fit the device.
 
     Args:
         device: that computes.
-        activation_bytes: what one image's activations take when all are kept for the gradient.
+        activation_bytes: of one image, when all activations are kept for the gradient.
     """
     budget = _BATCH_BYTES[device.kind]
     if device.is_cuda:
@@ -118,10 +117,10 @@ def automatic_batch(device: Device, activation_bytes: int) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep what it frees for what it takes next, where the C library is glibc.
+    """Makes glibc keep freed memory for the next tensors; other C libraries stay as they are.
 
-    Otherwise tensors of more than 32 MB are handed back and fetched anew, page by page, with every batch: a tenth of
-    AlexNet's time on a CPU. The process's peak was 3 to 8 % higher.
+    By default glibc returns tensors of more than 32 MB to the system and fetches their pages again with every batch.
+    That took a tenth of AlexNet's time on a CPU. Kept, the peak of the process was 3 to 8 % higher.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
@@ -131,7 +130,7 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def precision(policy: str, device: Device) -> Iterator[None]:
-    """Runs the block at one precision: `exact` (IEEE fp32, deterministic), `tf32` or `bf16`; puts back what was set."""
+    """Within the block torch computes at one precision: `exact` (IEEE fp32, deterministic), `tf32` or `bf16`."""
     backends: Any = torch.backends  # Its stubs lack the fp32_precision settings.
     cudnn = backends.cudnn
     before = (backends.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark)
@@ -146,12 +145,12 @@ def precision(policy: str, device: Device) -> Iterator[None]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device or the machine had no memory left for a batch."""
+    """Whether an error says that the device or the machine has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def peak_memory(device: Device) -> int:
-    """Bytes: the most that tensors took on a CUDA device, or the process's peak resident size."""
+    """The most bytes that tensors took on a CUDA device, or that this process took on a CPU."""
     if device.is_cuda:
         return torch.cuda.max_memory_allocated(device)
     import resource
@@ -160,16 +159,16 @@ def peak_memory(device: Device) -> int:
 
 
 def current_device(device: Device) -> contextlib.AbstractContextManager[Any]:
-    """Within the block this device is CUDA's current one: pinned memory and kernels made on the way belong to it.
+    """Within the block a CUDA device is the current one: pinned memory and compiled kernels go there.
 
-    Without it a worker on the second device would take memory on the first one too.
+    Otherwise a worker on the second device would take memory on the first one too.
     """
     return torch.cuda.device(device) if device.is_cuda else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Within the block torch computes on so many threads: another number may round, and turn signs, otherwise."""
+    """Within the block torch computes on a number of CPU threads. Another number may round otherwise."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -178,14 +177,15 @@ def cpu_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_SECONDS = 20.0
+_MOST_SILENCE = 20.0
+"""Seconds."""
 
 
 @contextlib.contextmanager
 def patience() -> Iterator[None]:
     """Within the block, a connection that stays silent for 20 seconds is an OSError."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SECONDS)
+    socket.setdefaulttimeout(_MOST_SILENCE)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Preparation: everything about a run checked and resolved before its directory is made."""
+"""Preparation: a run is checked, and every option resolved, before anything is written or computed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,24 +54,24 @@ from psi_core.runs.run import LayerInfo
 _CHUNK_IMAGES = 500
 _LEAST_CHUNK_IMAGES = 50
 _CPU_CHUNK_MULTIPLY_ADDS = 2e12
-"""Work of one chunk on a CPU, so that at most a minute or so is lost with a killed worker."""
+"""Work of one chunk on a CPU, about a minute: a killed worker loses no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that can be started.
+    """A run that is checked and can be started.
 
     Attributes:
-        config: with nothing left to choose.
-        source: of the model.
-        classifier: in eval mode, frozen, on the CPU; weights as named, but for `fitted`, which come later.
+        config: what it computes.
+        source: of its model.
+        classifier: in eval mode, frozen, on the CPU. It has its weights, but for `fitted` ones, which come later.
         dataset: its labels are classes of the network.
         external: images attacked elsewhere, or None.
         trace: of one dry forward.
-        calls: tapped layers in forward order.
-        layers: the same, as `layers.json` holds them.
-        card: `model.json`, but for `fitted` weights, where it is empty.
-        notes: what was done to the weights file on the way, one sentence each.
+        calls: the tapped layers in forward order.
+        layers: the same as `layers.json` describes them.
+        card: content of `model.json`; empty until `fitted` weights come.
+        notes: one sentence for each thing that was done to the weights file.
     """
 
     config: ResolvedConfig
@@ -87,18 +87,18 @@ class Prepared:
 
     @property
     def recipe(self) -> Recipe:
-        """The default recipe for this model, data and size, which `fitted` stands for."""
+        """The recipe that `fitted` stands for: the default one for this model, data and size."""
         images = len(load_dataset(self.config.data, "train", self.config.resize))
         epochs = default_epochs(images)
         return Recipe(self.config.model, self.config.data, self.config.size, images, epochs, resize=self.config.resize)
 
     @property
     def needs_fit(self) -> bool:
-        """Whether weights must be fitted before the first image."""
+        """Whether its weights must be fitted before the first image."""
         return self.config.weights == "fitted" and find_checkpoint(self.recipe) is None
 
     def with_checkpoint(self, checkpoint: Checkpoint) -> "Prepared":
-        """The same with fitted weights in place."""
+        """The same run with fitted weights."""
         state, _ = read_weights(checkpoint.path)
         apply_weights(self.classifier.network, state, str(checkpoint.path))
         sha256 = checkpoint.card["sha256"]
@@ -106,7 +106,7 @@ class Prepared:
         return replace(self, card={**card, "fit": checkpoint.card})
 
     def disk_bytes(self) -> int:
-        """About what the run directory will take."""
+        """Size of the run directory, about."""
         config = self.config
         rows = len(config.conditions) * (len(self.layers) * len(config.measures) + len(PER_IMAGE))
         classes = min(len(self.dataset.class_names), config.chunk)
@@ -115,10 +115,10 @@ class Prepared:
 
 
 def prepare(config: RunConfig) -> Prepared:
-    """Checks everything that can be checked without work, and resolves every field.
+    """Checks all that can be checked without computing an image, and resolves every option.
 
     Raises:
-        ConfigError, ModelError, DataError: something cannot stand; nothing has been written.
+        ConfigError, ModelError, DataError: the run is refused; nothing has been written.
     """
     config = _absolute(config)
     for name in config.attack:
@@ -132,7 +132,7 @@ def prepare(config: RunConfig) -> Prepared:
     _require_useful_resize(config, size)
     dataset = load_dataset(config.data, config.split, config.resize)
     if config.weights == "fitted" and config.data != "mnist":
-        # Before any work: there must be something to fit to, and the head's classes are those of the training part.
+        # The head has the classes of the training part; without one there is nothing to fit to.
         dataset = match_names(dataset, load_dataset(config.data, "train", config.resize).class_names)
     images = first_images(dataset, config.images)
     own_labels = dataset.labels
@@ -197,7 +197,7 @@ def _build(source: ModelSource, classes: int, normalize: str, seed: int) -> Clas
 
 
 def _absolute(config: RunConfig) -> RunConfig:
-    """The same with absolute paths: every worker, now or on resume, must read the same names."""
+    """The same with absolute paths, so that a worker started elsewhere reads the same files."""
     paths = {"model": absolute_model(config.model), "data": absolute_data(config.data)}
     if config.attacked:
         paths["attacked"] = absolute_data(config.attacked)
@@ -223,7 +223,7 @@ def _external_images(
 
 
 def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
-    """500 images; on a CPU fewer for heavy models, then whole batches."""
+    """500 images; on a CPU fewer for heavy models, and then a multiple of the batch."""
     if device.is_cuda:
         return _CHUNK_IMAGES
     per_image = trace.multiply_adds * forwards_per_image(config)

@@ -1,4 +1,4 @@
-"""The birth of a run directory: all files that are written once, put in place by one rename."""
+"""Making and deleting run directories: each appears whole by one rename, and leaves the list by one."""
 
 import contextlib
 import json
@@ -21,10 +21,10 @@ from psi_core.runs.status import STOP_FILE, StatusReader
 
 
 def require_writable(folder: Path, needed_bytes: int) -> None:
-    """Makes sure that runs can be made in `folder`, and makes nothing: the run may still be refused.
+    """Refuses a folder that cannot hold a run. Nothing is made: the run itself may still be refused.
 
     Raises:
-        ConfigError: it cannot be made or written to, or its disk has less than `needed_bytes` free.
+        ConfigError: the folder cannot be made or written to, or has less than `needed_bytes` free.
     """
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
@@ -44,7 +44,7 @@ def require_writable(folder: Path, needed_bytes: int) -> None:
 def create_run(folder: Path, config: ResolvedConfig, layers: Sequence[LayerInfo]) -> Path:
     """Makes the directory of a run and gives its path.
 
-    It is filled under a temporary name and renamed: no reader ever sees a run without its configuration.
+    It is filled under a temporary name and then renamed, so that no reader sees a run without its configuration.
     """
     now = datetime.now().astimezone()
     identity = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -68,19 +68,19 @@ def create_run(folder: Path, config: ResolvedConfig, layers: Sequence[LayerInfo]
 
 def write_json(path: Path, values: Any) -> None:
     """Writes JSON so that a reader sees either all of it or none."""
-    with _written(path, values) as temporary:
+    with _temporary_json(path, values) as temporary:
         temporary.replace(path)
 
 
 def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
-    """Writes `model.json` once, or makes sure that these are the weights and images the run began with.
+    """Writes `model.json`, or compares it with the weights and images that the run began with.
 
     Raises:
         RunError: the run began with others.
     """
     path = run_directory / "model.json"
     if not path.exists():
-        with _written(path, card) as temporary:
+        with _temporary_json(path, card) as temporary:
             try:
                 os.link(temporary, path)  # Fails where another worker was first: nobody overwrites the run's weights.
             except FileExistsError:
@@ -102,7 +102,7 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
 
 
 def require_deletable(directory: Path) -> None:
-    """Makes sure that a run may be deleted.
+    """Refuses to delete a run that must stay.
 
     Raises:
         RunError: it ships with the package, or a worker still writes to it.
@@ -114,7 +114,7 @@ def require_deletable(directory: Path) -> None:
 
 
 def delete_run(directory: Path) -> None:
-    """Removes a run directory; it leaves the list at once, by a rename, and the disk after that.
+    """Removes a run directory. A rename takes it off the list at once; the disk follows.
 
     Raises:
         RunError: it ships with the package, a worker still writes to it, or it cannot be removed.
@@ -129,8 +129,8 @@ def delete_run(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _written(path: Path, values: Any) -> Iterator[Path]:
-    """JSON under a temporary name beside `path`, gone when the block is left unless it was renamed."""
+def _temporary_json(path: Path, values: Any) -> Iterator[Path]:
+    """A file of JSON under a temporary name beside `path`, removed after the block unless it was renamed."""
     temporary = temporary_beside(path)
     try:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,4 @@
-"""Runs: what a run directory holds, read.
-
-LayerInfo: what `layers.json` tells of one tapped layer.
-"""
+"""A run directory as its readers see it: configuration, layers, status and results."""
 
 import contextlib
 import json
@@ -42,10 +39,10 @@ class LayerInfo:
         module: path of the module inside the network, `features.1`; `#2` marks its second call in a forward.
         kind: class of the module or name of the function, `ReLU`.
         shape: of its output for one image.
-        units: how many responses the measures see.
+        units: responses of one image that the measures see.
         channels: feature maps, or features of a flat layer.
-        parameters: of all that runs after the layer before, up to this one.
-        multiply_adds: likewise, per image.
+        parameters: of everything between the layer before and this one, itself included.
+        multiply_adds: of the same, per image.
     """
 
     name: str
@@ -59,7 +56,7 @@ class LayerInfo:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "LayerInfo":
-        """From an object of `layers.json`; keys of a newer version are passed over."""
+        """The layer of an object of `layers.json`. Keys of a newer version are passed over."""
         known = {field.name: values[field.name] for field in fields(cls)}
         return cls(**{**known, "shape": tuple(known["shape"])})
 
@@ -69,7 +66,7 @@ FORMAT = 1
 
 
 class Run:
-    """A run directory, read. Never locks, never writes; arrays are read when first asked for.
+    """A run directory. Reading it never locks or writes; arrays are read when first asked for.
 
     Attributes:
         directory: where it lies.
@@ -101,12 +98,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name given to the run, or its id."""
+        """The name of the run, or its id where it has none."""
         return self.config.name or self.id
 
     @property
     def is_example(self) -> bool:
-        """Whether it ships with the package, read-only."""
+        """Whether it ships with the package."""
         return is_example(self.directory)
 
     @property
@@ -118,12 +115,12 @@ class Run:
     def condition_details(self) -> tuple[Condition, ...]:
         """The same conditions with attack, epsilon and control.
 
-        Images attacked elsewhere have the run's first control at the epsilon that is their largest change, if it has
-        one there.
+        External images are compared with the run's first control at the epsilon that equals their largest change, where
+        there is one.
         """
-        return tuple(self._sized(each) if each.is_external else each for each in self.config.conditions)
+        return tuple(self._with_control(each) if each.is_external else each for each in self.config.conditions)
 
-    def _sized(self, external: Condition) -> Condition:
+    def _with_control(self, external: Condition) -> Condition:
         try:
             largest = float(self.array("linf")[self.conditions.index(external.name)].max())
         except RunError:  # No results yet.
@@ -167,12 +164,12 @@ class Run:
 
     @property
     def images(self) -> int:
-        """How many images the whole run has."""
+        """Number of images of the whole run."""
         return self.config.images
 
     @property
     def chunks(self) -> int:
-        """How many chunks the whole run has."""
+        """Number of chunks of the whole run."""
         return chunk_count(self.images, self.config.chunk)
 
     @property
@@ -182,18 +179,18 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """Running, done, failed, stopped, queued or lost, as its files say now."""
+        """What its files say now: running, done, failed, stopped, queued or lost."""
         return status_of(self.directory, self.chunks, StatusReader(self.directory).poll())
 
     @cached_property
     def _chunk_paths(self) -> list[Path]:
-        """Chunks that were finished when results were first asked for: all arrays speak of the same images."""
+        """Chunks that were finished when results were first asked for, so that all arrays have the same images."""
         finished = finished_chunks(self.directory)
         return [chunk_path(self.directory, number) for number in finished if number < self.chunks]
 
     @cached_property
     def _previews(self) -> list[Arrays]:
-        """Open chunks of images that no finished chunk holds."""
+        """Results of open chunks, but for images that a finished chunk has."""
         seen = [read_arrays(path, lambda name: name == "index")["index"] for path in self._chunk_paths]
         previews = []
         for path in sorted(self.directory.glob("preview-*.npz")) if self._with_preview else []:
@@ -207,11 +204,11 @@ class Run:
 
     @property
     def has_preview(self) -> bool:
-        """Whether open chunks are among the results: these may change with every look."""
+        """Whether results of open chunks are among the results. They may change with every reading."""
         return self._with_preview and bool(self._previews)
 
     def _read(self, name: str) -> NDArray[Any]:
-        """One array of every chunk and preview, joined along its last axis; read once."""
+        """One array of all chunks and previews, joined along its last axis and kept."""
         if name not in self._arrays:
             parts = [read_arrays(path, lambda other: other == name) for path in self._chunk_paths] + self._previews
             if not parts:
@@ -249,12 +246,12 @@ class Run:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """The labels that the attack and the accuracy refer to, (image,)."""
+        """Labels that attacks and accuracy refer to, (image,)."""
         return self.array("label")
 
     @property
     def predictions(self) -> NDArray[np.int64]:
-        """The network's choices, (condition, image)."""
+        """Classes that the network chose, (condition, image)."""
         return self.array("prediction")
 
     def class_sums(self, layer: str) -> ClassSums:
@@ -285,7 +282,7 @@ class Run:
 
     @property
     def has_sums(self) -> bool:
-        """Whether there are `class_sums`: those of an open chunk come when it is finished."""
+        """Whether there are `class_sums`. An open chunk has none."""
         return bool(self._chunk_paths)
 
     def _parts(self, layer: str, *names: str) -> Iterator[Arrays]:
