@@ -91,7 +91,6 @@ def test_the_second_time_no_chunk_is_read(own_folders, monkeypatch):
     assert all(part is not None for part in astuple(first))
 
 
-@pytest.mark.alone
 def test_ten_thousand_images_take_a_moment_and_no_scipy(own_folders):
     directory = record_run(own_folders, images=10_000, chunk=500, epsilon="0.03,0.1")
     run = Run(directory)

@@ -89,13 +89,12 @@ def test_what_the_app_writes(text, shown):
     assert to_ascii(text) == shown
 
 
-@pytest.mark.alone
 def test_a_full_screen_takes_milliseconds():
     lines = [[Segment(f"│{row:5} 0.51 ± {column:3}│▁▄█ é猫", None) for column in range(20)] for row in range(45)]
-    before = time.perf_counter()
+    before = time.process_time()
     for line in lines:
         AsciiFilter().apply(line, BACKGROUND)
-    assert time.perf_counter() - before < 0.1
+    assert time.process_time() - before < 0.1
 
 
 def test_an_app_with_the_filter_shows_ascii_alone():

@@ -107,7 +107,6 @@ def test_a_filter_leaves_models_by_name_and_family_though_their_layers_are_not_l
     assert outline.lines("nothing-fits") == []
 
 
-@pytest.mark.alone
 def test_a_tree_of_3000_layers_filters_within_100_milliseconds():
     slow: dict[str, float] = {}
 

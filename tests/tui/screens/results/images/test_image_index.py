@@ -227,9 +227,8 @@ def test_a_growing_run_shows_what_is_there(tmp_path):
     assert index.filtered("").row_of(40) == 20
 
 
-@pytest.mark.alone
 def test_ten_thousand_images_filter_and_sort_in_milliseconds(tmp_path: Path):
     index = ImageIndex.of(Run(record_run(tmp_path, images=10_000, chunk=500)), CONDITION)
-    before = time.perf_counter()
+    before = time.process_time()
     assert 0 < len(index.filtered("flipped psi>0.4 shift>0 class!=3").sorted_by("shift", descending=True)) < 10_000
-    assert time.perf_counter() - before < 0.1
+    assert time.process_time() - before < 0.1
