@@ -1,16 +1,10 @@
-"""The assistant: a child process that answers questions for the app, one after another, in order.
+"""One protocol to the engine: a child process is asked on its standard input and replies on its standard output.
 
-In: one JSON object a line, {"id": 7, "ask": "rows", ...}, the other keys being what the question needs. Out:
-{"id": 7, "answer": ...}, or {"id": 7, "error": sentence, "kind": class}. It ends with its standard input.
+In: one JSON object a line, {"id": 7, "do": "rows", ...}, its other keys being what the answer takes. Out: any number of
+events, {"id": 7, "event": "fit", ...}, then {"id": 7, "answer": ...} or {"id": 7, "error": sentence, "kind": class}.
 
-    rows     run (path), table, subset="all", bins=20, measure="psi", preview=false   rows of a table
-    export   run (path), to, format="csv", measures=[]                 paths of the files written
-    models   pattern=""                                                models there are
-    layers   model, size, layers, unit, rectify                        layers of a model
-    plan     config, runs_dir                                          what a run would cost
-    picture  run (path), index, condition, width, height               one image, benign and attacked
-
-The last four are answered by the engine, which is imported when it is first needed.
+ANSWERS lists what can be asked. `serve` replies to many questions, in order; `answer` to one, and its process may then
+go on as a worker. What a user's model reads or prints never meets the protocol.
 """
 
 import inspect
@@ -20,24 +14,63 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Literal
 
 from psi_core.errors import ConfigError, PsiError, unknown_name
-from psi_core.files import json_line
-from psi_core.pictures import kept_picture
+from psi_core.files import plain
+from psi_core.runs.events import Event, event_line
+from psi_core.runs.processes import recorded_config, share_cores
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables import View, cached_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import export_run
 
-Answer: TypeAlias = Callable[..., Any]
-"""Takes a question's keys as arguments and gives what JSON holds."""
 
-ENGINE_QUESTIONS = ("models", "layers", "plan", "picture")
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One thing that can be asked.
+
+    Attributes:
+        name: by which it is asked for.
+        function: `module:function`, imported when first asked for. It takes the question's keys and gives what JSON
+            holds. One that tells events, or goes on after its answer, has a parameter `reply` too.
+        needs: `files` where it reads runs, `engine` where it imports torch, `process` where it needs torch and a
+            process that replies to nothing else.
+        before: `module:function`, of the same keys, called before the engine is imported. What it gives, unless None,
+            is the answer.
+    """
+
+    name: str
+    function: str
+    needs: Literal["files", "engine", "process"]
+    before: str = ""
+
+
+ANSWERS = (
+    Answer("rows", "psi_core.serve:rows", "files"),
+    Answer("export", "psi_core.serve:export", "files"),
+    Answer("models", "psi_core.engine.answers:model_rows", "engine"),
+    Answer("layers", "psi_core.engine.answers:layer_rows", "engine"),
+    Answer("plan", "psi_core.engine.answers:plan", "engine"),
+    Answer("picture", "psi_core.engine.answers:picture", "engine", before="psi_core.pictures:kept_picture"),
+    Answer("doctor", "psi_core.engine.answers:doctor_facts", "engine"),
+    Answer("start", "psi_core.engine.commands:start", "process", before="psi_core.serve:before_start"),
+    Answer("queue", "psi_core.engine.commands:queue", "process"),
+    Answer("resume", "psi_core.engine.commands:resume", "process", before="psi_core.serve:before_resume"),
+    Answer("fit", "psi_core.engine.commands:fit", "process"),
+    Answer("ablate", "psi_core.engine.commands:ablate", "process"),
+    Answer("images", "psi_core.engine.commands:images", "process"),
+    Answer("bench", "psi_core.engine.commands:bench", "process"),
+)
+
+REFUSED, INTERRUPTED = 2, 130
+"""Exit codes of a process that replies to one question."""
 
 _POLITENESS = 10
 """Added to the niceness: neither the screen nor a worker waits for statistics."""
@@ -46,100 +79,132 @@ _LAST_SECONDS = 0.5
 """How long an answer under way may take once nobody asks any more."""
 
 
-def assist(engine_answers: Callable[[], Mapping[str, Answer]]) -> int:
-    """Answers until standard input ends, and gives the exit code.
+class Reply:
+    """The lines that go back to whoever asked a question.
 
-    Args:
-        engine_answers: imports the engine and gives its answers by question; called when first needed.
+    Attributes:
+        identity: the question's `id`; None until it is known.
+        is_complete: whether the last line, an answer or an error, is written.
     """
-    os.nice(_POLITENESS)
-    questions, answers = _own_streams()
-    asked: SimpleQueue[str | None] = SimpleQueue()
-    threading.Thread(target=_listen, args=(questions, asked), daemon=True).start()
-    assistant = _Assistant(engine_answers)
-    while (line := asked.get()) is not None:
-        reply = assistant.reply(line)
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.identity: object = None
+        self.is_complete = False
+        self._stream = stream
+
+    def tell(self, event: Event) -> None:
+        """Tells how far it is, or what else is to be known on the way."""
+        self._write(event_line(event))
+
+    def answer(self, value: Any) -> None:
+        """Gives the answer; NaN and infinity in it become null."""
+        self.is_complete = True
+        self._write({"answer": plain(value)})
+
+    def refuse(self, sentence: str, kind: str) -> None:
+        """Gives an error in the place of the answer."""
+        self.is_complete = True
+        self._write({"error": sentence, "kind": kind})
+
+    def hang_up(self) -> None:
+        """Lets go of whoever reads until the end."""
+        self._stream.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
         try:
-            answers.write(f"{reply}\n")
-            answers.flush()
+            self._stream.write(f"{json.dumps({'id': self.identity, **line})}\n")
+            self._stream.flush()
         except BrokenPipeError:
             os._exit(0)  # Nobody is left to tell; Python's own ending would try to write the rest again.
+
+
+def serve() -> int:
+    """Replies to one question after another until standard input ends, and gives the exit code."""
+    os.nice(_POLITENESS)
+    questions, replies = _own_streams()
+    asked: SimpleQueue[str | None] = SimpleQueue()
+    threading.Thread(target=_listen, args=(questions, asked), daemon=True).start()
+    while (line := asked.get()) is not None:
+        reply = Reply(replies)
+        try:
+            _answer(line, reply, has_process=False)
+        except PsiError as error:
+            reply.refuse(str(error), type(error).__name__)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the server's door: one failure must not end it.
+            traceback.print_exc()
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            reply.refuse(f"engine: failed ({what}); psi-tui doctor may tell more", "EngineError")
     return 0
 
 
-class _Assistant:
-    def __init__(self, engine_answers: Callable[[], Mapping[str, Answer]]) -> None:
-        self._import_engine = engine_answers
-        self._engine: Mapping[str, Answer] = {}
+def answer() -> int:
+    """Replies to the question on standard input, and gives the exit code.
 
-    def reply(self, line: str) -> str:
-        """The reply to one line, whatever that holds."""
-        identity = None
-        try:
-            question = _parsed(line)
-            identity = question.pop("id", None)
-            answer = self._answer(str(question.pop("ask", "")), question)
-            return json_line({"id": identity, "answer": answer})
-        except PsiError as error:
-            return json_line({"id": identity, "error": str(error), "kind": type(error).__name__})
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the assistant's door: one failure must not end it.
-            traceback.print_exc()
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            sentence = f"engine: failed ({what}); psi-tui doctor may tell more"
-            return json_line({"id": identity, "error": sentence, "kind": "EngineError"})
-
-    def _answer(self, ask: str, fields: dict[str, Any]) -> Any:
-        if ask in _LIGHT_ANSWERS:
-            return _called(ask, _LIGHT_ANSWERS[ask], fields)
-        if ask not in ENGINE_QUESTIONS:
-            raise ConfigError(unknown_name("ask", ask, (*_LIGHT_ANSWERS, *ENGINE_QUESTIONS)))
-        if ask == "picture" and (kept := _called(ask, kept_picture, fields)) is not None:
-            return kept
-        if not self._engine:
-            self._engine = self._import_engine()
-        return _called(ask, self._engine[ask], fields)
+    What nobody foresaw ends the process: standard error then tells it in full.
+    """
+    questions, replies = _own_streams()
+    reply = Reply(replies)
+    try:
+        _answer(questions.readline(), reply, has_process=True)
+    except PsiError as error:
+        reply.refuse(str(error), type(error).__name__)
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
 
 
-def _rows(
-    run: str, table: str, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi", preview: bool = False
-) -> list[Row]:
-    return cached_rows(Run(Path(run), preview=preview), table, View(subset, bins, measure))
-
-
-def _export(run: str, to: str, format: str = "csv", measures: Sequence[str] = ()) -> list[Path]:  # noqa: A002
-    return export_run(Run(Path(run)), to, format, measures=measures)
-
-
-_LIGHT_ANSWERS: Mapping[str, Answer] = {"rows": _rows, "export": _export}
+def _answer(line: str, reply: Reply, *, has_process: bool) -> None:
+    """Replies to one line, whatever that holds; raises what its answer raises."""
+    fields = _parsed(line)
+    reply.identity = fields.pop("id", None)
+    name = str(fields.pop("do", ""))
+    row = next((row for row in ANSWERS if row.name == name), None)
+    if row is None:
+        raise ConfigError(unknown_name("do", name, [row.name for row in ANSWERS]))
+    if row.needs == "process" and not has_process:
+        raise ConfigError(f"{name}: takes a process of its own; ask one by python -m psi_core answer")
+    value = _call(name, row.before, fields, reply) if row.before else None
+    if value is None:
+        value = _call(name, row.function, fields, reply)
+    if not reply.is_complete:
+        reply.answer(value)
 
 
 def _parsed(line: str) -> dict[str, Any]:
     try:
         question = json.loads(line)
     except ValueError as error:
-        raise ConfigError(f"assist: not JSON ({error}); send one object a line") from None
+        raise ConfigError(f"question: not JSON ({error}); send one object a line") from None
     if not isinstance(question, dict):
-        raise ConfigError("assist: not an object; send one JSON object a line")
+        raise ConfigError("question: not an object; send one JSON object a line")
     return question
 
 
-def _called(ask: str, answer: Answer, fields: dict[str, Any]) -> Any:
+def _call(name: str, place: str, fields: dict[str, Any], reply: Reply) -> Any:
+    module, _, attribute = place.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), attribute)
+    signature = inspect.signature(function)
+    own = {"reply": reply} if "reply" in signature.parameters else {}
     try:
-        inspect.signature(answer).bind(**fields)
+        signature.bind(**own, **fields)
     except TypeError as error:
-        raise ConfigError(f"{ask}: {error}; see psi_core.serve for what it takes") from None
-    return answer(**fields)
+        raise ConfigError(f"{name}: {error}; see psi_core.serve for what it takes") from None
+    return function(**own, **fields)
 
 
 def _own_streams() -> tuple[IO[str], IO[str]]:
-    """Standard input and output, moved aside: what a user's own model reads or prints must not come between them."""
+    """Standard input and output under other descriptors, which children do not inherit.
+
+    Their own numbers then lead to nothing and to standard error: that is what a user's model meets.
+    """
     questions = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sys.stdout.flush()
     os.dup2(2, 1)
-    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123 - os.devnull is a name, not a Path.
+    with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    return questions, answers
+    return questions, replies
 
 
 def _listen(questions: IO[str], asked: "SimpleQueue[str | None]") -> None:
@@ -149,3 +214,26 @@ def _listen(questions: IO[str], asked: "SimpleQueue[str | None]") -> None:
     asked.put(None)
     time.sleep(_LAST_SECONDS)
     os._exit(0)
+
+
+def rows(
+    run: str, table: str, subset: str = "all", bins: int = TABLE_BINS, measure: str = "psi", preview: bool = False
+) -> list[Row]:
+    """Rows of a table of the run in a directory; `preview` counts open chunks too."""
+    return cached_rows(Run(Path(run), preview=preview), table, View(subset, bins, measure))
+
+
+def export(run: str, to: str, format: str = "csv", measures: Sequence[str] = ()) -> list[Path]:  # noqa: A002
+    """Writes the tables of the run in a directory, and gives the paths of the files."""
+    return export_run(Run(Path(run)), to, format, measures=measures)
+
+
+def before_start(config: dict[str, Any], runs_dir: str | None = None) -> None:
+    """Gives the threads of a run that is to be started their way to wait."""
+    share_cores(config.get("devices"), config)
+
+
+def before_resume(run: str) -> None:
+    """Gives the threads of a run that is to go on their way to wait."""
+    config = recorded_config(Path(run))
+    share_cores(config.get("devices"), config)

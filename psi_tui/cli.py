@@ -14,7 +14,7 @@ from click.exceptions import NoSuchOption
 
 from psi_core.errors import PsiError, unknown_name
 from psi_tui.commands.options import ascii_option, runs_dir_option
-from psi_tui.engine.child import EngineError
+from psi_tui.engine.client import EngineError
 from psi_tui.shell.console import narrate
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130

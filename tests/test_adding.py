@@ -17,9 +17,9 @@ from psi_tui.screens.results import screen
 from psi_tui.screens.results.tab import Tab
 from tests.recorded import record_run
 from tests.tui.apps import press, running, text_of, until
-from tests.tui.warm_engine import warm_assistant, warm_engine
+from tests.tui.warm_engine import warm_client, warm_engine
 
-__all__ = ["warm_assistant", "warm_engine"]
+__all__ = ["warm_client", "warm_engine"]
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

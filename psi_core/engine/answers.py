@@ -1,12 +1,10 @@
-"""What the assistant asks the engine: models, their layers, the cost of a run, and pictures of its images.
+"""What the engine is asked beside its work: models, their layers, the cost of a run, pictures, and what is installed.
 
-The catalog: which models there are, what layers they have, what this machine offers.
-
-Plans: what a run would cost, before it is begun.
+`psi_core.serve` lists by which names these are asked for.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -36,7 +34,6 @@ from psi_core.runs.creation import require_writable
 from psi_core.runs.finding import list_runs
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader
-from psi_core.serve import Answer
 
 
 def model_rows(pattern: str = "") -> list[dict[str, Any]]:
@@ -65,17 +62,19 @@ def model_rows(pattern: str = "") -> list[dict[str, Any]]:
     return rows
 
 
-def model_layer_rows(options: dict[str, Any]) -> list[dict[str, Any]]:
+def layer_rows(
+    model: str,
+    size: int | str | None = None,
+    layers: str | Sequence[str] = "relu",
+    unit: str = "neuron",
+    rectify: str = "none",
+) -> list[dict[str, Any]]:
     """Layers of a model in forward order, as `layers.json` holds them, with `default`: tapped unless told otherwise.
 
-    Args:
-        options: `model`, and as in a run `size`, `layers`, `rectify`, `unit`; `layers` of `all` gives every layer, also
-            signed ones.
+    The arguments are those of a run; `layers` of `all` gives every layer, also signed ones.
     """
-    values = {
-        key: options[key] for key in ("model", "size", "layers", "rectify", "unit", "normalize") if key in options
-    }
-    config = RunConfig(**{"layers": "relu", **values})
+    values: dict[str, Any] = {"model": model, "size": size, "layers": layers, "unit": unit, "rectify": rectify}
+    config = RunConfig(**values)
     trace = _trace(config)
     # Only listed here, so signed layers need no rectification yet.
     shown = select_calls(trace, config.layers, "abs", config.model)
@@ -168,33 +167,7 @@ def _images_per_second(run: Run) -> float:
     return sum(worker.progress.images_per_second for worker in workers if worker.progress and worker.phase == "run")
 
 
-def engine_answers() -> Mapping[str, Answer]:
-    """The engine's answers by question, for a process that works beside others: it computes on one thread."""
-    torch.set_num_threads(1)
-    maker = PictureMaker()
-
-    def picture(run: str, index: int, condition: str, width: int, height: int) -> dict[str, Any]:
-        found = Run(Path(run))
-        made = maker.make(found, index, require_image(found, index, condition, width, height))
-        if not made.reason:
-            keep_picture(found, index, condition, made)
-        return picture_answer(found, index, condition, made, (width, height))
-
-    return {"models": model_rows, "layers": layers_of, "plan": plan_run, "picture": picture}
-
-
-def layers_of(
-    model: str,
-    size: int | None = None,
-    layers: str | list[str] = "relu",
-    unit: str = "neuron",
-    rectify: str = "none",
-) -> list[dict[str, Any]]:
-    """Layers of a model in forward order, as `model_layer_rows` gives them."""
-    return model_layer_rows({"model": model, "size": size, "layers": layers, "unit": unit, "rectify": rectify})
-
-
-def plan_run(config: Mapping[str, Any], runs_dir: str | None = None) -> dict[str, Any]:
+def plan(config: Mapping[str, Any], runs_dir: str | None = None) -> dict[str, Any]:
     """What a run of this configuration would do and cost; everything that `start` would refuse is refused.
 
     Raises:
@@ -204,3 +177,16 @@ def plan_run(config: Mapping[str, Any], runs_dir: str | None = None) -> dict[str
     folder = runs_directory(runs_dir)
     require_writable(folder, prepared.disk_bytes())
     return plan_of(prepared, folder)
+
+
+_PICTURES = PictureMaker()
+"""Keeps the model of the last run that it was asked for."""
+
+
+def picture(run: str, index: int, condition: str, width: int, height: int) -> dict[str, Any]:
+    """One image, benign and attacked, as `picture_answer` gives it; kept where nothing of it is missing."""
+    found = Run(Path(run))
+    made = _PICTURES.make(found, index, require_image(found, index, condition, width, height))
+    if not made.reason:
+        keep_picture(found, index, condition, made)
+    return picture_answer(found, index, condition, made, (width, height))

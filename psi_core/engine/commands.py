@@ -1,21 +1,22 @@
-"""The commands of `python -m psi_core`: the door between the engine and whoever started it."""
+"""What takes a process of its own: workers, fits, ablations, image files and the bench.
 
-import argparse
-import json
+`psi_core.serve` lists by which names they are asked for.
+"""
+
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from psi_core.config import RunConfig
 from psi_core.devices import Device
-from psi_core.engine.ablation.masking import ablate
+from psi_core.engine.ablation import masking
 from psi_core.engine.again.export import export_images
 from psi_core.engine.analysis import begin
-from psi_core.engine.answers import doctor_facts, model_layer_rows, model_rows, plan_run
 from psi_core.engine.devices import keep_freed_memory, resolve_device
 from psi_core.engine.images import absolute_data, first_images, load_dataset
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
@@ -23,65 +24,49 @@ from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models.sources import absolute_model, model_source
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.work.worker import Orders, Worker
-from psi_core.errors import ConfigError, PsiError, RunError, unknown_name
+from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.files import runs_directory
-from psi_core.runs.events import Event, ImagesWritten, event_line, log_path
+from psi_core.runs.events import ImagesWritten, log_path
 from psi_core.runs.processes import Rank, rank_of, start_child
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE
+from psi_core.serve import Reply
 from psi_core.tables.export import IMAGE_FORMATS
 
-REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+FAILED = 1
 
 
-def run_command(arguments: list[str]) -> int:
-    """Runs one command and gives its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m psi_core")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("start", "queue", "plan"):
-        commands.add_parser(name).add_argument("--runs-dir")
-    for name in ("work", "resume", "images"):
-        commands.add_parser(name).add_argument("run_dir", type=Path)
-    commands.add_parser("models").add_argument("pattern", nargs="?", default="")
-    for name in ("fit", "ablate", "layers", "doctor", "bench"):
-        commands.add_parser(name)
-    options = parser.parse_args(arguments)
+def start(config: dict[str, Any], reply: Reply, runs_dir: str | None = None) -> None:
+    """Checks a run, makes its directory, answers with {"run": path}, and works on it."""
     keep_freed_memory()
-    try:
-        return _COMMANDS[options.command](options)
-    except PsiError as error:
-        _say({"error": str(error), "kind": type(error).__name__})
-        return REFUSED
+    prepared, run = begin(RunConfig(**config), runs_directory(runs_dir))
+    _answer_and_work(run, prepared, reply)
 
 
-def _start(options: argparse.Namespace) -> int:
-    prepared, run = begin(RunConfig(**_read_standard_input()), runs_directory(options.runs_dir))
-    _say({"run": str(run.directory)})
-    return _work_as_first(run, prepared)
+def queue(config: dict[str, Any], runs_dir: str | None = None) -> dict[str, Any]:
+    """Checks a run, makes its directory and answers with {"run": path}; the work is left to others."""
+    _, run = begin(RunConfig(**config), runs_directory(runs_dir))
+    return {"run": run.directory}
 
 
-def _queue(options: argparse.Namespace) -> int:
-    _, run = begin(RunConfig(**_read_standard_input()), runs_directory(options.runs_dir))
-    _say({"run": str(run.directory)})
-    return 0
+def resume(run: str, reply: Reply) -> None:
+    """Answers with {"run": path} and makes what a run still misses.
+
+    Raises:
+        RunError: there is no such run, or it is running.
+    """
+    keep_freed_memory()
+    found = Run(Path(run).absolute())
+    if found.status == "running":
+        raise RunError(f"{found.name}: it is running; watch it with psi-tui watch {found.id}")
+    (found.directory / STOP_FILE).unlink(missing_ok=True)
+    _answer_and_work(found, None, reply)
 
 
-def _plan(options: argparse.Namespace) -> int:
-    _say(plan_run(_read_standard_input(), options.runs_dir))
-    return 0
-
-
-def _resume(options: argparse.Namespace) -> int:
-    run = Run(options.run_dir.absolute())
-    if run.status == "running":
-        raise RunError(f"{run.name}: it is running; watch it with psi-tui watch {run.id}")
-    (run.directory / STOP_FILE).unlink(missing_ok=True)
-    _say({"run": str(run.directory)})
-    return _work_as_first(run, None)
-
-
-def _work(options: argparse.Namespace) -> int:
-    run, rank = Run(options.run_dir.absolute()), rank_of()
+def work(run_directory: Path) -> int:
+    """Works as the worker that the environment says, and gives the exit code."""
+    keep_freed_memory()
+    run, rank = Run(run_directory.absolute()), rank_of()
     terminal = os.dup(2)  # torchrun and srun show what their workers say there.
     code = _work_logged(run, rank, None)
     if code:
@@ -90,81 +75,69 @@ def _work(options: argparse.Namespace) -> int:
     return code
 
 
-def _fit(_options: argparse.Namespace) -> int:
-    values = _read_standard_input()
-    recipe, device = _recipe(values)
+def fit(reply: Reply, **recipe: Any) -> dict[str, Any]:
+    """Fits a classifier unless that is done, and gives `checkpoint`, `test_accuracy`, `seconds` and whether it was.
+
+    Args:
+        reply: that is told how far the fit is.
+        recipe: `model`, `data`, `size`, `resize`, `images`, `epochs`, `from`, `seed`, `device`.
+
+    Raises:
+        KeyboardInterrupt: it was told to leave; the same recipe goes on from there.
+    """
+    keep_freed_memory()
+    wanted, device = _recipe(recipe)
     interrupted = _interruption()
-
-    def report(event: Event) -> None:
-        _say(event_line(event))
-
-    is_cached = find_checkpoint(recipe) is not None
+    is_cached = find_checkpoint(wanted) is not None
     try:
-        checkpoint = ensure_fitted(recipe, device, report, interrupted)
+        checkpoint = ensure_fitted(wanted, device, reply.tell, interrupted)
     except FitInterruptedError:
-        return INTERRUPTED
-    finished = {"checkpoint": str(checkpoint.path), "test_accuracy": checkpoint.card["test_accuracy"]}
-    _say({"event": "finished", **finished, "seconds": checkpoint.card["seconds"], "cached": is_cached})
-    return 0
+        raise KeyboardInterrupt from None
+    card = checkpoint.card
+    facts = {"test_accuracy": card["test_accuracy"], "seconds": card["seconds"], "cached": is_cached}
+    return {"checkpoint": checkpoint.path, **facts}
 
 
-def _images(options: argparse.Namespace) -> int:
-    values = _read_standard_input()
+def ablate(reply: Reply, **config: Any) -> dict[str, Any]:
+    """Does one ablation, and gives `rows`, `title` and `notes`.
+
+    Args:
+        reply: that is told how far it is.
+        config: fields of AblationConfig.
+
+    Raises:
+        KeyboardInterrupt: it was told to leave; nothing is kept of what was done.
+    """
+    keep_freed_memory()
+    return asdict(masking.ablate(config, reply.tell, _interruption()))
+
+
+def images(run: str, to: str, reply: Reply, formats: Sequence[str] = IMAGE_FORMATS) -> dict[str, Any]:
+    """Makes the images of a run again, writes them to a folder, and gives `paths` and `warnings`."""
+    keep_freed_memory()
 
     def report(done: int, total: int) -> None:
-        _say(event_line(ImagesWritten(done, total)))
+        reply.tell(ImagesWritten(done, total))
 
-    run = Run(options.run_dir.absolute())
-    paths, warnings = export_images(run, Path(values["to"]).expanduser(), values.get("formats", IMAGE_FORMATS), report)
-    _say({"event": "finished", "paths": paths, "warnings": warnings})
-    return 0
+    paths, warnings = export_images(Run(Path(run).absolute()), Path(to).expanduser(), formats, report)
+    return {"paths": paths, "warnings": warnings}
 
 
-def _models(options: argparse.Namespace) -> int:
-    _say(model_rows(options.pattern))
-    return 0
-
-
-def _layers(_options: argparse.Namespace) -> int:
-    _say(model_layer_rows(_read_standard_input()))
-    return 0
-
-
-def _doctor(_options: argparse.Namespace) -> int:
-    _say(doctor_facts())
-    return 0
-
-
-def _bench(_options: argparse.Namespace) -> int:
+def bench(rounds: int = 5, scaling: bool = False, **config: Any) -> dict[str, Any]:
+    """Times the engine beside the floor, or over images, layers, conditions, epsilons and workers."""
     # Not at the top: a run has no use for the bench.
-    from psi_core.engine.bench.comparison import bench_row
-    from psi_core.engine.bench.scaling import scaling
+    from psi_core.engine.bench import comparison
+    from psi_core.engine.bench import scaling as scales
 
-    values = _read_standard_input()
-    rounds, is_scaling = values.pop("rounds", 5), values.pop("scaling", False)
-    config = RunConfig(**values)
-    _say(scaling(config) if is_scaling else bench_row(config, rounds))
-    return 0
+    keep_freed_memory()
+    checked = RunConfig(**config)
+    return scales.scaling(checked) if scaling else comparison.bench_row(checked, rounds)
 
 
-_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "start": _start,
-    "queue": _queue,
-    "plan": _plan,
-    "work": _work,
-    "resume": _resume,
-    "fit": _fit,
-    "ablate": lambda _options: ablate(_read_standard_input(), _say, _interruption()),
-    "images": _images,
-    "models": _models,
-    "layers": _layers,
-    "doctor": _doctor,
-    "bench": _bench,
-}
-
-
-def _work_as_first(run: Run, prepared: Prepared | None) -> int:
-    """Starts the run's other workers and works as the first."""
+def _answer_and_work(run: Run, prepared: Prepared | None, reply: Reply) -> None:
+    """Answers, starts the run's other workers, works as the first, and ends the process where that fails."""
+    reply.answer({"run": run.directory})
+    reply.hang_up()
     workers = run.config.devices
     os.environ["LOCAL_WORLD_SIZE"] = str(workers)  # As torchrun tells it: they share the cores that decode.
     children = []
@@ -175,13 +148,18 @@ def _work_as_first(run: Run, prepared: Prepared | None) -> int:
     code = _work_logged(run, Rank(0, workers), prepared)
     for child in children:
         child.wait()
-    return code
+    if code:
+        sys.exit(code)
 
 
 def _work_logged(run: Run, rank: Rank, prepared: Prepared | None) -> int:
-    """Works with standard output and error going to the worker's log, so that whoever waits for ours is let go."""
-    with log_path(run.directory, rank.number).open("ab", buffering=0) as log:
+    """Works with standard output and error going to the worker's log, so that whoever waits for ours is let go.
+
+    Standard input is empty: a model that reads it would wait for ever.
+    """
+    with log_path(run.directory, rank.number).open("ab", buffering=0) as log, Path(os.devnull).open("rb") as nothing:
         sys.stdout.flush()
+        os.dup2(nothing.fileno(), 0)
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
     worker = Worker(run.directory, rank.number, rank.workers, prepared, rank.local)
@@ -236,17 +214,3 @@ def _recipe(values: dict[str, Any]) -> tuple[Recipe, Device]:
     size = source.input_size(config.size)
     recipe = Recipe(absolute_model(config.model), data, size, images, int(epochs), init, config.seed, config.resize)
     return recipe, resolve_device(config.device)
-
-
-def _read_standard_input() -> dict[str, Any]:
-    try:
-        values = json.loads(sys.stdin.read() or "{}")
-    except ValueError as error:
-        raise ConfigError(f"config: not JSON ({error}); send one object on standard input") from None
-    if not isinstance(values, dict):
-        raise ConfigError("config: not an object; send one JSON object on standard input")
-    return values
-
-
-def _say(value: object) -> None:
-    print(json.dumps(value), flush=True)  # noqa: T201 - standard output is this process's protocol.

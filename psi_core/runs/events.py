@@ -311,7 +311,7 @@ def event_of(line: EventLine) -> Event:
 
     Fields that this version does not know are passed over; one that is missing or of another type has its default.
     """
-    kind, moment = line["event"], line.get("time", 0.0)
+    kind, moment = line["event"], line["time"]
     if kind not in _READERS:
         return UnknownEvent(kind, time=moment)
     event, readers = _READERS[kind]

@@ -3,6 +3,7 @@
 Which of several workers this process is, as torchrun or srun tells it in its environment.
 """
 
+import json
 import os
 import platform
 import subprocess
@@ -153,7 +154,28 @@ def worker_environment(workers: int, config: object = None) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE"} if workers > 1 or has_decoders else {}
 
 
-def assistant_environment() -> dict[str, str]:
+def share_cores(workers: object, config: Mapping[str, Any]) -> None:
+    """Sets `worker_environment` in this process, before torch is loaded: OpenMP reads it once.
+
+    Args:
+        workers: how many there are; what is no number, and so will be refused, counts as one.
+        config: of the run, as JSON has it.
+    """
+    count = int(str(workers)) if str(workers).isdecimal() else 1
+    for name, value in worker_environment(count, config).items():
+        os.environ.setdefault(name, value)
+
+
+def recorded_config(run_directory: Path) -> dict[str, Any]:
+    """`config.json` of a run; empty where it cannot be read, which is told by whoever opens the run."""
+    try:
+        config = json.loads((run_directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def server_environment() -> dict[str, str]:
     """Variables to start a child with that works beside others: one thread, and none that spins."""
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(libraries, "1")}

@@ -144,7 +144,7 @@ class PsiApp(RepaintingApp, Services):
             self.go(self.state.screen)
 
     def on_unmount(self) -> None:
-        """Lets go of threads and assistants; runs go on."""
+        """Lets go of threads and children; runs go on."""
         self._runs_watcher.stop()
         self.close_run()
         self.statistics.close()

@@ -11,7 +11,7 @@ from psi_core.files import temporary_beside
 from psi_core.tables.ablation import AblationResult, ablation_text
 from psi_core.tables.export import FORMATS
 from psi_tui.commands.options import config_options, json_option, typed_values
-from psi_tui.engine.child import EngineError
+from psi_tui.engine.client import EngineError
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.shell.follow import INTERRUPTED, finished_job
 from psi_tui.shell.tables import print_ablation

@@ -5,7 +5,7 @@ from typing import Any
 import rich_click as click
 
 from psi_tui.commands.options import json_option
-from psi_tui.engine.child import ask
+from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import output_console, write_result
 from psi_tui.text.formatting import format_bytes, format_count, json_text
@@ -34,7 +34,7 @@ def bench(rounds: int, scaling: bool, as_json: bool, **options: Any) -> None:
     """
     question = {name: value for name, value in options.items() if value is not None}
     with waiting(f"timing {options['model']}"):
-        row = ask(["bench"], {**question, "rounds": rounds, "scaling": scaling})
+        row = ask("bench", **question, rounds=rounds, scaling=scaling)
     if as_json:
         write_result(json_text(row))
         return

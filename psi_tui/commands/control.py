@@ -8,8 +8,7 @@ from psi_core.errors import ConfigError, RunError
 from psi_core.runs.creation import delete_run, request_stop, require_deletable
 from psi_core.runs.finding import load_run
 from psi_tui.commands.options import run_argument, runs_dir_option
-from psi_tui.commands.run import watch_started
-from psi_tui.engine.child import Child
+from psi_tui.commands.run import start_and_follow
 from psi_tui.shell.console import narrate
 
 
@@ -42,9 +41,7 @@ def resume(context: click.RichContext, run: str, runs_dir: str | None, detach: b
     if status == "done":
         narrate(f"{found.name} is finished; nothing to resume")
         return
-    context.exit(
-        watch_started(Child(["resume", str(found.directory)], workers=found.config.devices), detach=detach, quiet=quiet)
-    )
+    context.exit(start_and_follow("resume", detach=detach, quiet=quiet, run=str(found.directory)))
 
 
 @click.command()

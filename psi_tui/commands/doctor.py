@@ -12,7 +12,7 @@ import rich_click as click
 from psi_core.errors import PsiError
 from psi_core.files import cache_directory, runs_directory
 from psi_tui.commands.options import json_option, runs_dir_option
-from psi_tui.engine.child import ask
+from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narration_console, output_console, write_result
 from psi_tui.text.formatting import format_bytes, json_text
@@ -37,7 +37,7 @@ def doctor(context: click.RichContext, runs_dir: str | None, as_json: bool) -> N
     }
     try:
         with waiting("asking the engine"):
-            facts = {**ask(["doctor"]), **facts}
+            facts = {**ask("doctor"), **facts}
     except PsiError as error:
         facts["engine"] = str(error)
     if as_json:

@@ -3,12 +3,13 @@
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.runs.events import Event, ImagesWritten
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
 from psi_core.tables import TABLE_NAMES, tables_taking
 from psi_core.tables.export import FORMATS, IMAGE_FORMATS, export_run
 from psi_tui.commands.options import run_argument, runs_dir_option
-from psi_tui.engine.child import Child, EngineError, listening
+from psi_tui.engine.client import EngineError, NoAnswerError, ask
 from psi_tui.runs.progress import Progress
 from psi_tui.shell.bar import progress_view
 from psi_tui.shell.console import narrate, write_result
@@ -63,13 +64,18 @@ def export(
 
 def _export_images(run: Run, folder: str, kinds: list[str]) -> list[str]:
     """Has a child make and write the images, and gives the paths."""
-    child = Child(["images", str(run.directory)], {"to": folder, "formats": kinds})
-    with listening(child), progress_view(hint="") as view:
+    with progress_view(hint="") as view:
+
+        def show(event: Event) -> None:
+            if isinstance(event, ImagesWritten):
+                view.update(Progress("running", "export", event.done, event.total))
+
         view.update(Progress("running", "load"))
-        for answer in child.answers():
-            if answer["event"] == "finished":
-                for warning in answer["warnings"]:
-                    view.say(f"warning: {warning}")
-                return [str(path) for path in answer["paths"]]
-            view.update(Progress("running", "export", answer["done"], answer["total"]))
-    raise EngineError(f"export: ended with status {child.process.wait()} and no word; its message stands above")
+        try:
+            answer = ask("images", show, run=str(run.directory), to=folder, formats=kinds)
+        except NoAnswerError as error:
+            sentence = f"export: ended with status {error.status} and no word; its message stands above"
+            raise EngineError(sentence) from None
+        for warning in answer["warnings"]:
+            view.say(f"warning: {warning}")
+    return [str(path) for path in answer["paths"]]

@@ -5,7 +5,7 @@ from typing import Any
 import rich_click as click
 
 from psi_tui.commands.options import json_option
-from psi_tui.engine.child import ask
+from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.text.columns import ScreenColumn, Section, pick, print_table, screen_columns
@@ -27,7 +27,7 @@ _TAPPED_COLUMN = ScreenColumn("usually", lambda row: "tapped" if row.get("defaul
 def models(pattern: str | None, as_json: bool) -> None:
     """List the models that --model takes; PATTERN is a part of a name."""
     with waiting("asking the engine"):
-        found = ask(["models", *([pattern] if pattern else [])])
+        found = ask("models", pattern=pattern or "")
     if as_json:
         write_result(json_text(found))
     elif not found:
@@ -50,7 +50,7 @@ def layers(model: str, size: str | None, with_all: bool, as_json: bool) -> None:
     if with_all:
         question["layers"] = ["all"]
     with waiting("asking the engine"):
-        found = ask(["layers"], question)
+        found = ask("layers", **question)
     if as_json:
         write_result(json_text(found))
     else:

@@ -9,7 +9,7 @@ from psi_core.files import runs_directory
 from psi_core.presets import PRESETS, config_of
 from psi_core.runs.finding import load_run
 from psi_tui.commands.options import config_options, config_panels, runs_dir_option, typed_values
-from psi_tui.engine.child import Child, ask, listening
+from psi_tui.engine.client import ask, start
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.shell.follow import follow
@@ -65,28 +65,28 @@ def run(
         return
     if queue:
         with waiting("checking model and data", quiet=quiet):
-            answer = ask(["queue", "--runs-dir", folder], question)
+            answer = ask("queue", config=question, runs_dir=folder)
         write_result(answer["run"])
         return
     if plan:
         with waiting("checking model and data", quiet=quiet):
-            answer = ask(["plan", "--runs-dir", folder], question)
+            answer = ask("plan", config=question, runs_dir=folder)
         _print_plan(answer, folder)
         return
-    child = Child(["start", "--runs-dir", folder], question, workers=config.devices)
-    context.exit(watch_started(child, detach=detach, quiet=quiet))
+    context.exit(start_and_follow("start", detach=detach, quiet=quiet, config=question, runs_dir=folder))
 
 
-def watch_started(child: Child, *, detach: bool, quiet: bool) -> int:
-    """Follows the run that a child has just been asked to start or resume, and gives the exit code.
+def start_and_follow(do: str, *, detach: bool, quiet: bool, **fields: Any) -> int:
+    """Has a child start or resume a run, follows that, and gives the exit code.
 
     Args:
-        child: what was asked; it answers with the run's path.
+        do: `start` or `resume`.
+        fields: what these take.
         detach: whether to print the path and return instead.
         quiet: whether to leave out the bar and the narration.
     """
-    with listening(child), waiting("starting the engine", quiet=quiet):
-        directory = Path(child.answer()["run"])
+    with waiting("starting the engine", quiet=quiet):
+        directory, child = start(do, **fields)
     if detach:
         write_result(str(directory))
         return 0

@@ -15,8 +15,7 @@ from textual.timer import Timer
 from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.measures import MEASURES
 from psi_core.runs.creation import delete_run, request_stop, require_deletable
-from psi_tui.engine.assistant import Assistant
-from psi_tui.engine.child import Child, anonymous_file, listening
+from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
 from psi_tui.runs.open_run import Snapshot
@@ -70,8 +69,8 @@ class Services(App[None]):
         self.runs_dir = runs_dir
         self.clock = clock
         self.state = load_state()
-        self.statistics = Assistant()
-        self.engine = Assistant()
+        self.statistics = Client()
+        self.engine = Client()
         self._run_watcher: RunWatcher | None = None
         self._unsaved: Timer | None = None
         self._has_told_state = False
@@ -228,8 +227,7 @@ class Services(App[None]):
         """Starts a run in a session of its own and opens it at its layers."""
 
         def start() -> None:
-            arguments = ["start", "--runs-dir", str(self.runs_dir)]
-            directory = started(arguments, question, workers=int(question.get("devices", 1)))
+            directory = started("start", config=question, runs_dir=str(self.runs_dir))
             self.call_from_thread(open_it, directory)
 
         def open_it(directory: Path) -> None:
@@ -245,7 +243,6 @@ class Services(App[None]):
 
     def _resume(self, directory: Path, name: str, status: str) -> None:
         from psi_core.files import is_example
-        from psi_core.runs.run import Run
 
         if is_example(directory):
             raise RunError(f"resume: {name} ships with psi-tui and is read-only; start one of your own with n")
@@ -253,7 +250,7 @@ class Services(App[None]):
             self.call_from_thread(self.say, f"{name} is {status}; nothing to resume")
             return
         self.call_from_thread(self.say, f"resuming {name}; its engine takes some seconds")
-        started(["resume", str(directory)], None, workers=Run(directory).config.devices)
+        started("resume", run=str(directory))
         self.call_from_thread(self.say, f"{name} goes on")
 
     def stop_run(self, directory: Path, name: str, status: str) -> None:
@@ -293,15 +290,13 @@ class Services(App[None]):
         self.push_screen(ConfirmDialog(question, yes="delete"), answered)
 
 
-def started(arguments: list[str], question: Any, workers: int) -> Path:
+def started(do: str, **fields: Any) -> Path:
     """The run directory that a child has just begun to work on; a thread waits for its end, so that it is no zombie.
 
     Raises:
         PsiError: the engine refuses it.
     """
     with anonymous_file() as errors:
-        child = Child(arguments, question, workers=workers, errors=errors)
-        with listening(child):
-            directory = Path(child.answer()["run"])
-    threading.Thread(target=child.process.wait, daemon=True).start()
+        directory, child = start(do, errors, **fields)
+    threading.Thread(target=child.wait, daemon=True).start()
     return directory

@@ -5,75 +5,56 @@ One piece of work of the engine with a live bar, until its last word: what `fit`
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from psi_core.runs.creation import request_stop
-from psi_core.runs.events import AblationAdvanced, Failed, FitAdvanced, PhaseBegan, Warned, event_of, log_path
+from psi_core.runs.events import AblationAdvanced, Event, Failed, FitAdvanced, PhaseBegan, Warned, log_path
 from psi_core.runs.finding import load_run
 from psi_core.runs.processes import is_here
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader, WorkerState
 from psi_core.tables.summary import attack_text, headline_accuracies
-from psi_tui.engine.child import Child, EngineError, listening, on_interrupt
+from psi_tui.engine.client import EngineError, NoAnswerError, on_interrupt, stream
 from psi_tui.runs.progress import Progress, progress_of
 from psi_tui.shell.bar import ProgressView, progress_view
 from psi_tui.shell.console import narrate
 from psi_tui.text.formatting import format_count, format_duration
 
 
-def finished_job(command: str, question: dict[str, Any], *, hint: str) -> dict[str, Any] | None:
-    """The last word of `python -m psi_core COMMAND`, or None where it was interrupted.
-
-    The first Ctrl-C asks the child to leave, a second one makes it.
+def finished_job(do: str, question: dict[str, Any], *, hint: str) -> dict[str, Any] | None:
+    """The answer of a child that fits or ablates, or None where it was interrupted; a bar shows how far it is.
 
     Args:
-        command: that tells events `fit`, `progress`, `phase`, `warning` and at last `finished`.
-        question: for its standard input.
+        do: `fit` or `ablate`.
+        question: what the answer takes.
         hint: what Ctrl-C does, shown beside the bar.
 
     Raises:
         PsiError: the child refused.
-        EngineError: it failed, or ended without a word.
+        EngineError: it failed, or ended without an answer.
     """
-    child = Child([command], question)
-    presses = 0
-
-    def press(number: int) -> None:
-        nonlocal presses
-        presses = number
-        if child.process.poll() is None:
-            child.process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
-
-    with listening(child), on_interrupt(press), progress_view(hint=hint) as view:
+    with progress_view(hint=hint) as view:
         view.update(Progress("running", "load"))
-        finished = _last_word(child, view)
-    status = child.process.wait()
-    if finished is None and not presses:
-        raise EngineError(f"{command}: ended with status {status} and no word; its message stands above")
-    return finished
+        try:
+            answer: dict[str, Any] | None = stream(do, lambda event: _show(event, view), **question)
+        except NoAnswerError as error:
+            raise EngineError(f"{do}: ended with status {error.status} and no word; its message stands above") from None
+    return answer
 
 
-def _last_word(child: Child, view: ProgressView) -> dict[str, Any] | None:
-    """The child's event `finished`, or None where it left without one."""
-    for answer in child.answers():
-        if answer["event"] == "finished":
-            return dict(answer)
-        match event_of(answer):
-            case FitAdvanced() as fit:
-                rate = fit.images_per_second
-                view.update(
-                    Progress("running", fit.phase, fit.done, fit.total, rate, loss=fit.loss, accuracy=fit.accuracy)
-                )
-            case AblationAdvanced() as ablation:
-                rate = ablation.images_per_second
-                view.update(Progress("running", ablation.phase, ablation.done, ablation.total, rate))
-            case PhaseBegan():
-                view.say("the model's weights are fitted first, and kept")
-            case Warned(text):
-                view.say(f"warning: {text}")
-    return None
+def _show(event: Event, view: ProgressView) -> None:
+    match event:
+        case FitAdvanced(phase, done, total, accuracy, rate, loss):
+            view.update(Progress("running", phase, done, total, rate, loss=loss, accuracy=accuracy))
+        case AblationAdvanced(phase, done, total, rate):
+            view.update(Progress("running", phase, done, total, rate))
+        case PhaseBegan():
+            view.say("the model's weights are fitted first, and kept")
+        case Warned(text):
+            view.say(f"warning: {text}")
 
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -83,7 +64,9 @@ _ACCURACY_SECONDS = 2.0
 _LOG_LINES = 10
 
 
-def follow(directory: Path, child: Child | None = None, *, quiet: bool = False, is_ours: bool = True) -> int:
+def follow(
+    directory: Path, child: subprocess.Popen[str] | None = None, *, quiet: bool = False, is_ours: bool = True
+) -> int:
     """Shows a run until it ends and gives the exit code.
 
     Args:
@@ -96,7 +79,7 @@ def follow(directory: Path, child: Child | None = None, *, quiet: bool = False, 
 
 
 class _Follower:
-    def __init__(self, directory: Path, child: Child | None, quiet: bool, is_ours: bool) -> None:
+    def __init__(self, directory: Path, child: subprocess.Popen[str] | None, quiet: bool, is_ours: bool) -> None:
         self.run = Run(directory)
         self.child = child
         self.quiet = quiet
@@ -130,7 +113,7 @@ class _Follower:
         has_told_stop = False
         next_accuracy = time.monotonic() + _POLL_SECONDS
         while True:
-            is_child_alive = self.child is not None and self.child.process.poll() is None
+            is_child_alive = self.child is not None and self.child.poll() is None
             self.workers = self.reader.poll()
             progress = progress_of(self.run, self.workers)
             for text in progress.warnings:
@@ -155,7 +138,7 @@ class _Follower:
     def _child_has_begun(self) -> bool:
         """Whether our child's own `started` event is there: from then on, the run's files tell all about it."""
         assert self.child is not None, "asked only where there is one"
-        return any(worker.started and worker.started.pid == self.child.process.pid for worker in self.workers)
+        return any(worker.started and worker.started.pid == self.child.pid for worker in self.workers)
 
     def _leave(self) -> int:
         name = self.run.id

@@ -35,12 +35,11 @@ def start_worker(directory: Path, worker: int = 0, workers: int = 1) -> subproce
     return subprocess.Popen([sys.executable, "-m", "psi_core", "work", str(directory)], env=ranked)
 
 
-def engine(*arguments: str, given: object = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m psi_core ARGUMENTS` to its end, with JSON on its standard input."""
+def engine(do: str, **fields: object) -> subprocess.CompletedProcess[str]:
+    """A child that is asked one thing, at its end."""
     return subprocess.run(
-        [sys.executable, "-m", "psi_core", *arguments],
-        input=json.dumps(given) if given is not None else "",
-        env={**os.environ, **environment},
+        [sys.executable, "-m", "psi_core", "answer"],
+        input=json.dumps({"id": 1, "do": do, **fields}),
         text=True,
         capture_output=True,
         timeout=120,

@@ -3,20 +3,24 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from psi_core.engine.commands import run_command
+from psi_core.engine.commands import start
+from psi_core.errors import PsiError
+from psi_core.runs.events import log_path
 from psi_core.runs.run import Run
+from psi_core.serve import Reply
 from tests.engine.processes import engine, events
 
 SMALL = {"weights": "random", "images": 12, "chunk": 6, "batch": 4, "threads": 1}
 
 
-def test_start_prints_the_path_and_works_on(tmp_path: Path) -> None:
-    answer = engine("start", "--runs-dir", str(tmp_path), given={**SMALL, "devices": 2})
-    assert answer.returncode == 0
-    run = Run(Path(json.loads(answer.stdout)["run"]))
+def test_start_answers_with_the_path_and_works_on(tmp_path: Path) -> None:
+    told = engine("start", config={**SMALL, "devices": 2}, runs_dir=str(tmp_path))
+    assert told.returncode == 0
+    run = Run(Path(json.loads(told.stdout)["answer"]["run"]))
     assert run.status == "done"
     assert {event["event"] for event in events(run.directory, 1)} >= {"started", "phase", "finished"}
 
@@ -38,26 +42,83 @@ def test_start_prints_the_path_and_works_on(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_bad_input_is_refused_and_leaves_nothing(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    given: dict[str, object],
-    said: str,
-) -> None:
+def test_bad_input_is_refused_and_leaves_nothing(tmp_path: Path, given: dict[str, object], said: str) -> None:
     folder = tmp_path / "runs"
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({**SMALL, **given})))
-    assert run_command(["start", "--runs-dir", str(folder)]) == 2
-    error = json.loads(capsys.readouterr().out)["error"]
-    assert said in error
-    assert "\n" not in error
+    with pytest.raises(PsiError) as refusal:
+        start({**SMALL, **given}, Reply(io.StringIO()), str(folder))
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
     assert not folder.exists()
 
 
-def test_an_unwritable_runs_folder_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    answer = engine("start", config={**SMALL, "model": "lenet"}, runs_dir=str(tmp_path / "runs"))
+    assert answer.returncode == 2
+    (line,) = map(json.loads, answer.stdout.splitlines())
+    assert (line["id"], line["kind"]) == (1, "ConfigError")
+    assert "'lenet5'" in line["error"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unwritable_runs_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(SMALL)))
-    assert run_command(["start", "--runs-dir", str(tmp_path / "file" / "runs")]) == 2
-    assert "--runs-dir" in json.loads(capsys.readouterr().out)["error"]
+    with pytest.raises(PsiError, match="--runs-dir"):
+        start(SMALL, Reply(io.StringIO()), str(tmp_path / "file" / "runs"))
+
+
+LOUD = """
+import os, sys
+from torch import nn
+
+def shout(where):
+    print(f"python {where}")
+    os.write(1, f"system {where}\\n".encode())
+    sys.stdout.flush()
+
+shout("import" + os.environ.get("OMP_WAIT_POLICY", ""))
+
+class Loud(nn.Module):
+    def __init__(self):
+        super().__init__()
+        shout("factory")
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(784, 12), nn.ReLU(), nn.Linear(12, 10))
+
+    def forward(self, images):
+        shout("forward")
+        assert not sys.stdin.read()
+        return self.body(images)
+"""
+
+
+@pytest.mark.parametrize(
+    ("do", "fields"),
+    [
+        ("start", {"config": {"weights": "built", "images": 4, "chunk": 4, "threads": 1, "devices": 2}}),
+        ("queue", {"config": {"weights": "built", "images": 4, "chunk": 4, "threads": 1}}),
+        ("plan", {"config": {"weights": "built", "images": 4}}),
+        ("layers", {"size": 28}),
+        ("fit", {"images": 64, "epochs": 1, "size": 28}),
+        ("ablate", {"weights": "built", "layer": "body.2", "images": 4, "keep": 50, "by": "random", "size": 28}),
+    ],
+)
+def test_what_a_model_prints_never_meets_the_protocol(tmp_path: Path, do: str, fields: dict[str, Any]) -> None:
+    (tmp_path / "loud.py").write_text(LOUD)
+    model = {"model": f"{tmp_path / 'loud.py'}:Loud"}
+    if "config" in fields:
+        fields = {"config": {**fields["config"], **model, "size": 28}, "runs_dir": str(tmp_path / "runs")}
+    else:
+        fields = {**fields, **model}
+    told = engine(do, **fields)
+    assert told.returncode == 0, told.stderr
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert {line["id"] for line in lines} == {1}
+    assert ["answer" in line for line in lines] == [False] * (len(lines) - 1) + [True]
+    noise = told.stderr
+    if do == "start":
+        run = Run(Path(lines[-1]["answer"]["run"]))
+        assert run.status == "done"
+        noise += log_path(run.directory, 0).read_text()
+        assert "python importPASSIVE" in noise, "OpenMP learns of the other worker before torch is loaded"
+    for where in ("import", "factory", "forward"):
+        assert f"python {where}" in noise
+        assert f"system {where}" in noise

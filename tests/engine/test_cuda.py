@@ -80,7 +80,7 @@ def test_a_compiled_step_agrees_with_the_eager_one(tmp_path):
 def test_two_devices_give_the_bits_of_one(tmp_path):
     one = analyze(small_config(device="cuda"), tmp_path / "one")
     directory = new_run(tmp_path / "two", device="cuda", devices=2)
-    assert engine("resume", str(directory)).returncode == 0
+    assert engine("resume", run=str(directory)).returncode == 0
     assert Run(directory).status == "done"
     assert_same_results(directory, one.directory)
 

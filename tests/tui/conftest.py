@@ -15,10 +15,10 @@ from textual.css import stylesheet
 from textual.css.model import RuleSet
 
 from psi_tui.cli import main
-from psi_tui.engine import child
-from tests.tui.warm_engine import warm_assistant, warm_engine
+from psi_tui.engine import client
+from tests.tui.warm_engine import warm_client, warm_engine
 
-__all__ = ["warm_assistant", "warm_engine"]
+__all__ = ["warm_client", "warm_engine"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,7 +73,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def install(script: str) -> None:
         def start(
-            arguments: list[str], *, environment: dict[str, str], errors: IO[bytes] | None = None
+            arguments: list[str], *, environment: dict[str, str] | None = None, errors: IO[bytes] | None = None
         ) -> subprocess.Popen[str]:
             process = subprocess.Popen(
                 [sys.executable, "-c", script, *arguments],
@@ -83,12 +83,12 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 text=True,
                 start_new_session=True,
                 cwd=ROOT,
-                env={**os.environ, **environment},
+                env={**os.environ, **(environment or {})},
             )
             running.append(process)
             return process
 
-        monkeypatch.setattr(child, "start_child", start)
+        monkeypatch.setattr(client, "start_child", start)
 
     yield install
     for process in running:

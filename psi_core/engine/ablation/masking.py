@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,11 @@ from psi_core.engine.models.sources import Classifier, input_channels
 from psi_core.engine.models.taps import Taps
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import ModelError, RunError
-from psi_core.runs.events import AblationAdvanced, PhaseBegan, Warned, event_line
+from psi_core.runs.events import AblationAdvanced, FitAdvanced, PhaseBegan, Warned
 from psi_core.tables.ablation import AblationResult, MaskedAccuracy, ablation_notes, ablation_rows, ablation_title
 
-INTERRUPTED = 130
-
-Say = Callable[[Mapping[str, Any]], None]
+Tell = Callable[[FitAdvanced | AblationAdvanced | PhaseBegan | Warned], None]
+"""Takes what an ablation tells on its way."""
 
 Report = Callable[[AblationAdvanced], None]
 """Takes how far the work is, after every forward of a batch; may raise, to end it."""
@@ -48,48 +47,41 @@ class AblationFailedError(RunError):
     """An ablation failed on the way; what was asked for was right."""
 
 
-class _InterruptedError(Exception):
-    """The answer is wanted no more."""
-
-
-def ablate(values: Mapping[str, Any], say: Say, is_interrupted: Callable[[], bool]) -> int:
-    """Does one ablation and gives the exit code; interrupted, it tells nothing of what was done till then.
+def ablate(values: Mapping[str, Any], tell: Tell, is_interrupted: Callable[[], bool]) -> AblationResult:
+    """Does one ablation.
 
     Args:
         values: fields of AblationConfig.
-        say: takes the events: `warning` (text), `phase` (phase), `fit` (as a run's), `progress` (phase, done, total,
-            images_per_second), and at last `finished` (rows, title, notes).
+        tell: takes warnings, and how far it is.
         is_interrupted: asked after every batch.
 
     Raises:
         PsiError: refused before any work, or failed on the way.
+        KeyboardInterrupt: it was interrupted.
     """
 
     def report(advanced: AblationAdvanced) -> None:
         if is_interrupted():
-            raise _InterruptedError
-        say(event_line(advanced))
+            raise KeyboardInterrupt
+        tell(advanced)
 
     ablation = prepare_ablation(AblationConfig(**values))
     for note in ablation.prepared.notes:
-        say(event_line(Warned(note)))
-    try:
-        if ablation.prepared.config.weights == "fitted":
-            ablation = replace(ablation, prepared=_with_fitted_weights(ablation.prepared, say, is_interrupted))
-        result = run_ablation(ablation, report)
-    except (FitInterruptedError, _InterruptedError):
-        return INTERRUPTED
-    say({"event": "finished", **asdict(result)})
-    return 0
+        tell(Warned(note))
+    if ablation.prepared.config.weights == "fitted":
+        ablation = replace(ablation, prepared=_with_fitted_weights(ablation.prepared, tell, is_interrupted))
+    return run_ablation(ablation, report)
 
 
-def _with_fitted_weights(prepared: Prepared, say: Say, is_interrupted: Callable[[], bool]) -> Prepared:
+def _with_fitted_weights(prepared: Prepared, tell: Tell, is_interrupted: Callable[[], bool]) -> Prepared:
     """The model with fitted weights in place, fitted now if they are not cached."""
     checkpoint = find_checkpoint(prepared.recipe)
     if checkpoint is None:
-        say(event_line(PhaseBegan("fit")))
-        device = prepared.config.device
-        checkpoint = ensure_fitted(prepared.recipe, device, lambda event: say(event_line(event)), is_interrupted)
+        tell(PhaseBegan("fit"))
+        try:
+            checkpoint = ensure_fitted(prepared.recipe, prepared.config.device, tell, is_interrupted)
+        except FitInterruptedError:
+            raise KeyboardInterrupt from None
     return prepared.with_checkpoint(checkpoint)
 
 

@@ -1,7 +1,6 @@
 """The engine's speed over images, layers, conditions, epsilons and workers, one varied at a time."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import RunError
 from psi_core.runs.events import BatchDone, EventReader, events_path
-from psi_core.runs.processes import worker_environment
 
 _BATCHES = (1, 2, 4)
 _EPSILONS = (1, 2, 4, 8)
@@ -105,19 +103,18 @@ def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator
 def _worker_speeds(config: RunConfig, workers: int, folder: str) -> list[float]:
     """Images per second of each worker of a run, as its last `batch` event tells."""
     child = subprocess.run(
-        [sys.executable, "-m", "psi_core", "start", "--runs-dir", folder],
-        input=config.model_dump_json(),
-        env={**os.environ, **worker_environment(workers)},
+        [sys.executable, "-m", "psi_core", "answer"],
+        input=json.dumps({"id": 1, "do": "start", "config": config.model_dump(mode="json"), "runs_dir": folder}),
         text=True,
         capture_output=True,
         check=False,
     )
-    answer = json.loads(child.stdout.partition("\n")[0] or "{}")
+    reply = json.loads(child.stdout or "{}")
     if child.returncode:
-        raise RunError(f"bench: a run of {workers} workers failed ({answer.get('error') or child.stderr[-200:]})")
+        raise RunError(f"bench: a run of {workers} workers failed ({reply.get('error') or child.stderr[-200:]})")
     speeds = []
     for worker in range(workers):
-        events = EventReader(events_path(Path(answer["run"]), worker)).poll()
+        events = EventReader(events_path(Path(reply["answer"]["run"]), worker)).poll()
         batches = (event.images_per_second for event in reversed(events) if isinstance(event, BatchDone))
         speeds.append(next(batches, 0.0))
     return speeds

@@ -1,4 +1,4 @@
-"""Rows of tables as they arrive from the assistant: asked for in a thread, kept until newer ones are there."""
+"""Rows of tables as they arrive from the engine's child: asked for in a thread, kept until newer ones are there."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from psi_core.errors import PsiError
 from psi_core.tables import WHOLE, table_named
 from psi_core.tables.columns import Row
-from psi_tui.engine.assistant import Assistant
+from psi_tui.engine.client import Client
 
 Key: TypeAlias = tuple[str, str, str]
 """Table, subset and measure."""
@@ -18,7 +18,7 @@ RETRY_SECONDS = 4.0
 """After which statistics that could not be had are asked for again."""
 
 _PATIENCE = 4.0
-"""Waited, in multiples of what a growing run's statistics took: they have a fifth of the assistant's time at most."""
+"""Waited, in multiples of what a growing run's statistics took: they have a fifth of the child's time at most."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class _Held:
         rows: newest that arrived, or None.
         stamp: of the results they were made from.
         not_before: when they may be asked for again.
-        problem: what the assistant said when it could not; empty otherwise.
+        problem: what the child said when it could not; empty otherwise.
     """
 
     rows: list[Row] | None = None
@@ -44,11 +44,11 @@ class TableStore:
 
     Attributes:
         directory: of the run.
-        assistant: that computes them.
+        client: whose child computes them.
     """
 
     directory: Path
-    assistant: Assistant
+    client: Client
     _held: dict[Key, _Held] = field(default_factory=dict)
 
     @property
@@ -89,7 +89,7 @@ class TableStore:
             return False
         began = time.monotonic()
         try:
-            rows = self.assistant.ask(
+            rows = self.client.ask(
                 "rows", run=str(self.directory), table=table, subset=key[1], measure=key[2], preview=is_live
             )
         except (PsiError, OSError) as error:

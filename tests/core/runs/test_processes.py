@@ -8,7 +8,7 @@ import time
 import pytest
 
 from psi_core.runs.events import Started, event_of
-from psi_core.runs.processes import STALE_SECONDS, is_alive, own_identity, start_child, worker_environment
+from psi_core.runs.processes import STALE_SECONDS, is_alive, own_identity, share_cores, start_child, worker_environment
 from tests.core.living import Worker
 
 NO_LOG = "the process table answers; the log is not asked"
@@ -125,3 +125,16 @@ def test_a_child_is_psi_core_in_a_session_of_its_own(tmp_path, monkeypatch):
 )
 def test_threads_do_not_spin_on_cores_that_others_need(workers, config, shares):
     assert ("OMP_WAIT_POLICY" in worker_environment(workers, config)) is shares
+
+
+@pytest.mark.parametrize(
+    ("workers", "policy"), [("1", None), (1, None), ("2", "PASSIVE"), (2, "PASSIVE"), ("two", None)]
+)
+def test_workers_that_share_cores_do_not_spin(monkeypatch, workers, policy):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "before")  # Put back afterwards.
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    share_cores(workers, {"data": "mnist"})
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    share_cores(2, {})
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE", "what a user set stays"

@@ -1,6 +1,7 @@
 """Which worker a process is, by what torchrun, srun or nobody put into its environment."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -62,7 +63,7 @@ def test_threads_of_several_workers_do_not_spin(
         monkeypatch.setenv(name, value)
     seen = []
     commands = type(sys)("psi_core.engine.commands")
-    commands.run_command = lambda _arguments: seen.append(__main__.os.environ.get("OMP_WAIT_POLICY"))  # type: ignore[attr-defined]
+    commands.work = lambda _run: seen.append(os.environ.get("OMP_WAIT_POLICY"))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "psi_core.engine.commands", commands)
     monkeypatch.setenv("OMP_WAIT_POLICY", "before")  # Put back afterwards, whatever the command sets.
     monkeypatch.delenv("OMP_WAIT_POLICY")

@@ -99,10 +99,10 @@ def test_a_folder_that_cannot_be_made_is_refused(run, tmp_path):
 
 
 def test_the_child_says_how_far_it_is_and_what_it_wrote(run, tmp_path):
-    answer = engine("images", str(run.directory), given={"to": str(tmp_path), "formats": ["npz"]})
+    answer = engine("images", run=str(run.directory), to=str(tmp_path), formats=["npz"])
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert [line["event"] for line in lines] == ["images"] * 9 + ["finished"]
-    assert lines[-1]["paths"][0] == str(tmp_path / "images-benign.npz")
+    assert [line.get("event") for line in lines] == ["images"] * 9 + [None]
+    assert lines[-1]["answer"]["paths"][0] == str(tmp_path / "images-benign.npz")
 
 
 def test_small_changes_that_8_bits_lose_are_said_too(run, tmp_path):

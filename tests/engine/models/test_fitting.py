@@ -14,15 +14,16 @@ import torch
 from safetensors.torch import load_file
 
 from psi_core.devices import CPU
-from psi_core.engine.commands import run_command
+from psi_core.engine.commands import fit
 from psi_core.engine.models import fitting
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
 from psi_core.engine.models.fitting import Fit, FitInterruptedError, ensure_fitted
 from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.models.weights import file_sha256
-from psi_core.errors import ModelError
+from psi_core.errors import ModelError, PsiError
 from psi_core.files import checkpoints_directory
 from psi_core.runs.events import FitAdvanced, Warned
+from psi_core.serve import Reply
 from tests.engine.processes import wait_until
 
 RECIPE = Recipe("lenet5", "mnist", 28, images=3000, epochs=3)
@@ -80,29 +81,29 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch: pytest.Monk
 def test_a_fit_that_does_not_learn_lowers_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(fitting._RATES, "lenet5", 100.0)
     told: list[FitAdvanced | Warned] = []
-    fit = Fit(replace(RECIPE, epochs=4), CPU, told.append, never)
+    wrong = Fit(replace(RECIPE, epochs=4), CPU, told.append, never)
     with pytest.raises(ModelError, match="does not learn"):
-        fit.run()
+        wrong.run()
     assert sum("starting over" in event.text for event in told if isinstance(event, Warned)) == 3
 
 
 def test_processes_that_ask_at_once_wait_for_one_fit() -> None:
-    wanted = {"model": "lenet5", "images": 300, "epochs": 1}
-    command = [sys.executable, "-m", "psi_core", "fit"]
+    question = json.dumps({"id": 1, "do": "fit", "model": "lenet5", "images": 300, "epochs": 1})
+    command = [sys.executable, "-m", "psi_core", "answer"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    texts = [process.communicate(str(wanted).replace("'", '"'), timeout=120)[0] for process in both]
+    texts = [process.communicate(question, timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum('"phase": "fit"' in text for text in texts) == 1
     assert len(list(checkpoints_directory().glob("*.safetensors"))) == 1
 
 
 def test_an_interrupted_fit_process_leaves_a_partial_file() -> None:
-    command = [sys.executable, "-m", "psi_core", "fit"]
+    command = [sys.executable, "-m", "psi_core", "answer"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write('{"model": "lenet5", "images": 60000, "epochs": 9}')
+    process.stdin.write('{"id": 1, "do": "fit", "model": "lenet5", "images": 60000, "epochs": 9}\n')
     process.stdin.close()
     assert '"phase": "fit"' in process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -133,9 +134,6 @@ def test_the_shipped_lenet5_is_the_default_recipe() -> None:
     ],
     ids=str,
 )
-def test_bad_recipes_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: dict[str, object], said: str
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(given)))
-    assert run_command(["fit"]) == 2
-    assert said in capsys.readouterr().out
+def test_bad_recipes_are_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(PsiError, match=said):
+        fit(Reply(io.StringIO()), **given)

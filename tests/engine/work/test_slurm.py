@@ -1,7 +1,5 @@
 """The script of `psi-tui run --slurm`, run by bash with stand-ins for Slurm's own commands."""
 
-import io
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from psi_core.engine import analyze
-from psi_core.engine.commands import run_command
+from psi_core.engine.commands import queue
 from psi_core.engine.work.worker import Worker
 from psi_core.runs.run import Run
 from tests.engine.gated_runs import GATE, gated_network, has_begun, send, starts
@@ -88,12 +86,8 @@ def test_a_job_whose_time_is_up_queues_again_and_goes_on(
     assert_same_results(directory, analyze(small_config(**options), tmp_path).directory)
 
 
-def test_a_queued_run_waits_for_any_worker(
-    own_folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(small_config(images=10).model_dump_json()))
-    assert run_command(["queue"]) == 0
-    run = Run(Path(json.loads(capsys.readouterr().out)["run"]))
+def test_a_queued_run_waits_for_any_worker(own_folders: Path) -> None:
+    run = Run(queue(small_config(images=10).model_dump(mode="json"))["run"])
     assert (run.status, run.directory.parent) == ("queued", own_folders)
     assert Worker(run.directory).work() == "finished"
     assert run.status == "done"

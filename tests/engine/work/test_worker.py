@@ -1,5 +1,6 @@
 """One worker as a real process: the same bits after kill -9, stop and resume. Several: see test_torchrun.py."""
 
+import json
 import random
 import signal
 import threading
@@ -12,13 +13,12 @@ import torch
 
 from psi_core.devices import CPU, Device
 from psi_core.engine import analyze
-from psi_core.engine.commands import run_command
 from psi_core.engine.devices import worker_device
 from psi_core.engine.work.chunk_maker import ChunkMaker
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import RunError
 from psi_core.runs.chunks import finished_chunks
-from psi_core.runs.events import EventLog, Started, events_path
+from psi_core.runs.events import EventLog, Heartbeat, Started, events_path
 from psi_core.runs.processes import own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE
@@ -74,7 +74,7 @@ def test_a_killed_run_resumes_to_the_same_bits(reference: Path, tmp_path: Path) 
         # Not waited for yet: a zombie must not count as alive.
         wait_until(lambda: Run(directory).status == "lost")
         process.wait()
-    assert engine("resume", str(directory)).returncode == 0
+    assert engine("resume", run=str(directory)).returncode == 0
     assert Run(directory).status == "done"
     assert_same_results(directory, reference)
 
@@ -89,7 +89,7 @@ def test_stop_keeps_what_is_done_and_resume_goes_on(reference: Path, tmp_path: P
     assert run.status == "stopped"
     assert events(directory)[-1]["event"] == "left"
     assert run.psi.shape[-1] == len(run.index)
-    assert engine("resume", str(directory)).returncode == 0
+    assert engine("resume", run=str(directory)).returncode == 0
     assert_same_results(directory, reference)
 
 
@@ -108,7 +108,9 @@ def test_a_live_run_is_not_resumed_and_its_rank_not_taken(tmp_path: Path) -> Non
     directory = new_run(tmp_path, images=10_000, chunk=2000, batch=5)
     process = start_worker(directory)
     wait_until(lambda: Run(directory).status == "running")
-    assert run_command(["resume", str(directory)]) == 2
+    refused = engine("resume", run=str(directory))
+    assert refused.returncode == 2
+    assert "it is running" in json.loads(refused.stdout)["error"]
     with pytest.raises(RunError, match="worker 0 is at work already"):
         Worker(directory).work()
     process.terminate()
@@ -123,7 +125,7 @@ def test_resume_refuses_other_weights(tmp_path: Path) -> None:
     process.wait()
     card = directory / "model.json"
     card.write_text(card.read_text().replace('"sha256": "', '"sha256": "0'))
-    assert engine("resume", str(directory)).returncode == 1
+    assert engine("resume", run=str(directory)).returncode == 1
     last = events(directory)[-1]
     assert last["event"] == "failed"
     assert "SHA-256" in last["error"]
@@ -175,7 +177,7 @@ def test_a_predecessor_elsewhere_that_beats_no_more_is_waited_for(
 
 
 def test_a_predecessor_elsewhere_that_beats_is_not_disturbed(predecessor: EventLog) -> None:
-    beat = threading.Timer(0.3, predecessor.write, ["heartbeat"])
+    beat = threading.Timer(0.3, predecessor.write, [Heartbeat()])
     beat.start()
     with pytest.raises(RunError, match="worker 0 is at work already"):
         Worker(predecessor.path.parent).work()

@@ -165,7 +165,7 @@ async def test_a_run_started_in_the_app_works_in_a_process_of_its_own(own_folder
         app.start_run({"weights": "random", "images": 200, "chunk": 100, "threads": 1, "name": "started"})
         await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "started", "the run", 120)
         await until(pilot, lambda: app.snapshot.progress.status == "done", "its end", 120)
-        assert app.snapshot.workers[0].started["pid"] != os.getpid()
+        assert app.snapshot.workers[0].started.pid != os.getpid()
         await until(pilot, lambda: "AUROC" in text_of(app), "its table")
 
 

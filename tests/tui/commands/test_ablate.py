@@ -46,16 +46,16 @@ def rows_of(config=CONFIG):
 
 
 def finished(config=CONFIG):
-    """The last event of an engine that did this ablation."""
+    """The answer of an engine that did this ablation."""
     rows = rows_of(config)
     notes = ablation_notes(AblationConfig(**config), rows, INTACT, 2000)
-    return {"event": "finished", "rows": rows, "title": "lenet5 on mnist test", "notes": notes}
+    return {"rows": rows, "title": "lenet5 on mnist test", "notes": notes}
 
 
 ENGINE = """
 import json, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
-say = lambda **fields: print(json.dumps(fields), flush=True)
+say = lambda **line: print(json.dumps({"id": 1, "time": 0, **line}), flush=True)
 say(event="phase", phase="fit")
 say(event="fit", phase="fit", done=30, total=60, loss=0.5, accuracy=None, images_per_second=100.0, epoch=1)
 say(event="warning", text="slow")
@@ -66,7 +66,7 @@ END
 
 @pytest.fixture
 def answered(engine):
-    engine(ENGINE.replace("END", f"say(**json.loads({json.dumps(finished())!r}))"))
+    engine(ENGINE.replace("END", f"say(answer=json.loads({json.dumps(finished())!r}))"))
 
 
 @pytest.fixture
@@ -81,10 +81,10 @@ def test_only_what_was_typed_is_asked(psi, engine, tmp_path):
     outcome = psi("ablate", "--layer", "conv5", "--model", "alexnet", "--drop", "5,50", "--by", "random", "--shared")
     assert (outcome.code, outcome.out, outcome.err) == (2, "", "psi-tui: model: that is all\n")
     question = {"model": "alexnet", "layer": "conv5", "drop": "5,50", "by": "random", "shared": True}
-    assert json.loads((tmp_path / "question.json").read_text()) == [["ablate"], question]
+    assert json.loads((tmp_path / "question.json").read_text()) == {"do": "ablate", **question}
     psi("ablate", "--layer", "fc1", "--train-images", "50", "--epsilon", "0.1,0.2", "--images", "9")
     question = {"layer": "fc1", "train_images": "50", "epsilon": "0.1,0.2", "images": "9"}
-    assert json.loads((tmp_path / "question.json").read_text())[1] == question
+    assert json.loads((tmp_path / "question.json").read_text()) == {"do": "ablate", **question}
 
 
 WRONG = {

@@ -17,9 +17,10 @@ from tests.recorded import record_run
 
 ECHO = """
 import json, sys
-question = sys.stdin.read()
-open({path!r}, "w").write(json.dumps([sys.argv[1:], json.loads(question) if question else None]))
-print(json.dumps({{"error": "model: that is all", "kind": "ModelError"}}))
+question = json.loads(sys.stdin.readline())
+identity = question.pop("id")
+open({path!r}, "w").write(json.dumps(question))
+print(json.dumps({{"id": identity, "error": "model: that is all", "kind": "ModelError"}}))
 sys.exit(2)
 """
 
@@ -31,14 +32,15 @@ from psi_core.runs.processes import own_identity
 from psi_core.runs.status import STOP_FILE
 from tests.recorded import record_run
 
-if sys.argv[1] == "start":
-    directory = record_run(Path(sys.argv[3]), finished=False, chunks=CHUNKS)
+question = json.loads(sys.stdin.readline())
+if question["do"] == "start":
+    directory = record_run(Path(question["runs_dir"]), finished=False, chunks=CHUNKS)
 else:
-    directory = Path(sys.argv[2])
+    directory = Path(question["run"])
     (directory / STOP_FILE).unlink(missing_ok=True)
 log = EventLog(events_path(directory, 0))
 log.write(Started(**own_identity(), device="cpu"))
-print(json.dumps({"run": str(directory)}), flush=True)
+print(json.dumps({"id": question["id"], "answer": {"run": str(directory)}}), flush=True)
 log.write(PhaseBegan(phase="run"))
 log.write(Warned(text="batch 512 -> 256"))
 seconds = {"benign": 1.0, "gradient": 2.0, "attacked": 1.0}
@@ -63,7 +65,7 @@ def worker(end: str, chunks: str = "None") -> str:
 
 @pytest.fixture
 def question(engine, tmp_path):
-    """What the engine was asked by the last command: its arguments, and the JSON on its standard input."""
+    """What the engine was asked by the last command: but for the id."""
     engine(ECHO.format(path=str(tmp_path / "question.json")))
     return lambda: json.loads((tmp_path / "question.json").read_text())
 
@@ -92,23 +94,14 @@ def interrupt():
         thread.join(20)
 
 
-@pytest.mark.parametrize(("workers", "policy"), [("1", None), ("2", "PASSIVE")])
-def test_workers_that_share_cores_do_not_spin(psi, engine, tmp_path, monkeypatch, workers, policy):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    engine(f"import os, sys; open({str(tmp_path / 'policy')!r}, 'w').write(repr(os.environ.get('OMP_WAIT_POLICY')))")
-    psi("run", "--devices", workers)
-    assert (tmp_path / "policy").read_text() == repr(policy)
-
-
 def test_only_what_was_typed_is_passed_and_it_beats_the_file(psi, question, own_folders, tmp_path):
     (tmp_path / "spec.toml").write_text('epsilon = [0.1]\nmodel = "vgg11"\nseed = 3\n')
     outcome = psi("run", tmp_path / "spec.toml", "--epsilon", "0.01,0.02", "--images", "200", "--batch", "auto")
     assert (outcome.code, outcome.err) == (2, "psi-tui: model: that is all\n")
-    arguments, values = question()
-    assert arguments == ["start", "--runs-dir", str(own_folders)]
-    assert values == {"epsilon": [0.01, 0.02], "model": "vgg11", "seed": 3, "images": 200, "batch": "auto"}
+    values = {"epsilon": [0.01, 0.02], "model": "vgg11", "seed": 3, "images": 200, "batch": "auto"}
+    assert question() == {"do": "start", "config": values, "runs_dir": str(own_folders)}
     psi("run", "--runs-dir", "/elsewhere")
-    assert question() == [["start", "--runs-dir", "/elsewhere"], {}]
+    assert question() == {"do": "start", "config": {}, "runs_dir": "/elsewhere"}
 
 
 @pytest.mark.parametrize("field", RunConfig.model_fields)
@@ -118,13 +111,13 @@ def test_every_field_of_the_configuration_is_an_option(psi, field):
 
 def test_other_questions(psi, question):
     psi("fit", "--model", "alexnet", "--epochs", "2", "--from", "imagenet")
-    assert question() == [["fit"], {"model": "alexnet", "epochs": "2", "from": "imagenet"}]
+    assert question() == {"do": "fit", "model": "alexnet", "epochs": "2", "from": "imagenet"}
     psi("models", "res")
-    assert question() == [["models", "res"], None]
+    assert question() == {"do": "models", "pattern": "res"}
     psi("layers", "vgg11", "--size", "64", "--all")
-    assert question() == [["layers"], {"model": "vgg11", "size": "64", "layers": ["all"]}]
+    assert question() == {"do": "layers", "model": "vgg11", "size": "64", "layers": ["all"]}
     psi("run", "--plan")
-    assert question()[0][0] == "plan"
+    assert question()["do"] == "plan"
 
 
 def test_a_finished_run_prints_its_table(psi, engine):
@@ -227,14 +220,14 @@ def test_what_is_finished_needs_no_resuming(psi, own_folders):
 
 FIT = """
 import json, signal, sys, time
-say = lambda **fields: print(json.dumps(fields), flush=True)
+say = lambda **line: print(json.dumps({"id": 1, "time": 0, **line}), flush=True)
 def save(*_):
     sys.exit(130)
 signal.signal(signal.SIGINT, save)
 say(event="fit", phase="fit", done=30, total=60, loss=0.5, accuracy=0.9, images_per_second=100.0, epoch=1)
 say(event="warning", text="slow")
 END
-say(event="finished", checkpoint="/weights.safetensors", test_accuracy=0.987, seconds=12.0, cached=False)
+say(answer={"checkpoint": "/weights.safetensors", "test_accuracy": 0.987, "seconds": 12.0, "cached": False})
 """
 
 
@@ -259,7 +252,7 @@ def test_plan_says_what_a_run_would_cost(psi, engine):
         "chunks": 20, "batch": 256, "device": "cpu", "devices": 2, "disk_bytes": 12_345_678, "seconds": 95.0,
         "fit_needed": True,
     }  # fmt: skip
-    engine(f"print({json.dumps(json.dumps(plan))})")
+    engine(f"print({json.dumps(json.dumps({'id': 1, 'answer': plan}))})")
     outcome = psi("run", "--plan")
     assert outcome.code == 0
     for fact in ("10,000 in chunks of 500", "fgsm@0.03", "6,508 units", "2 workers", "1 min 35 s", "12.3 MB", "fitted"):

@@ -19,7 +19,7 @@ SMALL = ("--size", "64", "--images", "40", "--chunk", "20", "--batch", "10", "--
 
 @pytest.fixture
 def question(engine, tmp_path):
-    """What the engine was asked by the last command: its arguments, and the JSON on its standard input."""
+    """What the engine was asked by the last command: but for the id."""
     engine(ECHO.format(path=str(tmp_path / "question.json")))
     return lambda: json.loads((tmp_path / "question.json").read_text())
 
@@ -28,16 +28,15 @@ def question(engine, tmp_path):
 @pytest.mark.parametrize(("option", "asked"), [("--plan", "plan"), ("--detach", "start")])
 def test_the_engine_gets_the_presets_values(psi, question, preset, option, asked):
     psi("run", "--preset", preset, option)
-    arguments, values = question()
-    assert arguments[0] == asked
-    assert values == json.loads(json.dumps(dict(PRESETS[preset].values)))
+    assert question()["do"] == asked
+    assert question()["config"] == json.loads(json.dumps(dict(PRESETS[preset].values)))
 
 
 def test_typed_beats_file_beats_preset(psi, question, tmp_path):
     spec = tmp_path / "spec.toml"
     spec.write_text('epsilon = [0.1]\nlabels = "true"\nseed = 3\n')
     psi("run", spec, "--preset", "study-imagenet", "--labels", "predicted", "--seed", 0, "--plan")
-    _, values = question()
+    values = question()["config"]
     assert (values["weights"], values["epsilon"], values["labels"], values["seed"]) == (
         "imagenet",
         [0.1],

@@ -99,7 +99,8 @@ def test_it_queues_again_only_when_the_workers_left_in_time(
 
 
 def test_queue_prints_the_path_and_starts_no_worker(psi, engine):
-    engine('import sys; print(\'{"run": "/runs/1"}\') if sys.argv[1] == "queue" else sys.exit(1)')
+    answer = '{"id": 1, "answer": {"run": "/runs/1"}}'
+    engine(f"import json, sys; print({answer!r}) if json.loads(input())['do'] == 'queue' else sys.exit(1)")
     outcome = psi("run", "--queue", "--quiet")
     assert (outcome.code, outcome.out, outcome.err) == (0, "/runs/1\n", "")
 

@@ -16,7 +16,7 @@ from psi_tui.screens.explore.screen import WAITING, ExploreScreen
 from psi_tui.screens.new_run.screen import NewRunScreen
 from psi_tui.widgets.prompt_line import PromptLine
 from tests.tui.apps import NARROW, press, running, settled, text_of, until
-from tests.tui.warm_engine import warm_assistant, warm_engine  # noqa: F401 - fixtures
+from tests.tui.warm_engine import warm_client, warm_engine  # noqa: F401 - fixtures
 
 WIDE = (140, 45)
 OWN_MODEL = """

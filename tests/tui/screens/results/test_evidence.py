@@ -129,7 +129,7 @@ async def test_a_live_run_shows_what_is_there_so_far(own_folders):
     worker.bury()
 
 
-def test_a_growing_runs_checks_have_a_fifth_of_the_assistants_time(tmp_path):
+def test_a_growing_runs_checks_have_a_fifth_of_the_clients_time(tmp_path):
     class Slow:
         def ask(self, *_, **__):
             time.sleep(0.05)

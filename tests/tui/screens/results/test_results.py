@@ -179,7 +179,7 @@ async def test_what_is_chosen_while_statistics_are_under_way_is_asked_for_after_
 
 async def test_statistics_that_could_not_be_had_are_asked_for_again(own_folders, monkeypatch):
     directory = record_run(own_folders)
-    refusals = iter([RunError("assistant: planted; wait")])
+    refusals = iter([RunError("engine: planted; wait")])
     async with running(own_folders, WIDE) as (app, pilot):
         ask = app.statistics.ask
 

@@ -1,4 +1,4 @@
-"""A real `python -m psi_core assist`, spoken to line by line, and a question that it never finishes."""
+"""A real `python -m psi_core serve`, spoken to line by line, and a question that it never finishes."""
 
 import contextlib
 import json
@@ -8,23 +8,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from psi_core.runs.processes import assistant_environment
+from psi_core.runs.processes import server_environment
 
 
-class Assisted:
+class Served:
     """The process and its pipes; use it as a context."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "psi_core", "assist"],
+            [sys.executable, "-m", "psi_core", "serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **assistant_environment()},
+            env={**os.environ, **server_environment()},
         )
 
-    def __enter__(self) -> "Assisted":
+    def __enter__(self) -> "Served":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,9 +45,9 @@ class Assisted:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
 
-    def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+    def ask(self, do: str, **fields: Any) -> dict[str, Any]:
         """The reply to one question."""
-        self.send(json.dumps({"id": 1, "ask": kind, **fields}))
+        self.send(json.dumps({"id": 1, "do": do, **fields}))
         reply: dict[str, Any] = json.loads(self.receive())
         assert reply.pop("id") == 1
         return reply

@@ -1,4 +1,4 @@
-"""The app's assistant, with real children: one after another, replaced when dead, gone when we are."""
+"""The app's client, with real children: one after another, replaced when dead, gone when we are."""
 
 import os
 import signal
@@ -13,33 +13,32 @@ import pytest
 from psi_core import ConfigError, Run, RunError
 from psi_core.files import plain
 from psi_core.tables import table_rows
-from psi_tui.engine.assistant import Assistant
-from psi_tui.engine.child import Child, EngineError
-from tests.core.assisted import endless_run
+from psi_tui.engine.client import Client, EngineError, start
+from tests.core.served import endless_run
 from tests.recorded import record_run
 
 PARENT = """
 import sys, time
-from psi_tui.engine.assistant import Assistant
-assistant = Assistant()
+from psi_tui.engine.client import Client
+client = Client()
 try:
-    assistant.ask("rows", run="/nowhere", table="layers")
+    client.ask("rows", run="/nowhere", table="layers")
 except Exception as error:
     assert "/nowhere" in str(error)
-print(assistant._process.pid, flush=True)
-assistant.ask("rows", run=sys.argv[1], table="layers")
+print(client._process.pid, flush=True)
+client.ask("rows", run=sys.argv[1], table="layers")
 """
 
 
 @pytest.fixture
-def assistant():
-    assistant = Assistant()
-    yield assistant
-    assistant.close()
+def client():
+    client = Client()
+    yield client
+    client.close()
 
 
-def pid_of(assistant: Assistant) -> int:
-    return assistant._process.pid
+def pid_of(client: Client) -> int:
+    return client._process.pid
 
 
 def is_running(pid: int) -> bool:
@@ -75,13 +74,13 @@ def in_thread(ask) -> tuple[threading.Thread, list[object]]:
     return thread, got
 
 
-def test_one_child_answers_everything_and_starts_with_the_first_question(assistant, own_folders):
+def test_one_child_answers_everything_and_starts_with_the_first_question(client, own_folders):
     run = str(record_run(own_folders))
-    assert assistant._process is None
+    assert client._process is None
     pids = set()
     for table in ("conditions", "layers", "study"):
-        assert assistant.ask("rows", run=run, table=table) == plain(table_rows(Run(Path(run)), table))
-        pids.add(pid_of(assistant))
+        assert client.ask("rows", run=run, table=table) == plain(table_rows(Run(Path(run)), table))
+        pids.add(pid_of(client))
     (first,) = pids
     assert os.getsid(first) == first != os.getsid(0)
     assert "libtorch" not in Path(f"/proc/{first}/maps").read_text()
@@ -89,48 +88,48 @@ def test_one_child_answers_everything_and_starts_with_the_first_question(assista
     assert {b"OMP_NUM_THREADS=1", b"OMP_WAIT_POLICY=PASSIVE"} <= set(environment)
 
 
-def test_errors_keep_their_kind(assistant, own_folders):
+def test_errors_keep_their_kind(client, own_folders):
     run = str(record_run(own_folders))
     with pytest.raises(ConfigError, match="did you mean 'layers'"):
-        assistant.ask("rows", run=run, table="layer")
+        client.ask("rows", run=run, table="layer")
     with pytest.raises(RunError, match="/nowhere"):
-        assistant.ask("rows", run="/nowhere", table="layers")
+        client.ask("rows", run="/nowhere", table="layers")
     with pytest.raises(EngineError, match="TypeError"):
-        assistant.ask("rows", run=5, table="layers")
-    assert assistant.ask("rows", run=run, table="conditions")
+        client.ask("rows", run=5, table="layers")
+    assert client.ask("rows", run=run, table="conditions")
 
 
-def test_threads_get_their_own_answers(assistant, own_folders):
+def test_threads_get_their_own_answers(client, own_folders):
     runs = [str(record_run(own_folders, images=images, chunk=25)) for images in (30, 40, 50, 60)]
-    asked = [in_thread(lambda run=run: assistant.ask("rows", run=run, table="conditions")) for run in runs * 3]
+    asked = [in_thread(lambda run=run: client.ask("rows", run=run, table="conditions")) for run in runs * 3]
     for thread, _ in asked:
         thread.join(60)
     assert [got[0][0]["images"] for _, got in asked] == [30, 40, 50, 60] * 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_child_that_died_between_questions_is_replaced(assistant, own_folders, number):
+def test_a_child_that_died_between_questions_is_replaced(client, own_folders, number):
     run = str(record_run(own_folders))
-    before = assistant.ask("rows", run=run, table="conditions")
-    dead = pid_of(assistant)
+    before = client.ask("rows", run=run, table="conditions")
+    dead = pid_of(client)
     os.kill(dead, number)
     # Its last thread may outlive what /proc says of the process by a moment, and still hold the pipe.
-    wait_until(lambda: assistant._process.poll() is not None)
-    assert assistant.ask("rows", run=run, table="conditions") == before
-    assert pid_of(assistant) != dead
+    wait_until(lambda: client._process.poll() is not None)
+    assert client.ask("rows", run=run, table="conditions") == before
+    assert pid_of(client) != dead
 
 
-def test_a_child_that_dies_over_a_question_is_an_error_and_is_replaced(assistant, own_folders, tmp_path):
+def test_a_child_that_dies_over_a_question_is_an_error_and_is_replaced(client, own_folders, tmp_path):
     run = str(record_run(own_folders))
-    assistant.ask("rows", run=run, table="conditions")
-    dead = pid_of(assistant)
-    thread, got = in_thread(lambda: assistant.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
+    client.ask("rows", run=run, table="conditions")
+    dead = pid_of(client)
+    thread, got = in_thread(lambda: client.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
     wait_until((tmp_path / "endless" / "config.json").exists)
     os.kill(dead, signal.SIGKILL)
     thread.join(30)
     assert isinstance(got[0], EngineError)
     assert "signal 9" in str(got[0])
-    assert assistant.ask("rows", run=run, table="conditions")
+    assert client.ask("rows", run=run, table="conditions")
     assert not is_running(dead)
 
 
@@ -142,51 +141,51 @@ def python_instead(folder, monkeypatch, script: str) -> None:
     monkeypatch.setattr(sys, "executable", str(path))
 
 
-def test_a_child_that_listens_no_more_is_replaced(assistant, tmp_path, monkeypatch):
+def test_a_child_that_listens_no_more_is_replaced(client, tmp_path, monkeypatch):
     first = """read line; exec 0<&-; echo '{"id": 1, "answer": "one"}'; exec sleep 60"""
     second = """read line; echo '{"id": 1, "answer": "stale"}'; echo '{"id": 2, "answer": "two"}'"""
     python_instead(tmp_path, monkeypatch, f"if mkdir {tmp_path}/started; then {first}; else {second}; fi 2>/dev/null")
-    assert assistant.ask("models") == "one"
-    assert assistant.ask("models") == "two"
+    assert client.ask("models") == "one"
+    assert client.ask("models") == "two"
 
 
-def test_last_words_are_quoted_and_never_reach_the_terminal(assistant, tmp_path, monkeypatch, capfd):
+def test_last_words_are_quoted_and_never_reach_the_terminal(client, tmp_path, monkeypatch, capfd):
     python_instead(tmp_path, monkeypatch, "echo 1 >&2; echo 'ImportError: no torch' >&2; echo >&2; read line; exit 3")
     with pytest.raises(EngineError, match=r"status 3.*ImportError: no torch"):
-        assistant.ask("models")
+        client.ask("models")
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_failure_s_traceback_never_reaches_the_terminal(assistant, capfd):
+def test_a_failure_s_traceback_never_reaches_the_terminal(client, capfd):
     with pytest.raises(EngineError):
-        assistant.ask("rows", run=5, table="layers")
+        client.ask("rows", run=5, table="layers")
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.alone
 def test_closing_ends_the_child_and_a_question_under_way(own_folders, tmp_path):
-    assistant = Assistant()
-    assistant.ask("rows", run=str(record_run(own_folders)), table="conditions")
-    pid = pid_of(assistant)
-    thread, got = in_thread(lambda: assistant.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
+    client = Client()
+    client.ask("rows", run=str(record_run(own_folders)), table="conditions")
+    pid = pid_of(client)
+    thread, got = in_thread(lambda: client.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
     wait_until((tmp_path / "endless" / "config.json").exists)
     began = time.monotonic()
-    assistant.close()
+    client.close()
     thread.join(30)
     assert time.monotonic() - began < 1
     assert isinstance(got[0], EngineError)
     assert not is_running(pid)
     with pytest.raises(EngineError, match="closing"):
-        assistant.ask("rows", run="x", table="layers")
-    assert assistant._process is None
-    assistant.close()
+        client.ask("rows", run="x", table="layers")
+    assert client._process is None
+    client.close()
 
 
-def test_an_assistant_that_was_never_asked_has_nothing_to_close():
-    Assistant().close()
+def test_a_client_that_was_never_asked_has_nothing_to_close():
+    Client().close()
 
 
-def test_a_killed_app_takes_its_assistant_along_in_the_middle_of_an_answer(tmp_path):
+def test_a_killed_app_takes_its_child_along_in_the_middle_of_an_answer(tmp_path):
     run = endless_run(tmp_path / "endless")
     parent = subprocess.Popen([sys.executable, "-c", PARENT, run], stdout=subprocess.PIPE, text=True)
     with parent:
@@ -198,14 +197,12 @@ def test_a_killed_app_takes_its_assistant_along_in_the_middle_of_an_answer(tmp_p
 
 def test_a_child_s_errors_go_where_they_are_told(engine, tmp_path, capfd):
     engine("import sys; sys.stderr.write('warning\\nlast words\\n'); sys.exit(4)")
-    with (tmp_path / "errors").open("w+b") as errors:
-        child = Child(["start"], errors=errors)
-        with pytest.raises(EngineError, match=r"status 4.*last words: last words"):
-            child.answer()
-        child.process.stdout.close()
+    with (
+        (tmp_path / "errors").open("w+b") as errors,
+        pytest.raises(EngineError, match=r"status 4.*last words: last words"),
+    ):
+        start("start", errors)
     assert capfd.readouterr().err == ""
-    child = Child(["start"])
     with pytest.raises(EngineError, match="stands above"):
-        child.answer()
-    child.process.stdout.close()
+        start("start")
     assert capfd.readouterr().err == "warning\nlast words\n"

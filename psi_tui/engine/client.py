@@ -1,0 +1,290 @@
+"""Asks the engine, a child process, as `psi_core.serve` says. The only door to torch.
+
+`ask`, `stream` and `start` ask a child one thing; a `Client` asks a long-lived one many.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Self, TypeAlias
+
+from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError
+from psi_core.runs.events import Event, event_of
+from psi_core.runs.processes import server_environment, start_child
+
+Tell: TypeAlias = Callable[[Event], None]
+"""Takes what a child tells before it answers."""
+
+_ERRORS: dict[str, type[PsiError]] = {kind.__name__: kind for kind in (ConfigError, DataError, ModelError, RunError)}
+
+_TAIL_BYTES = 4096
+"""How much of a child's standard error is looked through for its last words."""
+
+
+class EngineError(RunError):
+    """The engine was asked for something that it should manage, and failed at it."""
+
+
+class NoAnswerError(EngineError):
+    """A child is gone and did not answer.
+
+    Args:
+        status: it ended with; the negative number of a signal that ended it.
+        errors: the file with its standard error, or None where that was ours.
+    """
+
+    def __init__(self, status: int, errors: IO[bytes] | None) -> None:
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        words = "its message stands above" if errors is None else f"its last words: {_last_line(errors) or 'none'}"
+        super().__init__(f"engine: {how} and no answer; {words}; psi-tui doctor may tell more")
+        self.status = status
+
+
+def ask(do: str, tell: Tell | None = None, **fields: Any) -> Any:
+    """The answer of a child that is asked one thing; an exception, as of Ctrl-C, ends it too.
+
+    Args:
+        do: what is asked for.
+        tell: takes what it tells on the way.
+        fields: what the answer takes.
+
+    Raises:
+        PsiError: of the kind that the child reports.
+        NoAnswerError: it failed.
+    """
+    with _Child(do, None, fields) as child:
+        answer = child.answer(tell)
+    child.process.wait()
+    return answer
+
+
+def stream(do: str, tell: Tell, **fields: Any) -> Any | None:
+    """As `ask`, but None where it was interrupted: the first Ctrl-C asks the child to leave, a second one makes it."""
+    presses = 0
+
+    def press(number: int) -> None:
+        nonlocal presses
+        presses = number
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
+
+    child = _Child(do, None, fields)
+    with child, on_interrupt(press):
+        try:
+            answer = child.answer(tell)
+        except NoAnswerError:
+            if not presses:
+                raise
+            answer = None
+    child.process.wait()
+    return answer
+
+
+def start(do: str, errors: IO[bytes] | None = None, **fields: Any) -> tuple[Path, subprocess.Popen[str]]:
+    """The directory of a run, and the child that now works on it, whatever becomes of us.
+
+    Args:
+        do: `start` or `resume`.
+        errors: file for the child's standard error until it works; default: ours.
+        fields: what the answer takes.
+
+    Raises:
+        PsiError: as of `ask`.
+    """
+    with _Child(do, errors, fields) as child:
+        return Path(child.answer()["run"]), child.process
+
+
+class _Child:
+    """One child process, asked one question; a context that listens to it.
+
+    Left in peace, the child works on by itself. An exception ends it: Ctrl-C does not reach its session.
+    """
+
+    def __init__(self, do: str, errors: IO[bytes] | None, fields: dict[str, Any]) -> None:
+        self._errors = errors
+        self.process = start_child(["answer"], errors=errors)
+        try:
+            _send(self.process, 1, do, fields)
+            _stdin(self.process).close()
+        except BrokenPipeError:
+            pass  # It died before it read; its answer, or the lack of one, says more.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        _stdout(self.process).close()
+
+    def answer(self, tell: Tell | None = None) -> Any:
+        """Its answer; `tell` takes what it tells before."""
+        try:
+            return _answer(_stdout(self.process), 1, tell)
+        except EOFError:
+            raise NoAnswerError(self.process.wait(), self._errors) from None
+
+
+class Client:
+    """Asks one long-lived child many questions; safe to use from several threads, which then wait for each other.
+
+    The child is started when first needed and ends with us, however we end: its standard input then ends. One that died
+    is replaced.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[bytes] | None = None
+        self._asked = 0
+        self._is_closed = False
+
+    def ask(self, do: str, **fields: Any) -> Any:
+        """The answer to one question; waits for it, so never call it on the event loop.
+
+        Args:
+            do: what is asked for.
+            fields: what the answer takes.
+
+        Raises:
+            PsiError: of the kind that the child reports.
+            NoAnswerError: the child died over the question.
+            EngineError: the client is closed.
+        """
+        with self._lock:
+            self._asked += 1
+            process = self._living_child()
+            try:
+                _send(process, self._asked, do, fields)
+            except BrokenPipeError:  # It died since its last answer: the question did not even reach it.
+                self._bury()
+                process = self._living_child()
+                _send(process, self._asked, do, fields)
+            try:
+                return _answer(_stdout(process), self._asked)
+            except EOFError:
+                error = NoAnswerError(process.wait(), self._errors)
+                self._bury()
+                raise error from None
+
+    def close(self) -> None:
+        """Ends the child, in the middle of an answer too: whoever waits for that gets an EngineError."""
+        self._is_closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+        with self._lock:
+            self._bury()
+
+    def _living_child(self) -> subprocess.Popen[str]:
+        if self._process is not None and self._process.poll() is not None:
+            self._bury()
+        if self._process is None:
+            self._errors = anonymous_file()
+            self._process = start_child(["serve"], environment=server_environment(), errors=self._errors)
+        if self._is_closed:  # Asked after the child is there, so that `close` sees the child or we see `close`.
+            self._bury()
+            raise EngineError("engine: the app is closing; ask again when it is open")
+        return self._process
+
+    def _bury(self) -> None:
+        process, self._process = self._process, None
+        errors, self._errors = self._errors, None
+        if process is not None:
+            process.kill()
+            for stream in (_stdin(process), _stdout(process)):
+                with contextlib.suppress(OSError):  # What it can no longer be told is still in the buffer.
+                    stream.close()
+            process.wait()
+        if errors is not None:
+            errors.close()
+
+
+def _stdin(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdin is not None, "start_child pipes standard input"
+    return process.stdin
+
+
+def _stdout(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None, "start_child pipes standard output"
+    return process.stdout
+
+
+def _send(process: subprocess.Popen[str], identity: int, do: str, fields: dict[str, Any]) -> None:
+    _stdin(process).write(json.dumps({"id": identity, "do": do, **fields}) + "\n")
+    _stdin(process).flush()
+
+
+def _answer(lines: Iterable[str], identity: int, tell: Tell | None = None) -> Any:
+    """The answer to a question, from the lines of a child.
+
+    Raises:
+        PsiError: of the kind that the child reports.
+        EngineError: a line is none of the protocol.
+        EOFError: there are no more lines.
+    """
+    for line in lines:
+        reply = _parsed(line)
+        if reply.get("id") not in (identity, None):
+            continue  # To a question that was given up.
+        if "answer" in reply:
+            return reply["answer"]
+        if "error" in reply:
+            raise _ERRORS.get(str(reply.get("kind")), EngineError)(reply["error"])
+        if tell is not None and "event" in reply:
+            tell(event_of(reply))
+    raise EOFError
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        reply = json.loads(line)
+    except ValueError:
+        reply = None
+    if not isinstance(reply, dict):
+        raise EngineError(f"engine: answered {line.strip()[:80]!r}; run psi-tui doctor")
+    return reply
+
+
+def anonymous_file() -> IO[bytes]:
+    """A file without a name for a child's standard error, in memory where the system can: then no disk is too full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("psi-tui"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _last_line(file: IO[bytes]) -> str:
+    # pread: the place in the file is the child's too.
+    start = max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES)
+    lines = os.pread(file.fileno(), _TAIL_BYTES, start).decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+@contextmanager
+def on_interrupt(act: Callable[[int], None]) -> Iterator[None]:
+    """Within the block, calls `act` with 1 at the first Ctrl-C, 2 at the second, and so on, instead of ending us."""
+    presses = 0
+
+    def press(*_: object) -> None:
+        nonlocal presses
+        presses += 1
+        act(presses)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,145 @@
+"""The server as a real process: what it answers, how it refuses, when it ends."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from psi_core import Run
+from psi_core.files import plain
+from psi_core.runs.chunks import read_arrays, write_arrays
+from psi_core.tables import TABLE_NAMES, View, table_rows
+from tests.core.served import Served, endless_run
+from tests.recorded import record_run
+
+
+@pytest.fixture
+def served():
+    with Served() as process:
+        yield process
+
+
+def test_rows_of_every_table_without_torch(served: Served, own_folders: Path) -> None:
+    run = str(record_run(own_folders, silent=3))
+    for table in TABLE_NAMES:
+        assert served.ask("rows", run=run, table=table) == {"answer": plain(table_rows(Run(Path(run)), table))}
+    fooled = served.ask("rows", run=run, table="layers", subset="fooled", bins=7)
+    assert fooled == {"answer": plain(table_rows(Run(Path(run)), "layers", View(subset="fooled", bins=7)))}
+    assert not served.has_torch
+
+
+def test_open_chunks_count_when_asked_for(served: Served, own_folders: Path) -> None:
+    directory, other = record_run(own_folders, chunks=[0], finished=False), record_run(own_folders)
+    write_arrays(directory / "preview-0.npz", read_arrays(other / "chunks" / "00001.npz"))
+    for preview, images in ((True, 50), (False, 25)):
+        rows = served.ask("rows", run=str(directory), table="conditions", preview=preview)["answer"]
+        assert rows[0]["images"] == images
+
+
+def test_export_gives_the_paths(served: Served, own_folders: Path, tmp_path: Path) -> None:
+    run = str(record_run(own_folders))
+    answer = served.ask("export", run=run, to=str(tmp_path / "out"), format="md")["answer"]
+    assert answer == [str(tmp_path / "out" / f"{table}.md") for table in TABLE_NAMES]
+    assert all(Path(path).stat().st_size for path in answer)
+
+
+def test_answers_come_in_the_order_of_the_questions(served: Served, own_folders: Path) -> None:
+    run = str(record_run(own_folders))
+    tables = ["layers", "conditions", "nonsense", "study"]
+    served.send(*(json.dumps({"id": n, "do": "rows", "run": run, "table": t}) for n, t in enumerate(tables)))
+    replies = [json.loads(served.receive()) for _ in tables]
+    assert [reply["id"] for reply in replies] == [0, 1, 2, 3]
+    assert ["answer" in reply for reply in replies] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("do", "fields", "kind", "said"),
+    [
+        ("row", {}, "ConfigError", "did you mean 'rows'"),
+        ("pictures", {}, "ConfigError", "did you mean 'picture'"),
+        ("rows", {"table": "layer"}, "ConfigError", "did you mean 'layers'"),
+        ("rows", {"table": "layers", "subset": "fool"}, "ConfigError", "did you mean 'fooled'"),
+        ("rows", {"table": "layers", "color": 3}, "ConfigError", "color"),
+        ("rows", {}, "ConfigError", "table"),
+        ("rows", {"run": "/nowhere", "table": "layers"}, "RunError", "/nowhere"),
+        ("export", {"to": "/proc/nowhere"}, "ConfigError", "cannot be made"),
+        ("export", {"to": "out", "format": "cvs"}, "ConfigError", "did you mean 'csv'"),
+        ("picture", {"index": 60, "condition": "benign", "width": 9, "height": 9}, "ConfigError", "0 to 59"),
+    ],
+)
+def test_refusals_keep_their_kind(served: Served, own_folders: Path, do, fields, kind, said) -> None:
+    run = str(record_run(own_folders))
+    reply = served.ask(do, **{"run": run, **fields})
+    assert reply["kind"] == kind
+    assert said in reply["error"]
+    assert not served.has_torch
+
+
+def test_a_failure_is_answered_told_in_full_on_standard_error_and_survived(served: Served, own_folders) -> None:
+    run = record_run(own_folders)
+    reply = served.ask("rows", run=5, table="layers")
+    assert reply["kind"] == "EngineError"
+    assert "TypeError" in reply["error"]
+    assert "\n" not in reply["error"]
+    assert "answer" in served.ask("rows", run=str(run), table="conditions")
+    served.process.stdin.close()
+    assert "Traceback" in served.process.stderr.read()
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[]", '"rows"', "", "\x00"])
+def test_what_is_no_question_is_refused(served: Served, line: str) -> None:
+    served.send(line)
+    reply = json.loads(served.receive())
+    assert (reply["id"], reply["kind"]) == (None, "ConfigError")
+
+
+def test_infinity_and_nan_are_null(served: Served, own_folders: Path) -> None:
+    directory = record_run(own_folders, images=25)
+    arrays = read_arrays(directory / "chunks" / "00000.npz")
+    arrays["psi"][:] = np.array([0.5, 0.75, 0.5, 0.5], np.float32)[:, None, None]
+    write_arrays(directory / "chunks" / "00000.npz", arrays)
+    assert table_rows(Run(directory), "layers")[1]["effect_size"] == float("inf")
+    served.send(json.dumps({"id": 1, "do": "rows", "run": str(directory), "table": "layers"}))
+    line = served.receive()
+    assert not any(word in line for word in ("Infinity", "NaN"))
+    assert json.loads(line)["answer"][1]["effect_size"] is None
+
+
+@pytest.mark.alone
+def test_it_ends_with_its_standard_input(served: Served, own_folders: Path) -> None:
+    served.ask("rows", run=str(record_run(own_folders)), table="conditions")
+    closed = time.monotonic()
+    served.process.stdin.close()
+    assert served.process.wait(10) == 0
+    assert time.monotonic() - closed < 1
+
+
+def test_what_was_asked_before_the_end_is_still_answered(served: Served, own_folders: Path) -> None:
+    run = str(record_run(own_folders))
+    served.ask("rows", run=run, table="conditions")
+    served.send(json.dumps({"id": 2, "do": "rows", "run": run, "table": "conditions"}))
+    served.process.stdin.close()
+    assert json.loads(served.receive())["id"] == 2
+    assert served.receive() == ""
+
+
+@pytest.mark.alone
+def test_it_ends_in_the_middle_of_an_answer(served: Served, tmp_path: Path) -> None:
+    assert "error" in served.ask("rows", run=str(tmp_path), table="layers")  # It is up and answers.
+    run = endless_run(tmp_path / "endless")
+    served.send(json.dumps({"id": 1, "do": "rows", "run": run, "table": "layers"}))
+    closed = time.monotonic()
+    served.process.stdin.close()
+    assert served.process.wait(10) == 0
+    assert time.monotonic() - closed < 1
+
+
+def test_a_reader_that_is_gone_ends_it(served: Served, own_folders: Path) -> None:
+    run = str(record_run(own_folders))
+    served.ask("rows", run=run, table="conditions")
+    served.process.stdout.close()
+    served.send(json.dumps({"id": 1, "do": "rows", "run": run, "table": "conditions"}))
+    assert served.process.wait(10) == 0
+    assert served.process.stderr.read() == ""
