@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from psi_core.runs.run import Run
 from psi_tui.app.help import HelpScreen
 from psi_tui.screens.results import screen
 from psi_tui.screens.results.tab import Tab
@@ -147,6 +148,56 @@ def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Pa
     assert {row["condition"] for row in rows} >= {"darken@0.1", "brighten@0.1"}
     assert {row["control"] for row in rows if row["condition"] == "darken@0.1"} == {"brighten@0.1"}
     assert all(float(row["contrast_mean"]) > 1 for row in rows if row["condition"] == "benign")
+
+
+def test_a_table_is_a_function_and_a_row(tmp_path: Path, own_folders: Path) -> None:
+    copy_packages(tmp_path)
+    page, registry = (tmp_path / "psi_core" / "tables" / name for name in ("images.py", "__init__.py"))
+    code, row = code_with("def confidence_rows"), code_with('Table("confidence"')
+    page.write_text(f"{page.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
+    before, first, after = registry.read_text(encoding="utf-8").partition("TABLES: tuple[Table, ...] = (\n")
+    imported = "from psi_core.tables.images import CONFIDENCE_COLUMNS, confidence_rows\n\n"
+    kept, last, behind = after.partition("\n)\n")
+    registry.write_text(f"{before}{imported}{first}{kept}\n{row.rstrip()},{last}{behind}", encoding="utf-8")
+
+    run, out = record_run(own_folders), tmp_path / "out"
+    commands = [
+        "show --help",
+        "export --help",
+        f"show {run} --table confidence",
+        f"show {run} --table confidence --json",
+        f"show {run} --table confidence --format md",
+        f"export {run} --to {out}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, *commands],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [text.partition("\n")[2] for text in done.stdout.split("$ ")[1:]]
+    assert all("lifetime, evidence, confidence (default" in " ".join(text.split()) for text in said[:2])
+    assert said[2].splitlines()[1].split() == ["condition", "confidence"]
+    rows = json.loads(said[3])
+    assert [row["condition"] for row in rows] == Run(run).conditions
+    assert rows[1]["confidence_mean"] == float(Run(run).array("confidence")[1].mean())
+    assert said[4].startswith("| condition | confidence |\n| --- | ---: |\n| benign | 0.")
+    with (out / "confidence.csv").open(encoding="utf-8", newline="") as file:
+        assert [{**row, "confidence_mean": float(row["confidence_mean"])} for row in csv.DictReader(file)] == rows
+    asked = "import json, sys, psi_core, psi_core.tables as tables; "
+    asked += "print(json.dumps(tables.cached_rows(psi_core.load_run(sys.argv[1]), 'confidence')))"
+    answer = subprocess.run(
+        [sys.executable, "-c", asked, run],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(answer.stdout) == rows
 
 
 WITH_AN_OPTION = """

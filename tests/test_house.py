@@ -43,8 +43,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 """Wings from the ground up: folders, and pages that lie in no folder of their own. Imports go down, never sideways."""
 
-DOORS = ("psi_tui.commands.", "psi_core.tables.", "psi_core.engine.analysis")
-"""Pages that are asked for by name: a command, a table, `analyze`. They may be as short as they are."""
+DOORS = ("psi_tui.commands.", "psi_core.engine.analysis")
+"""Pages that are asked for by name: a command, `analyze`. They may be as short as they are."""
 
 LONGEST_FILE, SHORTEST_PAGE, MOST_PAGES = 450, 60, 17
 HEAVY = {

@@ -14,15 +14,24 @@ from psi_tui.runs.progress import Progress
 from psi_tui.shell.bar import progress_view
 from psi_tui.shell.console import narrate, write_result
 
+_OF_A_MEASURE = tables_taking("measure")
 
-@click.command()
+
+@click.command(
+    help=f"""Write a run's tables as files: CSV and JSON in full precision, Markdown and LaTeX for the page.
+
+    {" and ".join(_OF_A_MEASURE).capitalize()} are of PSI; --measure hoyer,n_eff writes
+    {", ".join(f"{table}-hoyer" for table in _OF_A_MEASURE)} and so on beside them.
+
+    With --images, every image too: images-CONDITION.npz holds it exactly as the network saw it, and `run --attacked`
+    takes it; png/CONDITION holds it rounded to 8 bits.
+    """
+)
 @run_argument
 @click.option("--to", "folder", metavar="", required=True, help="folder to write into; made where it is missing")
 @click.option("--format", default="csv", metavar="", help=f"{', '.join(FORMATS)} (default: csv)")
 @click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLE_NAMES)} (default: all)")
-@click.option(
-    "--measure", metavar="", help=f"{' and '.join(tables_taking('measure'))} of these measures too, with commas"
-)
+@click.option("--measure", metavar="", help=f"{' and '.join(_OF_A_MEASURE)} of these measures too, with commas")
 @click.option("--images", is_flag=True, help="also the images of every condition, made again")
 @click.option("--image-formats", metavar="", help="npz (exact) and png (8 bits), with commas (default: both)")
 @runs_dir_option
@@ -37,13 +46,7 @@ def export(
     image_formats: str | None,
     runs_dir: str | None,
 ) -> None:
-    """Write a run's tables as files: CSV and JSON in full precision, Markdown and LaTeX for the page.
-
-    Layers and histogram are of PSI; --measure hoyer,n_eff writes layers-hoyer, histogram-hoyer and so on beside them.
-
-    With --images, every image too: images-CONDITION.npz holds it exactly as the network saw it, and `run --attacked`
-    takes it; png/CONDITION holds it rounded to 8 bits.
-    """
+    """Writes the tables, and the images where they are asked for."""
     if format not in FORMATS:
         raise ConfigError(unknown_name("format", format, FORMATS))
     names = list(TABLE_NAMES) if tables is None else [name.strip() for name in tables.split(",")]

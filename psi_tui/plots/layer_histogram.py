@@ -12,6 +12,7 @@ from psi_core.runs.run import Run
 from psi_core.statistics.histograms import DISPLAY_BINS, TABLE_BINS, bin_counts, display_edges, measure_edges
 from psi_core.statistics.paired import percent, present, subset_mask
 from psi_core.tables.columns import Cell, Row, as_cell
+from psi_core.tables.layers import HISTOGRAM_COLUMNS
 from psi_core.tables.summary import headline_condition
 from psi_tui.plots.figures import MirroredHistogram
 from psi_tui.text.formatting import format_cell, format_count
@@ -63,15 +64,9 @@ class LayerHistogram:
     @property
     def rows(self) -> list[Row]:
         """As the histogram table has them."""
+        names = [column.name for column in HISTOGRAM_COLUMNS]
         return [
-            {
-                "layer": self.layer,
-                "condition": condition,
-                "bin_left": left,
-                "bin_right": right,
-                "count": count,
-                "percent": float(percent(count, images)),
-            }
+            dict(zip(names, (self.layer, condition, left, right, count, float(percent(count, images))), strict=True))
             for condition, counts, images in zip(self.conditions, self.counts, self.images, strict=True)
             for (left, right), count in zip(pairwise(self.edges), counts, strict=True)
         ]
