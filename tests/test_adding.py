@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from psi_core.evidence import CHECKS
 from psi_core.runs.run import Run
 from psi_tui.app.help import HelpScreen
 from psi_tui.screens.results import screen
@@ -102,7 +103,7 @@ for command in sys.argv[1:]:
 """
 
 
-def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Path) -> None:
+def test_an_attack_a_control_a_measure_and_a_check_are_a_function_and_a_row(tmp_path: Path) -> None:
     copy_packages(tmp_path)
 
     def extend(page: str, function: str = "", rows: tuple[str, ...] = (), behind: str = "") -> None:
@@ -119,6 +120,14 @@ def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Pa
     control = 'Attack("brighten", "every pixel brighter by epsilon", "noise", needs_network=False)'
     extend("conditions.py", rows=(code_with('Attack("darken"'), control), behind="ATTACKS: tuple[Attack, ...] = (\n")
     extend("measures.py", rows=(code_with('Measure("contrast"'),), behind="_ROWS = (\n")
+    extend("evidence/comparison.py", code_with("def silent_layers"))
+    extend("evidence/__init__.py", rows=("    silent_layers",), behind="    images_enough,\n    gradient_signs,\n")
+    door = tmp_path / "psi_core" / "evidence" / "__init__.py"
+    imported = "from psi_core.evidence.comparison import silent_layers\n"
+    text = door.read_text(encoding="utf-8").replace(
+        "from psi_core.evidence.strength", f"{imported}from psi_core.evidence.strength"
+    )
+    door.write_text(text, encoding="utf-8")
 
     runs, out = f"--runs-dir {tmp_path / 'runs'}", tmp_path / "out"
     asked = "--images 20 --attack fgsm,darken --epsilon 0,0.1 --controls brighten,sign-noise --measures psi,contrast"
@@ -128,6 +137,7 @@ def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Pa
         f"show added {runs} --measure contrast",
         f"show added {runs} --table evidence",
         f"export added {runs} --to {out} --measure contrast",
+        f"show added {runs}",
     ]
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS, *commands],
@@ -143,6 +153,12 @@ def test_an_attack_a_control_and_a_measure_are_a_function_and_a_row(tmp_path: Pa
     assert all(name in said[2] for name in ("darken@0.1", "brighten@0.1", "contrast"))
     assert "the benign ones bit for bit under fgsm@0 and darken@0" in said[3]
     assert "brighten and sign-noise at every epsilon, to subtract from the attack" in said[3]
+    assert "0 layers are silent for some benign image" in said[3]
+    assert "silent layers" in (out / "evidence.csv").read_text(encoding="utf-8")
+    counts = [
+        int(count) for count in re.findall(r"(\d+) (?:green|amber|red|not checked)", said[5].partition("evidence: ")[2])
+    ]
+    assert sum(counts) == len(CHECKS), "one of them is of other precisions alone, and one is new"
     with (out / "layers-contrast.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["condition"] for row in rows} >= {"darken@0.1", "brighten@0.1"}

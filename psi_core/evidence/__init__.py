@@ -26,7 +26,7 @@ from psi_core.runs.run import Run
 
 __all__ = ["CHECKS", "Check", "Status", "checks_of", "tally"]
 
-CHECKS: tuple[Callable[[Run], Check], ...] = (
+CHECKS: tuple[Callable[[Run], Check | None], ...] = (
     clean_accuracy,
     success_with_epsilon,
     iterated_as_strong,
@@ -39,18 +39,18 @@ CHECKS: tuple[Callable[[Run], Check], ...] = (
     noise_against_noise,
     controls_present,
     images_enough,
+    gradient_signs,
 )
-"""In the order in which they are read; a run at lower precision has one more behind them."""
+"""In the order in which they are read. One that has nothing to say of a run gives None and is left out."""
 
 
 def checks_of(run: Run) -> list[Check]:
-    """All checks of what is there, `gradient_signs` too where the run is not `exact`.
+    """All checks of what is there.
 
     Raises:
         RunError: the run has no results yet.
     """
-    checks = CHECKS if run.config.precision == "exact" else (*CHECKS, gradient_signs)
-    return [check(run) for check in checks]
+    return [found for check in CHECKS if (found := check(run)) is not None]
 
 
 def tally(statuses: Iterable[str]) -> str:

@@ -1,7 +1,4 @@
-"""Is the arithmetic sound? Checks of gradient, repetition, norms and of epsilon 0.
-
-Do the attacks step where they would at full precision? Looked at in runs at `tf32` and `bf16`.
-"""
+"""Is the arithmetic sound? Checks of the gradient, of repetition, of norms, of epsilon 0 and of a lower precision."""
 
 import math
 
@@ -15,22 +12,6 @@ from psi_core.runs.run import Run
 
 SIGNS_MEET, SIGNS_NEAR = 0.99, 0.85
 """Share of a gradient's signs: tf32 turns few of them, bf16 about 8 %."""
-
-
-def gradient_signs(run: Run) -> Check:
-    """Whether the gradient's signs are those of `exact`, on the run's first batch."""
-    name, policy = "gradient signs", run.config.precision
-    events = EventReader(events_path(run.directory, 0)).poll()
-    compared = [event for event in events if isinstance(event, PrecisionCompared)]
-    share = _finite(compared[-1].sign_agreement) if compared else None
-    if share is None:
-        return not_checked(name, "the first worker has not compared them yet; it does before its first image")
-    sentence = f"{100 * share:.1f} % of the first batch's gradient signs at {policy} are those at exact"
-    status = at_least(share, SIGNS_MEET, SIGNS_NEAR)
-    if status != "green":
-        sentence += ": a step goes elsewhere in the other pixels; compare the shifts with --precision exact"
-    return Check(name, status, sentence, 100 * share, "percent")
-
 
 DIFFERENCES_MEET, DIFFERENCES_NEAR = 1e-3, 0.05
 """Relative error of central differences against the gradient in float64: 1e-7 is usual, a bend of a ReLU within the
@@ -139,6 +120,23 @@ def nothing_at_epsilon_0(run: Run) -> Check:
         return Check(name, "green", f"PSI and predictions are the benign ones bit for bit under {names}", 0, "images")
     sentence = f"PSI or prediction of {changed:,} images is not the benign one under {names}: look for chance"
     return Check(name, "red", sentence, changed, "images")
+
+
+def gradient_signs(run: Run) -> Check | None:
+    """Whether the signs of the gradient, on the run's first batch, are those at full precision; None where it is."""
+    name, policy = "gradient signs", run.config.precision
+    if policy == "exact":
+        return None
+    events = EventReader(events_path(run.directory, 0)).poll()
+    compared = [event for event in events if isinstance(event, PrecisionCompared)]
+    share = _finite(compared[-1].sign_agreement) if compared else None
+    if share is None:
+        return not_checked(name, "the first worker has not compared them yet; it does before its first image")
+    sentence = f"{100 * share:.1f} % of the first batch's gradient signs at {policy} are those at exact"
+    status = at_least(share, SIGNS_MEET, SIGNS_NEAR)
+    if status != "green":
+        sentence += ": a step goes elsewhere in the other pixels; compare the shifts with --precision exact"
+    return Check(name, status, sentence, 100 * share, "percent")
 
 
 def engine_evidence(run: Run) -> EvidenceFound | None:
