@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, StrictBool, ValidationInfo, field_validato
 
 from psi_core.config import Count, Names, RunConfig, RunOptions, split_list
 from psi_core.errors import unknown_name
+from psi_core.options import Option
 
 RANKINGS: dict[str, str] = {
     "response": "the highest mean response to the class first",
@@ -84,7 +85,7 @@ class AblationConfig(RunOptions):
     keep: Percentages | None = None
     drop: Percentages | None = None
     by: Names = ("response", "random")
-    train_images: Count | None = None
+    train_images: Annotated[Count | None, Option(fits="a whole number of at least 1")] = None
     shared: StrictBool = False
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""What an ablation found: its rows and columns, what must be told beside them, and all of it as text."""
+"""What an ablation found: its columns and rows, and what must be told beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from psi_core.ablation import AblationConfig, Mask
 from psi_core.conditions import BENIGN
 from psi_core.config import ResolvedConfig
 from psi_core.tables.columns import Cell, Column, Row, as_number, readable
-from psi_core.tables.export import FORMATS, PAGE_FORMATS
+from psi_core.tables.export import text_of
 
 CLAIMED_PERCENT = 90
-"""Of the intact accuracy: what 10-15 % of a layer's units are said in the literature to give."""
+"""Share of the intact accuracy that 10-15 % of a layer's units are said in the literature to give."""
 
 COLUMNS: tuple[Column, ...] = (
     Column("layer", "layer", "text", "The layer whose channels are masked."),
@@ -49,6 +49,14 @@ class AblationResult:
     rows: list[Row]
     title: str
     notes: list[str]
+
+    def text(self, format: str) -> str:  # noqa: A002
+        """The rows as text, with title and notes where it is for the page.
+
+        Args:
+            format: one of `export.FORMATS`.
+        """
+        return text_of(self.rows, COLUMNS, format, [self.title, *self.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +139,6 @@ def ablation_notes(config: AblationConfig, rows: Sequence[Row], intact: MaskedAc
     if config.split == "train":
         notes.append("shown are training images, on which the channels were ordered too")
     return notes
-
-
-def ablation_text(result: AblationResult, format: str) -> str:  # noqa: A002
-    """The rows as text: whole in CSV and JSON; for the page the key columns, with notes below or, in LaTeX, above.
-
-    Args:
-        result: what was found.
-        format: one of `export.FORMATS`.
-    """
-    if format not in PAGE_FORMATS:
-        return FORMATS[format](result.rows, COLUMNS)
-    text = FORMATS[format](result.rows, [column for column in COLUMNS if column.is_key])
-    notes = [result.title, *result.notes]
-    if format == "md":
-        return f"{text}\n" + "".join(f"{note}  \n" for note in notes)
-    return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
 
 
 def _claim(by: str, rows: Sequence[Row]) -> str:

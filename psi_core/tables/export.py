@@ -86,9 +86,7 @@ def table_text(
     format: str,  # noqa: A002
     view: View = WHOLE,
 ) -> str:
-    """One table of a run as text: whole in CSV and JSON, for the page the key columns that hold something, and notes.
-
-    Markdown has the notes below the table, LaTeX as comments above it.
+    """One table of a run as `text_of` writes it, with what must be told beside it.
 
     Args:
         run: whose table it is.
@@ -100,15 +98,36 @@ def table_text(
     Raises:
         ConfigError: there is no such format.
     """
+    notes = [run_line(run), *table_notes(run, name, view)] if format in PAGE_FORMATS else []
+    return text_of(rows, table_columns(run, name, view), format, notes)
+
+
+def text_of(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    format: str,  # noqa: A002
+    notes: Sequence[str],
+) -> str:
+    """Rows as text: whole in CSV and JSON, for the page the key columns that hold something, and notes.
+
+    Markdown has the notes below the table, LaTeX as comments above it.
+
+    Args:
+        rows: of a table.
+        columns: of the same table.
+        format: one of FORMATS.
+        notes: for the page, one sentence each.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
     _require_format(format)
-    columns = table_columns(run, name, view)
     if format not in PAGE_FORMATS:
         return FORMATS[format](rows, columns)
     kept = [
         column for column in columns if column.is_key and any(readable(row[column.name], column.kind) for row in rows)
     ]
     text = FORMATS[format](rows, kept)
-    notes = [run_line(run), *table_notes(run, name, view)]
     if format == "md":
         return f"{text}\n" + "".join(f"{_escape_markdown(note)}  \n" for note in notes)
     return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text

@@ -6,17 +6,15 @@ from typing import Any
 import rich_click as click
 
 from psi_core.ablation import DEFAULT_PERCENTAGES, DEFAULT_TRAIN_IMAGES, RANKINGS, RUN_FIELDS, AblationConfig
-from psi_core.errors import ConfigError, unknown_name
+from psi_core.errors import ConfigError
 from psi_core.files import temporary_beside
-from psi_core.tables.ablation import AblationResult, ablation_text
+from psi_core.tables.ablation import AblationResult
 from psi_core.tables.export import FORMATS
-from psi_tui.commands.options import config_options, json_option, typed_values
+from psi_tui.commands.options import chosen_format, config_options, json_option, typed_values
 from psi_tui.engine.client import EngineError
+from psi_tui.shell.ablation import print_ablation
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.shell.follow import INTERRUPTED, finished_job
-from psi_tui.shell.tables import print_ablation
-
-_OWN_FIELDS = ("layer", "keep", "drop", "by", "train_images")
 
 _RANKING_LINES = "\n\n".join(f"{name}: {meaning}." for name, meaning in RANKINGS.items())
 
@@ -66,12 +64,11 @@ def ablate(
     context: click.RichContext,
     /,
     *,
-    shared: bool,
     plot: bool,
     format: str | None,  # noqa: A002
     file: str | None,
     as_json: bool,
-    **options: Any,
+    **_options: Any,
 ) -> None:
     """Measure accuracy, benign and attacked, with only a percentage of a layer's channels kept, or without it.
 
@@ -79,11 +76,13 @@ def ablate(
     --keep 5,10,50
     """
     path = None if file is None else Path(file).expanduser()
-    format = _format(format, path, as_json=as_json)  # noqa: A001
+    format = chosen_format(format, as_json=as_json)  # noqa: A001
+    if format is None and path is not None:
+        ending = path.suffix.removeprefix(".")
+        format = ending if ending in FORMATS else "csv"  # noqa: A001
     if plot and format is not None and path is None:
         raise ConfigError(f"plot: curves are no {format}; write them to a file with --to, or leave --plot out")
-    question = typed_values(context) | {name: options[name] for name in _OWN_FIELDS if options[name] is not None}
-    question |= {"shared": True} if shared else {}
+    question = typed_values(context, AblationConfig)
     AblationConfig(**question)
     if path is not None:
         _require_writable(path)
@@ -93,26 +92,12 @@ def ablate(
         context.exit(INTERRUPTED)
     result = AblationResult(finished["rows"], finished["title"], finished["notes"])
     if path is None and format is not None:
-        write_result(ablation_text(result, format).rstrip())
+        write_result(result.text(format).rstrip())
         return
     print_ablation(output_console(), result, with_plot=plot)
     if path is not None and format is not None:
-        _write(path, ablation_text(result, format))
+        _write(path, result.text(format))
         narrate(f"written: {path}")
-
-
-def _format(format: str | None, path: Path | None, *, as_json: bool) -> str | None:  # noqa: A002
-    """The format asked for, by a file's ending where none is, or None for the screen; `--json` is `--format json`."""
-    if as_json and format not in (None, "json"):
-        raise ConfigError(f"format: --json and --format {format} are two answers; write one of them")
-    if format is None and as_json:
-        return "json"
-    if format is None and path is not None:
-        ending = path.suffix.removeprefix(".")
-        return ending if ending in FORMATS else "csv"
-    if format is not None and format not in FORMATS:
-        raise ConfigError(unknown_name("format", format, FORMATS))
-    return format
 
 
 def _require_writable(path: Path) -> None:

@@ -6,8 +6,10 @@ from typing import Any, TypeVar
 import rich_click as click
 from click.core import ParameterSource
 
-from psi_core.config import RunConfig
+from psi_core.config import RunConfig, RunOptions
+from psi_core.errors import ConfigError, unknown_name
 from psi_core.options import REST, choices_of, flag_of, option_groups, option_text
+from psi_core.tables.export import FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,11 +49,26 @@ def config_panels(command: Command) -> Command:
     return command
 
 
-def typed_values(context: click.Context) -> dict[str, Any]:
-    """The RunConfig fields that were typed on this command line: text, or True for a flag."""
+def typed_values(context: click.Context, config: type[RunOptions] = RunConfig) -> dict[str, Any]:
+    """The fields of a configuration that were typed on this command line: text, or True for a flag."""
     sources = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     return {
         name: context.params[name]
-        for name in RunConfig.model_fields
+        for name in config.model_fields
         if name in context.params and context.get_parameter_source(name) in sources
     }
+
+
+def chosen_format(format: str | None, *, as_json: bool) -> str | None:  # noqa: A002
+    """The format asked for, or None for the screen; `--json` is `--format json`.
+
+    Raises:
+        ConfigError: there is no such format, or it is not JSON and `--json` is there too.
+    """
+    if format is None:
+        return "json" if as_json else None
+    if format not in FORMATS:
+        raise ConfigError(unknown_name("format", format, FORMATS))
+    if as_json and format != "json":
+        raise ConfigError(f"format: --json and --format {format} are two answers; write one of them")
+    return format

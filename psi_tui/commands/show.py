@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from psi_core.errors import ConfigError, unknown_name
+from psi_core.errors import ConfigError
 from psi_core.runs.finding import load_run
 from psi_core.tables import (
     TABLE_NAMES,
@@ -17,7 +17,7 @@ from psi_core.tables import (
     tables_taking,
 )
 from psi_core.tables.export import FORMATS, table_text
-from psi_tui.commands.options import json_option, run_argument, runs_dir_option
+from psi_tui.commands.options import chosen_format, json_option, run_argument, runs_dir_option
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.shell.console import output_console, write_result
 from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, title
@@ -56,7 +56,7 @@ def show(
     """Show what a run found, layer by layer; of an unfinished run, what is there so far."""
     if plot is not None and table is not None:
         raise ConfigError("plot: a plot is no table; write one of them, --plot or --table")
-    format = _format(format, as_json)  # noqa: A001
+    format = chosen_format(format, as_json=as_json)  # noqa: A001
     table = table_named(table or _FIRST).name
     if bins is not None:
         require_bins(bins)
@@ -86,14 +86,3 @@ def show(
         print_table(console, pick(screen_columns(columns), **importances), [Section(rows)])
     for note in table_notes(found, table, view):
         console.print(note, style="dim", highlight=False)
-
-
-def _format(format: str | None, as_json: bool) -> str | None:  # noqa: A002
-    """The format asked for, or None for the screen; `--json` is `--format json`."""
-    if format is None:
-        return "json" if as_json else None
-    if format not in FORMATS:
-        raise ConfigError(unknown_name("format", format, FORMATS))
-    if as_json and format != "json":
-        raise ConfigError(f"format: --json and --format {format} are two answers; write one of them")
-    return format

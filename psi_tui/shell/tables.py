@@ -1,26 +1,16 @@
-"""One layer's histogram in two conditions, as a shell prints it.
-
-The layers table as `show` and the end of a run print it: one section a condition, then the verdicts.
-
-The evidence table as `show` prints it: a status in words and in color, the sentence beside it or below.
-
-An ablation as a shell shows it: a table for each ranking and epsilon, and curves of accuracy over channels kept.
-"""
+"""A run as a shell shows it: its layers with their verdicts, a table with sentences, and the histogram of one layer."""
 
 import textwrap
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
-from psi_core.conditions import BENIGN, Condition, epsilon_in_levels, epsilon_text
 from psi_core.evidence import checks_of, tally
 from psi_core.runs.run import Run
 from psi_core.tables import WHOLE, View, table_notes, table_rows
-from psi_core.tables.ablation import AblationResult
-from psi_core.tables.columns import Cell, Column, as_number
+from psi_core.tables.columns import Column
 from psi_core.tables.layers import layer_columns
 from psi_tui.plots import draw
-from psi_tui.plots.figures import Curves, Series
+from psi_tui.plots.figures import Figure
 from psi_tui.plots.layer_histogram import LayerHistogram
 from psi_tui.shell.bar import waiting
 from psi_tui.text.columns import (
@@ -40,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _VERDICT_WIDTH = 140
+_FIGURE_LINES = 22
 
 
 def _layer_columns(measure: str) -> tuple[ScreenColumn, ...]:
@@ -169,88 +160,10 @@ def print_sentences(console: "Console", columns: Sequence[Column], rows: Sequenc
             show((f"{' ' * indent}{line}", ""))
 
 
-_HEIGHT = 22
-
-
-def print_ablation(console: "Console", result: AblationResult, *, with_plot: bool) -> None:
-    """Prints the table, below it the curves where they are wanted, and what must be told beside both."""
-    console.print(result.title, style="bold", soft_wrap=True)
-    selection = str(result.rows[0]["selection"])
-    print_table(console, _ablation_columns(selection), ablation_sections(result.rows))
-    if with_plot:
-        picture = draw(ablation_curves(result.rows), max(20, min(console.width, 160)), _HEIGHT)
-        console.print()
-        console.print(picture, no_wrap=True, overflow="ignore", crop=False)
-    for note in result.notes:
-        console.print(note, style="dim")
-
-
-def ablation_sections(rows: Sequence[Row]) -> list[Section]:
-    """A section for each ranking and epsilon: a line a percentage, with benign, attacked and noise side by side."""
-    sections = []
-    for by, ranked in groupby(rows, key=lambda row: row["by"]):
-        lines = [[*line] for _, line in groupby(ranked, key=lambda row: row["percent"])]
-        for epsilon in dict.fromkeys(as_number(row["epsilon"]) for row in lines[0] if row["condition"] != BENIGN):
-            size = f"attacked: FGSM, epsilon {epsilon_text(epsilon)} ({epsilon_in_levels(epsilon)})"
-            sections.append(Section([_line(line, epsilon) for line in lines], f"by {by}", size))
-    return sections
-
-
-def ablation_curves(rows: Sequence[Row]) -> Curves:
-    """Accuracy over the share of channels kept, benign and attacked, of every ranking."""
-    series = []
-    for by in dict.fromkeys(str(row["by"]) for row in rows):
-        for condition in dict.fromkeys(str(row["condition"]) for row in rows):
-            if not Condition.of_name(condition).is_control:
-                points = sorted({_point(row) for row in rows if (row["by"], row["condition"]) == (by, condition)})
-                x, y = zip(*points, strict=True)
-                series.append(Series(f"{by} {condition}", x, y, "benign" if condition == BENIGN else "attacked"))
-    return Curves(tuple(series), f"channels of {rows[0]['layer']} kept, %", "accuracy, %")
-
-
-def _point(row: Row) -> tuple[float, float]:
-    return 100 * as_number(row["channels_kept"]) / as_number(row["channels"]), as_number(row["accuracy_percent"])
-
-
-def _line(rows: Sequence[Row], epsilon: float) -> Row:
-    """The rows of one ranking and percentage as one, at one epsilon."""
-    named = {str(row["condition"]): row for row in rows}
-    benign = named[BENIGN]
-    attacked, noise = (named.get(f"{attack}@{epsilon_text(epsilon)}") for attack in ("fgsm", "sign-noise"))
-    assert attacked is not None, "every epsilon has its attack"
-    noise_accuracy: Cell = None if noise is None else noise["accuracy_percent"]
-    return {
-        "percent": benign["percent"],
-        "kept": f"{benign['channels_kept']}/{benign['channels']}",
-        "benign": benign["accuracy_percent"],
-        "relative": benign["relative_percent"],
-        "agreement": benign["prediction_agreement_percent"],
-        "attacked": attacked["accuracy_percent"],
-        "attacked_agreement": attacked["prediction_agreement_percent"],
-        "noise": noise_accuracy,
-        "from_noise": as_number(attacked["accuracy_percent"]) - as_number(noise_accuracy),
-    }
-
-
-def _ablation_columns(selection: str) -> tuple[ScreenColumn, ...]:
-    return (
-        ScreenColumn(f"{selection} %", lambda row: f"{row['percent']:g}", 9),
-        ScreenColumn("kept", lambda row: row["kept"], 9),
-        ScreenColumn("benign %", lambda row: format_cell(row["benign"], "percent"), 9),
-        ScreenColumn("of intact %", lambda row: format_cell(row["relative"], "percent"), 8),
-        ScreenColumn("agree %", lambda row: format_cell(row["agreement"], "percent"), 6),
-        ScreenColumn("attacked %", lambda row: format_cell(row["attacked"], "percent"), 9),
-        ScreenColumn("agree %", lambda row: format_cell(row["attacked_agreement"], "percent"), 5),
-        ScreenColumn("noise %", lambda row: format_cell(row["noise"], "percent"), 7),
-        ScreenColumn("from noise", lambda row: format_cell(row["from_noise"], "change"), 7),
-    )
-
-
 def print_histogram(console: "Console", run: Run, histogram: LayerHistogram) -> None:
     """Prints the two histograms, the first growing up and the second down, with what they are above and below."""
     console.print(title(run), style="bold", soft_wrap=True)
-    picture = draw(histogram.figure, max(20, min(console.width, 160)), _HEIGHT)
-    console.print(picture, no_wrap=True, overflow="ignore", crop=False)
+    print_figure(console, histogram.figure)
     outside = histogram.outside
     bins = len(histogram.edges) - 1
     low, high = (format_cell(histogram.edges[end], "psi") for end in (0, -1))
@@ -262,3 +175,9 @@ def print_histogram(console: "Console", run: Run, histogram: LayerHistogram) -> 
     if histogram.control is not None:
         shifts.append(f"{format_cell(histogram.shift_from_control, 'shift')} from {histogram.control}")
     console.print(f"mean difference of {condition}, by image: {', '.join(shifts)}", style="dim", soft_wrap=True)
+
+
+def print_figure(console: "Console", figure: Figure) -> None:
+    """Prints a figure as wide as the console, within limits."""
+    picture = draw(figure, max(20, min(console.width, 160)), _FIGURE_LINES)
+    console.print(picture, no_wrap=True, overflow="ignore", crop=False)

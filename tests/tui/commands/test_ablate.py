@@ -7,15 +7,8 @@ import json
 import pytest
 
 from psi_core.ablation import AblationConfig
-from psi_core.tables.ablation import (
-    COLUMNS,
-    AblationResult,
-    MaskedAccuracy,
-    ablation_notes,
-    ablation_rows,
-    ablation_text,
-)
-from psi_tui.shell.tables import ablation_curves, ablation_sections
+from psi_core.tables.ablation import COLUMNS, AblationResult, MaskedAccuracy, ablation_notes, ablation_rows
+from psi_tui.shell.ablation import ablation_curves, ablation_sections
 from tests.tui.commands.test_engine_commands import ECHO, interrupt
 
 __all__ = ["interrupt"]
@@ -174,7 +167,7 @@ def test_noise_is_missing_where_there_is_none():
     config = AblationConfig(layer="conv2", keep=100, by="random", epsilon=0)
     rows = ablation_rows(config, "conv2", 8, 5, masked(0.0, 0.0), {config.mask("random", 100, 8): masked(0.0, 0.0)})
     (section,) = ablation_sections(rows)
-    assert section.rows[0]["noise"] is None
+    assert section.rows[0]["noise"] == {}
     assert rows[0]["relative_percent"] is None, "nothing is a share of 0"
 
 
@@ -186,7 +179,7 @@ def test_csv_holds_every_row_in_full(psi, answered, tmp_path, how):
     text = path.read_text() if path.exists() else outcome.out
     read = [*csv.DictReader(io.StringIO(text))]
     event = finished()
-    assert text == ablation_text(AblationResult(event["rows"], event["title"], event["notes"]), "csv")
+    assert text == AblationResult(event["rows"], event["title"], event["notes"]).text("csv")
     assert list(read[0]) == [column.name for column in COLUMNS]
     assert len(read) == 2 * 3 * 5
     assert [float(row["relative_percent"]) for row in read[:2]] == [100 * 60 / 98, 100 * 55 / 98]
