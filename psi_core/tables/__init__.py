@@ -112,17 +112,7 @@ def table_rows(run: Run, name: str, view: View = WHOLE) -> list[Row]:
         RunError: the run has no results yet.
     """
     table = table_named(name)
-    if view.subset not in SUBSETS:
-        raise ConfigError(unknown_name("subset", view.subset, SUBSETS))
-    require_bins(view.bins)
-    if view.measure != WHOLE.measure and "measure" not in table.takes:
-        others = " or ".join(tables_taking("measure"))
-        raise ConfigError(f"measure: the {name} table takes none; leave --measure out, or show {others}")
-    if view.subset != WHOLE.subset and "subset" not in table.takes:
-        others = " or ".join(tables_taking("subset"))
-        raise ConfigError(f"subset: the {name} table has all images; leave --subset out, or show {others}")
-    if view.measure not in MEASURES:
-        raise ConfigError(unknown_name("measure", view.measure, MEASURES))
+    _require_view(table, view)
     return table.read(run, view)
 
 
@@ -135,12 +125,15 @@ def cached_rows(run: Run, name: str, view: View = WHOLE) -> list[Row]:
         ConfigError: as `table_rows`.
         RunError: the run has no results yet.
     """
+    table = table_named(name)
+    _require_view(table, view)
+    view = table.narrowed(view)
 
     def compute() -> list[Row]:
-        rows: list[Row] = plain(table_rows(run, name, view))
+        rows: list[Row] = plain(table.read(run, view))
         return rows
 
-    if not table_named(name).is_cached:
+    if not table.is_cached:
         return compute()
     rows: list[Row] = remembered(run, (name, view.subset, view.bins, view.measure), compute)
     return rows
@@ -159,3 +152,18 @@ def require_bins(bins: int) -> None:
     """
     if not 1 <= bins <= MOST_BINS:
         raise ConfigError(f"bins: {bins} is out of range; write a number from 1 to {MOST_BINS}")
+
+
+def _require_view(table: Table, view: View) -> None:
+    """Makes sure that a table can show a view."""
+    if view.subset not in SUBSETS:
+        raise ConfigError(unknown_name("subset", view.subset, SUBSETS))
+    require_bins(view.bins)
+    if view.measure != WHOLE.measure and "measure" not in table.takes:
+        others = " or ".join(tables_taking("measure"))
+        raise ConfigError(f"measure: the {table.name} table takes none; leave --measure out, or show {others}")
+    if view.subset != WHOLE.subset and "subset" not in table.takes:
+        others = " or ".join(tables_taking("subset"))
+        raise ConfigError(f"subset: the {table.name} table has all images; leave --subset out, or show {others}")
+    if view.measure not in MEASURES:
+        raise ConfigError(unknown_name("measure", view.measure, MEASURES))

@@ -66,6 +66,10 @@ class Table:
         names = [column.name for column in self.columns(run, view)]
         return [dict(zip(names, cells, strict=True)) for cells in self.rows(run, view)]
 
+    def narrowed(self, view: View) -> View:
+        """The view without what the rows do not depend on: questions with the same answer are the same."""
+        return View(**{choice: getattr(view, choice) for choice in self.takes})
+
     def sentences(self, run: Run, view: View = WHOLE) -> list[str]:
         """The table's notes, between what the measure is and which images the subset has; often none."""
         measure = MEASURES[view.measure]

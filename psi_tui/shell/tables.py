@@ -29,15 +29,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+STYLES: dict[str, str] = {"green": "green", "amber": "yellow", "red": "bold red", "none": "dim"}
+"""Of each status of evidence; the word says the same."""
+
+_GAP = 2
+_NARROWEST_SENTENCE = 30
+"""Columns below which sentences stand on lines of their own."""
+
 _VERDICT_WIDTH = 140
 _FIGURE_LINES = 22
 
 
 def _layer_columns(measure: str) -> tuple[ScreenColumn, ...]:
     named = screen_columns(layer_columns(measure), is_beside=True)
-    from_benign = named["delta_mean"].title
     named["mean_and_sd"] = mean_and_sd(f"{named[f'{measure}_mean'].title} ± sd", measure)
-    named["from_benign"] = with_interval(f"{from_benign} [95 % CI]", "delta")
+    named["from_benign"] = with_interval(f"{named['delta_mean'].title} [95 % CI]", "delta")
     named["control_interval"] = interval_alone("[95 % CI]", "delta_control")
     return pick(
         named,
@@ -117,14 +123,6 @@ def condition_note(row: Row) -> str:
         if value is not None and not (row["attack"] == "benign" and name != "accuracy_percent"):
             facts.append(word.format(format_cell(value, kind)))  # type: ignore[arg-type]
     return ", ".join(facts)
-
-
-STYLES: dict[str, str] = {"green": "green", "amber": "yellow", "red": "bold red", "none": "dim"}
-"""Of each status; the word says the same."""
-
-_GAP = 2
-_NARROWEST_SENTENCE = 30
-"""Columns below which sentences stand on lines of their own."""
 
 
 def print_sentences(console: "Console", columns: Sequence[Column], rows: Sequence[Row]) -> None:

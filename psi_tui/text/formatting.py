@@ -1,6 +1,6 @@
-"""Every rounding and every cell on screen. Files and `--json` keep full precision and never pass through here.
+"""Every rounding and every cell on screen, and results as JSON text.
 
-Results as JSON text: full precision, and null where there is no number, for JSON knows no NaN.
+Files and `--json` keep full precision; JSON has null where there is no number, for it knows no NaN.
 """
 
 import json

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from psi_core.errors import PsiError
-from psi_core.tables import WHOLE, table_named
+from psi_core.tables import View, table_named
 from psi_core.tables.columns import Row
 from psi_tui.engine.client import Client
 
@@ -102,5 +102,5 @@ class TableStore:
 
 
 def _key(table: str, subset: str, measure: str) -> Key:
-    takes = table_named(table).takes
-    return table, subset if "subset" in takes else WHOLE.subset, measure if "measure" in takes else WHOLE.measure
+    view = table_named(table).narrowed(View(subset, measure=measure))
+    return table, view.subset, view.measure
