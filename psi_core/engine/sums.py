@@ -1,4 +1,4 @@
-"""Sums over the values of a layer that lie in memory as they come."""
+"""Sums over the values of every image of a layer, in the order in which they lie in memory."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,8 @@ BLOCK = 256
 """Squares are summed in float32 over blocks of this many units, then in float64. Where all units respond alike, the
 index errs by 2e-7 with this block, by 4e-6 with 4096, and by 1e-3 with one long float32 sum."""
 
-
 _CACHED_VALUES = 2**20
-"""On a CPU, so many values at a time are taken through all sums while they are in its cache."""
+"""Values that a CPU's cache holds: they are taken through all sums before the next ones come."""
 
 
 def cached_parts(values: Tensor) -> tuple[Tensor, ...]:

@@ -1,7 +1,4 @@
-"""Gradients of the loss with respect to the images: what every attack follows.
-
-Norms of what was done to images: what an attack realized, after clipping and rounding.
-"""
+"""Gradients of the loss with respect to the images, which attacks follow, and norms of the changes that they make."""
 
 import torch
 from torch import Tensor, nn

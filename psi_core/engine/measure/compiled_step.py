@@ -1,7 +1,7 @@
-"""The fused step compiled: one graph of the benign images and their gradient, one for every other condition.
+"""The fused step compiled: one graph for the benign images and their gradient, one for every other condition.
 
 Each is traced once as the eager step runs it, taps, sums and gradient included, and handed whole to torch's compiler.
-Attacks that ask the network again and again do so eagerly.
+Changed images are made eagerly.
 """
 
 import textwrap

@@ -1,8 +1,6 @@
-"""A chunk being made: its arrays as far as they are filled, and what its file will hold.
+"""A chunk being made: its arrays as far as they are filled, the sums over its channels, and what its file will hold.
 
-A batch's numbers on their way from the device, in one copy that nothing waits for until they are wanted.
-
-Sums of channel responses over the images of a chunk: by class, and of squares over all of them.
+The numbers of a batch leave the device in one copy, which nothing waits for until they are wanted.
 """
 
 from collections.abc import Sequence
