@@ -6,7 +6,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from psi_core.errors import PsiError
@@ -153,10 +153,9 @@ class CompareScreen(PsiScreen):
         else:
             self.hint("nothing to open; 1, mark two runs with space, then c")
 
-    @on(DataTable.RowSelected)
-    def _open_at_layer(self, message: DataTable.RowSelected) -> None:
-        if message.row_key.value is not None:
-            self.app.remember(layer=message.row_key.value)
+    @on(FittedTable.Selected)
+    def _open_at_layer(self, message: FittedTable.Selected[str]) -> None:
+        self.app.remember(layer=message.key)
         self.action_open_first()
 
     def action_export(self) -> None:

@@ -7,7 +7,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import Input, Static
 
 from psi_core.tables.summary import RunSummary
 from psi_tui.runs.progress import STATUS_GLYPHS, Progress
@@ -101,7 +101,7 @@ class RunsScreen(PsiScreen):
     @property
     def current(self) -> RunEntry | None:
         """The run under the cursor."""
-        return next((entry for entry in self._visible() if str(entry.directory) == self.table.current_key), None)
+        return next((entry for entry in self._visible() if str(entry.directory) == self.table.current), None)
 
     def _visible(self) -> list[RunEntry]:
         wanted = self.query_one(Input).value.lower().split()
@@ -142,7 +142,7 @@ class RunsScreen(PsiScreen):
             return "No run fits the filter.\n\n[b]/[/b] changes it, [b]esc[/b] clears it."
         return f"No runs yet in {self.app.runs_dir}.\n\nPress [b]n[/b] to start the first one."
 
-    @on(DataTable.RowHighlighted)
+    @on(FittedTable.Highlighted)
     def _describe(self) -> None:
         entry = self.current
         detail = self.query_one("#runs-detail", Static)
@@ -168,7 +168,7 @@ class RunsScreen(PsiScreen):
         entry: RunEntry = row["entry"]
         return {"running": "bold", "failed": "bold", "lost": "bold"}.get(entry.progress.status, "")
 
-    @on(DataTable.RowSelected)
+    @on(FittedTable.Selected)
     def _open_selected(self) -> None:
         self.action_open()
 

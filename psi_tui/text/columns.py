@@ -13,7 +13,8 @@ from psi_tui.text.formatting import MISSING, Row, format_cell, format_interval, 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_GAP = 2
+GAP = 2
+"""Space between columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: S
 
     def line(texts: Sequence[str]) -> str:
         parts = [_padded(texts[place], widths[place], columns[place].is_text) for place in kept]
-        return (" " * _GAP).join(parts).rstrip()
+        return (" " * GAP).join(parts).rstrip()
 
     def show(*parts: tuple[str, str]) -> None:
         console.print(Text.assemble(*parts), no_wrap=True, overflow="ignore", crop=False)
@@ -161,7 +162,7 @@ def fitting_columns(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str
         place for place in range(len(columns)) if place == 0 or any(row[place] not in ("", MISSING) for row in rows)
     ]
     while len(kept) > 1:
-        taken = sum(column_width(columns[place], place, rows) for place in kept) + _GAP * (len(kept) - 1)
+        taken = sum(column_width(columns[place], place, rows) for place in kept) + GAP * (len(kept) - 1)
         if taken <= width:
             break
         # Of equally important columns the last goes first.

@@ -1,21 +1,21 @@
 """A table that always fits its width: the least important columns go first, and no key column is ever clipped."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-from rich.text import Text
+from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
-from textual.widgets import DataTable
 
 from psi_tui.text.columns import ScreenColumn, column_width, fitting_columns
 from psi_tui.text.formatting import Row
+from psi_tui.widgets.line_table import LineColumn, LineTable
 
-_SCROLLBAR = 1
+_EDGES = 3
+"""Cells of a line beside the columns: one before, one behind, and the scroll bar."""
 
 
-class FittedTable(DataTable[Text], inherit_bindings=False):
-    """A DataTable over rows with keys, drawn again only where a cell's text changed.
+class FittedTable(LineTable[str]):
+    """A table over rows with keys, painted again only where a cell's text changed.
 
     Args:
         columns: all that could be shown.
@@ -23,14 +23,15 @@ class FittedTable(DataTable[Text], inherit_bindings=False):
         styles: by column title, the style of a row's cell; never the only bearer of a meaning.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "cursor_up", "up", show=False),
-        Binding("down,j", "cursor_down", "down", show=False),
-        Binding("pageup,ctrl+u", "page_up", "page up", show=False),
-        Binding("pagedown,ctrl+d", "page_down", "page down", show=False),
-        Binding("home,g", "scroll_top", "first row", show=False),
-        Binding("end,G", "scroll_bottom", "last row", show=False),
-    ]
+    DEFAULT_CSS = """
+    FittedTable {
+        height: auto;
+        max-height: 100%;
+        scrollbar-size-vertical: 2;
+        scrollbar-gutter: auto;
+    }
+    FittedTable:focus > .line-table--header { background: $background; background-tint: $foreground 5%; }
+    """
 
     def __init__(
         self,
@@ -39,86 +40,65 @@ class FittedTable(DataTable[Text], inherit_bindings=False):
         id: str | None = None,  # noqa: A002
         styles: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(id=id, cursor_type="row", zebra_stripes=False)
+        super().__init__(id=id)
         self._all_columns = columns
         self._styles = styles or {}
         self._rows: dict[str, Row] = {}
-        self._shown: list[tuple[int, int]] = []
-        self._cells: dict[str, list[str]] = {}
-
-    @property
-    def current_key(self) -> str | None:
-        keys = list(self._rows)
-        return keys[self.cursor_row] if 0 <= self.cursor_row < len(keys) else None
+        self._keys: list[str] = []
+        self._cells: list[list[str]] = []
 
     @property
     def shown_titles(self) -> list[str]:
         """Titles of the columns that fit."""
-        return [self._all_columns[place].title for place, _ in self._shown]
+        return [column.heading for column in self.columns]
 
     def show_columns(self, columns: Sequence[ScreenColumn]) -> None:
         """Puts other columns in the place of the present ones; the rows stay."""
         self._all_columns = columns
-        self._shown = []
         self.show_rows(self._rows)
 
     def show_rows(self, rows: Mapping[str, Row]) -> None:
         """Shows these rows in their order; the cursor stays on its row where that is still there."""
-        self._rows = dict(rows)
-        texts = {key: [column.cell(row) for column in self._all_columns] for key, row in rows.items()}
-        shown = self._fit(list(texts.values()))
-        if shown == self._shown and list(texts) == list(self._cells):
-            self._update_changed(texts)
+        current, before = self.current, (self.columns, self._keys, self._cells)
+        texts = [[column.cell(row) for column in self._all_columns] for row in rows.values()]
+        places = fitting_columns(self._all_columns, texts, self._room)
+        self._rows, self._keys = dict(rows), list(rows)
+        self._cells = [[cells[place] for place in places] for cells in texts]
+        self.columns = [self._line_column(place, texts) for place in places]
+        if (self.columns, self._keys) == before[:2]:
+            for row, (was, now) in enumerate(zip(before[2], self._cells, strict=True)):
+                if was != now:
+                    self.refresh_row(row)
         else:
-            self._rebuild(texts, shown)
+            self.replace_rows(len(self._keys), self._keys.index(current) if current in self._rows else None)
 
     def select_key(self, key: str) -> None:
         """Moves the cursor to a row."""
         if key in self._rows:
-            self.move_cursor(row=list(self._rows).index(key), animate=False)
+            self.move_to(self._keys.index(key))
 
     def tab_separated(self) -> str:
         """The shown columns of every row as text, tabs between cells."""
-        lines = [self.shown_titles, *([cells[place] for place, _ in self._shown] for cells in self._cells.values())]
-        return "\n".join("\t".join(line) for line in lines)
+        return "\n".join("\t".join(line) for line in [self.shown_titles, *self._cells])
+
+    def key_at(self, row: int) -> str:
+        return self._keys[row]
+
+    def cells(self, row: int) -> Sequence[str]:
+        return self._cells[row]
+
+    def cell_style(self, row: int, column: LineColumn, text: str) -> Style:
+        style = self._styles.get(column.name)
+        return Style.null() if style is None else Style.parse(style(self._rows[self._keys[row]]))
 
     def on_resize(self, _event: events.Resize) -> None:
         self.show_rows(self._rows)
 
-    def _fit(self, texts: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-        # One that was empty may have no size yet, and gets none before it has rows: they are fitted again then.
-        width = (self.size.width or self.app.size.width) - 2 * self.cell_padding - _SCROLLBAR
-        return [
-            (place, column_width(self._all_columns[place], place, texts))
-            for place in fitting_columns(self._all_columns, texts, width)
-        ]
+    @property
+    def _room(self) -> int:
+        """Cells for the columns. A table that was empty may have no size yet, and gets none before it has rows."""
+        return (self.size.width or self.app.size.width) - _EDGES
 
-    def _update_changed(self, texts: Mapping[str, Sequence[str]]) -> None:
-        for key, cells in texts.items():
-            for place, _ in self._shown:
-                if cells[place] != self._cells[key][place]:
-                    self.update_cell(key, self._all_columns[place].title, self._cell(key, place, cells[place]))
-        self._cells = {key: list(cells) for key, cells in texts.items()}
-
-    def _rebuild(self, texts: Mapping[str, Sequence[str]], shown: list[tuple[int, int]]) -> None:
-        before = list(self._cells)
-        key = before[self.cursor_row] if 0 <= self.cursor_row < len(before) else None
-        scrolled = self.scroll_y
-        with self.prevent(DataTable.RowHighlighted):
-            self.clear(columns=True)
-            for place, width in shown:
-                column = self._all_columns[place]
-                title = Text(column.title, justify="left" if column.is_text else "right")
-                self.add_column(title, key=column.title, width=width)
-            for row_key, cells in texts.items():
-                self.add_row(*(self._cell(row_key, place, cells[place]) for place, _ in shown), key=row_key)
-        self._shown = shown
-        self._cells = {row_key: list(cells) for row_key, cells in texts.items()}
-        if key in self._cells:
-            self.move_cursor(row=list(self._cells).index(key), animate=False, scroll=False)
-            self.scroll_to(y=scrolled, animate=False)
-
-    def _cell(self, key: str, place: int, text: str) -> Text:
+    def _line_column(self, place: int, texts: Sequence[Sequence[str]]) -> LineColumn:
         column = self._all_columns[place]
-        style = self._styles[column.title](self._rows[key]) if column.title in self._styles else ""
-        return Text(text, style=style, justify="left" if column.is_text else "right", no_wrap=True)
+        return LineColumn(column.title, column.title, column_width(column, place, texts), column.is_text)

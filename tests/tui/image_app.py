@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.message import Message
 from textual.pilot import Pilot
 
 from psi_core.runs.run import LayerInfo, Run
 from psi_tui.plots.themes import THEMES
 from psi_tui.screens.results.images.index import ImageIndex
-from psi_tui.screens.results.images.table import ImageMessage, ImageTable
+from psi_tui.screens.results.images.table import ImageTable
 from tests import recorded
 from tests.recorded import record_run
 
@@ -51,13 +52,13 @@ class Shown(App[None]):
     def lines(self) -> list[str]:
         return [strip.text for strip in self.screen._compositor.render_strips()]
 
-    def on_image_table_highlighted(self, message: ImageTable.Highlighted) -> None:
+    def on_line_table_highlighted(self, message: ImageTable.Highlighted[int]) -> None:
         self.told.append(message)
 
-    on_image_table_selected = on_image_table_sorted = on_image_table_highlighted
+    on_line_table_selected = on_image_table_sorted = on_line_table_highlighted
 
-    def images(self, kind: type[ImageMessage]) -> list[int]:
-        return [message.index for message in self.told if isinstance(message, kind)]
+    def images(self, kind: type[Message]) -> list[int]:
+        return [message.key for message in self.told if isinstance(message, kind)]
 
 
 def showing(

@@ -149,8 +149,8 @@ class ExploreScreen(PsiScreen):
     # What the tree tells.
 
     @on(ModelTree.Highlighted)
-    def _describe(self, message: ModelTree.Highlighted) -> None:
-        self.query_one(FactsPanel).show(facts_of(self.outline, message.line))
+    def _describe(self, message: ModelTree.Highlighted[Line]) -> None:
+        self.query_one(FactsPanel).show(facts_of(self.outline, message.key))
 
     @on(ModelTree.Opened)
     def _load(self, message: ModelTree.Opened) -> None:

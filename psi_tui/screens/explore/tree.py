@@ -1,7 +1,4 @@
-"""The tree of models and layers, drawn line by line: thousands of layers cost no more than those in sight.
-
-One line of the tree of models as styled text.
-"""
+"""The tree of models and layers: thousands of layers cost no more than those in sight."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +9,16 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size, Spacing
 from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 
 from psi_tui.screens.explore.outline import COLUMNS, Line, Outline, kind_glyph
-from psi_tui.text.columns import fitting_columns
-
-GAP = 2
-"""Space between columns."""
+from psi_tui.text.columns import GAP, fitting_columns
+from psi_tui.widgets.line_table import LineColumn, LineTable
 
 MARKED, TAPPED, UNTAPPED = "●", "○", " "
 """A layer marked for a run; one that a run taps by default, while none is marked; any other."""
+
+_PARTS = ("dim", "group", "marked", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,126 +32,26 @@ class LineStyles:
     error: Style
 
 
-def line_segments(
-    line: Line, outline: Outline, columns: Sequence[tuple[int, int]], styles: LineStyles
-) -> list[Segment]:
-    """The styled pieces of a line.
-
-    Args:
-        line: what it stands for.
-        outline: says what is marked.
-        columns: place and width of every column that is shown.
-        styles: of the line.
-    """
-    indent = "  " * line.depth
-    if line.kind in ("note", "invitation"):
-        style = styles.error if line.title.startswith("✗") else styles.dim
-        width = sum(width for _, width in columns) + GAP * (len(columns) - 1)
-        return [Segment(_cut(f"{indent}{'+ ' if line.kind == 'invitation' else ''}{line.title}", width), style)]
-    if line.kind == "layer":
-        return _layer_segments(line, outline, columns, styles)
-    title = f"{indent}{'▾' if line.is_open else '▸'} {line.title}"
-    room = columns[0][1] - cell_len(title) - GAP
-    aside = f"  {line.aside}" if line.aside and cell_len(line.aside) <= room else ""
-    cells = columns_text(["", *line.cells[1:]], columns) if line.cells else ""
-    return [
-        Segment(title, styles.group if line.kind == "group" else styles.base),
-        Segment(aside, styles.marked if line.aside.startswith(MARKED) else styles.dim),
-        Segment(cells[cell_len(title) + cell_len(aside) :], styles.dim),
-    ]
-
-
-def columns_text(texts: Sequence[str], columns: Sequence[tuple[int, int]]) -> str:
-    """Texts set into columns, text flush left and numbers flush right.
-
-    Args:
-        texts: one for every column there is.
-        columns: place and width of those that are shown.
-    """
-    parts = []
-    for place, width in columns:
-        padding = " " * (width - cell_len(texts[place]))
-        text = texts[place] + padding if COLUMNS[place].is_text else padding + texts[place]
-        parts.append(set_cell_size(text, width))
-    return (" " * GAP).join(parts)
-
-
-def _layer_segments(
-    line: Line, outline: Outline, columns: Sequence[tuple[int, int]], styles: LineStyles
-) -> list[Segment]:
-    assert line.row is not None, "a layer has its row"
-    is_marked = line.row["name"] in outline.marks.get(line.model, ())
-    is_tapped = outline.is_tapped(line.model, line.row)
-    mark = MARKED if is_marked else TAPPED if is_tapped else UNTAPPED
-    indent, name_end = "  " * line.depth, columns[0][1]
-    name = _cut_front(line.title, name_end - len(indent) - 4)
-    text = columns_text([f"{indent}{mark} {kind_glyph(line.row['kind'])} {name}", *line.cells[1:]], columns)
-    mark_end = len(indent) + 1
-    return [
-        Segment(text[:mark_end], styles.marked if is_marked else styles.base),
-        Segment(text[mark_end:name_end], styles.base if is_tapped else styles.dim),
-        Segment(text[name_end:], styles.dim),
-    ]
-
-
-def _cut(text: str, width: int) -> str:
-    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
-
-
-def _cut_front(name: str, width: int) -> str:
-    """A name with its beginning left out: the end of a module's path tells layers apart."""
-    return name if len(name) <= width else f"…{name[len(name) - width + 1 :]}"
-
-
-_HEADER = 1
-_PARTS = ("dim", "group", "marked", "error")
-
-
-class ModelTree(ScrollView, can_focus=True):
-    """Shows an outline under a filter, with a cursor.
+class ModelTree(LineTable[Line]):
+    """Shows an outline under a filter; a row stands for a line of it.
 
     Args:
         outline: what it shows; call `rebuild` after a change.
         id: of the widget.
     """
 
+    LEAD = ("", "")
     DEFAULT_CSS = """
-    ModelTree {
-        height: 1fr;
-        overflow-x: hidden;
-        overflow-y: auto;
-        scrollbar-size-vertical: 1;
-        scrollbar-gutter: stable;
-        background: $background;
-        color: $foreground;
-    }
-    ModelTree > .model-tree--header { color: $foreground 65%; }
     ModelTree > .model-tree--dim { color: $foreground 65%; }
     ModelTree > .model-tree--group { text-style: bold; }
     ModelTree > .model-tree--marked { color: $accent; text-style: bold; }
     ModelTree > .model-tree--error { color: $error; }
-    ModelTree > .model-tree--cursor { background: $panel; text-style: bold; }
-    ModelTree:focus > .model-tree--cursor { background: $primary 35%; text-style: bold; }
     """
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"model-tree--{part}" for part in ("header", "cursor", *_PARTS)}
-
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"model-tree--{part}" for part in _PARTS}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "cursor_up", "up", show=False),
-        Binding("down", "cursor_down", "down", show=False),
         Binding("left", "cursor_left", "close, or to what it lies in", show=False),
         Binding("right", "cursor_right", "open, or to what it holds", show=False),
-        Binding("pageup", "page_up", "page up", show=False),
-        Binding("pagedown", "page_down", "page down", show=False),
-        Binding("home", "scroll_top", "first line", show=False),
-        Binding("end", "scroll_bottom", "last line", show=False),
     ]
-
-    @dataclass
-    class Highlighted(Message):
-        """The cursor came to a line, or what the line says changed; None where no line is left."""
-
-        line: Line | None
 
     @dataclass
     class Opened(Message):
@@ -175,17 +69,12 @@ class ModelTree(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.outline = outline
         self.filter_text = ""
-        self.lines: list[Line] = outline.lines()
-        self.cursor = 0
+        self.lines: list[Line] = []
         self._last: Line | None = None
         self._before_filter: Line | None = None
-        self._shown: list[tuple[int, int]] = []
-        self._fitted_to: tuple[int, list[str]] = (0, [])
 
-    @property
-    def current(self) -> Line | None:
-        """The line under the cursor."""
-        return self.lines[self.cursor] if self.lines else None
+    def on_mount(self) -> None:
+        self.rebuild()
 
     def filter(self, text: str) -> None:
         """Shows the lines that hold every word; the cursor goes to the first of them unless its own line is one.
@@ -199,10 +88,10 @@ class ModelTree(ScrollView, can_focus=True):
         if not text.split() and self._before_filter is not None:
             keys = [line.key for line in self.lines]
             if self._before_filter.key in keys:
-                self._move(keys.index(self._before_filter.key))
+                self.move_to(keys.index(self._before_filter.key))
             self._before_filter = None
-        if self.lines and not self.lines[self.cursor].fits:
-            self._move(next((place for place, line in enumerate(self.lines) if line.fits), 0))
+        if self.current is not None and not self.current.fits:
+            self.move_to(next((place for place, line in enumerate(self.lines) if line.fits), 0))
 
     def keep_filter(self, text: str) -> None:
         """Shows the lines that hold every word; the cursor stays where it then is, also when the filter is cleared."""
@@ -210,25 +99,26 @@ class ModelTree(ScrollView, can_focus=True):
         self._before_filter = None
 
     def rebuild(self) -> None:
-        """Reads the outline again; the cursor stays on its line, or comes back to it after a filter that left none."""
-        if self.current is not None:
-            self._last = self.current
+        """Reads the outline again; the cursor stays on its line, or comes back to it after a filter that left none.
+
+        What is under the cursor is told also where it is the same line: what is known of it may have changed.
+        """
+        self._last = self.current or self._last
         self.lines = self.outline.lines(self.filter_text)
         keys = [line.key for line in self.lines]
         if self._last is not None and self._last.key in keys:
-            self.cursor = keys.index(self._last.key)
+            row = keys.index(self._last.key)
         else:
             is_filtered = bool(self.filter_text.split())
-            self.cursor = 0 if is_filtered else max(0, min(self.cursor, len(keys) - 1))
-        self.virtual_size = Size(self.size.width, len(self.lines) + _HEADER)
-        self.refresh()
-        self._scroll_to_cursor()
-        self._tell()
+            row = 0 if is_filtered else max(0, min(self.cursor_row, len(keys) - 1))
+        self._fit()
+        self.replace_rows(len(keys), row)
+        self.tell(again=True)
 
     def go_to_model(self, model: str) -> None:
-        for place, line in enumerate(self.lines):
+        for row, line in enumerate(self.lines):
             if line.kind == "model" and line.model == model:
-                self._move(place)
+                self.move_to(row)
 
     def open_current(self, is_open: bool = True) -> None:
         """Shows or hides what lies below the line under the cursor."""
@@ -243,40 +133,11 @@ class ModelTree(ScrollView, can_focus=True):
             if is_open:
                 self.post_message(self.Opened(line))
 
-    def on_mount(self) -> None:
-        self._tell()
-
     def on_resize(self, _event: events.Resize) -> None:
-        self.virtual_size = Size(self.size.width, len(self.lines) + _HEADER)
-        self._scroll_to_cursor()
-        self.refresh()
+        self._fit()
 
-    def on_click(self, event: events.Click) -> None:
-        """Moves the cursor; a second click on its line opens it."""
-        place = event.y + self.scroll_offset.y - _HEADER
-        if event.y >= _HEADER and 0 <= place < len(self.lines):
-            if place == self.cursor:
-                self.open_current(not self.lines[place].is_open)
-            else:
-                self._move(place)
-
-    def action_cursor_up(self) -> None:
-        self._move(self.cursor - 1)
-
-    def action_cursor_down(self) -> None:
-        self._move(self.cursor + 1)
-
-    def action_page_up(self) -> None:
-        self._move(self.cursor - self._page())
-
-    def action_page_down(self) -> None:
-        self._move(self.cursor + self._page())
-
-    def action_scroll_top(self) -> None:
-        self._move(0)
-
-    def action_scroll_bottom(self) -> None:
-        self._move(len(self.lines) - 1)
+    def action_select_cursor(self) -> None:
+        self.open_current(self.current is None or not self.current.is_open)
 
     def action_cursor_left(self) -> None:
         """Closes an open line, else goes to the line it lies in."""
@@ -285,9 +146,9 @@ class ModelTree(ScrollView, can_focus=True):
             self.open_current(False)
             return
         depth = 0 if line is None else line.depth
-        above = [place for place in range(self.cursor) if self.lines[place].depth < depth]
+        above = [place for place in range(self.cursor_row) if self.lines[place].depth < depth]
         if above:
-            self._move(above[-1])
+            self.move_to(above[-1])
         else:
             self.post_message(self.Refused("this line lies in no other; j and k go to its neighbors"))
 
@@ -299,53 +160,70 @@ class ModelTree(ScrollView, can_focus=True):
         elif not line.is_open:
             self.open_current()
         else:
-            self._move(self.cursor + 1)
+            self.move_to(self.cursor_row + 1)
 
-    def _page(self) -> int:
-        return max(1, self.size.height - _HEADER - 1)
+    # How a line looks.
 
-    def _move(self, place: int) -> None:
-        place = max(0, min(place, len(self.lines) - 1))
-        if place == self.cursor:
-            return
-        before, self.cursor = self.cursor, place
-        self.refresh_line(before + _HEADER)
-        self.refresh_line(place + _HEADER)
-        self._scroll_to_cursor()
-        self._tell()
+    def _fit(self) -> None:
+        """Chooses the columns that fit; the first gets what the others leave."""
+        width, widest = self.line_width, self.outline.widest
+        kept = fitting_columns(COLUMNS, [widest], width)
+        widths = {place: max(len(COLUMNS[place].title), cell_len(widest[place])) for place in kept}
+        widths[0] = max(1, width - sum(widths[place] + GAP for place in kept[1:]))
+        self._places = kept
+        self.columns = [
+            LineColumn(COLUMNS[place].title, COLUMNS[place].title, widths[place], COLUMNS[place].is_text)
+            for place in kept
+        ]
 
-    def _tell(self) -> None:
-        self.post_message(self.Highlighted(self.current))
+    def key_at(self, row: int) -> Line:
+        return self.lines[row]
 
-    def _scroll_to_cursor(self) -> None:
-        region = Region(0, self.cursor + _HEADER, 1, 1)
-        self.scroll_to_region(region, spacing=Spacing(_HEADER, 0, 0, 0), animate=False, force=True)
-
-    def _columns(self) -> list[tuple[int, int]]:
-        """Places and widths of the columns that fit; the first column gets what the others leave."""
-        width, widest = self.scrollable_content_region.width, self.outline.widest
-        if self._fitted_to != (width, widest):
-            kept = fitting_columns(COLUMNS, [widest], width)
-            widths = {place: max(len(COLUMNS[place].title), cell_len(widest[place])) for place in kept}
-            widths[0] = max(1, width - sum(widths[place] + GAP for place in kept[1:]))
-            self._shown = [(place, widths[place]) for place in kept]
-            self._fitted_to = (width, widest)
-        return self._shown
-
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        if y < _HEADER:
-            style = self.get_component_rich_style("model-tree--header")
-            text = columns_text([column.title for column in COLUMNS], self._columns())
-            return Strip([Segment(set_cell_size(text, width), style)], width)
-        place = y + self.scroll_offset.y - _HEADER
-        if place >= len(self.lines):
-            return Strip.blank(width, self.rich_style)
-        styles = self._styles(place)
-        segments = line_segments(self.lines[place], self.outline, self._columns(), styles)
-        return Strip(segments).adjust_cell_length(width, styles.base)
-
-    def _styles(self, place: int) -> LineStyles:
-        base = self.get_component_rich_style("model-tree--cursor") if place == self.cursor else self.rich_style
+    def row_segments(self, row: int, style: Style) -> list[Segment]:
+        line = self.lines[row]
         parts = (self.get_component_rich_style(f"model-tree--{part}") for part in _PARTS)
-        return LineStyles(base, *(base + Style(color=part.color, bold=part.bold or None) for part in parts))
+        styles = LineStyles(style, *(style + Style(color=part.color, bold=part.bold or None) for part in parts))
+        indent = "  " * line.depth
+        if line.kind in ("note", "invitation"):
+            text = f"{indent}{'+ ' if line.kind == 'invitation' else ''}{line.title}"
+            return [Segment(_cut(text, self.line_width), styles.error if line.title.startswith("✗") else styles.dim)]
+        if line.kind == "layer":
+            return self._layer_segments(line, indent, styles)
+        title = f"{indent}{'▾' if line.is_open else '▸'} {line.title}"
+        room = self.columns[0].width - cell_len(title) - GAP
+        aside = f"  {line.aside}" if line.aside and cell_len(line.aside) <= room else ""
+        cells = self._text("", line) if line.cells else ""
+        return [
+            Segment(title, styles.group if line.kind == "group" else styles.base),
+            Segment(aside, styles.marked if line.aside.startswith(MARKED) else styles.dim),
+            Segment(cells[cell_len(title) + cell_len(aside) :], styles.dim),
+        ]
+
+    def _layer_segments(self, line: Line, indent: str, styles: LineStyles) -> list[Segment]:
+        assert line.row is not None, "a layer has its row"
+        is_marked = line.row["name"] in self.outline.marks.get(line.model, ())
+        is_tapped = self.outline.is_tapped(line.model, line.row)
+        mark = MARKED if is_marked else TAPPED if is_tapped else UNTAPPED
+        name_end, mark_end = self.columns[0].width, len(indent) + 1
+        name = _cut_front(line.title, name_end - len(indent) - 4)
+        text = self._text(f"{indent}{mark} {kind_glyph(line.row['kind'])} {name}", line)
+        return [
+            Segment(text[:mark_end], styles.marked if is_marked else styles.base),
+            Segment(text[mark_end:name_end], styles.base if is_tapped else styles.dim),
+            Segment(text[name_end:], styles.dim),
+        ]
+
+    def _text(self, first: str, line: Line) -> str:
+        """A line's cells in their columns, the first of them given."""
+        cells: Sequence[str] = [first, *line.cells[1:]]
+        padded = (column.padded(cells[place]) for place, column in zip(self._places, self.columns, strict=True))
+        return (" " * GAP).join(padded)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
+
+
+def _cut_front(name: str, width: int) -> str:
+    """A name with its beginning left out: the end of a module's path tells layers apart."""
+    return name if len(name) <= width else f"…{name[len(name) - width + 1 :]}"

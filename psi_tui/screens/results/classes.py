@@ -15,7 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from psi_core.tables.classes import CLASS_COLUMNS
 from psi_core.tables.columns import Cell, as_number
@@ -289,10 +289,10 @@ class ClassesTab(ResultsTab):
         if self._view is not None:
             self.show(self._view)
 
-    @on(DataTable.RowSelected)
-    def _show_images(self, message: DataTable.RowSelected) -> None:
+    @on(FittedTable.Selected)
+    def _show_images(self, message: FittedTable.Selected[str]) -> None:
         message.stop()
-        self.post_message(ImagesWanted(f"class={message.row_key.value}"))
+        self.post_message(ImagesWanted(f"class={message.key}"))
 
     def copies(self, view: ResultsView) -> dict[str, str]:
         table, run = self.query_one(FittedTable), view.snapshot.run.id

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from psi_core.conditions import BENIGN
 from psi_core.tables.evidence import ALL_LAYERS, DETECTOR_COLUMNS
@@ -165,14 +165,14 @@ class EvidenceTab(ResultsTab):
         pane.border_title = f"PSI as a detector: {view.choices.condition} against {reference}, {images} images held out"
         note.update(_NO_CONTROL if reference == BENIGN else _BESIDE_CONTROL)
 
-    @on(DataTable.RowSelected)
-    def _show_layer(self, message: DataTable.RowSelected) -> None:
+    @on(FittedTable.Selected)
+    def _show_layer(self, message: FittedTable.Selected[str]) -> None:
         message.stop()
-        if message.row_key.value == ALL_LAYERS:
+        if message.key == ALL_LAYERS:
             if isinstance(self.screen, PsiScreen):
                 self.screen.hint("all layers together have no histogram; j and k choose one of them")
-        elif message.row_key.value is not None:
-            self.post_message(LayerWanted(message.row_key.value))
+        else:
+            self.post_message(LayerWanted(message.key))
 
     def copies(self, view: ResultsView) -> dict[str, str]:
         run, table = view.snapshot.run.id, self._table

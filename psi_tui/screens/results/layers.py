@@ -9,7 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import DataTable, Static, Tree
+from textual.widgets import Static, Tree
 from textual.widgets.tree import TreeNode
 
 from psi_core.conditions import epsilon_in_levels
@@ -187,7 +187,7 @@ class LayersTab(ResultsTab):
         benign = view.rows("layers", view.snapshot.run.conditions[0])
         attacked = view.rows("layers", view.choices.condition)
         pairs = {str(b["layer"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
-        with self.prevent(DataTable.RowHighlighted):
+        with self.prevent(FittedTable.Highlighted):
             if chosen != self._columns:
                 if chosen[1] != self._columns[1]:
                     table.show_rows({})  # They hold no such measure.
@@ -266,15 +266,14 @@ class LayersTab(ResultsTab):
             verdict = f"{verdict}\npeak {reading}: {READINGS[reading]}"
         self.query_one("#verdict", Static).update(verdict)
 
-    @on(DataTable.RowHighlighted)
-    def _layer_chosen(self, message: DataTable.RowHighlighted) -> None:
+    @on(FittedTable.Highlighted)
+    def _layer_chosen(self, message: FittedTable.Highlighted[str]) -> None:
         message.stop()
-        key = message.row_key.value
-        if key is not None and key != self._layer:
-            self.post_message(LayerChosen(key))
+        if message.key is not None and message.key != self._layer:
+            self.post_message(LayerChosen(message.key))
 
-    @on(DataTable.RowSelected)
-    def _make_large(self, message: DataTable.RowSelected) -> None:
+    @on(FittedTable.Selected)
+    def _make_large(self, message: FittedTable.Selected[str]) -> None:
         message.stop()
         pane = self.query_one(HistogramPane)
         pane.focus()

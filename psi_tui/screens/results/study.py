@@ -6,7 +6,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from psi_core.tables.study import STUDY_COLUMNS, STUDY_NOTE
 from psi_tui.screens.base import Pane
@@ -79,11 +79,10 @@ class StudyTab(ResultsTab):
             heading = f"{heading} by {rows[1]['condition']}"
         self.query_one("#study-heading", Static).update(heading, layout=False)
 
-    @on(DataTable.RowSelected)
-    def _show_layer(self, message: DataTable.RowSelected) -> None:
+    @on(FittedTable.Selected)
+    def _show_layer(self, message: FittedTable.Selected[str]) -> None:
         message.stop()
-        if message.row_key.value is not None:
-            self.post_message(LayerWanted(message.row_key.value))
+        self.post_message(LayerWanted(message.key))
 
     def copies(self, view: ResultsView) -> dict[str, str]:
         table = self.query_one(FittedTable)

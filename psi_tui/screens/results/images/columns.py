@@ -7,37 +7,28 @@ from itertools import groupby
 from psi_core.conditions import Condition
 from psi_core.tables.columns import Kind
 from psi_tui.screens.results.images.index import OUTCOMES, ImageIndex
-from psi_tui.text.formatting import MISSING, format_cell
+from psi_tui.text.columns import GAP
+from psi_tui.text.formatting import format_cell
+from psi_tui.widgets.line_table import LineColumn
 
-GAP = 2
 FLIPPED = OUTCOMES.index("flipped")
 _MARKS = ("✓", "✗", "○", "+")
 _LONGEST_NAME = 12
 
 
 @dataclass(frozen=True, slots=True)
-class ImageColumn:
+class ImageColumn(LineColumn):
     """One column on screen.
 
     Attributes:
-        name: of the index's column.
-        heading: above the column.
         group: above several columns side by side; empty: none.
-        width: in cells.
-        kind: how its values are rounded; `text` is set flush left.
+        kind: how its values are rounded.
         title: what it is called where neither heading nor group stands beside it.
     """
 
-    name: str
-    heading: str
     group: str
-    width: int
     kind: Kind
     title: str
-
-    def padded(self, text: str) -> str:
-        """A text as wide as the column."""
-        return text.ljust(self.width) if self.kind == "text" else text.rjust(self.width)
 
 
 def fitting_columns(index: ImageIndex, width: int) -> tuple[ImageColumn, ...]:
@@ -64,18 +55,8 @@ def group_line(columns: Sequence[ImageColumn]) -> str:
     return " " + "".join(parts)
 
 
-def column_at(columns: Sequence[ImageColumn], x: int) -> ImageColumn | None:
-    """The column at a cell of a line, its gap included, or None."""
-    end = 1
-    for column in columns:
-        end += column.width + GAP
-        if x < end:
-            return column
-    return None
-
-
 class CellTexts:
-    """The texts of cells of an index, as wide as their columns.
+    """The texts of cells of an index.
 
     Args:
         index: of the images.
@@ -104,13 +85,8 @@ class CellTexts:
                     text = f"{_MARKS[FLIPPED]} {text}"
             else:
                 text = format_cell(float(values[place]), column.kind)
-            texts.append(column.padded(text))
+            texts.append(text)
         return tuple(texts)
-
-
-def is_missing_cell(text: str) -> bool:
-    """Whether a cell has no value: its layer was silent."""
-    return text.strip() == MISSING
 
 
 def shortened(name: str, width: int) -> str:
@@ -123,24 +99,28 @@ def _columns(index: ImageIndex) -> dict[str, ImageColumn]:
     second = "control" if Condition.of_name(index.condition).is_control else "attacked"
     of_layer = f"PSI of {index.layer}"
     image_width = max(6, len(str(index.image[-1])) if len(index.image) else 0)
+
+    def column(name: str, heading: str, group: str, width: int, kind: Kind, title: str) -> ImageColumn:
+        return ImageColumn(name, heading, width, kind == "text", group, kind, title)
+
     columns = [
-        ImageColumn("image", "image", "", image_width, "count", "image"),
-        ImageColumn("label", "label", "", 5, "count", "label"),
-        ImageColumn("benign", "benign", "prediction", 6, "count", "benign prediction"),
-        ImageColumn("attacked", second, "prediction", 8, "count", f"{second} prediction"),
-        ImageColumn("outcome", "outcome", "", 10, "text", "outcome"),
-        ImageColumn("confidence_benign", "benign", "confidence", 6, "number", "benign confidence"),
-        ImageColumn("confidence_attacked", second, "confidence", 10, "number", f"{second} confidence"),
-        ImageColumn("psi_benign", "benign", of_layer, 6, "psi", f"benign {of_layer}"),
-        ImageColumn("psi_attacked", second, of_layer, 8, "psi", f"{second} {of_layer}"),
-        ImageColumn("shift", "shift", of_layer, 7, "shift", f"shift of {of_layer}"),
+        column("image", "image", "", image_width, "count", "image"),
+        column("label", "label", "", 5, "count", "label"),
+        column("benign", "benign", "prediction", 6, "count", "benign prediction"),
+        column("attacked", second, "prediction", 8, "count", f"{second} prediction"),
+        column("outcome", "outcome", "", 10, "text", "outcome"),
+        column("confidence_benign", "benign", "confidence", 6, "number", "benign confidence"),
+        column("confidence_attacked", second, "confidence", 10, "number", f"{second} confidence"),
+        column("psi_benign", "benign", of_layer, 6, "psi", f"benign {of_layer}"),
+        column("psi_attacked", second, of_layer, 8, "psi", f"{second} {of_layer}"),
+        column("shift", "shift", of_layer, 7, "shift", f"shift of {of_layer}"),
     ]
     for layer in index.layers:
         if layer != index.layer:
             heading = shortened(layer, _LONGEST_NAME)
             title = f"shift of PSI of {layer}"
-            columns.append(ImageColumn(f"shift_{layer}", heading, "PSI shift", max(7, len(heading)), "shift", title))
-    return {column.name: column for column in columns}
+            columns.append(column(f"shift_{layer}", heading, "PSI shift", max(7, len(heading)), "shift", title))
+    return {each.name: each for each in columns}
 
 
 def _by_importance(index: ImageIndex) -> tuple[str, ...]:

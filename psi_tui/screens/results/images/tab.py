@@ -134,7 +134,7 @@ class ImagesTab(ResultsTab):
         self.app.remember(image_sort=message.column, image_descending=message.descending)
 
     @on(ImageTable.Selected)
-    def _open(self, message: ImageTable.Selected) -> None:
+    def _open(self, message: ImageTable.Selected[int]) -> None:
         from psi_tui.screens.results.images.picture import PictureDialog
 
         table = self.table
@@ -142,4 +142,4 @@ class ImagesTab(ResultsTab):
             run, condition = self._view.snapshot.run, self._view.choices.condition
             view = table.index.filtered(table.filter_text).sorted_by(table.sort_column, table.descending)
             images = view.index.image[view.places].tolist()
-            self.app.push_screen(PictureDialog(run, message.index, condition, images))
+            self.app.push_screen(PictureDialog(run, message.key, condition, images))

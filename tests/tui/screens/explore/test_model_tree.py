@@ -197,17 +197,17 @@ def test_every_key_moves_opens_or_says_why_not():
     async def act(app: Shown, pilot: Pilot[None]) -> None:
         tree = app.tree_widget
         await pilot.press("end")
-        assert tree.cursor == len(tree.lines) - 1
+        assert tree.cursor_row == len(tree.lines) - 1
         await pilot.press("home", "down", "down", "up")
-        assert tree.cursor == 1
+        assert tree.cursor_row == 1
         await pilot.press("pagedown")
-        assert tree.cursor > 10
+        assert tree.cursor_row > 10
         await pilot.press("pageup")
-        assert tree.cursor == 1
+        assert tree.cursor_row == 1
         await pilot.press("right")
         assert [line.title for line in app.opened] == ["lenet5"]
         await pilot.press("left", "left")
-        assert tree.cursor == 0
+        assert tree.cursor_row == 0
         assert app.refusals == []
         await pilot.press("left", "left")
         assert len(app.refusals) == 1, "closed, then nothing above it"

@@ -39,7 +39,7 @@ def index(run: Run) -> ImageIndex:
 def test_keys_move_the_cursor_and_keep_it_in_sight(index, keys, image):
     async def act(app, pilot):
         await pilot.press(*keys.split())
-        assert app.table.cursor_image == image
+        assert app.table.current == image
         (line,) = [line for line in app.lines if line.startswith("▸")]
         assert line.split()[1] == str(image)
         assert app.images(ImageTable.Highlighted)[-1] == image
@@ -55,10 +55,10 @@ def test_s_sorts_by_the_next_column_and_shift_s_turns_the_order_around(index):
             await pilot.press("s")
             assert (app.table.sort_column, app.table.descending) == (column, False)
             assert app.lines[1].count("▲") == 1
-            assert app.table.cursor_image == index.image[index.filtered("").sorted_by(column).places[0]]
+            assert app.table.current == index.image[index.filtered("").sorted_by(column).places[0]]
         await pilot.press("S")
         assert app.table.descending
-        assert app.table.cursor_image == 9999
+        assert app.table.current == 9999
         assert "image▼" in app.lines[1]
         assert app.lines[-1].rstrip().endswith("by image ▼")
         told = [message for message in app.told if isinstance(message, ImageTable.Sorted)]
@@ -75,12 +75,12 @@ def test_the_mouse_sorts_by_a_heading_and_opens_a_row(index):
             assert (app.table.sort_column, app.table.descending) == ("shift", descending)
         fifth = int(app.lines[6].split()[0])
         await pilot.click(ImageTable, offset=(10, 6))
-        assert app.table.cursor_image == fifth
+        assert app.table.current == fifth
         assert app.images(ImageTable.Selected) == []
         await pilot.click(ImageTable, offset=(10, 6))
         assert app.images(ImageTable.Selected) == [fifth]
         await pilot.click(ImageTable, offset=(10, 23))
-        assert app.table.cursor_image == fifth
+        assert app.table.current == fifth
 
     showing(index, act)
 
@@ -105,19 +105,19 @@ def test_the_cursor_stays_on_its_image_through_filters_and_layers(index):
     async def act(app, pilot):
         app.table.move_to(flipped)
         app.table.filter_by("flipped")
-        assert (app.table.cursor_image, app.table.cursor_row) == (flipped, 30)
+        assert (app.table.current, app.table.cursor_row) == (flipped, 30)
         app.table.choose_layer("conv2")
-        assert (app.table.cursor_image, app.table.index.layer) == (flipped, "conv2")
+        assert (app.table.current, app.table.index.layer) == (flipped, "conv2")
         app.table.filter_by("")
         await pilot.pause()
-        assert app.table.cursor_image == flipped
+        assert app.table.current == flipped
         assert any(line.startswith("▸") and str(flipped) in line for line in app.lines)
         assert "PSI of conv2" in app.lines[0]
         assert app.images(ImageTable.Highlighted)[-1] == flipped
         app.table.filter_by("resisted")
         await pilot.pause()
         first = int(index.image[index.filtered("resisted").places[0]])
-        assert app.table.cursor_image == first == app.images(ImageTable.Highlighted)[-1]
+        assert app.table.current == first == app.images(ImageTable.Highlighted)[-1]
 
     showing(index, act)
 
@@ -130,13 +130,13 @@ def test_a_growing_run_does_not_jump(tmp_path):
         app.table.sort_by("shift", descending=True)
         app.table.move_to(50)
         await pilot.press("k", "k", "k")
-        image, line = app.table.cursor_image, next(n for n, text in enumerate(app.lines) if text.startswith("▸"))
+        image, line = app.table.current, next(n for n, text in enumerate(app.lines) if text.startswith("▸"))
         told = len(app.images(ImageTable.Highlighted))
         app.table.show(ImageIndex.of(Run(whole), "fgsm@0.03"))
         await pilot.pause()
         assert app.table.row_count == 200
         assert app.lines[line].startswith("▸")
-        assert app.table.cursor_image == image
+        assert app.table.current == image
         assert len(app.images(ImageTable.Highlighted)) == told
 
     showing(ImageIndex.of(Run(part), "fgsm@0.03"), act)
@@ -149,7 +149,7 @@ def test_filter_and_order_may_be_set_before_the_images_come(index):
         app.table.show(index)
         await pilot.pause()
         view = index.filtered("flipped").sorted_by("shift", descending=True)
-        assert app.table.cursor_image == index.image[view.places[0]]
+        assert app.table.current == index.image[view.places[0]]
 
     showing(None, act)
 

@@ -1,0 +1,307 @@
+"""Rows one line high under fixed headings, one of them under the cursor; only lines in sight are ever made.
+
+A table gives its columns, the texts and styles of a row's cells, and what a row stands for. How rows are scrolled and
+painted, the cursor, keys, clicks and the mark of the sorted column are the same for all tables and are here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from psi_tui.text.columns import GAP
+
+Key = TypeVar("Key")
+ToldKey = TypeVar("ToldKey")
+
+ARROWS = {False: "▲", True: "▼"}
+"""Behind the heading that rows are sorted by: rising, falling."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineColumn:
+    """One column as it is painted.
+
+    Attributes:
+        name: by which rows are sorted.
+        heading: above it.
+        width: in cells.
+        is_text: set flush left; numbers are flush right.
+    """
+
+    name: str
+    heading: str
+    width: int
+    is_text: bool
+
+    def padded(self, text: str) -> str:
+        """A text as wide as the column, cut where it is longer."""
+        padding = " " * (self.width - cell_len(text))
+        return set_cell_size(text + padding if self.is_text else padding + text, self.width)
+
+
+class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False):
+    """A table of which only the lines in sight cost anything.
+
+    Attributes:
+        HEADER: fixed lines above the rows; the lowest holds the headings.
+        FOOTER: fixed lines below them.
+        LEAD: what stands before the first column, of any row and of the one under the cursor.
+        columns: that are shown.
+        row_count: how many rows there are.
+        cursor_row: the one under the cursor; 0 where there is none.
+        sort_column: name of the column that rows are sorted by; empty where no heading tells it.
+        descending: whether it falls.
+    """
+
+    HEADER: ClassVar[int] = 1
+    FOOTER: ClassVar[int] = 0
+    LEAD: ClassVar[tuple[str, str]] = (" ", " ")
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"line-table--header", "line-table--sorted", "line-table--cursor"}
+    DEFAULT_CSS = """
+    LineTable {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
+        background: $background;
+        color: $foreground;
+    }
+    LineTable > .line-table--header { color: $foreground 65%; }
+    LineTable > .line-table--sorted { color: $foreground; text-style: bold; }
+    LineTable > .line-table--cursor { background: $panel; text-style: bold; }
+    LineTable:focus > .line-table--cursor { background: $primary 35%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "cursor_up", "up", show=False),
+        Binding("down,j", "cursor_down", "down", show=False),
+        Binding("pageup,ctrl+u", "page_up", "page up", show=False),
+        Binding("pagedown,ctrl+d", "page_down", "page down", show=False),
+        Binding("home,g", "scroll_top", "first row", show=False),
+        Binding("end,G", "scroll_bottom", "last row", show=False),
+    ]
+
+    columns: Sequence[LineColumn] = ()
+    row_count = 0
+    cursor_row = 0
+    sort_column = ""
+    descending = False
+    _told: object = None
+
+    @dataclass
+    class Highlighted(Message, Generic[ToldKey]):
+        """The cursor came to another row; the key is None where no row is left."""
+
+        table: "LineTable[ToldKey]"
+        key: ToldKey | None
+
+    @dataclass
+    class Selected(Message, Generic[ToldKey]):
+        """A row was chosen, by enter or by a click on the row under the cursor."""
+
+        table: "LineTable[ToldKey]"
+        key: ToldKey
+
+    # What a table gives.
+
+    def key_at(self, row: int) -> Key:
+        """What a row stands for."""
+        raise NotImplementedError
+
+    def cells(self, row: int) -> Sequence[str]:
+        """The texts of a row, one for each column."""
+        raise NotImplementedError
+
+    def cell_style(self, row: int, column: LineColumn, text: str) -> Style:
+        """What is laid over the style of a row where this cell stands."""
+        return Style.null()
+
+    def heading_selected(self, column: LineColumn) -> None:
+        """Is called when a heading was clicked."""
+
+    # Where the rows are.
+
+    @property
+    def line_width(self) -> int:
+        """Cells that columns may take: those of a line but for the scroll bar's, also while there is none."""
+        return self.scrollable_content_region.width
+
+    @property
+    def page(self) -> int:
+        """Rows that are in sight at once."""
+        return max(1, self.size.height - self.HEADER - self.FOOTER)
+
+    @property
+    def first_row(self) -> int:
+        """The uppermost row in sight."""
+        return round(self.scroll_y)
+
+    @property
+    def last_row(self) -> int:
+        """The lowest row in sight; -1 where there is none."""
+        return min(self.first_row + self.page, self.row_count) - 1
+
+    @property
+    def current(self) -> Key | None:
+        """What the row under the cursor stands for; None where there is no row."""
+        return self.key_at(self.cursor_row) if self.row_count else None
+
+    def row_at(self, y: int) -> int | None:
+        """The row that a line of the widget shows, or None."""
+        row = self.first_row + y - self.HEADER
+        return row if self.HEADER <= y < self.size.height - self.FOOTER and row < self.row_count else None
+
+    def column_at(self, x: int) -> LineColumn | None:
+        """The column at a cell of a line, the gap behind it included, or None."""
+        end = len(self.LEAD[0])
+        for column in self.columns:
+            end += column.width + GAP
+            if x < end:
+                return column
+        return None
+
+    def replace_rows(self, count: int, row: int | None, *, is_steady: bool = False) -> None:
+        """Puts other rows in the place of the present ones.
+
+        Args:
+            count: of the new rows.
+            row: where the row under the cursor is now. None: it is gone, and the cursor goes to the first.
+            is_steady: whether the row under the cursor keeps its height on screen, so that rows that grow do not jump;
+                otherwise the table stays scrolled as far as it was.
+        """
+        first = self.first_row
+        if is_steady:
+            first = 0 if row is None else first + row - self.cursor_row
+        self.row_count, self.cursor_row = count, row or 0
+        self._measure()
+        self.scroll_to(y=first, animate=False)
+        self._bring_in_sight()
+        self.refresh()
+        self.tell()
+
+    def move_to(self, row: int) -> None:
+        """Moves the cursor to a row, or as near as there is one."""
+        before, self.cursor_row = self.cursor_row, max(0, min(row, self.row_count - 1))
+        self._bring_in_sight()
+        for changed in {before, self.cursor_row}:
+            self.refresh_row(changed)
+        self.tell()
+
+    def tell(self, *, again: bool = False) -> None:
+        """Tells which row is under the cursor, where that is another than was told last or has to be told again."""
+        if again or self.current != self._told:
+            self._told = self.current
+            self.post_message(self.Highlighted(self, self.current))
+
+    def refresh_row(self, row: int) -> None:
+        """Paints a row anew."""
+        self.refresh_line(row + self.HEADER)
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self._measure()
+        self._bring_in_sight()
+
+    def _measure(self) -> None:
+        self.virtual_size = Size(self.line_width, self.row_count + self.HEADER + self.FOOTER)
+
+    def _bring_in_sight(self) -> None:
+        if self.cursor_row < self.first_row:
+            self.scroll_to(y=self.cursor_row, animate=False)
+        elif self.cursor_row >= self.first_row + self.page:
+            self.scroll_to(y=self.cursor_row - self.page + 1, animate=False)
+
+    # How they are painted.
+
+    def render_line(self, y: int) -> Strip:
+        if y >= self.size.height - self.FOOTER:
+            return self.footer_line(y)
+        if y < self.HEADER:
+            return self.header_line(y)
+        row = self.row_at(y)
+        if row is None:
+            return self.strip([], self.rich_style)
+        is_current = row == self.cursor_row
+        style = self.get_component_rich_style("line-table--cursor") if is_current else self.rich_style
+        return self.strip(self.row_segments(row, style), style)
+
+    def header_line(self, y: int) -> Strip:
+        """The headings; an arrow stands behind that of the column which the rows are sorted by."""
+        plain = self.get_component_rich_style("line-table--header")
+        segments = [Segment(self.LEAD[0], plain)]
+        for column in self.columns:
+            is_sorted = column.name == self.sort_column
+            style = self.get_component_rich_style("line-table--sorted") if is_sorted else plain
+            arrow = ARROWS[self.descending] if is_sorted else ""
+            segments += [Segment(column.padded(column.heading), style), Segment(arrow.ljust(GAP), plain)]
+        return self.strip(segments, plain)
+
+    def footer_line(self, y: int) -> Strip:
+        """A line below the rows."""
+        raise NotImplementedError
+
+    def row_segments(self, row: int, style: Style) -> Iterable[Segment]:
+        """The pieces of a row.
+
+        Args:
+            row: its number.
+            style: of all of it.
+        """
+        segments = [Segment(self.LEAD[row == self.cursor_row], style)]
+        for column, text in zip(self.columns, self.cells(row), strict=True):
+            cell = Segment(column.padded(text), style + self.cell_style(row, column, text))
+            segments += [cell, Segment(" " * GAP, style)]
+        return segments
+
+    def strip(self, segments: Iterable[Segment], style: Style) -> Strip:
+        """A line of these pieces, as wide as the table."""
+        return Strip(segments).adjust_cell_length(self.size.width, style)
+
+    # Keys and clicks.
+
+    def on_click(self, event: events.Click) -> None:
+        """Chooses a heading, or goes to the row, or chooses the row that the cursor is on."""
+        place = event.get_content_offset(self)
+        if place is None:
+            return
+        row = self.row_at(place.y)
+        if place.y < self.HEADER and (column := self.column_at(place.x)) is not None:
+            self.heading_selected(column)
+        elif row is not None and row == self.cursor_row:
+            self.action_select_cursor()
+        elif row is not None:
+            self.move_to(row)
+
+    def action_select_cursor(self) -> None:
+        current = self.current
+        if current is None:
+            self.notify("there is no row to choose", markup=False)
+        else:
+            self.post_message(self.Selected(self, current))
+
+    def action_cursor_up(self) -> None:
+        self.move_to(self.cursor_row - 1)
+
+    def action_cursor_down(self) -> None:
+        self.move_to(self.cursor_row + 1)
+
+    def action_page_up(self) -> None:
+        self.move_to(self.cursor_row - self.page)
+
+    def action_page_down(self) -> None:
+        self.move_to(self.cursor_row + self.page)
+
+    def action_scroll_top(self) -> None:
+        self.move_to(0)
+
+    def action_scroll_bottom(self) -> None:
+        self.move_to(self.row_count - 1)
