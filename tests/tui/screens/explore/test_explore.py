@@ -99,7 +99,7 @@ async def test_torchvisions_models_stand_by_family(own_folders):
         assert titles[3] == "timm", "an extra that comes with the tests"
         await press(pilot, "n")
         assert isinstance(app.screen, NewRunScreen)
-        assert app.screen.form.typed["model"] == "torchvision:resnet18"
+        await until(pilot, lambda: app.screen.form.typed.get("model") == "torchvision:resnet18", "the filled form")
 
 
 async def test_a_new_run_takes_the_model_and_the_marked_layers_in_forward_order(own_folders):
@@ -110,7 +110,7 @@ async def test_a_new_run_takes_the_model_and_the_marked_layers_in_forward_order(
         assert "● 2 marked" in text_of(app)
         await press(pilot, "n")
         assert isinstance(app.screen, NewRunScreen)
-        assert app.screen.form.typed == {"layers": "conv1,fc1"}
+        await until(pilot, lambda: app.screen.form.typed == {"layers": "conv1,fc1"}, "the filled form")
         await press(pilot, "2", "a", "a", "home", "down", "down")
         assert screen.outline.marked("lenet5") == []
         await press(pilot, "n")
@@ -153,7 +153,8 @@ async def test_a_model_of_ones_own_is_added_and_a_refusal_stands_in_the_place_of
         assert "Sigmoid never responds below 0" in " ".join(screen.query_one(FactsPanel).facts.sentences)
         await press(pilot, "n")
         assert isinstance(app.screen, NewRunScreen)
-        assert app.screen.form.typed == {"model": f"{file}:wide", "size": "28"}, "its weights stay as they were built"
+        typed = {"model": f"{file}:wide", "size": "28"}  # Its weights stay as they were built.
+        await until(pilot, lambda: app.screen.form.typed == typed, "the filled form")
 
 
 async def test_the_model_and_the_filter_are_there_again_at_the_next_start(own_folders):
