@@ -1,7 +1,4 @@
-"""What the app remembers from one start to the next: one small JSON file in the user's state folder.
-
-The user's state folder: where it lies, and writing a file there so that it is whole or not there.
-"""
+"""What the app remembers from one start to the next: one small JSON file in the user's state folder."""
 
 import contextlib
 import json

@@ -1,7 +1,4 @@
-"""The top line: the product's name, the five screens with their keys, and how many runs are live.
-
-The line of keys at the bottom of a screen.
-"""
+"""The top line with the five screens and the number of live runs, and the line of keys at the bottom."""
 
 from collections.abc import Iterable
 

@@ -1,8 +1,6 @@
 """The head of the results screen: which run, how far, how fast, where its time goes, and how accuracy stands.
 
-Bars of one line, drawn in eighths of a column.
-
-Lines that show how far each of several workers is: a line for each of a few, else several on a line.
+Several workers have a line each while they are few, and share lines otherwise.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""One line for typing, out of sight until it is asked for.
-
-One line of text to type into.
-"""
+"""One line for typing, out of sight until it is asked for, and the text field in it."""
 
 from dataclasses import dataclass
 from typing import ClassVar

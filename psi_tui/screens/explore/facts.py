@@ -1,7 +1,4 @@
-"""Facts as a title, names with values in as many columns as the width gives, and sentences below.
-
-Facts about a model, a layer or a group of models, as the detail pane of the explore screen tells them.
-"""
+"""The detail pane of the explore screen: what is known of a model, a layer or a group of models."""
 
 import shlex
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 """The outline of models and their layers: what is known, open and marked, and which lines a filter leaves.
 
-Kinds of layers as the screen tells them apart: a glyph, a word, and whether responses below 0 can come.
-
-A model of the user's own as it is typed: its factory, and the size of its input where the module does not say it.
+Kinds of layers, each with its glyph and word, and a model of the user's own as it is typed are here too.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""The fields of the form, drawn line by line; only lines that changed are drawn again.
-
-The lines of the form as styled text: a heading for every group, and for every field its name, value and words.
-"""
+"""The fields of the form as styled lines; only lines that changed are drawn again."""
 
 import textwrap
 from collections.abc import Mapping

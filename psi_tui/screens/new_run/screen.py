@@ -1,9 +1,4 @@
-"""Screen 3: everything that a run is, what it will cost, and the command that starts the same.
-
-A run's plan in one sentence: how much it is, how long it takes, what comes first.
-
-The command that does what the app is about to do.
-"""
+"""Screen 3: everything that a run is, a sentence of what it will cost, and the command that starts the same."""
 
 import contextlib
 import shlex

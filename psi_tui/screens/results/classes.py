@@ -1,8 +1,6 @@
-"""Tab Classes: accuracy and PSI class by class, image by image or of class means, and PSI against recognition rate.
+"""Tab Classes: accuracy and PSI class by class, by image or of class means, and PSI against recognition rate.
 
-What the classes of one layer say together: correlation, Liu's preset, lifetime sparseness, and the scatter.
-
-Texts and figures from rows of tables; knows no widget.
+Texts and figures come from rows of tables; the first half of this page knows no widget.
 """
 
 import textwrap

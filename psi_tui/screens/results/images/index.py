@@ -1,6 +1,7 @@
-"""The words that choose images: `flipped`, `class=3`, `psi>0.93`, a bare number. All words must fit.
+"""Every image of a run as arrays, one condition beside benign, and the words that choose images among them.
 
-Every image of a run as arrays, one condition beside benign: filtered and sorted without a Python object per row.
+Images are filtered and sorted without a Python object per row. Words are `flipped`, `class=3`, `psi>0.93` or a bare
+number; all of them must fit.
 """
 
 import math
