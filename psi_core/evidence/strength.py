@@ -9,7 +9,7 @@ from psi_core.conditions import ATTACKS, Condition, attack_row, epsilon_text
 from psi_core.evidence.check import Check, Status, at_least, at_most, badness, not_checked, worst
 from psi_core.runs.run import Run
 from psi_core.statistics.paired import percent
-from psi_core.statistics.success import fooled_percent, reached_percent, targets_of, unmoved_percent
+from psi_core.statistics.recognition import fooled_percent, reached_percent, targets_of, unmoved_percent
 
 ACCURATE, HALF_RIGHT = 90.0, 50.0
 """Percent right before any attack: from the first on nearly all mistakes are the attack's; below the second most

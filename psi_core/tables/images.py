@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from psi_core.runs.run import Run
 from psi_core.statistics.paired import percent
-from psi_core.statistics.success import fooled_percent, reached_percent, unmoved_percent
+from psi_core.statistics.recognition import fooled_percent, reached_percent, unmoved_percent
 from psi_core.tables.columns import ACCURACY, ATTACK, CONDITION, EPSILON, LABEL, Column, as_cell, numbers
 from psi_core.tables.table import Cells, View
 
