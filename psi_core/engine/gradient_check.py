@@ -73,13 +73,14 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Dev
     is_cuda, affordable = device.is_cuda, int(_CPU_MULTIPLY_ADDS / max(1, plan.trace.multiply_adds))
     count = IMAGES if is_cuda else min(IMAGES, max(_FEWEST_IMAGES, affordable))
     images, labels, indices = (each[:count] for each in first)
+    training = sum(module.training for module in plan.model.modules())  # Before: a forward may change it.
     with torch.random.fork_rng(devices=[device] if is_cuda else []):
         repeat = _findings("repeat", lambda: _repeat_fields(plan.model, images, policy, device))
         gradient = _findings("gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device))
     return EvidenceFound(
         images=len(images),
         pixels=min(_PIXELS, images[0].numel()),
-        training_modules=sum(module.training for module in plan.model.modules()),
+        training_modules=training,
         **repeat,
         **gradient,
         seconds=round(time.perf_counter() - started, 3),

@@ -1,7 +1,4 @@
-"""Processes: who a worker is, whether it still lives, how one is started and left alone.
-
-Which of several workers this process is, as torchrun or srun tells it in its environment.
-"""
+"""Processes: which worker this one is, whether another still lives, and how a child is started and left alone."""
 
 import json
 import os

@@ -1,9 +1,4 @@
-"""How far a run is, put together from what its workers say. Reads; draws nothing.
-
-Words for the workers of a run: what a shell and the app say of each beside its bar.
-
-How far each of a run's several workers is, put together from what they say and from the chunks that are there.
-"""
+"""How far a run and each of its workers is, from what they say and from the chunks that are there; and words for it."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

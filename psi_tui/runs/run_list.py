@@ -1,7 +1,4 @@
-"""The home screen's list: every run as one entry, read again only where its files changed. Draws nothing.
-
-Stamps of a run's files: values that differ where the files do, taken while workers replace and remove them.
-"""
+"""The home screen's list: every run as one entry, read again only where the stamps of its files changed."""
 
 import contextlib
 import os

@@ -1,7 +1,4 @@
-"""Threads that read while the screen draws: each polls twice a second and posts what changed.
-
-What the app's threads tell it.
-"""
+"""Threads that read while the screen draws: each polls twice a second and posts a message of what changed."""
 
 import threading
 from collections.abc import Callable

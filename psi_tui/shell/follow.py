@@ -1,7 +1,4 @@
-"""Follows a run from a shell until it ends, stops it on Ctrl-C, and says how it ended.
-
-One piece of work of the engine with a live bar, until its last word: what `fit` and `ablate` have in common.
-"""
+"""Shows a run, a fit or an ablation in a shell until it ends, obeys Ctrl-C, and says how a run ended."""
 
 import os
 import signal

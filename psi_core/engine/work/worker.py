@@ -1,7 +1,4 @@
-"""A worker: the one loop that every run goes through, started by a shell, the app, torchrun or Slurm alike.
-
-A worker's share of a run: how far it is, how fast.
-"""
+"""A worker: the one loop that every run goes through, started by a shell, the app, torchrun or Slurm alike."""
 
 import contextlib
 import math
