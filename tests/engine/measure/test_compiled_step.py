@@ -292,7 +292,8 @@ def net():
 """
 
 
-def test_a_run_is_compiled_on_request_and_agrees(tmp_path):
+def test_a_run_is_compiled_on_request_and_agrees(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # Two graphs: no processes of its own for them.
     (tmp_path / "net.py").write_text(NETWORK)
     options = {"model": f"{tmp_path / 'net.py'}:net", "weights": "random", "size": 8, "images": 20, "chunk": 12}
     options |= {"batch": 8, "threads": 1, "epsilon": [0, 0.1], "measures": "psi", "controls": "sign-noise"}

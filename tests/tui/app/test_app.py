@@ -128,27 +128,24 @@ async def test_a_home_that_cannot_be_written_to_is_told_once_and_stops_nothing(o
         await until(pilot, lambda: "copied" in said(app), "the copy")
 
 
-@pytest.mark.parametrize(
-    ("question", "cause"),
-    [
-        ({"weights": "no-such-file.pt"}, "no-such-file.pt"),
-        ({"weights": "garbage.pt"}, "garbage.pt"),
-        ({"device": "cuda"}, "cuda"),
-        ({"epsilon": "7"}, "epsilon"),
-    ],
-)
-async def test_a_refused_run_is_a_dialog_with_the_next_step(own_folders, tmp_path, monkeypatch, question, cause):
+async def test_a_refused_run_is_a_dialog_with_the_next_step(own_folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "garbage.pt").write_bytes(b"not a checkpoint")
     async with running(own_folders) as (app, pilot):
-        app.start_run(question)
-        await shows(app, pilot, ErrorDialog)
-        text = text_of(app)
-        assert cause in "".join(text.replace("│", "").split())
-        assert "Next:" in text
-        assert "Traceback" not in text
-        await press(pilot, "escape")
-        assert app.current_mode == "runs"
+        for question, cause in (
+            ({"weights": "no-such-file.pt"}, "no-such-file.pt"),
+            ({"weights": "garbage.pt"}, "garbage.pt"),
+            ({"device": "cuda"}, "cuda"),
+            ({"epsilon": "7"}, "epsilon"),
+        ):
+            app.start_run(question)
+            await shows(app, pilot, ErrorDialog)
+            text = text_of(app)
+            assert cause in "".join(text.replace("│", "").split())
+            assert "Next:" in text
+            assert "Traceback" not in text
+            await press(pilot, "escape")
+            assert app.current_mode == "runs"
     assert list_runs(own_folders, examples=False) == []
 
 
@@ -263,17 +260,18 @@ async def test_the_palette_fills_the_form_with_a_named_set_up(own_folders):
         assert (config.model, config.weights, config.labels) == ("vgg11", "imagenet", "predicted")
 
 
-@pytest.mark.parametrize("key", ["ctrl+p", "colon"])
-async def test_the_palette_runs_any_action(own_folders, key):
+async def test_the_palette_runs_any_action(own_folders):
     record_run(own_folders, name="mine")
     async with running(own_folders, WIDE) as (app, pilot):
-        await pilot.press(key)
-        await shows(app, pilot, CommandPalette)
-        await pilot.press(*"explore models")
-        await until(pilot, lambda: "explore models" in text_of(app), "the hit")
-        await pilot.pause(0.3)
-        await pilot.press("enter")
-        await until(pilot, lambda: app.current_mode == "explore", "the screen")
+        for key in ("ctrl+p", "colon"):
+            await pilot.press(key)
+            await shows(app, pilot, CommandPalette)
+            await pilot.press(*"explore models")
+            await until(pilot, lambda: "explore models" in text_of(app), "the hit")
+            await pilot.pause(0.3)
+            await pilot.press("enter")
+            await until(pilot, lambda: app.current_mode == "explore", "the screen")
+            await press(pilot, "1")
 
 
 async def test_ascii_reaches_every_screen(own_folders):

@@ -1,12 +1,14 @@
-"""Every key of every screen does something, or says why it cannot; none ends the app."""
+"""Every key of every screen does something, or says why it cannot; none ends the app. The last line names help."""
 
 import pytest
 from textual.binding import Binding
+from textual.widgets._footer import FooterKey
 
 from psi_tui.app.palette import bindings_of
 from psi_tui.screens.results.screen import TABS
+from psi_tui.widgets.navigation import KeyFooter
 from tests.recorded import record_run
-from tests.tui.apps import NARROW, WIDE, running, settled, text_of
+from tests.tui.apps import NARROW, WIDE, running, settled, still, text_of
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
 
@@ -62,6 +64,8 @@ async def test_no_key_is_dead(own_folders, size, views):
         tried: set[tuple[str, str]] = set()
         for screen, tab in views:
             await go_back(app, pilot, screen, tab)
+            await still(pilot)
+            assert_footer_is_whole(app, tab or screen)
             keys = keys_of(app)
             assert {"1", "2", "3", "4", "5", "question_mark"} <= set(keys)
             for key, binding in keys.items():
@@ -76,6 +80,13 @@ async def test_no_key_is_dead(own_folders, size, views):
                 assert app.is_running
                 is_here = binding.action == f"go('{screen}')"
                 assert answer(app) != before or is_here, f"{key} ({described(binding)}) is dead on {tab or screen}"
+
+
+def assert_footer_is_whole(app, place):
+    line = text_of(app).splitlines()[-1]
+    assert "? help" in line, place
+    shown = app.screen.query_one(KeyFooter).query(FooterKey)
+    assert all(f"{key.key_display} {key.description}" in line for key in shown), place
 
 
 def described(binding: Binding) -> str:

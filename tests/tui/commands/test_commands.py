@@ -82,30 +82,30 @@ def test_completion_offers_commands():
     assert done.stdout.split() == ["plain,run", "plain,runs"]
 
 
-def test_a_real_run_from_start_to_export(tmp_path):
+def test_a_real_run_from_start_to_export(psi, tmp_path):
     done = psi_tui("run", *SMALL, "--name", "real")
     assert done.returncode == 0, done.stderr
     run = load_run("real")
     assert run.status == "done"
     assert done.stdout == psi_tui("show", "real").stdout
     assert all(layer in done.stdout for layer in ("conv1", "conv2", "fc1", "fc2"))
-    assert psi_tui("export", "real", "--to", str(tmp_path / "out")).returncode == 0
+    assert psi("export", "real", "--to", tmp_path / "out").code == 0
     assert "done: 200 images" in done.stderr
 
 
-def test_a_detached_run_can_be_stopped_and_resumed():
+def test_a_detached_run_can_be_stopped_and_resumed(psi):
     done = psi_tui("run", *SMALL, "--images", "6000", "--chunk", "50", "--detach")
     directory = Path(done.stdout.strip())
     assert directory.is_dir(), done.stderr
     deadline = time.monotonic() + 60
     while not list((directory / "chunks").glob("*.npz")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert psi_tui("resume", directory.name).returncode == 2
-    assert psi_tui("delete", directory.name, "--yes").returncode == 2
-    assert psi_tui("stop", directory.name).returncode == 0
+    assert psi("resume", directory.name).code == 2
+    assert psi("delete", directory.name, "--yes").code == 2
+    assert psi("stop", directory.name).code == 0
     assert psi_tui("watch", directory.name).returncode == 130
     assert load_run(directory).status == "stopped"
-    assert psi_tui("delete", directory.name, "--yes").returncode == 0
+    assert psi("delete", directory.name, "--yes").code == 0
     assert not directory.exists()
 
 

@@ -51,7 +51,7 @@ def test_help_names_every_preset_and_says_what_it_is(psi):
         assert f"{name}: {preset.description}" in words
 
 
-def test_the_studys_likeliest_set_up_from_start_to_export(own_folders, tmp_path, monkeypatch):
+def test_the_studys_likeliest_set_up_from_start_to_export(psi, own_folders, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     write_imagenet_file(tmp_path / "torch")
     done = psi_tui("run", "--preset", "study-imagenet", "--name", "study", *SMALL)
@@ -67,11 +67,11 @@ def test_the_studys_likeliest_set_up_from_start_to_export(own_folders, tmp_path,
     again = read_arrays(chunk_path(run.directory, 1))
     assert all(np.array_equal(array, again[name], equal_nan=True) for name, array in whole.items())
 
-    assert "accuracy" not in psi_tui("show", "study").stdout.replace("no accuracy", "")
-    study = json.loads(psi_tui("show", "study", "--table", "study", "--json").stdout)
+    assert "accuracy" not in psi("show", "study").out.replace("no accuracy", "")
+    study = json.loads(psi("show", "study", "--table", "study", "--json").out)
     assert [row["published"] for row in study[:2]] == [39.4, 68.2]
     assert all(row["height_percent"] is not None and row["accuracy_percent"] is None for row in study)
-    assert psi_tui("export", "study", "--to", str(tmp_path / "out")).returncode == 0
+    assert psi("export", "study", "--to", tmp_path / "out").code == 0
     with (tmp_path / "out" / "classes.csv").open() as file:
         classes = list(csv.DictReader(file))
     names = run.model["class_names"]

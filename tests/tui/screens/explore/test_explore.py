@@ -69,9 +69,8 @@ async def test_it_says_that_it_waits_and_lists_the_bundled_models_before_the_eng
         assert "torchvision" in text_of(app)
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=str)
-async def test_a_models_layers_come_with_output_units_and_reason(own_folders, size):
-    async with exploring(own_folders, size) as (app, pilot, screen):
+async def test_a_models_layers_come_with_output_units_and_reason(own_folders):
+    async with exploring(own_folders) as (app, pilot, screen):
         await open_lenet(pilot)
         text = text_of(app)
         for words in ("model, layer", "output", "units", "parameters", "multiply-adds", "6 x 28 x 28", "4,704"):
@@ -86,9 +85,12 @@ async def test_a_models_layers_come_with_output_units_and_reason(own_folders, si
         assert "set rectify" in " ".join(screen.query_one(FactsPanel).facts.sentences)
         await press(pilot, "up")
         assert facts(screen)["parameters"] == "61,706"
-        tree, detail = screen.model_tree.region, screen.query_one(FactsPanel).region
-        assert (detail.y >= tree.bottom) == (size == NARROW), "below each other where it is narrow"
-        assert (detail.x >= tree.right) == (size == WIDE), "beside each other where it is wide"
+        for size in (NARROW, WIDE):
+            await pilot.resize_terminal(*size)
+            await settled(pilot)
+            tree, detail = screen.model_tree.region, screen.query_one(FactsPanel).region
+            assert (detail.y >= tree.bottom) == (size == NARROW), "below each other where it is narrow"
+            assert (detail.x >= tree.right) == (size == WIDE), "beside each other where it is wide"
 
 
 async def test_torchvisions_models_stand_by_family(own_folders):

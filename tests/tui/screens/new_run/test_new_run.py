@@ -59,9 +59,8 @@ async def planned(pilot: Pilot[None], screen: NewRunScreen, words: str) -> None:
     await until(pilot, lambda: words in line(screen, "plan"), f"a plan with {words!r}")
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=str)
-async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_folders, size):
-    async with filling_in(own_folders, size) as (app, pilot, screen):
+async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_folders):
+    async with filling_in(own_folders) as (app, pilot, screen):
         await fill(pilot, screen, {"images": "100", "device": "cpu"})
         await planned(pilot, screen, "4 conditions x 4 layers x 100 images, time not known yet on this cpu")
         await fill(pilot, screen, {"epsilon": "0.03,0.1", "layers": "fc1", "devices": "2"})
@@ -72,14 +71,16 @@ async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_f
         await fill(pilot, screen, {"model": "alexnet", "layers": "relu"})
         await planned(pilot, screen, "x 7 layers x 100 images")
         assert line(screen, "plan").endswith("weights are fitted first")
-        await press(pilot, "G")
-        text = text_of(app)
-        assert "7 conditions x 7 layers" in text
-        assert "psi-tui run --model alexnet --images 100 --epsilon 0.03,0.1 --device cpu --devices 2" in " ".join(
-            text.split()
-        )
-        assert "start" in text
-        assert screen.form.max_scroll_x == 0
+        for size in (NARROW, WIDE):
+            await pilot.resize_terminal(*size)
+            await press(pilot, "G")
+            text = text_of(app)
+            assert "7 conditions x 7 layers" in text
+            assert "psi-tui run --model alexnet --images 100 --epsilon 0.03,0.1 --device cpu --devices 2" in " ".join(
+                text.split()
+            )
+            assert "start" in text
+            assert screen.form.max_scroll_x == 0
 
 
 async def test_the_engines_refusal_stands_in_the_place_of_the_plan(own_folders):
@@ -123,8 +124,17 @@ async def test_a_run_is_not_started_while_a_field_is_refused_and_nothing_typed_i
         assert not own_folders.exists(), "nothing was made"
 
 
-@pytest.mark.parametrize("way", [["r"], ["enter", "ctrl+r"], ["G", "down", "enter"]], ids=str)
-async def test_a_run_starts_with_what_was_typed_and_opens(own_folders, way):
+async def test_every_way_to_start_hands_over_what_was_typed(own_folders, monkeypatch):
+    async with filling_in(own_folders) as (app, pilot, screen):
+        asked = []
+        monkeypatch.setattr(app, "start_run", asked.append)
+        for way in (["r"], ["enter", "ctrl+r"], ["escape", "G", "down", "enter"]):
+            await fill(pilot, screen, {"images": "20", "device": "cpu", "epsilon": "0.1"})
+            await press(pilot, *way)
+        assert asked == [{"images": 20, "device": "cpu", "epsilon": [0.1]}] * 3
+
+
+async def test_a_run_starts_with_what_was_typed_and_opens(own_folders):
     async with filling_in(own_folders) as (app, pilot, screen):
         app.open_run(EXAMPLE)
         await until(pilot, lambda: app.snapshot is not None, "another run")
@@ -132,8 +142,7 @@ async def test_a_run_starts_with_what_was_typed_and_opens(own_folders, way):
         app.screen.query_one(TabbedContent).active = "log"
         await press(pilot, "3")
         await fill(pilot, screen, {"images": "20", "name": "first try", "device": "cpu", "epsilon": "0.1"})
-        await pilot.press(*way)
-        await pilot.press("r")
+        await pilot.press("r", "r")
         assert "it opens by itself" in said(app)[-1]
         await until(pilot, lambda: app.open_directory != EXAMPLE, "the run")
         assert app.open_directory is not None
@@ -239,15 +248,20 @@ KEYS = (
 )
 WIDGETS_KEYS = ("enter", "space", "left", "right", "home", "end", "d", "D")
 PLACES = {"text": "images", "choice": "unit", "device": "device"}
+WALKS = {
+    "text": (NARROW, (*KEYS, *WIDGETS_KEYS)),
+    "device": (WIDE, (*KEYS, *WIDGETS_KEYS)),
+    "choice": (NARROW, ("up", "down", "j", "k", "h", "l", *WIDGETS_KEYS)),
+}
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=str)
-@pytest.mark.parametrize("place", PLACES)
-async def test_every_binding_acts_or_says_why_not_wherever_the_cursor_is(own_folders, place, size):
+@pytest.mark.parametrize("place", WALKS)
+async def test_every_binding_acts_or_says_why_not_wherever_the_cursor_is(own_folders, place):
+    size, keys = WALKS[place]
     async with filling_in(own_folders, size) as (app, pilot, screen):
         assert set(KEYS) <= set(screen._bindings.key_to_bindings)
         assert set(WIDGETS_KEYS) <= set(screen.form._bindings.key_to_bindings)
-        for key in (*KEYS, *WIDGETS_KEYS):
+        for key in keys:
             while len(app.screen_stack) > 1:
                 app.pop_screen()
             app.go("new_run")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,92 +15,90 @@ from tests.tui.commands.test_commands import psi_tui
 WEIGHTS = ("--weights", PACKAGE_DATA / "lenet5.safetensors")
 
 
-@pytest.fixture
-def measured(own_folders, tmp_path):
-    """A run over a folder of 60 digits, one of them spoiled, and its folder."""
-    digit_folder(tmp_path / "digits", 60)
-    (tmp_path / "digits" / "7" / "00000.png").write_bytes(b"no picture")
-    outcome = psi_tui("run", "--data", f"folder:{tmp_path / 'digits'}", "--skip-unreadable", "--name", "mine", *WEIGHTS)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a folder of 60 digits lies, one of them spoiled, and the runs over it."""
+    folder = tmp_path_factory.mktemp("own")
+    digit_folder(folder / "digits", 60)
+    (folder / "digits" / "7" / "00000.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def call(folder):
+    """Calls `psi-tui` with the runs there."""
+    return partial(psi_tui, PSI_RUNS_DIR=str(folder / "runs"), XDG_CACHE_HOME=str(folder / "cache"))
+
+
+@pytest.fixture(scope="module")
+def measured(folder, call):
+    """A run over the digits, called `mine`, and what the command said."""
+    outcome = call("run", *digits(folder), "--name", "mine", *WEIGHTS)
     assert outcome.returncode == 0, outcome.stderr
-    return outcome, tmp_path
+    return outcome
 
 
-def test_a_folder_goes_in_and_images_come_out_and_in_again(measured):
-    outcome, folder = measured
-    assert "59 of 60 images" in outcome.stdout
-    assert "left out 1 of 60 images" in outcome.stderr
-    assert "7/00000.png" in outcome.stderr
+@pytest.fixture(scope="module")
+def exported(folder, call, measured):
+    """Its images, and what the command said."""
+    outcome = call("export", "mine", "--to", folder / "out", "--images")
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome
 
-    exported = psi_tui("export", "mine", "--to", folder / "out", "--images")
-    assert exported.returncode == 0, exported.stderr
+
+def digits(folder):
+    return "--data", f"folder:{folder / 'digits'}", "--skip-unreadable"
+
+
+def test_a_folder_goes_in_and_images_come_out(folder, measured, exported):
+    assert "59 of 60 images" in measured.stdout
+    assert "left out 1 of 60 images" in measured.stderr
+    assert "7/00000.png" in measured.stderr
     assert "fgsm@0.03: 8-bit pictures do not hold this attack" in exported.stderr
     assert f"{folder / 'out' / 'images-fgsm@0.03.npz'}" in exported.stdout.splitlines()
-    pictures = folder / "out" / "png" / "fgsm@0.03"
-    assert len(list(pictures.rglob("*.png"))) == 59
+    assert len(list((folder / "out" / "png" / "fgsm@0.03").rglob("*.png"))) == 59
 
-    given = f"npz:{folder / 'out' / 'images-fgsm@0.03.npz'}"
-    options = ("--attack", "none", "--controls", "none", "--attacked", given, "--name", "again", *WEIGHTS)
-    again = psi_tui("run", "--data", f"npz:{folder / 'out' / 'images-benign.npz'}", *options)
-    assert again.returncode == 0, again.stderr
-    first, second = load_run("mine"), load_run("again")
-    assert second.conditions == ["benign", "attacked"]
+
+def test_images_go_in_again_and_their_tables_have_no_epsilon(folder, call, exported):
+    external = f"npz:{folder / 'out' / 'images-fgsm@0.03.npz'}"
+    outcome = call("run", *digits(folder), "--attacked", external, "--name", "both", *WEIGHTS)
+    assert outcome.returncode == 0, outcome.stderr
+    first, both = load_run("mine", folder / "runs"), load_run("both", folder / "runs")
+    attacked = both.conditions.index("attacked")
     for name in ("psi", "prediction", "linf"):
-        assert (first.array(name)[:2] == second.array(name)).all(), name
+        assert (first.array(name)[0] == both.array(name)[0]).all(), name
+        assert (first.array(name)[1] == both.array(name)[attacked]).all(), name
 
-    options = (
-        "--attack",
-        "none",
-        "--controls",
-        "none",
-        "--attacked",
-        f"folder:{pictures}",
-        "--name",
-        "rounded",
-        *WEIGHTS,
-    )
-    rounded = psi_tui("run", "--data", f"folder:{folder / 'digits'}", "--skip-unreadable", *options)
+    assert call("export", "both", "--to", folder / "both", "--tables", "conditions,layers").returncode == 0
+    with (folder / "both" / "conditions.csv").open() as file:
+        rows = {row["condition"]: row for row in csv.DictReader(file)}
+    assert rows["attacked"]["epsilon"] == ""
+    assert rows["attacked"]["linf_mean"] == rows["fgsm@0.03"]["linf_mean"]
+    shown = json.loads(call("show", "both", "--table", "conditions", "--json").stdout)
+    assert [row["epsilon"] for row in shown if row["condition"] == "attacked"] == [None]
+
+
+def test_pictures_go_in_again_with_whole_gray_levels(folder, call, exported):
+    pictures = f"folder:{folder / 'out' / 'png' / 'fgsm@0.03'}"
+    options = ("--attack", "none", "--controls", "none", "--attacked", pictures, "--name", "rounded", *WEIGHTS)
+    rounded = call("run", *digits(folder), *options)
     assert rounded.returncode == 0, rounded.stderr
-    assert abs(load_run("rounded").array("linf")[1] - 8 / 255).max() < 1e-6
+    run = load_run("rounded", folder / "runs")
+    assert run.conditions == ["benign", "attacked"]
+    assert abs(run.array("linf")[1] - 8 / 255).max() < 1e-6
 
 
-def test_an_unpaired_or_unreadable_image_is_named_before_any_work(measured):
-    _, folder = measured
+def test_an_unpaired_image_is_named_before_any_work(folder, call, measured):
     runs = sorted((folder / "runs").iterdir())
     np.savez(folder / "few.npz", images=np.zeros((10, 28, 28), np.float32))
-    given = ("--attacked", f"npz:{folder / 'few.npz'}")
-    refused = psi_tui("run", "--data", f"folder:{folder / 'digits'}", *given, *WEIGHTS)
+    refused = call("run", *digits(folder)[:2], "--attacked", f"npz:{folder / 'few.npz'}", *WEIGHTS)
     assert refused.returncode == 2
     assert "holds 10 images and none for" in refused.stderr
     assert sorted((folder / "runs").iterdir()) == runs
 
 
-def test_image_formats_are_checked(own_folders):
-    refused = psi_tui("export", "example-alexnet", "--to", own_folders, "--image-formats", "jpg")
-    assert refused.returncode == 2
-    assert "image-formats" in refused.stderr
-    assert "png" in refused.stderr
-
-
-def test_tables_of_external_images_have_no_epsilon(measured):
-    _, folder = measured
-    psi_tui("export", "mine", "--to", folder / "out", "--image-formats", "npz", "--tables", "conditions")
-    given = f"npz:{folder / 'out' / 'images-fgsm@0.03.npz'}"
-    outcome = psi_tui(
-        "run",
-        "--data",
-        f"folder:{folder / 'digits'}",
-        "--skip-unreadable",
-        "--attacked",
-        given,
-        "--name",
-        "both",
-        *WEIGHTS,
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    psi_tui("export", "both", "--to", folder / "both", "--tables", "conditions,layers")
-    with (folder / "both" / "conditions.csv").open() as file:
-        rows = {row["condition"]: row for row in csv.DictReader(file)}
-    assert rows["attacked"]["epsilon"] == ""
-    assert rows["attacked"]["linf_mean"] == rows["fgsm@0.03"]["linf_mean"]
-    shown = json.loads(psi_tui("show", "both", "--table", "conditions", "--json").stdout)
-    assert [row["epsilon"] for row in shown if row["condition"] == "attacked"] == [None]
+def test_image_formats_are_checked(psi, own_folders):
+    refused = psi("export", "example-alexnet", "--to", own_folders, "--image-formats", "jpg")
+    assert refused.code == 2
+    assert "image-formats" in refused.err
+    assert "png" in refused.err
