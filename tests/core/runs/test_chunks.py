@@ -116,6 +116,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert_same(read_arrays(tmp_path / "a.npz"), ARRAYS)
 
 
+def test_what_is_written_lies_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda _file: synced.append((tmp_path / "a.npz").exists()))
+    write_arrays(tmp_path / "a.npz", ARRAYS)
+    assert synced == [False]
+
+
 def test_two_writers_of_one_process_id_do_not_mix(tmp_path, monkeypatch):
     """Workers in containers have process ids alike; both may take over the same chunk."""
     names = []

@@ -52,6 +52,13 @@ def test_changes_stay_within_the_length_of_an_fgsm_step(name, model):
     assert (change_norms(changed, images_of(6))[1] <= 0.05 * 8 * (1 + 1e-5)).all()
 
 
+@pytest.mark.parametrize("name", ["LinfFastGradientAttack", "L2FastGradientAttack"])
+def test_a_change_within_epsilon_stays_as_it_is(name, model):
+    attack, images = attack_of(name, model), images_of(6)
+    near = images + 0.01 * (0.5 - images)
+    torch.testing.assert_close(attack._shortened(near, 1.0), near)
+
+
 def test_the_smallest_change_is_sought_once_for_all_epsilons(model, monkeypatch):
     labels = model(images_of(6)).argmax(1)
     labels[0] = (labels[0] + 1) % 3

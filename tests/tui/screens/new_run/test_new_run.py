@@ -128,7 +128,8 @@ async def test_every_way_to_start_hands_over_what_was_typed(own_folders, monkeyp
     async with filling_in(own_folders) as (app, pilot, screen):
         asked = []
         monkeypatch.setattr(app, "start_run", asked.append)
-        for way in (["r"], ["enter", "ctrl+r"], ["escape", "G", "down", "enter"]):
+        for way in (["r"], ["G", "down", "enter"], ["enter", "ctrl+r"]):
+            screen.form.focus()
             await fill(pilot, screen, {"images": "20", "device": "cpu", "epsilon": "0.1"})
             await press(pilot, *way)
         assert asked == [{"images": 20, "device": "cpu", "epsilon": [0.1]}] * 3
