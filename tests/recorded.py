@@ -11,7 +11,8 @@ from psi_core.conditions import Condition
 from psi_core.config import ResolvedConfig
 from psi_core.runs.chunks import chunk_count, chunk_path, chunk_range, finished_chunks, read_arrays, write_arrays
 from psi_core.runs.creation import create_run, record_model
-from psi_core.runs.events import EventLog, Finished, Started, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Finished, Started
 from psi_core.runs.run import LayerInfo
 
 LAYERS = (

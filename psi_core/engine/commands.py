@@ -26,7 +26,8 @@ from psi_core.engine.preparation import Prepared
 from psi_core.engine.work.worker import Orders, Worker
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.files import runs_directory
-from psi_core.runs.events import ImagesWritten, log_path
+from psi_core.runs.event_log import log_path
+from psi_core.runs.events import ImagesWritten
 from psi_core.runs.processes import Rank, rank_of, start_child
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import EPSILON_ROUNDING, Condition
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked, worst
-from psi_core.runs.events import EventReader, EvidenceFound, PrecisionCompared, events_path
+from psi_core.runs.event_log import EventReader, events_path
+from psi_core.runs.events import EvidenceFound, PrecisionCompared
 from psi_core.runs.run import Run
 
 SIGNS_MEET, SIGNS_NEAR = 0.99, 0.85

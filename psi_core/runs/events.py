@@ -1,17 +1,12 @@
-"""Event logs: what each worker says of itself, one JSON line an event, append only.
+"""Events: what each worker says of itself.
 
 An event is a frozen dataclass; its line holds `event` (the kind), `time` and the class's own fields, in their order.
 A child that is asked something tells how far it is with the same events.
 """
 
-import json
-import math
-import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 EventLine: TypeAlias = dict[str, Any]
@@ -19,9 +14,6 @@ EventLine: TypeAlias = dict[str, Any]
 
 _LEFT_OUT: Mapping[str, Any] = {"where_none": "left out"}
 """Of fields that only some events of a kind have: None is then not written. Elsewhere it is written, as null."""
-
-_SHORTEST_INTERVAL = 0.5
-"""Seconds between two lines of progress: at most two a second."""
 
 
 def _now() -> float:
@@ -332,7 +324,8 @@ def _whole(value: object) -> int | None:
     return value if type(value) is int and abs(value) < _LARGEST else None
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
+    """The value if it is a number; None for any other type."""
     return value if type(value) is float else _whole(value)
 
 
@@ -342,14 +335,14 @@ def _wholes(value: object) -> tuple[int, ...] | None:
 
 
 def _numbers(value: object) -> dict[str, float] | None:
-    numbers = {name: _number(each) for name, each in value.items()} if isinstance(value, dict) else {}
+    numbers = {name: number_of(each) for name, each in value.items()} if isinstance(value, dict) else {}
     return {name: each for name, each in numbers.items() if each is not None} or None
 
 
 _OF_TYPE: Mapping[object, Callable[[object], object]] = {
     **{str: _text, str | None: _text},
     **{int: _whole, int | None: _whole},
-    **{float: _number, float | None: _number},
+    **{float: number_of, float | None: number_of},
     tuple[int, ...] | None: _wholes,
     Mapping[str, float]: _numbers,
 }
@@ -359,89 +352,3 @@ _READERS: Mapping[str, tuple[type[Any], tuple[tuple[str, Callable[[object], obje
     event.kind: (event, tuple((each.name, _OF_TYPE[each.type]) for each in fields(event) if each.name != "time"))
     for event in EVENTS
 }
-
-
-def events_path(run_directory: Path, worker: int) -> Path:
-    """The event log of one worker."""
-    return run_directory / f"events-{worker}.jsonl"
-
-
-def log_path(run_directory: Path, worker: int) -> Path:
-    """Standard output and standard error of one worker."""
-    return run_directory / f"engine-{worker}.log"
-
-
-def preview_path(run_directory: Path, worker: int) -> Path:
-    """The open chunk of one worker so far."""
-    return run_directory / f"preview-{worker}.npz"
-
-
-def worker_numbers(run_directory: Path) -> list[int]:
-    """The workers that ever wrote here, ascending."""
-    numbers = (path.stem.removeprefix("events-") for path in run_directory.glob("events-*.jsonl"))
-    return sorted(int(number) for number in numbers if number.isdigit())
-
-
-class EventLog:
-    """Appends a worker's events; safe to use from its heartbeat thread too."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._last_progress = 0.0
-
-    def write(self, event: Event) -> None:
-        """Appends one event in a single write; a torn line that a killed worker left is closed first."""
-        line = json.dumps(event_line(event)) + "\n"
-        with self._lock, self.path.open("ab+") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size:
-                file.seek(size - 1)
-                if file.read(1) != b"\n":
-                    line = "\n" + line
-            file.write(line.encode())
-
-    def progress(self, event: FitAdvanced | BatchDone, *, is_last: bool = False) -> None:
-        """Appends an event unless one was written within half a second; the last of a series always is."""
-        now = time.monotonic()
-        if is_last or now - self._last_progress >= _SHORTEST_INTERVAL:
-            self._last_progress = now
-            self.write(event)
-
-
-class EventReader:
-    """Reads a log bit by bit: each look gives what came since the last.
-
-    A torn last line waits for its rest. Lines that are no events are passed over.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset = 0
-
-    def poll(self) -> list[Event]:
-        """New events in order."""
-        return [event_of(line) for line in self.lines()]
-
-    def lines(self) -> list[EventLine]:
-        """New lines in order, as they stand."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [found for line in whole.splitlines() if (found := _parsed(line)) is not None]
-
-
-def _parsed(line: bytes) -> EventLine | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict) or not isinstance(found.get("event"), str):
-        return None
-    moment = _number(found.get("time"))
-    return found if moment is not None and math.isfinite(moment) else None

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from psi_core.runs.chunks import finished_chunks
+from psi_core.runs.event_log import EventReader, events_path, worker_numbers
 from psi_core.runs.events import (
     BatchDone,
     Event,
-    EventReader,
     Failed,
     Finished,
     FitAdvanced,
@@ -17,8 +17,6 @@ from psi_core.runs.events import (
     PhaseBegan,
     Started,
     Warned,
-    events_path,
-    worker_numbers,
 )
 from psi_core.runs.processes import is_alive
 

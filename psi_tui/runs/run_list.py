@@ -13,7 +13,7 @@ from psi_core.conditions import EXTERNAL
 from psi_core.errors import PsiError
 from psi_core.files import examples_directory
 from psi_core.runs.chunks import CHUNKS, finished_chunks
-from psi_core.runs.events import events_path, worker_numbers
+from psi_core.runs.event_log import events_path, worker_numbers
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.tables.summary import RunSummary, run_summary

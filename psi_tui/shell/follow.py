@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.runs.creation import request_stop
-from psi_core.runs.events import AblationAdvanced, Event, Failed, FitAdvanced, PhaseBegan, Warned, log_path
+from psi_core.runs.event_log import log_path
+from psi_core.runs.events import AblationAdvanced, Event, Failed, FitAdvanced, PhaseBegan, Warned
 from psi_core.runs.finding import load_run
 from psi_core.runs.processes import is_here
 from psi_core.runs.run import Run

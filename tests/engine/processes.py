@@ -14,7 +14,7 @@ import numpy as np
 from psi_core.config import RunConfig
 from psi_core.engine.analysis import begin
 from psi_core.runs.chunks import chunk_path, read_arrays
-from psi_core.runs.events import EventReader, events_path
+from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.run import Run
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from psi_core.engine.commands import start
 from psi_core.errors import PsiError
-from psi_core.runs.events import log_path
+from psi_core.runs.event_log import log_path
 from psi_core.runs.run import Run
 from psi_core.serve import Reply
 from tests.engine.processes import engine, events

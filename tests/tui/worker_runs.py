@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from psi_core.runs.events import BatchDone, EventLog, PhaseBegan, Started, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import BatchDone, PhaseBegan, Started
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader
 from psi_tui.runs.progress import Progress, State, WorkerProgress, progress_of

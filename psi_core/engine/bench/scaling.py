@@ -16,7 +16,8 @@ from psi_core.engine.devices import current_device, describe_device, precision, 
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import RunError
-from psi_core.runs.events import BatchDone, EventReader, events_path
+from psi_core.runs.event_log import EventReader, events_path
+from psi_core.runs.events import BatchDone
 
 _BATCHES = (1, 2, 4)
 _EPSILONS = (1, 2, 4, 8)

@@ -8,7 +8,7 @@ from typing import Self
 
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays, chunk_path, write_arrays
-from psi_core.runs.events import preview_path
+from psi_core.runs.event_log import preview_path
 
 
 class ChunkWriter:

@@ -28,9 +28,9 @@ from psi_core.engine.work.open_chunk import OpenChunk
 from psi_core.errors import DataError, PsiError, RunError
 from psi_core.runs.chunks import Arrays, chunk_path, chunk_range, finished_chunks, owner_of, share_of, write_arrays
 from psi_core.runs.creation import record_model
+from psi_core.runs.event_log import EventLog, events_path, preview_path
 from psi_core.runs.events import (
     BatchDone,
-    EventLog,
     Failed,
     Finished,
     FitAdvanced,
@@ -40,8 +40,6 @@ from psi_core.runs.events import (
     PrecisionCompared,
     Started,
     Warned,
-    events_path,
-    preview_path,
 )
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
 from psi_core.runs.run import Run

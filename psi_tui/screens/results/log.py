@@ -7,7 +7,8 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
 
-from psi_core.runs.events import EventLine, EventReader, events_path, log_path, worker_numbers
+from psi_core.runs.event_log import EventReader, events_path, log_path, worker_numbers
+from psi_core.runs.events import EventLine
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import ResultsTab
 from psi_tui.screens.results.view import ResultsView

@@ -15,7 +15,8 @@ from textual.worker import Worker, get_current_worker
 
 from psi_core.errors import PsiError, RunError
 from psi_core.measures import MEASURES
-from psi_core.runs.events import Failed, log_path
+from psi_core.runs.event_log import log_path
+from psi_core.runs.events import Failed
 from psi_core.statistics.paired import SUBSETS
 from psi_core.tables.summary import headline_accuracies, headline_condition
 from psi_tui.runs.open_run import Snapshot

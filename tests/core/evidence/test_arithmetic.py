@@ -10,7 +10,8 @@ import pytest
 
 from psi_core import Run
 from psi_core.runs.chunks import Arrays
-from psi_core.runs.events import EventLog, EvidenceFound, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import EvidenceFound
 from tests.core.planted import Change, found, planted_run
 
 SOUND = {

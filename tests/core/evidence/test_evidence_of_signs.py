@@ -3,7 +3,8 @@
 import pytest
 
 from psi_core.evidence import checks_of
-from psi_core.runs.events import EventLog, PrecisionCompared, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import PrecisionCompared
 from tests.core.planted import found, planted_run
 
 

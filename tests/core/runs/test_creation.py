@@ -11,7 +11,8 @@ import pytest
 from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.runs.creation import create_run, delete_run, record_model, require_writable, write_json
-from psi_core.runs.events import EventLog, Started, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Started
 from psi_core.runs.finding import list_runs
 from psi_core.runs.processes import own_identity
 from psi_core.runs.run import Run

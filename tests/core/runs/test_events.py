@@ -6,11 +6,10 @@ import time
 
 import pytest
 
+from psi_core.runs.event_log import EventLog, EventReader, events_path, log_path, preview_path, worker_numbers
 from psi_core.runs.events import (
     EVENTS,
     BatchDone,
-    EventLog,
-    EventReader,
     Failed,
     Finished,
     FitAdvanced,
@@ -20,10 +19,6 @@ from psi_core.runs.events import (
     Warned,
     event_line,
     event_of,
-    events_path,
-    log_path,
-    preview_path,
-    worker_numbers,
 )
 
 
@@ -195,7 +190,7 @@ def test_threads_write_whole_lines(tmp_path):
 
 def test_progress_is_at_most_two_lines_a_second_and_never_lacks_its_last(tmp_path, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("psi_core.runs.events.time.monotonic", lambda: now)
+    monkeypatch.setattr("psi_core.runs.event_log.time.monotonic", lambda: now)
     log = EventLog(tmp_path / "events-0.jsonl")
     for step in range(101):
         now = 1000 + step / 10

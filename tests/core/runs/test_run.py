@@ -9,7 +9,7 @@ import pytest
 from psi_core.errors import RunError
 from psi_core.measures import DEFAULT_MEASURES
 from psi_core.runs.chunks import chunk_path, chunk_range, write_arrays
-from psi_core.runs.events import preview_path
+from psi_core.runs.event_log import preview_path
 from psi_core.runs.finding import list_runs, load_run
 from psi_core.runs.run import Run
 from tests.recorded import LAYERS, record_run

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from psi_core.runs.chunks import CHUNKS, chunk_path
+from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import (
     BatchDone,
-    EventLog,
     Failed,
     Finished,
     FitAdvanced,
@@ -19,7 +19,6 @@ from psi_core.runs.events import (
     Started,
     UnknownEvent,
     Warned,
-    events_path,
 )
 from psi_core.runs.processes import STALE_SECONDS
 from psi_core.runs.status import STOP_FILE, StatusReader, status_of
@@ -97,13 +96,13 @@ def test_a_worker_that_said_goodbye_is_gone_at_once(last, expected, directory, a
 
 def test_the_last_word_of_all_workers_counts(directory, dead, monkeypatch):
     record(directory, 1, dead, Failed())
-    monkeypatch.setattr("psi_core.runs.events.time.time", lambda: 2e10)
+    monkeypatch.setattr("psi_core.runs.event_log.time.time", lambda: 2e10)
     record(directory, 0, dead)
     assert status(directory) == "lost"
 
 
 def test_of_two_last_words_at_once_the_failure_counts(directory, dead, monkeypatch):
-    monkeypatch.setattr("psi_core.runs.events.time.time", lambda: 1e9)
+    monkeypatch.setattr("psi_core.runs.event_log.time.time", lambda: 1e9)
     record(directory, 0, dead)
     record(directory, 1, dead, Failed())
     record(directory, 2, dead)

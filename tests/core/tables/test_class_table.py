@@ -7,7 +7,7 @@ import pytest
 
 from psi_core import Run, RunError, load_run
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
-from psi_core.runs.events import preview_path
+from psi_core.runs.event_log import preview_path
 from psi_core.tables import table_columns, table_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import table_text

@@ -11,7 +11,7 @@ from psi_core.engine.work.chunk_writer import ChunkWriter
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path, finished_chunks, read_arrays, write_arrays
-from psi_core.runs.events import preview_path
+from psi_core.runs.event_log import preview_path
 from tests.engine.processes import events, new_run
 
 

@@ -18,7 +18,8 @@ from psi_core.engine.work.chunk_maker import ChunkMaker
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import RunError
 from psi_core.runs.chunks import finished_chunks
-from psi_core.runs.events import EventLog, Heartbeat, Started, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Heartbeat, Started
 from psi_core.runs.processes import own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE

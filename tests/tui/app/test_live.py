@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from psi_core.runs.events import BatchDone, EventLog, Failed, PhaseBegan, Warned, events_path, preview_path
+from psi_core.runs.event_log import EventLog, events_path, preview_path
+from psi_core.runs.events import BatchDone, Failed, PhaseBegan, Warned
 from psi_core.runs.status import StatusReader
 from psi_tui.runs.open_run import RunReader
 from psi_tui.runs.progress import progress_of

@@ -4,7 +4,8 @@ import numpy as np
 from textual.command import CommandPalette
 
 from psi_core.runs.chunks import chunk_path
-from psi_core.runs.events import BatchDone, EventLog, Left, PhaseBegan, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import BatchDone, Left, PhaseBegan
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.plots.themes import THEMES

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from psi_core.evidence import checks_of, tally
-from psi_core.runs.events import EventLog, EvidenceFound, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import EvidenceFound
 from psi_core.runs.finding import load_run
 from tests.recorded import record_run
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psi_core.runs.events import EventLog, Failed, Finished, Left, PhaseBegan, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Failed, Finished, Left, PhaseBegan
 from psi_tui.runs.progress import PHASE_WORDS, PHASES, most_urgent
 from tests.core.living import Worker
 from tests.recorded import record_run

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from psi_core.runs.events import EventLog, PhaseBegan, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import PhaseBegan
 from psi_tui.runs.progress import Progress, percent_words, rest_words, time_words
 from psi_tui.shell.bar import _bar
 from psi_tui.widgets.progress_panel import worker_lines
