@@ -15,6 +15,7 @@ from tests.recorded import record_run
 
 COMMAND = Path(sys.executable).with_name("psi-tui")
 SMALL = ("--weights", "random", "--device", "cpu", "--images", "200", "--chunk", "100", "--threads", "1")
+SLOW = ("--attack", "pgd", "--steps", "40")  # Minutes of work, so that a busy machine does not miss it.
 
 
 def psi_tui(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -94,7 +95,7 @@ def test_a_real_run_from_start_to_export(psi, tmp_path):
 
 
 def test_a_detached_run_can_be_stopped_and_resumed(psi):
-    done = psi_tui("run", *SMALL, "--images", "6000", "--chunk", "50", "--detach")
+    done = psi_tui("run", *SMALL, "--images", "6000", "--chunk", "50", *SLOW, "--detach")
     directory = Path(done.stdout.strip())
     assert directory.is_dir(), done.stderr
     deadline = time.monotonic() + 60
@@ -110,7 +111,7 @@ def test_a_detached_run_can_be_stopped_and_resumed(psi):
 
 
 def test_a_detached_run_lets_go_of_every_pipe():
-    command = [COMMAND, "run", *SMALL, "--images", "9000", "--chunk", "50", "--detach"]
+    command = [COMMAND, "run", *SMALL, "--images", "9000", "--chunk", "50", *SLOW, "--detach"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         path, _ = started.communicate(timeout=100)  # Comes back only when nobody holds the pipes any more.
     assert load_run(path.strip()).status == "running"
