@@ -62,6 +62,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(split_list)]
 Count = Annotated[int, Field(ge=1)]
 AutoCount = Count | Literal["auto"]
+Loss = Literal["margin", "cross-entropy"]
 _COUNT_OR_AUTO = "a whole number of at least 1, or auto"
 
 
@@ -135,6 +136,9 @@ class RunOptions(BaseModel):
     ] = Field("auto", description="of their steps, as a share of epsilon (auto: 2.5/steps, mi-fgsm 1/steps)")
     restarts: Annotated[int, Field(ge=1, le=1000), Option("Attack in detail")] = Field(
         1, description="random starts of pgd; the worst one counts"
+    )
+    loss: Annotated[Loss, Option("Attack in detail")] = Field(
+        "margin", description="what attacks climb: the cross-entropy's gradient cancels where the network is sure"
     )
     attacked: Annotated[str, Option("Attack", below="controls", where_empty="none")] = Field(
         "", description="images attacked elsewhere, as one more condition: npz:PATH or folder:PATH"
@@ -357,6 +361,7 @@ class ResolvedConfig(RunOptions):
 
     images: Count
     size: Count
+    loss: Loss = "cross-entropy"  # That of runs which say nothing of it, made before there was a choice.
     device: Device
     batch: Count
     chunk: Count

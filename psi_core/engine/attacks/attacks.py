@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from psi_core.config import Loss
 from psi_core.engine.attacks.gradients import input_gradient, losses
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.sums import cached_parts
@@ -22,12 +23,14 @@ class Iteration:
         step_size: of each, as a share of epsilon; None for 2.5 / steps (Madry et al. 2018), for mi-fgsm 1 / steps.
         restarts: of pgd, each from another random start; every image keeps its most harmful.
         is_targeted: whether the labels are classes to reach, so that their loss is to fall.
+        loss: that attacks climb.
     """
 
     steps: int = 10
     step_size: float | None = None
     restarts: int = 1
     is_targeted: bool = False
+    loss: Loss = "margin"
 
     @property
     def direction(self) -> int:
@@ -62,14 +65,14 @@ class Batch:
     def gradient_at(self, changed: Tensor) -> Tensor:
         """The gradient to go along at changed images: of the loss of the labels, or of minus it if they are targets."""
         assert self.model is not None, "without a model there are only conditions that need none"
-        gradient = input_gradient(self.model, changed, self.labels)[1]
+        gradient = input_gradient(self.model, changed, self.labels, self.iteration.loss)[1]
         return gradient.neg_() if self.iteration.is_targeted else gradient
 
     def harm_of(self, changed: Tensor) -> Tensor:
         """How far changed images are on the way, float32 (batch,): the loss of the labels, or minus it."""
         assert self.model is not None, "without a model there are only conditions that need none"
         with torch.no_grad():
-            return self.iteration.direction * losses(self.model(changed), self.labels)
+            return self.iteration.direction * losses(self.model(changed), self.labels, self.iteration.loss)
 
 
 def fgsm(batch: Batch, epsilon: float) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from psi_core.config import Loss
 from psi_core.engine.sums import cached_parts, flat_in_memory, sum_of_squares
 from psi_core.errors import ModelError
 
@@ -20,13 +21,16 @@ def change_norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(linf), torch.cat(squares).sqrt().float()
 
 
-def input_gradient(model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Logits and the gradient of the summed cross-entropy with respect to the images.
+def input_gradient(
+    model: nn.Module, images: Tensor, labels: Tensor | None, loss: Loss = "margin"
+) -> tuple[Tensor, Tensor]:
+    """Logits and the gradient of the summed loss with respect to the images.
 
     Args:
         model: with frozen parameters, in eval mode.
         images: (batch, channel, height, width).
         labels: (batch,) int64, or None for the model's own choices.
+        loss: which one.
 
     Raises:
         ModelError: the model's output has no gradient with respect to its input.
@@ -34,20 +38,31 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor | None) -> t
     with torch.enable_grad():
         inputs = images.detach().requires_grad_()
         logits = model(inputs)
-        return logits.detach(), gradient_of(logits, inputs, labels)
+        return logits.detach(), gradient_of(logits, inputs, labels, loss)
 
 
-def gradient_of(logits: Tensor, inputs: Tensor, labels: Tensor | None) -> Tensor:
-    """Gradient of the summed cross-entropy of `logits` with respect to the `inputs` that they came from."""
+def gradient_of(logits: Tensor, inputs: Tensor, labels: Tensor | None, loss: Loss = "margin") -> Tensor:
+    """Gradient of the summed loss of `logits` with respect to the `inputs` that they came from."""
     targets = logits.detach().argmax(1) if labels is None else labels
     with torch.enable_grad():
-        loss = losses(logits, targets).sum()
-        gradient = torch.autograd.grad(loss, inputs, allow_unused=True)[0] if loss.requires_grad else None
+        # The sum: an image's gradient must not depend on its batch.
+        total = losses(logits, targets, loss).sum()
+        gradient = torch.autograd.grad(total, inputs, allow_unused=True)[0] if total.requires_grad else None
     if gradient is None:
         raise ModelError("model: no gradient reaches its input; take torch.no_grad() and detach() out of its forward")
     return gradient
 
 
-def losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image, float32 (batch,)."""
-    return F.cross_entropy(logits.float(), labels, reduction="none")
+def losses(logits: Tensor, labels: Tensor, loss: Loss = "margin") -> Tensor:
+    """Loss of each image, (batch,), float32, or float64 for float64 logits.
+
+    The margin is the lead of all other classes over the label's: logsumexp of their logits minus its own. The
+    cross-entropy is softplus of it, so that both have gradients of one direction. In float32 the cross-entropy's is
+    rounding noise where the network is sure: it is made of softmax minus 1, which cancels. The margin's keeps its
+    digits.
+    """
+    scores = logits if logits.dtype == torch.float64 else logits.float()
+    if loss == "cross-entropy":
+        return F.cross_entropy(scores, labels, reduction="none")
+    own = labels[:, None]
+    return scores.scatter(1, own, -torch.inf).logsumexp(1) - scores.gather(1, own)[:, 0]

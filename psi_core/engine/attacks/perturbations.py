@@ -52,7 +52,7 @@ class Perturbations:
             ModelError: no gradient reaches the images.
         """
         targets = None if self.target == "none" else self._targets(logits.detach(), labels, indices)
-        gradient = gradient_of(logits, inputs, labels if targets is None else targets)
+        gradient = gradient_of(logits, inputs, labels if targets is None else targets, self.iteration.loss)
         gradient = gradient.neg_() if self.iteration.is_targeted else gradient
         return PerturbedBatch(self, model, inputs.detach(), gradient, labels, targets, indices)
 
@@ -70,7 +70,7 @@ class Perturbations:
 def perturbations_of(config: RunOptions) -> Perturbations:
     """What a run's configuration says is done to its images."""
     step_size = None if config.step_size == "auto" else config.step_size
-    iteration = Iteration(config.steps, step_size, config.restarts, config.target != "none")
+    iteration = Iteration(config.steps, step_size, config.restarts, config.target != "none", config.loss)
     return Perturbations(config.conditions, iteration, config.target, config.seed)
 
 

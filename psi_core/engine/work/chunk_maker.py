@@ -154,7 +154,8 @@ class ChunkMaker:
         for each in (policy, "exact"):
             with precision(each, self.device):
                 targets = None if self.plan.uses_predictions else labels
-                signs.append(input_gradient(self.plan.model, inputs, targets)[1].sign())
+                loss = self.plan.perturbations.iteration.loss
+                signs.append(input_gradient(self.plan.model, inputs, targets, loss)[1].sign())
         return float((signs[0] == signs[1]).float().mean())
 
     def first_images(self, images: int) -> tuple[Tensor, Tensor, Tensor] | None:

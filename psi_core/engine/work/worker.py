@@ -18,7 +18,7 @@ from psi_core.engine.devices import (
     precision,
     worker_device,
 )
-from psi_core.engine.gradient_check import IMAGES, engine_evidence
+from psi_core.engine.gradient_check import AMONG, engine_evidence
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
@@ -215,7 +215,7 @@ class Worker:
             return
         first = None
         with contextlib.suppress(PsiError):  # An image that cannot be read is its own chunk's to tell.
-            first = maker.first_images(min(IMAGES, self.run.images))
+            first = maker.first_images(min(AMONG, self.run.images))
         if first is not None:
             self.log.write(engine_evidence(maker.plan, first, self.run.config.precision, device))
 
