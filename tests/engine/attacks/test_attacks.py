@@ -50,11 +50,12 @@ class Linear(nn.Module):
 
 
 def test_a_gradient_worked_by_hand():
-    # Loss of class 0 is log(1 + exp(-z)) with z = x0 - 2 x1, so its gradient is -sigmoid(-z) (1, -2); here z = 0.
+    # The margin of class 0 is -z with z = x0 - 2 x1; its cross-entropy is log(1 + exp(-z)), and here z = 0.
     images = torch.tensor([0.5, 0.25]).view(1, 1, 1, 2)
     logits, gradient = input_gradient(Linear(), images, torch.tensor([0]))
     assert logits.tolist() == [[0, 0]]
-    assert gradient.flatten().tolist() == [-0.5, 1]
+    assert gradient.flatten().tolist() == [-1, 2]
+    assert input_gradient(Linear(), images, torch.tensor([0]), "cross-entropy")[1].flatten().tolist() == [-0.5, 1]
     assert fgsm(Linear(), images, torch.tensor([0]), 0.25).flatten().tolist() == [0.25, 0.5]
     assert fgsm(Linear(), images, torch.tensor([1]), 0.25).flatten().tolist() == [0.75, 0]
     assert fgsm(Linear(), images, torch.tensor([0]), 1).flatten().tolist() == [0, 1]
