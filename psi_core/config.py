@@ -361,7 +361,6 @@ class ResolvedConfig(RunOptions):
 
     images: Count
     size: Count
-    loss: Loss = "cross-entropy"  # That of runs which say nothing of it, made before there was a choice.
     device: Device
     batch: Count
     chunk: Count

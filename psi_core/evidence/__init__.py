@@ -17,6 +17,7 @@ from psi_core.evidence.check import Check, Status
 from psi_core.evidence.comparison import controls_present, images_enough, noise_against_noise
 from psi_core.evidence.strength import (
     clean_accuracy,
+    confident_images,
     iterated_as_strong,
     noise_weaker,
     success_with_epsilon,
@@ -32,6 +33,7 @@ CHECKS: tuple[Callable[[Run], Check | None], ...] = (
     iterated_as_strong,
     noise_weaker,
     zero_gradients,
+    confident_images,
     finite_differences,
     deterministic,
     norms_within_epsilon,

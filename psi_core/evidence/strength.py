@@ -35,6 +35,12 @@ SAME_SUCCESS = 1.0
 FEW_ZERO, MANY_ZERO = 1.0, 10.0
 """Percent of images without a gradient: a saturated softmax leaves a few; a tenth bounds what the attack can do."""
 
+SURE = 1e-6
+"""What is left to 1 of the label's probability: below it the cross-entropy's gradient in float32 is rounding."""
+
+FEW_SURE, MANY_SURE = 1.0, 10.0
+"""Percent of images that a cross-entropy may lose the gradient of."""
+
 _MASKING = "gradient masking would look like this"
 _NOTHING_RIGHT = "no image is right before an attack, so that none can be fooled; check weights and labels"
 
@@ -155,6 +161,24 @@ def zero_gradients(run: Run) -> Check:
     else:
         sentence = f"{attack} finds no gradient in {share:.1f} % of the images: {_MASKING}"
     return Check(name, status, sentence, float(share), "percent")
+
+
+def confident_images(run: Run) -> Check:
+    """How sure the network is, and whether the run's attacks can climb there."""
+    name = "confident images"
+    if not any(each.row.needs_network and each.epsilon > 0 for each in run.condition_details):
+        return not_checked(name, "nothing follows a gradient; add --attack fgsm and an epsilon above 0")
+    share = float((1 - run.array("confidence")[0].astype(np.float64) < SURE).mean() * 100)
+    sure = f"in {share:.1f} % of the images the network leaves less than {SURE:g} to other classes"
+    if run.config.loss == "margin":
+        tail = "attacks climb the margin, which keeps its digits there"
+        tail += "; a cross-entropy in float32 would lose them" if share >= FEW_SURE else ""
+        return Check(name, "green", f"{sure}: {tail}", share, "percent")
+    status = at_most(share, FEW_SURE, MANY_SURE)
+    tail = "attacks climbed the cross-entropy in float32"
+    if status != "green":
+        tail += ", whose gradient is rounding noise there, so that they are weak; run it again with --loss margin"
+    return Check(name, status, f"{sure}: {tail}", share, "percent")
 
 
 def _rates(run: Run) -> NDArray[np.float64] | None:

@@ -164,15 +164,16 @@ class EvidenceFound(_Timed):
     """What only the engine can see of a run, on its first images. None where a check could not be made.
 
     Attributes:
-        images: how many were looked at.
-        pixels: of one image, at which the gradient was.
+        images: how many were looked at, drawn by lot from the first ones.
+        pixels: of each image, at which the gradient was compared with differences.
         training_modules: how many modules of the network are in training mode.
         repeat_difference: the largest difference of any logit between two forwards of the same images.
         repeat_reason: why that could not be told.
         finite_difference_error: the largest relative error of central differences against the gradient of a float64
-            copy, over the pixels of one image where the run's own gradient is largest; relative errors are shares of
-            the larger of the two numbers, 0..2.
-        gradient_error: that of the run's own gradient, at its precision.
+            copy, at the pixels of each image where the run's own gradient is largest, as a share of the larger of the
+            two numbers, 0..2.
+        gradient_error: how far at most an image's own gradient, at the run's precision, points elsewhere than that of
+            the float64 copy: the distance of the two at length 1, 0..2.
         gradient_reason: why these two could not be told.
         seconds: that it took.
     """

@@ -65,6 +65,10 @@ FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
 
 
+_OF_OLDER_RUNS = {"loss": "cross-entropy"}
+"""What a config.json means that lacks a field, where it is not today's default."""
+
+
 class Run:
     """A run directory. Reading it never locks or writes; arrays are read when first asked for.
 
@@ -88,7 +92,7 @@ class Run:
             self.id, self.created = str(values["id"]), str(values["created"])
             self.created_at = datetime.fromisoformat(self.created).astimezone()
             known = {key: values[key] for key in ResolvedConfig.model_fields if key in values}
-            self.config = ResolvedConfig(**known)
+            self.config = ResolvedConfig(**{**_OF_OLDER_RUNS, **known})
             if values["conditions"] != self.conditions:
                 raise ValueError(f"its conditions are {values['conditions']}, not {self.conditions}")
         except KeyError as error:

@@ -31,6 +31,7 @@ def test_own_labels_have_no_clean_accuracy_and_the_rest_is_checked(planted):
     assert [check.name for check in checks if check.status == "green"] == [
         "noise",
         "zero gradients",
+        "confident images",
         "norms",
         "controls",
     ]
@@ -201,12 +202,13 @@ def test_checks_stand_in_order_with_one_sentence_each(planted):
     rows = table_rows(planted(), "evidence")
     assert [row["check"] for row in rows] == [check.name for check in checks_of(planted())]
     assert [row["check"] for row in rows][:2] == ["clean accuracy", "larger epsilon"]
-    assert len({row["check"] for row in rows}) == 12
+    assert len({row["check"] for row in rows}) == 13
     assert all(str(row["sentence"]) and "\n" not in str(row["sentence"]) for row in rows)
 
 
 def test_the_shipped_example_and_a_beginning_run_have_evidence(own_folders):
-    assert {check.status for check in checks_of(load_run("example-alexnet"))} == {"green", "none"}
+    doubtful = {check.name for check in checks_of(load_run("example-alexnet")) if check.status not in ("green", "none")}
+    assert doubtful == {"confident images"}, "it was made with the cross-entropy"
     begun = load_run(record_run(own_folders, chunks=[0], finished=False))
     assert "25 images so far" in found(begun, "images").sentence
     with pytest.raises(RunError, match="no results yet"):
@@ -216,3 +218,27 @@ def test_the_shipped_example_and_a_beginning_run_have_evidence(own_folders):
 def test_tally():
     assert tally(["green", "none", "red", "green"]) == "2 green, 0 amber, 1 red, 1 not checked"
     assert tally(["amber"]) == "0 green, 1 amber, 0 red"
+
+
+def sure(count):
+    """So many of the hundred images whose label has all of the probability that float32 can tell from 1."""
+
+    def change(_run, arrays):
+        arrays["confidence"][:] = 1 - 2e-6
+        arrays["confidence"][0, :count] = 1 - 5e-7
+
+    return change
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, "green"), (1, "green"), (2, "amber"), (10, "amber"), (11, "red")])
+def test_a_cross_entropy_is_weak_where_the_network_is_sure(planted, count, status):
+    check = found(planted(sure(count), loss="cross-entropy"), "confident images")
+    assert (check.status, check.value) == (status, count)
+    assert ("--loss margin" in check.sentence) == (status != "green")
+
+
+def test_a_margin_is_not_and_says_what_a_peer_would_lose(planted):
+    check = found(planted(sure(60)), "confident images")
+    assert (check.status, check.value) == ("green", 60)
+    assert "a cross-entropy in float32 would lose them" in check.sentence
+    assert found(planted(attack="none", controls="none", attacked="npz:any"), "confident images").status == "none"
