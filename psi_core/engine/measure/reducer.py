@@ -13,6 +13,9 @@ from psi_core.measures import MEASURES
 _EXACT_COUNT = 2**24
 """Below this, float32 counts without rounding."""
 
+FAINT = 1e-30
+"""Sum of squares below which float32 may have lost some: squares of responses below 1e-19 vanish in it."""
+
 FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {name: getattr(sparseness, name) for name in MEASURES}
 """The function of every measure, which has its row's name: of Moments, or of (responses, total) if it costs a pass."""
 
@@ -68,7 +71,7 @@ class Reducer:
         else:
             flat = flat_in_memory(responses)
             total = _total(channel_means, flat.shape[1])
-            squares, active = sum_of_squares(flat), (flat > 0).sum(1).double()
+            squares, active = self._with_faint_ones(sum_of_squares(flat), total, flat), (flat > 0).sum(1).double()
         shape = {name: measure(flat, total) for name, measure in self._shape_measures.items()}
         return Moments(flat.shape[1], total, squares, active, shape), channel_means
 
@@ -98,9 +101,24 @@ class Reducer:
                 for name, measure in self._shape_measures.items():
                     shape[name].append(measure(flat, total))
         channel_means = channel_sums.double() / (units // channels)
-        squares = norms.double().square().sum(1)
+        total = _total(channel_means, units)
+        squares = self._with_faint_ones(norms.double().square().sum(1), total, output)
         measured = {name: torch.cat(each) for name, each in shape.items()}
-        return Moments(units, _total(channel_means, units), squares, active.double(), measured), channel_means
+        return Moments(units, total, squares, active.double(), measured), channel_means
+
+    def _with_faint_ones(self, squares: Tensor, total: Tensor, responses: Tensor) -> Tensor:
+        """Sums of squares, those of faint images looked at again in float64; 0 where a second look would have to wait.
+
+        On a CPU a look at the smallest sum costs nothing. A GPU would have to wait for it, and a compiler cannot: there
+        0 stands for a sum that float32 has lost, from which measures become NaN.
+        """
+        if responses.device.type != "cpu" or not self.in_parts:
+            return torch.where((squares < FAINT) & (total > 0), 0.0, squares)
+        if not len(squares) or squares.amin() >= FAINT:
+            return squares
+        faint = (squares < FAINT) & (total > 0)
+        exact = self._rectified(responses[faint].double()).flatten(1)
+        return squares.masked_scatter(faint, exact.square().sum(1))
 
     def _rectified(self, responses: Tensor) -> Tensor:
         if self.rectify == "relu":

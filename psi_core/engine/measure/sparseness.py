@@ -16,7 +16,7 @@ from psi_core.engine.sums import BLOCK
 from psi_core.errors import DataError
 
 _ROUNDING = 1e-6
-"""The most that rounding can carry PSI beyond 0..1; anything further is left to be seen."""
+"""The most that rounding can carry an index beyond 0..1."""
 
 _ALIKE = 1e-6
 """Responses that differ by less than this share of their mean are alike up to rounding."""
@@ -50,8 +50,13 @@ def psi(moments: Moments) -> Tensor:
         return torch.full_like(moments.total, torch.nan)
     activity_ratio = n_eff(moments) / moments.units
     index = (1 - activity_ratio) / (1 - 1 / moments.units)
+    return _within_0_and_1(index)
+
+
+def _within_0_and_1(index: Tensor) -> Tensor:
+    """The index, clamped where rounding has carried it out of 0..1; NaN where only lost sums can have."""
     near = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
-    return torch.where(near, index.clamp(0, 1), index)
+    return torch.where(near, index.clamp(0, 1), torch.nan)
 
 
 def active_fraction(moments: Moments) -> Tensor:
@@ -65,8 +70,11 @@ def mean_response(moments: Moments) -> Tensor:
 
 
 def n_eff(moments: Moments) -> Tensor:
-    """Effective number of active units, (sum r)^2 / sum r^2, float64 (batch,): 1 to N; NaN for a silent layer."""
-    return moments.total.square() / moments.squares
+    """Effective number of active units, (sum r)^2 / sum r^2, float64 (batch,): 1 to N.
+
+    NaN for a silent layer, and for one so faint that its sum of squares could not be told from 0.
+    """
+    return torch.where(moments.squares > 0, moments.total.square() / moments.squares, torch.nan)
 
 
 def hoyer(moments: Moments) -> Tensor:
@@ -78,8 +86,7 @@ def hoyer(moments: Moments) -> Tensor:
         return torch.full_like(moments.total, torch.nan)
     root = moments.units**0.5
     index = (root - n_eff(moments).sqrt()) / (root - 1)
-    near = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
-    return torch.where(near, index.clamp(0, 1), index)
+    return _within_0_and_1(index)
 
 
 def kurtosis(responses: Tensor, total: Tensor) -> Tensor:

@@ -137,6 +137,33 @@ def test_scale_does_not_matter(scale):
     torch.testing.assert_close(found, measure_of("psi", reference(output)[0]), atol=1e-6, rtol=0)
 
 
+SHARES = ("psi", "hoyer", "n_eff")
+
+
+@pytest.mark.parametrize("scale", [1e-17, 1e-20, 1e-23, 1e-30, 1e-36])
+@pytest.mark.parametrize("shape", [(6, 27, 27), (300,)], ids=str)
+@pytest.mark.parametrize("rectify", ["none", "relu"])
+def test_responses_whose_squares_vanish_in_float32_have_the_same_measures(shape, scale, rectify):
+    output = planted(*shape) if rectify == "relu" else planted(*shape).relu()
+    output[1] *= scale
+    found, expected = Reducer(rectify=rectify)(output)[0], reference(output.relu())[0]
+    for name in SHARES:
+        torch.testing.assert_close(measure_of(name, found), measure_of(name, expected), atol=1e-6, rtol=4e-6, msg=name)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-23, 1e-30])
+def test_where_a_second_look_would_have_to_wait_they_have_none(scale):
+    output = planted(6, 27, 27).relu()
+    output[1] *= scale
+    output[2] = 0
+    found = Reducer(in_parts=False)(output)[0]
+    for name in SHARES:
+        values = measure_of(name, found)
+        assert values.isnan().tolist() == [False, True, True]
+    assert found.total.isfinite().all()
+    assert found.squares.isfinite().all()
+
+
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_nan_and_infinity_show_in_the_sums(wrong):
     output = planted(5, 8, 8).relu()
