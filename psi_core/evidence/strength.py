@@ -169,7 +169,7 @@ def confident_images(run: Run) -> Check:
     if not any(each.row.needs_network and each.epsilon > 0 for each in run.condition_details):
         return not_checked(name, "nothing follows a gradient; add --attack fgsm and an epsilon above 0")
     share = float((1 - run.array("confidence")[0].astype(np.float64) < SURE).mean() * 100)
-    sure = f"in {share:.1f} % of the images the network leaves less than {SURE:g} to other classes"
+    sure = f"in {share:.1f} % of the images the network leaves less than 1e-6 to other classes"
     if run.config.loss == "margin":
         tail = "attacks climb the margin, which keeps its digits there"
         tail += "; a cross-entropy in float32 would lose them" if share >= FEW_SURE else ""
