@@ -27,7 +27,8 @@ sys.exit(2)
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from psi_core.runs.events import BatchDone, EventLog, Failed, Finished, Left, PhaseBegan, Started, Warned, events_path
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import BatchDone, Failed, Finished, Left, PhaseBegan, Started, Warned
 from psi_core.runs.processes import own_identity
 from psi_core.runs.status import STOP_FILE
 from tests.recorded import record_run
