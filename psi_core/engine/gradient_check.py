@@ -163,7 +163,8 @@ def _turned(own: Tensor, expected: Tensor) -> Tensor:
         each / torch.linalg.vector_norm(each, dim=1, keepdim=True).clamp_min(1e-300) for each in (own, expected)
     )
     first, second = directions
-    return torch.linalg.vector_norm(first - second, dim=1)
+    distance: Tensor = torch.linalg.vector_norm(first - second, dim=1)
+    return distance
 
 
 class _Narrowed(TorchDispatchMode):  # type: ignore[no-untyped-call]
