@@ -18,14 +18,14 @@ FOOLBOX = "foolbox:"
 """What stands before the name of one of foolbox's attacks, `foolbox:LinfDeepFoolAttack`."""
 
 EPSILON_ROUNDING = 1e-6
-"""By which rounding in float32 carries the change of a pixel of 0..1 beyond epsilon."""
+"""How far float32 rounding may carry a pixel's change beyond epsilon; pixels lie in 0..1."""
 
 _FOOLBOX_GRADIENTS = 50
 """Gradients that an attack of foolbox may need, to guess at its time; it does not tell."""
 
 
-class Steps(Protocol):
-    """What decides how often an iterated attack asks the network."""
+class IterationOptions(Protocol):
+    """Options that decide how often an iterated attack asks the network."""
 
     @property
     def steps(self) -> int:
@@ -36,7 +36,7 @@ class Steps(Protocol):
         """Random starts of pgd."""
 
 
-def shared_gradient(asked: Steps) -> int:
+def shared_gradient(options: IterationOptions) -> int:
     """No gradient besides the one at the benign image, which all conditions share."""
     return 0
 
@@ -51,24 +51,25 @@ class Attack:
         kind: `noise` for a control without a direction, `control` for any other; `foolbox` for that library's attacks;
             `none` where nothing is done here.
         gradients: how many gradients an image costs beyond the one at the benign image, which all conditions share.
-        norm: what stays within epsilon: `linf` every pixel, `l2` all of them together, as long as a step of epsilon in
-            every pixel.
+        norm: what stays within epsilon. `linf`: the change of every pixel; `l2`: the length of the whole change, which
+            is at most that of epsilon in every pixel.
         is_iterated: whether it takes `--steps` small steps.
-        follows_gradient: whether the gradient alone decides where the image goes: one of 0 leaves it where it is.
+        follows_gradient: whether the gradient alone decides where the image goes: a zero gradient leaves it
+            unchanged.
         needs_network: whether the images depend on the network, so that they cannot be made without its weights.
-        takes_size: whether it takes each image's L2 from what the run's first attack realizes at the same epsilon.
-        second_draw: the control that is another draw of the same noise: how far two noises differ.
+        copies_l2: whether each image's change has the L2 that the run's first attack realizes at the same epsilon.
+        second_draw: name of the control that draws the same noise again, to show how far two draws differ.
     """
 
     name: str
     help: str
     kind: Literal["attack", "foolbox", "noise", "control", "none"] = "attack"
-    gradients: Callable[[Steps], int] = shared_gradient
+    gradients: Callable[[IterationOptions], int] = shared_gradient
     norm: Literal["linf", "l2"] = "linf"
     is_iterated: bool = False
     follows_gradient: bool = False
     needs_network: bool = True
-    takes_size: bool = False
+    copies_l2: bool = False
     second_draw: str | None = None
 
     @property
@@ -88,25 +89,25 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         "r-fgsm",
         "half of epsilon at random, half along the signs of the gradient there",
-        gradients=lambda asked: 1,
+        gradients=lambda options: 1,
     ),
     Attack(
         "bim",
         "`--steps` small steps of FGSM from the image; `--step-size` is a share of epsilon",
-        gradients=lambda asked: asked.steps - 1,
+        gradients=lambda options: options.steps - 1,
         is_iterated=True,
         follows_gradient=True,
     ),
     Attack(
         "pgd",
         "as `bim` from a random start; of `--restarts` starts each image keeps its worst",
-        gradients=lambda asked: asked.steps * asked.restarts,
+        gradients=lambda options: options.steps * options.restarts,
         is_iterated=True,
     ),
     Attack(
         "mi-fgsm",
         "as `bim` with momentum",
-        gradients=lambda asked: asked.steps - 1,
+        gradients=lambda options: options.steps - 1,
         is_iterated=True,
         follows_gradient=True,
     ),
@@ -128,7 +129,7 @@ ATTACKS: tuple[Attack, ...] = (
         "Gaussian noise of the L2 that the first attack realizes, image by image",
         kind="noise",
         norm="l2",
-        takes_size=True,
+        copies_l2=True,
     ),
     Attack(
         "shuffled-fgsm",
@@ -152,12 +153,12 @@ CONTROL_NAMES: tuple[str, ...] = tuple(row.name for row in ATTACKS if row.is_con
 DEFAULT_CONTROLS: tuple[str, ...] = ("sign-noise", "anti-fgsm")
 """Controls of a run that names none."""
 
-_NOT_OURS = (
+_WITHOUT_FUNCTION = (
     Attack(BENIGN, "the images as they are", "none", needs_network=False),
     Attack(EXTERNAL, "images that were attacked elsewhere", "none", needs_network=False),
 )
 
-_ROWS = {row.name: row for row in (*ATTACKS, *_NOT_OURS)}
+_ROWS = {row.name: row for row in (*ATTACKS, *_WITHOUT_FUNCTION)}
 
 
 def attack_row(name: str) -> Attack:
@@ -166,7 +167,7 @@ def attack_row(name: str) -> Attack:
     One of foolbox's may ask the network often and go by either norm. A name without a row counts as an attack.
     """
     if name.startswith(FOOLBOX):
-        return Attack(name, "", "foolbox", lambda asked: _FOOLBOX_GRADIENTS, "l2")
+        return Attack(name, "", "foolbox", lambda options: _FOOLBOX_GRADIENTS, "l2")
     return _ROWS.get(name) or Attack(name, "")
 
 
@@ -224,7 +225,7 @@ class Condition:
 
     @property
     def follows_gradient(self) -> bool:
-        """Whether the gradient alone decides where the image goes, so that one of 0 leaves it where it is."""
+        """Whether the gradient alone decides where the image goes, so that a zero gradient leaves it unchanged."""
         return self.epsilon > 0 and self.row.follows_gradient
 
     @property
@@ -248,9 +249,8 @@ def conditions_of(
 ) -> tuple[Condition, ...]:
     """The conditions of a run in order: benign, every attack at every epsilon, external images, every control.
 
-    An attack's `control`, and that of every other control, is the first of `controls` at the same epsilon; its own is a
-    second draw of the same noise, where that is among them. Controls come at every epsilon above 0. External images
-    come without one: their epsilon is not known.
+    Everything is compared with the first control at the same epsilon; that one with its second draw, if the run has it.
+    Controls come at every epsilon above 0. External images have none: their epsilon is not known.
     """
     epsilons, controls = list(epsilons), list(controls)
 
@@ -271,7 +271,7 @@ def conditions_of(
 
 
 def sizing_attack(condition: Condition, conditions: Iterable[Condition]) -> Condition:
-    """The attack whose realized L2 a control of its size takes: the run's first at the same epsilon."""
+    """The attack whose L2 a size-matched control copies: the run's first at the same epsilon."""
     return next(
         each for each in conditions if each.epsilon == condition.epsilon and each.row.kind in ("attack", "foolbox")
     )

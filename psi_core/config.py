@@ -302,7 +302,7 @@ class RunOptions(BaseModel):
                 "attack: the list is empty, which leaves nothing to compare with benign; "
                 f"write one of {', '.join(ATTACK_NAMES)}, or images with --attacked"
             )
-        sized = next((name for name in self.controls if attack_row(name).takes_size), None)
+        sized = next((name for name in self.controls if attack_row(name).copies_l2), None)
         if sized is not None and not self.attack:
             raise ValueError(
                 f"controls: {sized} takes its size from an attack, and there is none; "

@@ -42,14 +42,14 @@ class Answer:
             holds. One that tells events, or goes on after its answer, has a parameter `reply` too.
         needs: `files` where it reads runs, `engine` where it imports torch, `process` where it needs torch and a
             process that replies to nothing else.
-        before: `module:function`, of the same keys, called before the engine is imported. What it gives, unless None,
-            is the answer.
+        before_import: `module:function` of the same keys, called before the engine is imported. Its result, unless
+            None, is the answer.
     """
 
     name: str
     function: str
     needs: Literal["files", "engine", "process"]
-    before: str = ""
+    before_import: str = ""
 
 
 ANSWERS = (
@@ -58,11 +58,11 @@ ANSWERS = (
     Answer("models", "psi_core.engine.answers:model_rows", "engine"),
     Answer("layers", "psi_core.engine.answers:layer_rows", "engine"),
     Answer("plan", "psi_core.engine.answers:plan", "engine"),
-    Answer("picture", "psi_core.engine.answers:picture", "engine", before="psi_core.pictures:kept_picture"),
+    Answer("picture", "psi_core.engine.answers:picture", "engine", before_import="psi_core.pictures:kept_picture"),
     Answer("doctor", "psi_core.engine.answers:doctor_facts", "engine"),
-    Answer("start", "psi_core.engine.commands:start", "process", before="psi_core.serve:before_start"),
+    Answer("start", "psi_core.engine.commands:start", "process", before_import="psi_core.serve:before_start"),
     Answer("queue", "psi_core.engine.commands:queue", "process"),
-    Answer("resume", "psi_core.engine.commands:resume", "process", before="psi_core.serve:before_resume"),
+    Answer("resume", "psi_core.engine.commands:resume", "process", before_import="psi_core.serve:before_resume"),
     Answer("fit", "psi_core.engine.commands:fit", "process"),
     Answer("ablate", "psi_core.engine.commands:ablate", "process"),
     Answer("images", "psi_core.engine.commands:images", "process"),
@@ -76,7 +76,7 @@ _POLITENESS = 10
 """Added to the niceness: neither the screen nor a worker waits for statistics."""
 
 _LAST_SECONDS = 0.5
-"""How long an answer under way may take once nobody asks any more."""
+"""Grace for the running answer once standard input is closed."""
 
 
 class Reply:
@@ -93,7 +93,7 @@ class Reply:
         self._stream = stream
 
     def tell(self, event: Event) -> None:
-        """Tells how far it is, or what else is to be known on the way."""
+        """Reports progress, or a warning."""
         self._write(event_line(event))
 
     def answer(self, value: Any) -> None:
@@ -107,7 +107,7 @@ class Reply:
         self._write({"error": sentence, "kind": kind})
 
     def hang_up(self) -> None:
-        """Lets go of whoever reads until the end."""
+        """Closes the stream, so that a reader who waits for its end goes on."""
         self._stream.close()
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ def _answer(line: str, reply: Reply, *, has_process: bool) -> None:
         raise ConfigError(unknown_name("do", name, [row.name for row in ANSWERS]))
     if row.needs == "process" and not has_process:
         raise ConfigError(f"{name}: takes a process of its own; ask one by python -m psi_core answer")
-    value = _call(name, row.before, fields, reply) if row.before else None
+    value = _call(name, row.before_import, fields, reply) if row.before_import else None
     if value is None:
         value = _call(name, row.function, fields, reply)
     if not reply.is_complete:
@@ -196,7 +196,8 @@ def _call(name: str, place: str, fields: dict[str, Any], reply: Reply) -> Any:
 def _own_streams() -> tuple[IO[str], IO[str]]:
     """Standard input and output under other descriptors, which children do not inherit.
 
-    Their own numbers then lead to nothing and to standard error: that is what a user's model meets.
+    Descriptors 0 and 1 then point to /dev/null and standard error, so that a model that reads or prints cannot disturb
+    the protocol.
     """
     questions = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -229,11 +230,11 @@ def export(run: str, to: str, format: str = "csv", measures: Sequence[str] = ())
 
 
 def before_start(config: dict[str, Any], runs_dir: str | None = None) -> None:
-    """Gives the threads of a run that is to be started their way to wait."""
+    """Sets how the threads of a new run wait for each other, which must precede importing torch."""
     share_cores(config.get("devices"), config)
 
 
 def before_resume(run: str) -> None:
-    """Gives the threads of a run that is to go on their way to wait."""
+    """Sets how the threads of a resumed run wait for each other, which must precede importing torch."""
     config = recorded_config(Path(run))
     share_cores(config.get("devices"), config)

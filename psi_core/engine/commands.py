@@ -23,7 +23,7 @@ from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_chec
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models.sources import absolute_model, model_source
 from psi_core.engine.preparation import Prepared
-from psi_core.engine.work.worker import Orders, Worker
+from psi_core.engine.work.worker import StopRequests, Worker
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.files import runs_directory
 from psi_core.runs.event_log import log_path
@@ -173,7 +173,7 @@ def _work_logged(run: Run, rank: Rank, prepared: Prepared | None) -> int:
     return 0
 
 
-def _obey_signals(orders: Orders) -> None:
+def _obey_signals(orders: StopRequests) -> None:
     """The first SIGINT finishes the chunk; SIGTERM, SIGUSR1 and a second SIGINT leave after the batch."""
 
     def interrupt(_number: int, _frame: object) -> None:

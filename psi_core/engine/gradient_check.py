@@ -190,7 +190,7 @@ def _run_gradient(plan: StepPlan, first: FirstImages, policy: str, device: Devic
     with torch.enable_grad(), precision(policy, device):
         logits = plan.model(shaken)
         aimed_at = logits.detach().argmax(1) if plan.uses_predictions else labels
-        perturbed = plan.perturbations.of(plan.model, shaken, logits, aimed_at, indices)
+        perturbed = plan.perturbations.begin_batch(plan.model, shaken, logits, aimed_at, indices)
     gradient = perturbed.gradient * plan.perturbations.iteration.direction
     return shaken.detach(), gradient, aimed_at if perturbed.targets is None else perturbed.targets
 

@@ -1,7 +1,7 @@
-"""Events: what each worker says of itself.
+"""Events: what each worker reports of itself.
 
 An event is a frozen dataclass; its line holds `event` (the kind), `time` and the class's own fields, in their order.
-A child that is asked something tells how far it is with the same events.
+A child process reports its progress with the same events.
 """
 
 import time
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 
 EventLine: TypeAlias = dict[str, Any]
-"""An event as its line holds it, with what a newer version may have written beside."""
+"""An event as its line holds it, with fields that a newer version may have added."""
 
-_LEFT_OUT: Mapping[str, Any] = {"where_none": "left out"}
-"""Of fields that only some events of a kind have: None is then not written. Elsewhere it is written, as null."""
+_OMIT_NONE: Mapping[str, Any] = {"where_none": "left out"}
+"""Marks fields that only some events of a kind have: None is not written. Other fields write it as null."""
 
 
 def _now() -> float:
@@ -22,7 +22,7 @@ def _now() -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """What all events have.
+    """Fields of every event.
 
     Attributes:
         time: seconds since 1970, to the millisecond.
@@ -33,21 +33,21 @@ class _Timed:
 
 @dataclass(frozen=True, slots=True)
 class Started(_Timed):
-    """A worker began. All that it told before counts no more.
+    """A worker began. Its earlier events no longer count.
 
     Attributes:
         host: name of its machine.
         boot_id: of that machine's present boot; empty where the system has none.
-        pid_namespace: in which its process id counts.
+        pid_namespace: namespace in which its process id is valid.
         pid: its process id.
         process_start: when it started, in clock ticks since boot.
         device: `cpu` or `cuda:K`.
         device_name: model of the processor or GPU.
-        python: versions, as the four that follow.
-        torch: likewise.
-        torchvision: likewise.
-        cuda: likewise; None on a CPU.
-        driver: likewise; None without an NVIDIA driver.
+        python: version of Python.
+        torch: version of torch.
+        torchvision: version of torchvision.
+        cuda: version of CUDA; None on a CPU.
+        driver: version of the NVIDIA driver; None without one.
         worker: its rank, from 0.
         workers: how many share the run.
     """
@@ -79,16 +79,16 @@ class PhaseBegan(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class FitAdvanced(_Timed):
-    """A fit came this far.
+    """Progress of a fit.
 
     Attributes:
         phase: `fit`, or `test` while the test accuracy is measured.
-        done: images of this phase that are through, each as often as it was seen.
+        done: images processed in this phase, counted once per epoch.
         total: images of this phase.
-        accuracy: of the test so far, 0..1, or None.
-        images_per_second: since the phase began.
-        loss: mean over the last 50 steps.
-        epoch: from 1.
+        accuracy: test accuracy so far, 0..1, or None.
+        images_per_second: speed since the phase began.
+        loss: mean loss over the last 50 steps.
+        epoch: number of the epoch, from 1.
     """
 
     kind: ClassVar[str] = "fit"
@@ -103,17 +103,17 @@ class FitAdvanced(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class BatchDone(_Timed):
-    """A batch is through.
+    """Progress of a worker, after a batch.
 
     Attributes:
-        done: images of the worker's share that are through, those of the open chunk too.
+        done: images of the worker's share that are processed, those of the open chunk included.
         total: images of its share.
         chunk: number of the open chunk, or of the one just written.
-        open: images of the open chunk that are through.
-        images_per_second: since the worker began.
+        open: processed images of the open chunk.
+        images_per_second: speed since the worker began.
         batch: images per batch.
-        memory: bytes, the most that it took: of the GPU, or of the process.
-        seconds: spent so far, by part of the step: `benign`, `gradient`, `attacked`.
+        memory: peak memory in bytes, of the GPU or else of the process.
+        seconds: time spent so far in each part of the step: `benign`, `gradient`, `attacked`.
     """
 
     kind: ClassVar[str] = "batch"
@@ -129,20 +129,20 @@ class BatchDone(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Warned(_Timed):
-    """Something is to be read by whoever uses the results.
+    """A warning for whoever uses the results.
 
     Attributes:
         text: a sentence.
-        chunks: numbers of the chunks that it concerns, or None.
-        batch: images per batch from now on, where the memory was too small.
+        chunks: numbers of the chunks concerned, or None.
+        batch: images per batch from now on, after memory ran out.
         images: positions of the images that were left out.
     """
 
     kind: ClassVar[str] = "warning"
     text: str = ""
-    chunks: tuple[int, ...] | None = field(default=None, metadata=_LEFT_OUT)
-    batch: int | None = field(default=None, metadata=_LEFT_OUT)
-    images: tuple[int, ...] | None = field(default=None, metadata=_LEFT_OUT)
+    chunks: tuple[int, ...] | None = field(default=None, metadata=_OMIT_NONE)
+    batch: int | None = field(default=None, metadata=_OMIT_NONE)
+    images: tuple[int, ...] | None = field(default=None, metadata=_OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,30 +164,30 @@ class EvidenceFound(_Timed):
     """What only the engine can see of a run, on its first images. None where a check could not be made.
 
     Attributes:
-        images: how many were looked at, drawn by lot from the first ones.
-        pixels: of each image, at which the gradient was compared with differences.
+        images: images checked, drawn by lot from the first ones.
+        pixels: pixels of each image at which the gradient was compared with differences.
         training_modules: how many modules of the network are in training mode.
         repeat_difference: the largest difference of any logit between two forwards of the same images.
-        repeat_reason: why that could not be told.
+        repeat_reason: why that could not be measured.
         finite_difference_error: the largest relative error of central differences against the gradient of a float64
             copy, at the pixels of each image where the run's own gradient is largest, as a share of the larger of the
             two numbers, 0..2.
         gradient_error: how far at most an image's own gradient, at the run's precision, points elsewhere than that of
             the float64 copy: the distance of the two at length 1, 0..2.
-        gradient_reason: why these two could not be told.
-        seconds: that it took.
+        gradient_reason: why these two could not be measured.
+        seconds: time that the checks took.
     """
 
     kind: ClassVar[str] = "evidence"
-    images: int | None = field(default=None, metadata=_LEFT_OUT)
-    pixels: int | None = field(default=None, metadata=_LEFT_OUT)
-    training_modules: int | None = field(default=None, metadata=_LEFT_OUT)
-    repeat_difference: float | None = field(default=None, metadata=_LEFT_OUT)
-    repeat_reason: str | None = field(default=None, metadata=_LEFT_OUT)
-    finite_difference_error: float | None = field(default=None, metadata=_LEFT_OUT)
-    gradient_error: float | None = field(default=None, metadata=_LEFT_OUT)
-    gradient_reason: str | None = field(default=None, metadata=_LEFT_OUT)
-    seconds: float | None = field(default=None, metadata=_LEFT_OUT)
+    images: int | None = field(default=None, metadata=_OMIT_NONE)
+    pixels: int | None = field(default=None, metadata=_OMIT_NONE)
+    training_modules: int | None = field(default=None, metadata=_OMIT_NONE)
+    repeat_difference: float | None = field(default=None, metadata=_OMIT_NONE)
+    repeat_reason: str | None = field(default=None, metadata=_OMIT_NONE)
+    finite_difference_error: float | None = field(default=None, metadata=_OMIT_NONE)
+    gradient_error: float | None = field(default=None, metadata=_OMIT_NONE)
+    gradient_reason: str | None = field(default=None, metadata=_OMIT_NONE)
+    seconds: float | None = field(default=None, metadata=_OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Finished(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Left(_Timed):
-    """The worker left because it was told to."""
+    """The worker left on request."""
 
     kind: ClassVar[str] = "left"
 
@@ -217,7 +217,7 @@ class Failed(_Timed):
 
     Attributes:
         error: a sentence.
-        error_type: name of its class.
+        error_type: class of the error.
     """
 
     kind: ClassVar[str] = "failed"
@@ -227,13 +227,13 @@ class Failed(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class AblationAdvanced(_Timed):
-    """An ablation came this far.
+    """Progress of an ablation.
 
     Attributes:
-        phase: as of a run.
-        done: images of this phase that are through.
+        phase: phase, as in a run.
+        done: images processed in this phase.
         total: images of this phase.
-        images_per_second: since the phase began.
+        images_per_second: speed since the phase began.
     """
 
     kind: ClassVar[str] = "progress"
@@ -245,7 +245,7 @@ class AblationAdvanced(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class ImagesWritten(_Timed):
-    """An export of images came this far.
+    """Progress of an export of images.
 
     Attributes:
         done: images written.
@@ -259,10 +259,10 @@ class ImagesWritten(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class UnknownEvent(_Timed):
-    """An event of a newer version. It counts as the worker's last word and tells nothing else.
+    """An event of a newer version. It counts as the worker's last event and holds nothing else.
 
     Attributes:
-        kind: as its line has it.
+        kind: kind named by its line.
     """
 
     kind: str
@@ -295,7 +295,7 @@ EVENTS: tuple[type[KnownEvent], ...] = (
 def event_line(event: Event) -> EventLine:
     """An event as its line holds it."""
     values = ((each, getattr(event, each.name)) for each in fields(event) if each.name != "kind")
-    told = {each.name: value for each, value in values if value is not None or each.metadata != _LEFT_OUT}
+    told = {each.name: value for each, value in values if value is not None or each.metadata != _OMIT_NONE}
     return {"event": event.kind, **told}
 
 

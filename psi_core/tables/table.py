@@ -22,8 +22,8 @@ class View:
 
     Attributes:
         subset: of the images, one of `statistics.SUBSETS`.
-        bins: of histograms and peaks, laid by `measure_edges`.
-        measure: that every layer is described by.
+        bins: how many bins histograms and peaks have; their edges come from `measure_edges`.
+        measure: name of the measure whose values the rows show.
     """
 
     subset: str = "all"
@@ -48,10 +48,10 @@ class Table:
         name: for `--table`; the stem of the exported file.
         columns: of one run and view.
         rows: cells in the order of the columns; None where there is no value. Raises RunError without results.
-        takes: what of the view the rows depend on. Another subset or measure is refused where it is not taken; bins
-            are passed over.
+        takes: parts of the view that the rows depend on. A subset or measure other than the default is an error for
+            a table that does not take it; bins are ignored.
         notes: what the numbers are, and are not.
-        is_cached: whether rows are kept; large tables are sooner made than read back.
+        is_cached: whether rows are kept on disk; large tables are faster to compute than to read.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Table:
         return View(**{choice: getattr(view, choice) for choice in self.takes})
 
     def sentences(self, run: Run, view: View = WHOLE) -> list[str]:
-        """The table's notes, between what the measure is and which images the subset has; often none."""
+        """The table's notes, preceded by the measure's help and followed by the subset's; often none."""
         measure = MEASURES[view.measure]
         before = [f"{measure.heading}: {measure.help.rstrip('.')}"] if view.measure != WHOLE.measure else []
         after = [f"subset {view.subset}: {SUBSETS[view.subset]}"] if view.subset != WHOLE.subset else []

@@ -86,7 +86,7 @@ def _with_fitted_weights(prepared: Prepared, tell: Tell, is_interrupted: Callabl
 
 
 def run_ablation(ablation: Ablation, report: Report = lambda _: None) -> AblationResult:
-    """Orders the channels of the layer, and shows the images to the intact and to every masked network.
+    """StopRequests the channels of the layer, and shows the images to the intact and to every masked network.
 
     Args:
         ablation: prepared, its weights in place.

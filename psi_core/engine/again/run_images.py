@@ -86,7 +86,7 @@ def remake_images(
     if run.config.labels == "predicted":
         labels = logits.detach().argmax(1)
     indices = torch.from_numpy(positions).to(device)
-    perturbed = perturbations_of(run.config).of(prepared.classifier, inputs, logits, labels, indices)
+    perturbed = perturbations_of(run.config).begin_batch(prepared.classifier, inputs, logits, labels, indices)
     images = perturbed.images
     with torch.inference_mode():
         made = [

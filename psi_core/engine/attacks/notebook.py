@@ -90,7 +90,7 @@ def attack(
             inputs = originals.detach().requires_grad_()
             logits = model(inputs)
             _require_logits_for(targets, logits)
-            perturbed = perturbations.of(
+            perturbed = perturbations.begin_batch(
                 model, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device)
             )
             if perturbed.gradient.isnan().any():

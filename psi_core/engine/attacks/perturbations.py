@@ -17,7 +17,7 @@ from psi_core.engine.attacks.noise import Noise
 FUNCTIONS: Mapping[str, Callable[[Batch, float], Tensor]] = {
     row.name: getattr(controls if row.is_control else attacks, row.name.replace("-", "_")) for row in ATTACKS
 }
-"""The function of every attack and control, which has its row's name: from a batch and an epsilon to changed images."""
+"""Functions by attack name, each called as its row: from a batch and an epsilon to changed images."""
 
 _TARGET_STREAM = Condition("target").stream
 
@@ -27,10 +27,10 @@ class Perturbations:
     """What is done to the images of a run.
 
     Attributes:
-        conditions: of the run, benign first.
-        iteration: of attacks of more than one step.
+        conditions: conditions of the run, benign first.
+        iteration: settings of attacks of more than one step.
         target: `none`, or how each image's class to reach is chosen: `least-likely`, `random` or `next`.
-        seed: of the noise.
+        seed: seed of the noise.
     """
 
     conditions: tuple[Condition, ...]
@@ -38,13 +38,15 @@ class Perturbations:
     target: str = "none"
     seed: int = 0
 
-    def of(self, model: nn.Module, inputs: Tensor, logits: Tensor, labels: Tensor, indices: Tensor) -> "PerturbedBatch":
+    def begin_batch(
+        self, model: nn.Module, inputs: Tensor, logits: Tensor, labels: Tensor, indices: Tensor
+    ) -> "PerturbedBatch":
         """One batch, with the gradient that its attacks share.
 
         Args:
-            model: with frozen parameters, in eval mode.
+            model: network with frozen parameters, in eval mode.
             inputs: benign images (batch, channel, height, width), requiring a gradient.
-            logits: of the model at them, with their graph.
+            logits: the model's logits at them, with their graph.
             labels: int64 (batch,), true, or the model's own choices.
             indices: int64 (batch,), positions of the images in the data set.
 
@@ -75,7 +77,7 @@ def perturbations_of(config: RunOptions) -> Perturbations:
 
 
 def forwards_per_image(config: RunOptions) -> int:
-    """The work of one image in forwards; a gradient costs about one more than the forward that it needs anyway."""
+    """The work of one image in forwards; a gradient counts as two."""
     further = [each.row.gradients(config) for each in config.conditions if each.epsilon > 0]
     return len(config.conditions) + 1 + sum(2 * gradients for gradients in further)
 
@@ -85,10 +87,10 @@ class PerturbedBatch:
     """One batch under the conditions of a run, made one by one when asked for.
 
     Attributes:
-        perturbations: of the run.
-        model: that is attacked.
-        images: benign (batch, channel, height, width).
-        gradient: of the loss of the labels, or of the negative loss of the targets; attacks go along it.
+        perturbations: perturbations of the run.
+        model: network under attack.
+        images: benign images (batch, channel, height, width).
+        gradient: gradient of the loss for the labels, or minus that for the targets; attacks go along it.
         labels: int64 (batch,).
         targets: classes to reach, int64 (batch,), or None.
         indices: int64 (batch,), positions in the data set.
@@ -108,20 +110,20 @@ class PerturbedBatch:
         """The batch under a condition; not for external images."""
         if condition.is_benign or condition.epsilon == 0:
             return self.images
-        l2 = self._first_attacks_l2(condition) if condition.row.takes_size else None
-        # Gradients cannot be had of what inference mode has made.
+        l2 = self._first_attacks_l2(condition) if condition.row.copies_l2 else None
+        # Tensors made in inference mode cannot carry gradients.
         with torch.inference_mode(False), torch.no_grad():
-            batch = self._lent_to(condition, l2)
+            batch = self._batch_for(condition, l2)
             if condition.is_foolbox:
                 changed = self._by_foolbox(condition, batch)
             else:
                 changed = FUNCTIONS[condition.attack](batch, condition.epsilon)
-        if any(each.row.takes_size for each in self.perturbations.conditions):
+        if any(each.row.copies_l2 for each in self.perturbations.conditions):
             self._l2.setdefault(condition, change_norms(changed, self.images)[1])
         return changed
 
-    def _lent_to(self, condition: Condition, l2: Tensor | None) -> Batch:
-        """What a condition's function may go by, and may write into."""
+    def _batch_for(self, condition: Condition, l2: Tensor | None) -> Batch:
+        """Copy-on-write inputs for a condition's function."""
         return Batch(
             _copied_on_write(self.images),
             _copied_on_write(self.gradient),

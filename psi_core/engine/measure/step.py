@@ -45,13 +45,13 @@ class StageSeconds:
 
 
 class StageClock:
-    """Adds up seconds by stage: by the clock on a CPU, by events in the stream on CUDA, which wait for nothing.
+    """Adds up seconds by stage: by the clock on a CPU, on CUDA by stream events, which do not block.
 
     Args:
-        device: that computes.
+        device: device that computes.
 
     Attributes:
-        seconds: of the stages that are over, as far as `settle` has looked.
+        seconds: time of the finished stages, as far as `settle` has seen.
     """
 
     def __init__(self, device: Device = CPU) -> None:
@@ -77,7 +77,7 @@ class StageClock:
         self._began = now
 
     def settle(self) -> None:
-        """Takes in what the device has finished since."""
+        """Adds the stages that the device has finished."""
         while len(self._marks) > 1 and self._marks[1][1].query():  # type: ignore[no-untyped-call]
             _, before = self._marks.popleft()
             stage, after = self._marks[0]
@@ -88,7 +88,7 @@ class StageClock:
         setattr(self.seconds, stage, getattr(self.seconds, stage) + seconds)
 
 
-_ALIKE = "only networks that run alike for every batch can be measured"
+_STEADY = "only networks that run alike for every batch can be measured"
 
 PER_IMAGE = ("prediction", "confidence", "linf", "l2")
 """What a step tells of an image under a condition besides the layers' measures."""
@@ -158,9 +158,9 @@ class StepPlan:
     Attributes:
         model: in eval mode, parameters frozen.
         layers: the calls to tap, in forward order.
-        trace: of the dry forward, which every forward must repeat.
+        trace: calls recorded in a dry forward; every later forward must match them.
         perturbations: what is done to the images.
-        measures: names.
+        measures: names of the measures.
         unit: `neuron` or `channel`.
         rectify: `none`, `relu` or `abs`.
         uses_predictions: whether the network's own choices stand in for the labels.
@@ -213,30 +213,31 @@ Measured = tuple[Tensor, list[Tensor]]
 """The rows of one condition, float32 (row, image), and the channel means of its layers, float64 (image, channel)."""
 
 BenignPass = tuple[Tensor, Tensor, Tensor | None, Tensor, list[Tensor]]
-"""Of the benign images: the gradient that attacks share, labels, targets or None, and what `Measured` holds."""
+"""The gradient that attacks share, labels, targets or None, and what `Measured` holds, all of the benign images."""
 
 
 class FusedStep:
     """Runs batches by one plan.
 
     Args:
-        plan: what they have in common.
-        device: where they run.
-        fuses_passes: whether a compiler will make one pass of all sums over a layer; otherwise they are taken part by
-            part, while a part is in the cache.
+        plan: what the batches have in common.
+        device: device that runs them.
+        fuses_passes: True: a compiler fuses all sums over a layer. False: sums are taken on parts that fit the cache.
 
     Attributes:
-        plan: as given.
-        clock: of its stages.
+        plan: the plan, as given.
+        clock: seconds of the stages.
     """
 
     repeats_benign: ClassVar[bool] = False
-    """Whether images changed by epsilon 0 have the benign images' own numbers, instead of being measured again."""
+    """Whether epsilon 0 repeats the benign numbers, instead of measuring the same images again."""
 
     def __init__(self, plan: StepPlan, device: Device = CPU, *, fuses_passes: bool = False) -> None:
         self.plan = plan
         self.clock = StageClock(device)
         self._reducer = Reducer(plan.unit, plan.rectify, plan.measures, in_parts=not fuses_passes)
+        # What a forward must repeat: the modules to listen to, every call's path, how many activations fire, and the
+        # place and shape of each tapped call.
         self._owners = plan.trace.owners | {call.owner for call in plan.layers}
         self._known = frozenset(call.path for call in plan.trace.calls)
         self._activations = sum(call.is_nonnegative for call in plan.trace.calls)
@@ -244,7 +245,7 @@ class FusedStep:
 
     @property
     def seconds(self) -> StageSeconds:
-        """Spent so far, by stage."""
+        """Seconds spent so far, by stage."""
         return self.clock.seconds
 
     def __call__(
@@ -284,7 +285,7 @@ class FusedStep:
         return result
 
     def resize(self, batch: int) -> None:
-        """Takes note that batches have at most so many images from now on; the eager step does not care."""
+        """Sets the most images a batch has from now on; ignored here, the compiled step needs it."""
 
     def benign_pass(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> BenignPass:
         """The benign images measured, and the gradient that attacks share."""
@@ -294,7 +295,7 @@ class FusedStep:
             logits, sums = self._forward(inputs)
         labels = logits.detach().argmax(1) if plan.uses_predictions else true_labels
         self.clock.lap("benign")
-        perturbed = plan.perturbations.of(plan.model, inputs, logits, labels, indices)
+        perturbed = plan.perturbations.begin_batch(plan.model, inputs, logits, labels, indices)
         with torch.no_grad():
             nothing = torch.zeros(len(images), device=images.device)
             rows = self._rows(logits.detach(), labels, (nothing, nothing), sums)
@@ -316,14 +317,14 @@ class FusedStep:
             activations += kind != "module"
             expected = self._expected.get(path)
             if expected is None and path not in self._known:
-                raise ModelError(f"layers: {path} fired in a batch and not in the dry forward; {_ALIKE}")
+                raise ModelError(f"layers: {path} fired in a batch and not in the dry forward; {_STEADY}")
             if expected is None:
                 return
             place, shape = expected
             if place != len(sums) or tuple(output.shape) != (len(images), *shape):
                 raise ModelError(
                     f"layers: {path} came as layer {len(sums) + 1} with {tuple(output.shape)}, "
-                    f"in the dry forward as layer {place + 1} with {(len(images), *shape)}; {_ALIKE}"
+                    f"in the dry forward as layer {place + 1} with {(len(images), *shape)}; {_STEADY}"
                 )
             with torch.no_grad():
                 sums.append(self._reducer(output))
@@ -332,11 +333,11 @@ class FusedStep:
         with Taps(self.plan.model.network, receive, owners=self._owners, with_modules=needs_modules):
             logits = self.plan.model(images)
         if len(sums) != len(self.plan.layers):
-            raise ModelError(f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; {_ALIKE}")
-        # A skipped call that is not tapped would still shift the numbers behind its name, #2 to #3.
+            raise ModelError(f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; {_STEADY}")
+        # A skipped call that is not tapped would renumber later calls: `#3` would become `#2`.
         if activations != self._activations:
             raise ModelError(
-                f"layers: {activations} activations fired in a batch, {self._activations} in the dry forward; {_ALIKE}"
+                f"layers: {activations} activations fired in a batch, {self._activations} in the dry forward; {_STEADY}"
             )
         return logits, sums
 

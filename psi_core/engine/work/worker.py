@@ -75,11 +75,11 @@ class ShareProgress:
         return (self._finished + self.open) / max(1e-9, time.monotonic() - self._started)
 
     def advance(self, images: int) -> None:
-        """Takes note that so many images of the open chunk are through."""
+        """Records that so many images of the open chunk are processed."""
         self.open = images
 
     def finish(self, images: int) -> None:
-        """Takes note that a chunk of so many images is written."""
+        """Records that a chunk of so many images is written."""
         self._finished, self.open = self._finished + images, 0
         self.total = max(self.total, self.done)
 
@@ -88,8 +88,8 @@ _PREVIEW_SECONDS = 1.0
 _FREE_RANK_POLL_SECONDS = 0.2
 
 
-class Orders:
-    """What a worker was told from outside: finish the chunk, or leave after the batch."""
+class StopRequests:
+    """Requests from outside: finish the chunk, or leave after the batch."""
 
     def __init__(self, directory: Path) -> None:
         self._stop_file = directory / STOP_FILE
@@ -109,8 +109,8 @@ class Worker:
         directory: the run directory.
         number: its rank, from 0.
         workers: how many share the run.
-        prepared: the run, checked, where the caller has it already.
-        local: its rank among those on this machine, which picks the device; default: `number`.
+        prepared: the checked run, if the caller has it already.
+        local: its rank among those on this machine; selects the device; default: `number`.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Worker:
         self.run = Run(directory)
         self.number = number
         self.workers = workers
-        self.orders = Orders(directory)
+        self.orders = StopRequests(directory)
         self.log = EventLog(events_path(directory, number))
         self._prepared = prepared
         self._local = number if local is None else local
@@ -134,7 +134,7 @@ class Worker:
         """Makes chunks until none is left for this worker.
 
         Returns:
-            `finished`, or `left` where it was told to leave before.
+            `finished`, or `left` if it was asked to leave before.
 
         Raises:
             PsiError: the run cannot go on; an event says so.
@@ -176,7 +176,7 @@ class Worker:
             if self.run.config.compile:
                 self._compile(maker, device)
             self.log.write(PhaseBegan("run"))
-            self._report_agreement(maker)
+            self._report_precision(maker)
             self._report_evidence(maker, device)
             with precision(self.run.config.precision, device):
                 return self._make_chunks(maker)
@@ -184,7 +184,7 @@ class Worker:
     def _compile(self, maker: ChunkMaker, device: Device) -> None:
         self.log.write(PhaseBegan("compile"))
         with precision(self.run.config.precision, device), contextlib.suppress(DataError):
-            # An image that cannot be read is its own chunk's to tell.
+            # An image that cannot be read is reported when its chunk is made.
             maker.warm_up(self.run.images)
 
     def _with_weights(self, prepared: Prepared, device: Device) -> Prepared:
@@ -203,18 +203,18 @@ class Worker:
         first = min(started, key=lambda event: event.time, default=None)
         return None if first is None else first.device_name
 
-    def _report_agreement(self, maker: ChunkMaker) -> None:
+    def _report_precision(self, maker: ChunkMaker) -> None:
         policy = self.run.config.precision
         if policy != "exact":
             share = maker.sign_agreement(policy, self.run.images)
             self.log.write(PrecisionCompared(policy, None if math.isnan(share) else round(share, 6)))
 
     def _report_evidence(self, maker: ChunkMaker, device: Device) -> None:
-        """What speaks for the gradient and the network, once for all workers."""
+        """Evidence about gradient and network, written by worker 0 alone."""
         if self.number or self.orders.should_finish:
             return
         first = None
-        with contextlib.suppress(PsiError):  # An image that cannot be read is its own chunk's to tell.
+        with contextlib.suppress(PsiError):  # An image that cannot be read is reported when its chunk is made.
             first = maker.first_images(min(AMONG, self.run.images))
         if first is not None:
             self.log.write(engine_evidence(maker.plan, first, self.run.config.precision, device))
@@ -232,7 +232,7 @@ class Worker:
                 if self.orders.should_finish:
                     return "left"
                 try:
-                    writer.write(number, self._made(maker, number, progress))
+                    writer.write(number, self._make_chunk(maker, number, progress))
                 except LeftEarlyError:
                     return "left"
                 images = len(self._positions(number))
@@ -243,8 +243,8 @@ class Worker:
                 self._report_batch(maker, progress, number)
         return "finished"
 
-    def _made(self, maker: ChunkMaker, number: int, progress: ShareProgress) -> Arrays:
-        """A chunk's arrays; its progress is told on the way."""
+    def _make_chunk(self, maker: ChunkMaker, number: int, progress: ShareProgress) -> Arrays:
+        """A chunk's arrays; reports progress on the way."""
 
         def after_batch(chunk: OpenChunk) -> None:
             self._after_batch(maker, chunk, number, progress)
@@ -273,9 +273,9 @@ class Worker:
         tried: set[int] = set()
         while True:
             writer.wait()  # What is still being written would count as missing.
-            left = [number for number in self.run.missing_chunks if number not in tried]
+            missing = [number for number in self.run.missing_chunks if number not in tried]
             alive = {worker.number for worker in StatusReader(self.run.directory).poll() if worker.is_alive}
-            orphans = [number for number in left if owner_of(number, self.workers) not in alive - {self.number}]
+            orphans = [number for number in missing if owner_of(number, self.workers) not in alive - {self.number}]
             if not orphans:
                 return
             tried.add(orphans[0])
@@ -316,7 +316,8 @@ class Worker:
     def _require_free_rank(self) -> None:
         """Refuses to work beside a living worker of this rank; one that was just killed is waited for.
 
-        A process that is being killed, or was on another machine, counts as alive for a while; it writes nothing more.
+        A process that was killed, or ran on another machine, counts as alive until its heartbeat is stale; its log no
+        longer grows.
         """
         reader = StatusReader(self.run.directory)
         deadline = time.monotonic() + STALE_SECONDS + HEARTBEAT_SECONDS

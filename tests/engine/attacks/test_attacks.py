@@ -32,7 +32,7 @@ def changed(names, images, labels=LABELS, epsilon=0.1, rows=slice(None), target=
         seed,
     )
     inputs = images[rows].clone().requires_grad_()
-    perturbed = perturbations.of(MODEL, inputs, MODEL(inputs), labels[rows], torch.arange(len(images))[rows])
+    perturbed = perturbations.begin_batch(MODEL, inputs, MODEL(inputs), labels[rows], torch.arange(len(images))[rows])
     return [perturbed.images_under(condition) for condition in conditions]
 
 
@@ -124,7 +124,7 @@ def test_an_image_without_a_gradient_is_left_alone_by_what_follows_it(name):
     condition = Condition(name, 0.1)
     perturbations = Perturbations((Condition(BENIGN), Condition("fgsm", 0.1), condition), Iteration(steps=3))
     inputs = images.clone().requires_grad_()
-    perturbed = perturbations.of(Dead(), inputs, Dead()(inputs), LABELS, torch.arange(6))
+    perturbed = perturbations.begin_batch(Dead(), inputs, Dead()(inputs), LABELS, torch.arange(6))
     assert torch.equal(perturbed.images_under(condition), images) == (condition.follows_gradient or name == "gaussian")
 
 
@@ -168,7 +168,7 @@ def test_a_targeted_attack_brings_the_target_nearer(name, target):
     images = images_of(6)
     inputs = images.clone().requires_grad_()
     perturbations = Perturbations((Condition(BENIGN), Condition(name, 0.1)), Iteration(4, is_targeted=True), target, 3)
-    perturbed = perturbations.of(MODEL, inputs, MODEL(inputs), LABELS, torch.arange(6))
+    perturbed = perturbations.begin_batch(MODEL, inputs, MODEL(inputs), LABELS, torch.arange(6))
     made = perturbed.images_under(Condition(name, 0.1))
     assert (perturbed.targets != LABELS).all()
     assert (loss(made, perturbed.targets) < loss(images, perturbed.targets)).all()
@@ -180,7 +180,7 @@ def test_targets_are_the_least_likely_the_next_or_any_other_class():
     def targets(target, rows=slice(None)):
         inputs = images[rows].clone().requires_grad_()
         perturbations = Perturbations((Condition(BENIGN),), Iteration(is_targeted=True), target, 3)
-        return perturbations.of(MODEL, inputs, MODEL(inputs), LABELS[rows], torch.arange(6)[rows]).targets
+        return perturbations.begin_batch(MODEL, inputs, MODEL(inputs), LABELS[rows], torch.arange(6)[rows]).targets
 
     others = logits.scatter(1, LABELS[:, None], torch.inf)
     assert torch.equal(targets("least-likely"), others.argmin(1))
@@ -192,7 +192,7 @@ def test_random_targets_are_every_other_class_equally_often():
     labels = torch.zeros(3000, dtype=torch.int64)
     inputs = torch.zeros(3000, 1, 8, 8, requires_grad=True)
     perturbations = Perturbations((Condition(BENIGN),), Iteration(is_targeted=True), "random", 3)
-    counts = torch.bincount(perturbations.of(MODEL, inputs, MODEL(inputs), labels, torch.arange(3000)).targets)
+    counts = torch.bincount(perturbations.begin_batch(MODEL, inputs, MODEL(inputs), labels, torch.arange(3000)).targets)
     assert counts[0] == 0
     assert abs(counts[1].item() - 1500) < 5 * (3000 / 4) ** 0.5
 
@@ -217,7 +217,7 @@ def test_shuffled_fgsm_has_the_steps_of_fgsm_elsewhere():
     perturbations = Perturbations((Condition(BENIGN),), seed=3)
     inputs = images.clone().requires_grad_()
     logits = (inputs * gradient).flatten(1)[:, :1] @ torch.tensor([[1.0, 0.0, 0.0]])
-    perturbed = perturbations.of(MODEL, inputs, logits, LABELS, torch.arange(6))
+    perturbed = perturbations.begin_batch(MODEL, inputs, logits, LABELS, torch.arange(6))
     perturbed.gradient = gradient
     plain, shuffled = (perturbed.images_under(Condition(name, 0.1)) for name in ("fgsm", "shuffled-fgsm"))
     assert not torch.equal(plain, shuffled)

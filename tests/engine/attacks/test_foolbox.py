@@ -177,6 +177,6 @@ def test_it_runs_beside_our_own(own_folders):
 def test_a_batch_without_it_is_not_charged_for_it(model):
     perturbations = Perturbations((Condition(BENIGN), Condition("foolbox:LinfDeepFoolAttack", 0.1)))
     inputs = images_of(6).requires_grad_()
-    perturbed = perturbations.of(model, inputs, model(inputs), LABELS, torch.arange(6))
+    perturbed = perturbations.begin_batch(model, inputs, model(inputs), LABELS, torch.arange(6))
     assert torch.equal(perturbed.images_under(Condition("foolbox:LinfDeepFoolAttack", 0.0)), inputs)
     assert not perturbed._foolbox

@@ -39,7 +39,7 @@ def test_every_condition_is_measured_on_the_images_that_its_attack_makes(target,
     images = network_inputs(torch.tensor(dataset.images[:IMAGES]), 28, 1)
     labels = torch.tensor(dataset.labels[:IMAGES])
     inputs = images.clone().requires_grad_()
-    perturbed = perturbations.of(classifier, inputs, classifier(inputs), labels, torch.arange(IMAGES))
+    perturbed = perturbations.begin_batch(classifier, inputs, classifier(inputs), labels, torch.arange(IMAGES))
     for place, condition in enumerate(conditions):
         changed = perturbed.images_under(condition)
         logits, activations = stored(maker, changed)
