@@ -17,7 +17,7 @@ from psi_core.errors import ConfigError, RunError
 from psi_core.files import is_example, temporary_beside
 from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.run import FORMAT, LayerInfo
-from psi_core.runs.status import STOP_FILE, StatusReader
+from psi_core.runs.status import StatusReader
 
 
 def require_writable(folder: Path, needed_bytes: int) -> None:
@@ -137,8 +137,3 @@ def _temporary_json(path: Path, values: Any) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def request_stop(directory: Path) -> None:
-    """Asks the workers of a run to finish their chunks and leave."""
-    (directory / STOP_FILE).touch()

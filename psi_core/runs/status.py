@@ -1,4 +1,4 @@
-"""Status of a run, derived from its files each time it is asked for and stored nowhere."""
+"""Status of a run, derived from its files each time it is asked for and stored nowhere; and the request to stop."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,3 +103,8 @@ def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Statu
     if (directory / STOP_FILE).exists():
         return "stopped"
     return "lost" if said else "queued"
+
+
+def request_stop(directory: Path) -> None:
+    """Asks the workers of a run to finish their chunks and leave."""
+    (directory / STOP_FILE).touch()

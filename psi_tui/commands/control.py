@@ -5,8 +5,9 @@ import sys
 import rich_click as click
 
 from psi_core.errors import ConfigError, RunError
-from psi_core.runs.creation import delete_run, request_stop, require_deletable
+from psi_core.runs.creation import delete_run, require_deletable
 from psi_core.runs.finding import load_run
+from psi_core.runs.status import request_stop
 from psi_tui.commands.options import run_argument, runs_dir_option
 from psi_tui.commands.run import start_and_follow
 from psi_tui.shell.console import narrate

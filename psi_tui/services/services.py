@@ -14,7 +14,8 @@ from textual.timer import Timer
 
 from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.measures import MEASURES
-from psi_core.runs.creation import delete_run, request_stop, require_deletable
+from psi_core.runs.creation import delete_run, require_deletable
+from psi_core.runs.status import request_stop
 from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 
 _STATE_REST_SECONDS = 0.5
-"""Without a change before the state is written: what a killed app loses at most."""
+"""Quiet time before the state is saved; a killed app loses at most this much."""
 
 
-class Prefilled(Message):
+class PrefillForm(Message):
     """The form of a new run is to be filled with these values.
 
     Args:
@@ -72,7 +73,7 @@ class Services(App[None]):
         self.statistics = Client()
         self.engine = Client()
         self._run_watcher: RunWatcher | None = None
-        self._unsaved: Timer | None = None
+        self._save_timer: Timer | None = None
         self._has_told_state = False
 
     @property
@@ -94,7 +95,7 @@ class Services(App[None]):
         self.push_screen(ErrorDialog(str(error), log, copy=self.copy))
 
     def guarded(self, act: Callable[[], object]) -> None:
-        """The door of the app's worker threads: what went wrong becomes a dialog."""
+        """Runs `act` in a worker thread; errors become a dialog."""
         try:
             act()
         except (PsiError, OSError) as error:
@@ -108,9 +109,9 @@ class Services(App[None]):
         """
         for name, value in changes.items():
             setattr(self.state, name, value)
-        if self._unsaved is not None:
-            self._unsaved.stop()
-        self._unsaved = self.set_timer(_STATE_REST_SECONDS, self._write_state)
+        if self._save_timer is not None:
+            self._save_timer.stop()
+        self._save_timer = self.set_timer(_STATE_REST_SECONDS, self._write_state)
 
     def _write_state(self) -> None:
         """Writes the file; a home that cannot be written to is told once."""
@@ -159,7 +160,7 @@ class Services(App[None]):
         """Goes to the form, with these fields filled in."""
         self.go("new_run")
         if prefilled:
-            self.call_after_refresh(lambda: self.screen.post_message(Prefilled(prefilled)))
+            self.call_after_refresh(lambda: self.screen.post_message(PrefillForm(prefilled)))
 
     # Copying and exporting.
 
@@ -231,14 +232,14 @@ class Services(App[None]):
             self.call_from_thread(open_it, directory)
 
         def open_it(directory: Path) -> None:
-            self.remember(results_tab="")  # Wherever the run before was left.
+            self.remember(results_tab="")  # Not the tab that the previous run was left on.
             self.open_run(directory)
 
         self.guarded(start)
 
     @work(thread=True, group="start")
     def resume_run(self, directory: Path, name: str, status: str) -> None:
-        """Makes what a run still misses."""
+        """Computes the missing chunks of a run."""
         self.guarded(lambda: self._resume(directory, name, status))
 
     def _resume(self, directory: Path, name: str, status: str) -> None:

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from psi_core.runs.creation import request_stop
 from psi_core.runs.event_log import log_path
 from psi_core.runs.events import AblationAdvanced, Event, Failed, FitAdvanced, PhaseBegan, Warned
 from psi_core.runs.finding import load_run
 from psi_core.runs.processes import is_here
 from psi_core.runs.run import Run
-from psi_core.runs.status import StatusReader, WorkerState
+from psi_core.runs.status import StatusReader, WorkerState, request_stop
 from psi_core.tables.summary import attack_text, headline_accuracies
 from psi_tui.engine.client import EngineError, NoAnswerError, on_interrupt, stream
 from psi_tui.runs.progress import Progress, progress_of

@@ -1,4 +1,4 @@
-"""Rows one line high under fixed headings, one of them under the cursor; only lines in sight are ever made.
+"""Rows one line high under fixed headings, one of them under the cursor; only visible lines are rendered.
 
 A table gives its columns, the texts and styles of a row's cells, and what a row stands for. How rows are scrolled and
 painted, the cursor, keys, clicks and the mark of the sorted column are the same for all tables and are here.
@@ -21,10 +21,10 @@ from textual.strip import Strip
 from psi_tui.text.columns import GAP
 
 Key = TypeVar("Key")
-ToldKey = TypeVar("ToldKey")
+MessageKey = TypeVar("MessageKey")
 
 ARROWS = {False: "▲", True: "▼"}
-"""Behind the heading that rows are sorted by: rising, falling."""
+"""Arrow behind the heading of the sort column: ascending, descending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ class LineColumn:
 
 
 class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False):
-    """A table of which only the lines in sight cost anything.
+    """A table that renders only its visible lines.
 
     Attributes:
         HEADER: fixed lines above the rows; the lowest holds the headings.
         FOOTER: fixed lines below them.
-        LEAD: what stands before the first column, of any row and of the one under the cursor.
-        columns: that are shown.
-        row_count: how many rows there are.
-        cursor_row: the one under the cursor; 0 where there is none.
-        sort_column: name of the column that rows are sorted by; empty where no heading tells it.
-        descending: whether it falls.
+        LEAD: prefix of a normal row, prefix of the cursor's row.
+        columns: columns on screen.
+        row_count: number of rows.
+        cursor_row: row under the cursor; 0 without rows.
+        sort_column: name of the sort column; empty if no shown column is it.
+        descending: whether the order is descending.
     """
 
     HEADER: ClassVar[int] = 1
@@ -99,23 +99,23 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
     _told: object = None
 
     @dataclass
-    class Highlighted(Message, Generic[ToldKey]):
+    class Highlighted(Message, Generic[MessageKey]):
         """The cursor came to another row; the key is None where no row is left."""
 
-        table: "LineTable[ToldKey]"
-        key: ToldKey | None
+        table: "LineTable[MessageKey]"
+        key: MessageKey | None
 
     @dataclass
-    class Selected(Message, Generic[ToldKey]):
+    class Selected(Message, Generic[MessageKey]):
         """A row was chosen, by enter or by a click on the row under the cursor."""
 
-        table: "LineTable[ToldKey]"
-        key: ToldKey
+        table: "LineTable[MessageKey]"
+        key: MessageKey
 
     # What a table gives.
 
     def key_at(self, row: int) -> Key:
-        """What a row stands for."""
+        """Key of a row."""
         raise NotImplementedError
 
     def cells(self, row: int) -> Sequence[str]:
@@ -123,17 +123,17 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
         raise NotImplementedError
 
     def cell_style(self, row: int, column: LineColumn, text: str) -> Style:
-        """What is laid over the style of a row where this cell stands."""
+        """Style added to the row's for this cell."""
         return Style.null()
 
     def heading_selected(self, column: LineColumn) -> None:
-        """Is called when a heading was clicked."""
+        """Called when a heading was clicked."""
 
     # Where the rows are.
 
     @property
     def line_width(self) -> int:
-        """Cells that columns may take: those of a line but for the scroll bar's, also while there is none."""
+        """Width for columns: the line without the scroll bar, which is always reserved."""
         return self.scrollable_content_region.width
 
     @property
@@ -153,7 +153,7 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
 
     @property
     def current(self) -> Key | None:
-        """What the row under the cursor stands for; None where there is no row."""
+        """Key of the row under the cursor; None without rows."""
         return self.key_at(self.cursor_row) if self.row_count else None
 
     def row_at(self, y: int) -> int | None:
@@ -171,13 +171,13 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
         return None
 
     def replace_rows(self, count: int, row: int | None, *, is_steady: bool = False) -> None:
-        """Puts other rows in the place of the present ones.
+        """Replaces the rows.
 
         Args:
-            count: of the new rows.
-            row: where the row under the cursor is now. None: it is gone, and the cursor goes to the first.
-            is_steady: whether the row under the cursor keeps its height on screen, so that rows that grow do not jump;
-                otherwise the table stays scrolled as far as it was.
+            count: number of the new rows.
+            row: new place of the row under the cursor; None: it is gone, and the cursor goes to the first.
+            is_steady: whether the cursor's row keeps its line on screen, so that a growing list does not jump; otherwise
+                the scroll position stays.
         """
         first = self.first_row
         if is_steady:
@@ -198,7 +198,7 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
         self.tell()
 
     def tell(self, *, again: bool = False) -> None:
-        """Tells which row is under the cursor, where that is another than was told last or has to be told again."""
+        """Posts `Highlighted` if another row came under the cursor, or if `again`."""
         if again or self.current != self._told:
             self._told = self.current
             self.post_message(self.Highlighted(self, self.current))
@@ -235,7 +235,7 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
         return self.strip(self.row_segments(row, style), style)
 
     def header_line(self, y: int) -> Strip:
-        """The headings; an arrow stands behind that of the column which the rows are sorted by."""
+        """The line of headings, with an arrow behind the sort column's."""
         plain = self.get_component_rich_style("line-table--header")
         segments = [Segment(self.LEAD[0], plain)]
         for column in self.columns:

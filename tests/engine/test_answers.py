@@ -39,11 +39,11 @@ def served():
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.name)
 def test_every_row_names_a_function_that_is_there_and_says_truly_what_it_needs(answer: Answer) -> None:
-    for place in (answer.function, answer.before):
+    for place in (answer.function, answer.before_import):
         module, _, function = place.partition(":")
         assert not place or callable(getattr(import_module(module), function))
     assert (answer.needs == "files") is not answer.function.startswith("psi_core.engine")
-    assert not answer.before.startswith("psi_core.engine")
+    assert not answer.before_import.startswith("psi_core.engine")
 
 
 def test_what_takes_a_process_of_its_own_is_not_served(served: Served) -> None:

@@ -60,7 +60,7 @@ def test_what_an_attack_is_lent_is_shared_there_too_until_it_writes():
         Perturbations((Condition("benign"),)), None, images, images.clone(), indices * 0, None, indices
     )
     before = batch.gradient.clone()
-    lent, other = (batch._lent_to(Condition("fgsm", 0.1), None) for _ in range(2))
+    lent, other = (batch._batch_for(Condition("fgsm", 0.1), None) for _ in range(2))
     assert torch._C._is_cow_tensor(lent.gradient)
     lent.gradient.zero_()
     lent.noise.indices.add_(1)

@@ -23,7 +23,7 @@ from psi_core.options import flag_of
 from psi_tui.runs.gpu import device_choices
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.new_run.form import ConfigForm
-from psi_tui.services.services import Prefilled
+from psi_tui.services.services import PrefillForm
 from psi_tui.text.formatting import format_bytes, format_count, format_duration
 
 
@@ -150,8 +150,8 @@ class NewRunScreen(PsiScreen):
     def form(self) -> ConfigForm:
         return self.query_one(ConfigForm)
 
-    @on(Prefilled)
-    def _prefill(self, message: Prefilled) -> None:
+    @on(PrefillForm)
+    def _prefill(self, message: PrefillForm) -> None:
         """Fills the fields that are named; the others keep what was typed."""
         if self.query(ConfigForm):
             self.form.fill(message.values)

@@ -80,7 +80,7 @@ class ResultsScreen(PsiScreen):
         self._store: TableStore | None = None
         self._shown: Snapshot | None = None
         self._accuracies: tuple[float | None, float | None] = (None, None)
-        self._accuracies_of: tuple[Any, ...] = ()
+        self._accuracies_stamp: tuple[Any, ...] = ()
 
     def compose_body(self) -> ComposeResult:
         yield ProgressPanel()
@@ -92,7 +92,7 @@ class ResultsScreen(PsiScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.watch(self.app, "snapshot", self._advance)
+        self.watch(self.app, "snapshot", self._show_snapshot)
 
     @property
     def tabs(self) -> TabbedContent:
@@ -118,16 +118,16 @@ class ResultsScreen(PsiScreen):
         rows = {table: store.rows(table, choices.subset, choices.measure) for table in self.tab.TABLES}
         return ResultsView(snapshot, choices, {name: row for name, row in rows.items() if row}, store.problem)
 
-    def _need_view(self) -> ResultsView | None:
+    def _view_or_hint(self) -> ResultsView | None:
         """What there is to show now; where there is nothing, says why a key cannot act."""
         view = self.view
         if view is None:
             self.hint("no run is open; 1, then enter opens one")
         return view
 
-    # Reading: the open run, its tables, and what the tabs compute.
+    # Following the run: its snapshots, its tables, and what the tabs compute.
 
-    def _advance(self, snapshot: Snapshot | None) -> None:
+    def _show_snapshot(self, snapshot: Snapshot | None) -> None:
         self.query_one("#results-empty").display = snapshot is None
         self.query_one(ProgressPanel).display = self.tabs.display = snapshot is not None
         before, self._shown = self._shown, snapshot
@@ -139,13 +139,14 @@ class ResultsScreen(PsiScreen):
         if before is not None and before.is_live and snapshot.progress.status == "failed":
             self._tell_failure(snapshot)
         self.query_one(ProgressPanel).show(snapshot, self._accuracies, headline_condition(snapshot.run))
-        if before is None or _told(before) != _told(snapshot) or self.tab.TABLES == ():
+        # A tab without tables reads the run itself, so that it is drawn anew at every poll.
+        if before is None or _redraw_key(before) != _redraw_key(snapshot) or self.tab.TABLES == ():
             self.refresh_tab()
         else:
             self._fetch_due()
 
     def _tell_failure(self, snapshot: Snapshot) -> None:
-        """A dialog for a run that has failed before our eyes: why, what to do, and where its log lies."""
+        """A dialog for a run that failed while it was open: why, what to do, and where its log lies."""
         failures = [(worker.number, worker.last) for worker in snapshot.workers if isinstance(worker.last, Failed)]
         for number, failed in failures[:1]:
             cause = failed.error or "no reason given"
@@ -153,7 +154,7 @@ class ResultsScreen(PsiScreen):
             self.app.show_error(RunError(f"{cause}{advice}"), log_path(snapshot.run.directory, number))
 
     def _begin(self, snapshot: Snapshot) -> None:
-        """Another run: what was chosen before is kept where the run has it."""
+        """Opens another run; keeps earlier choices that it has too."""
         run, state = snapshot.run, self.app.state
         condition = state.condition if state.condition in run.conditions[1:] else headline_condition(run)
         layer = state.layer if state.layer in run.layers else run.layers[0]
@@ -162,7 +163,7 @@ class ResultsScreen(PsiScreen):
         measure = state.measure if state.measure in run.measures else run.measures[0]
         self.choices = Choices(condition, layer, measure=measure, bins=bins, reading=reading)
         self._store = TableStore(run.directory, self.app.statistics)
-        self._accuracies, self._accuracies_of = (None, None), ()
+        self._accuracies, self._accuracies_stamp = (None, None), ()
         self.tabs.active = self._remembered_tab
 
     def refresh_tab(self) -> None:
@@ -191,7 +192,7 @@ class ResultsScreen(PsiScreen):
 
     def _read_accuracies(self, view: ResultsView) -> tuple[float | None, float | None]:
         stamp = (view.snapshot.run.directory, view.snapshot.stamp)
-        return self._accuracies if stamp == self._accuracies_of else headline_accuracies(view.snapshot.run)
+        return self._accuracies if stamp == self._accuracies_stamp else headline_accuracies(view.snapshot.run)
 
     def _show_computed(
         self, tab: ResultsTab, view: ResultsView, computed: object, accuracies: tuple[float | None, float | None]
@@ -199,7 +200,7 @@ class ResultsScreen(PsiScreen):
         if self._store is None or view.snapshot.run.directory != self._store.directory or not tab.is_attached:
             return
         tab.show_computed(view, computed)
-        self._accuracies_of = (view.snapshot.run.directory, view.snapshot.stamp)
+        self._accuracies_stamp = (view.snapshot.run.directory, view.snapshot.stamp)
         if accuracies != self._accuracies and self._shown is not None:
             self._accuracies = accuracies
             self.query_one(ProgressPanel).show(self._shown, accuracies, headline_condition(view.snapshot.run))
@@ -240,7 +241,7 @@ class ResultsScreen(PsiScreen):
     # Choosing: layer, condition, measure, bins, reading, subset, and the tab.
 
     def _choose(self, **changes: Any) -> None:
-        """Changes what is shown, everywhere, and says so where the active tab shows nothing of it."""
+        """Changes what every tab shows; hints which tabs show it if the active one does not."""
         assert self.choices is not None, "a view came before"
         chosen = self.choices = replace(self.choices, **changes)
         self.app.remember(
@@ -282,7 +283,7 @@ class ResultsScreen(PsiScreen):
         return self.query_one(body)
 
     def action_step_layer(self, by: int) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             layers = view.snapshot.run.layers
             self._choose(layer=layers[(layers.index(view.choices.layer) + by) % len(layers)])
 
@@ -291,14 +292,14 @@ class ResultsScreen(PsiScreen):
         self.tabs.active = names[(names.index(self.tabs.active) + by) % len(names)]
 
     def action_step_condition(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             conditions = self.tab.conditions_in_turn(view)
             if len(conditions) < 2:
                 self.hint(f"{view.choices.condition} is the only condition to choose here")
             self._choose(condition=_after(conditions or [view.choices.condition], view.choices.condition))
 
     def action_step_measure(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             taken = view.snapshot.run.measures
             measure = _after(taken, view.choices.measure)
             self._choose(measure=measure)
@@ -308,18 +309,18 @@ class ResultsScreen(PsiScreen):
                 self.hint(f"{MEASURES[measure].heading}: {MEASURES[measure].help}")
 
     def action_step_bins(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             bins = _after(BINNINGS, view.choices.bins)
             self._choose(bins=bins)
             is_study = bins == BINNINGS[-1] and MEASURES[view.choices.measure].is_share
             self.hint(f"{bins} bins " + ("over 0..1, the study's" if is_study else "over the layer's range"))
 
     def action_step_reading(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             self._choose(reading=_after(tuple(READINGS), view.choices.reading))
 
     def action_step_subset(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             subset = _after(tuple(SUBSETS), view.choices.subset)
             self._choose(subset=subset)
             self.hint(f"{subset}: {SUBSETS[subset]}")
@@ -327,12 +328,12 @@ class ResultsScreen(PsiScreen):
     # Acting on the run.
 
     def action_stop(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             run, progress = view.snapshot.run, view.snapshot.progress
             self.app.stop_run(run.directory, run.name, progress.status)
 
     def action_resume(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             run, progress = view.snapshot.run, view.snapshot.progress
             self.app.resume_run(run.directory, run.name, progress.status)
 
@@ -340,11 +341,11 @@ class ResultsScreen(PsiScreen):
         self.app.new_run()
 
     def action_filter(self) -> None:
-        if self._need_view():
+        if self._view_or_hint():
             self._go_to(ImagesTab).open_filter()
 
     def action_export(self) -> None:
-        if view := self._need_view():
+        if view := self._view_or_hint():
             run = view.snapshot.run
             self.app.offer_exports(run.directory, run.name, view.choices.measure)
 
@@ -357,11 +358,11 @@ class ResultsScreen(PsiScreen):
         return {**self.tab.copies(view), "path of the run": str(run.directory), "id of the run": run.id}
 
 
-def _told(snapshot: Snapshot) -> tuple[Any, ...]:
-    """What of a run its tabs depend on; the counters in their head go on by themselves."""
+def _redraw_key(snapshot: Snapshot) -> tuple[Any, ...]:
+    """What makes a tab redraw; the progress head updates by itself."""
     return snapshot.stamp, snapshot.progress.status, snapshot.progress.phase
 
 
 def _after(values: Any, value: Any) -> Any:
-    """The value that follows, the first after the last or after one that is not among them."""
+    """The next value, cyclic; the first if `value` is not among them."""
     return dict(pairwise([*values, values[0]])).get(value, values[0])

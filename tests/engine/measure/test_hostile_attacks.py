@@ -84,7 +84,7 @@ def test_what_is_lent_takes_no_memory_until_somebody_writes():
     batch = perturbations.PerturbedBatch(
         Perturbations((Condition(BENIGN),)), None, images, images.clone(), indices * 0, None, indices
     )
-    lent = batch._lent_to(Condition("fgsm", 0.1), None)
+    lent = batch._batch_for(Condition("fgsm", 0.1), None)
     assert all(torch._C._is_cow_tensor(values) for values in tensors_of(lent))
     for values in (lent.gradient.sign(), lent.gradient.flatten(1).abs(), lent.images + 1, lent.noise.signs(images)):
         assert values.isfinite().all()

@@ -16,7 +16,7 @@ from psi_core.presets import config_of
 from psi_core.runs.run import Run
 from psi_tui.app.app import PsiApp
 from psi_tui.screens.new_run.screen import NewRunScreen
-from psi_tui.services.services import Prefilled
+from psi_tui.services.services import PrefillForm
 from psi_tui.services.state import state_directory
 from tests.tui.apps import NARROW, press, running, settled, text_of, until
 from tests.tui.warm_engine import warm_client, warm_engine  # noqa: F401 - fixtures
@@ -50,7 +50,7 @@ def said(app: PsiApp) -> list[str]:
 
 async def fill(pilot: Pilot[None], screen: NewRunScreen, values: dict[str, str]) -> None:
     """Fills fields as another screen does."""
-    screen.post_message(Prefilled(values))
+    screen.post_message(PrefillForm(values))
     await pilot.pause()
 
 
