@@ -176,8 +176,8 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
         Args:
             count: number of the new rows.
             row: new place of the row under the cursor; None: it is gone, and the cursor goes to the first.
-            is_steady: whether the cursor's row keeps its line on screen, so that a growing list does not jump; otherwise
-                the scroll position stays.
+            is_steady: whether the cursor's row keeps its line on screen, so that a growing list does not jump;
+                otherwise the scroll position stays.
         """
         first = self.first_row
         if is_steady:
