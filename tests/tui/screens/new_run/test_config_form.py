@@ -39,6 +39,7 @@ WRONG = {
     "threads": "",
     "name": "a/b",
 }
+from tests.tui.apps import until
 
 
 class Shown(App[None]):
@@ -188,7 +189,7 @@ async def test_the_cursor_goes_over_the_fields_while_letters_are_keys():
     async with shown() as (app, pilot, form):
         await pilot.press("end")
         assert form.current == "name"
-        assert form.canvas.region.y + form.canvas.place_of("name").stop <= 24, "in sight"
+        await until(pilot, lambda: form.canvas.region.y + form.canvas.place_of("name").stop <= 24, "it in sight")
         await pilot.press("down")
         assert app.times_left == 1
         await pilot.press("home", "left")
