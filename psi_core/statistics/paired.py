@@ -4,13 +4,13 @@ NaN marks a silent layer, or an image outside the subset; it is left out pair by
 no image or one: what they cannot give is NaN. Histograms live in `histograms`, sentences in `verdicts`.
 """
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.statistics.intervals import mean_of, paired_auroc
 
 SUBSETS: dict[str, str] = {
     "all": "every image",
@@ -19,14 +19,6 @@ SUBSETS: dict[str, str] = {
     "resisted": "images right before and right in this condition too",
 }
 """Subsets of the images by name, and what they mean. Each condition has its own; `fooled` is empty for benign."""
-
-DRAWS = 1000
-"""Bootstrap draws behind every confidence interval of a mean."""
-
-_Z_95 = 1.959963984540054
-_MANY_ROWS = 40
-_BLOCK = 1_000_000
-"""Bootstrap weights held at once: 8 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +49,7 @@ class Shift:
     Attributes:
         pairs: how many images have a value in both.
         mean: mean difference.
-        ci_low: lower end of its 95 % bootstrap percentile interval; needs two pairs.
+        ci_low: lower end of its 95 % interval; needs ten pairs.
         ci_high: upper end.
         median: the middle difference.
         effect_size: Cohen's d_z, mean / sd with ddof 1; 0 where all differences are 0, infinite where they are all
@@ -130,15 +122,14 @@ def summarize(values: NDArray[np.floating]) -> Summary:
     return Summary(images, mean, sd, median, q25, q75)
 
 
-def paired_statistics(differences: NDArray[np.floating], *, seed: int = 0) -> PairedStatistics:
+def paired_statistics(differences: NDArray[np.floating]) -> PairedStatistics:
     """What the differences of every condition and layer amount to.
 
     Args:
         differences: attacked minus reference, (..., layer, image); NaN where one of the two has no value.
-        seed: of the bootstrap.
     """
     summary = summarize(differences)
-    low, high = bootstrap_intervals(differences, seed=seed)
+    low, high = mean_intervals(differences)
     effect = np.full(summary.mean.shape, np.nan)
     np.divide(summary.mean, summary.sd, out=effect, where=summary.sd > 0)
     is_constant = summary.sd == 0
@@ -148,38 +139,16 @@ def paired_statistics(differences: NDArray[np.floating], *, seed: int = 0) -> Pa
     return PairedStatistics(summary.images, summary.mean, low, high, summary.median, effect, lower, p, holm(p))
 
 
-def bootstrap_intervals(
-    differences: NDArray[np.floating], *, draws: int = DRAWS, seed: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % percentile intervals of the mean over the last axis, NaN left out.
-
-    One set of multinomial weights over the images serves every layer and condition, so that their intervals are
-    comparable and cost one matrix product.
+def mean_intervals(differences: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % intervals of the mean over the last axis, as `Mean.interval`; NaN left out.
 
     Returns:
-        Lower and upper ends, each of the leading shape; NaN below two values.
+        Lower and upper ends, each of the leading shape; NaN below ten values.
     """
-    images = differences.shape[-1]
-    rows = np.asarray(differences, np.float64).reshape(math.prod(differences.shape[:-1]), images)
-    is_present = ~np.isnan(rows)
-    usable = np.count_nonzero(is_present, axis=-1) >= 2
-    ends = np.full((2, len(rows)), np.nan)
-    if usable.any():
-        weighed = is_present[usable]
-        filled = np.where(weighed, rows[usable], 0.0)
-        has_gaps = ~weighed.all(axis=-1)
-        gapped = weighed[has_gaps].astype(np.float64)
-        random = np.random.default_rng(seed)
-        block = max(1, _BLOCK // images)
-        means = []
-        for first in range(0, draws, block):
-            weights = _multinomial_weights(random, min(block, draws - first), images)
-            sums = _weighed_sums(weights, filled)
-            total = np.full(sums.shape, float(images))
-            total[:, has_gaps] = _weighed_sums(weights, gapped)
-            means.append(np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0))
-        ends[:, usable] = np.nanpercentile(np.concatenate(means), (2.5, 97.5), axis=0)
-    low, high = ends.reshape(2, *differences.shape[:-1])
+    ends = np.full((2, *differences.shape[:-1]), np.nan)
+    for place in np.ndindex(differences.shape[:-1]):
+        ends[:, *place] = mean_of(differences[place]).interval()
+    low, high = ends
     return low, high
 
 
@@ -224,22 +193,22 @@ def ks_distance(values: NDArray[np.floating], other: NDArray[np.floating]) -> fl
 
 
 def auroc(values: NDArray[np.floating], reference: NDArray[np.floating]) -> tuple[float, float, float]:
-    """How well PSI tells attacked images from reference ones: P(value > reference), ties counted half; not paired.
+    """How well a measure tells attacked images from reference ones: P(value > reference), ties counted half.
+
+    Args:
+        values: (image,), NaN where there is none.
+        reference: (image,), of the same images.
 
     Returns:
-        The area under the ROC curve and its 95 % interval by Hanley & McNeil (1982,
-        doi:10.1148/radiology.143.1.7063747), which takes the two sets as independent; NaN where one is empty.
+        The area under the ROC curve over all values, and its 95 % interval by `paired_auroc`; NaN where one is empty.
     """
-    values, reference = present(values), np.sort(present(reference))
-    if not (values.size and reference.size):
+    own, other = present(values), np.sort(present(reference))
+    if not (own.size and other.size):
         return float("nan"), float("nan"), float("nan")
-    below = np.searchsorted(reference, values, "left").sum() + np.searchsorted(reference, values, "right").sum()
-    area = float(below / (2 * values.size * reference.size))
-    excess = (values.size - 1) * (area / (2 - area) - area**2)
-    excess_of_reference = (reference.size - 1) * (2 * area**2 / (1 + area) - area**2)
-    variance = (area * (1 - area) + excess + excess_of_reference) / (values.size * reference.size)
-    half = _Z_95 * float(np.sqrt(max(variance, 0.0)))
-    return area, max(area - half, 0.0), min(area + half, 1.0)
+    below = np.searchsorted(other, own, "left").sum() + np.searchsorted(other, own, "right").sum()
+    area = float(below / (2 * own.size * other.size))
+    middle, low, high = paired_auroc(values, reference)
+    return area, max(area + low - middle, 0.0), min(area + high - middle, 1.0)
 
 
 def population_sparseness(responses: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -272,23 +241,3 @@ def percent(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     result = np.full(np.broadcast(part, whole).shape, np.nan)
     np.divide(100.0 * part, whole, out=result, where=whole > 0)
     return result
-
-
-def _weighed_sums(weights: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over images of (draw, image) weights times (row, image) values, (draw, row).
-
-    Not `@`: BLAS's threads wait seconds for each other where an engine keeps the cores busy. Many rows go image by
-    image, which is three times as fast from 100 on.
-    """
-    if len(rows) < _MANY_ROWS:
-        sums: NDArray[np.float64] = np.einsum("di,ri->dr", weights, rows)
-    else:
-        sums = np.einsum("di,ir->dr", weights, np.ascontiguousarray(rows.T))
-    return sums
-
-
-def _multinomial_weights(random: np.random.Generator, draws: int, images: int) -> NDArray[np.float64]:
-    """How often each image is drawn in each of `draws` bootstrap samples, (draws, images)."""
-    # Counting drawn images takes an eighth of the time of Generator.multinomial.
-    drawn = random.integers(0, images, (draws, images)) + np.arange(draws)[:, None] * images
-    return np.bincount(drawn.ravel(), minlength=draws * images).reshape(draws, images).astype(np.float64)

@@ -135,6 +135,18 @@ def delta_columns(suffix: str, against: str, is_key: bool) -> tuple[Column, ...]
             is_key,
             f"from {against}",
         ),
-        Column(f"delta{suffix}_ci_low", "CI low", "shift", "Lower end of its 95 % bootstrap interval.", is_key),
-        Column(f"delta{suffix}_ci_high", "CI high", "shift", "Upper end of its 95 % bootstrap interval.", is_key),
+        Column(
+            f"delta{suffix}_ci_low",
+            "CI low",
+            "shift",
+            "Lower end of its 95 % interval, of images or blocks of 50.",
+            is_key,
+        ),
+        Column(
+            f"delta{suffix}_ci_high",
+            "CI high",
+            "shift",
+            "Upper end of its 95 % interval.",
+            is_key,
+        ),
     )

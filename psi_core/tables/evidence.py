@@ -41,8 +41,8 @@ DETECTOR_COLUMNS: tuple[Column, ...] = (
     Column("reference", "against", "text", "What the condition is told from: benign, or its control.", True),
     Column("images", "images", "count", "Held-out images, each counted in both versions.", True),
     Column("auroc", "AUROC", "number", "P(the condition's image scores higher), ties half; 0.5 tells nothing.", True),
-    Column("auroc_ci_low", "CI low", "number", "Lower end of its 95 % interval, Hanley & McNeil.", True),
-    Column("auroc_ci_high", "CI high", "number", "Upper end of its 95 % interval, Hanley & McNeil.", True),
+    Column("auroc_ci_low", "CI low", "number", "Lower end of its 95 % interval, by image (DeLong).", True),
+    Column("auroc_ci_high", "CI high", "number", "Upper end of its 95 % interval, by image (DeLong).", True),
     Column(
         "tpr_percent", "TPR %", "percent", "Held-out images of the condition that are flagged.", True, "realized TPR %"
     ),

@@ -74,8 +74,8 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         Column(
             "auroc", "AUROC", "number", f"P(attacked {called} > benign {called}), ties half; 0.5 tells nothing.", True
         ),
-        Column("auroc_ci_low", "AUROC low", "number", "Lower end of its 95 % interval, Hanley & McNeil."),
-        Column("auroc_ci_high", "AUROC high", "number", "Upper end of its 95 % interval, Hanley & McNeil."),
+        Column("auroc_ci_low", "AUROC low", "number", "Lower end of its 95 % interval, by image (DeLong)."),
+        Column("auroc_ci_high", "AUROC high", "number", "Upper end of its 95 % interval, by image (DeLong)."),
         Column("control", "control", "text", "The control that the next columns compare with.", True),
         *delta_columns("_control", "control", True),
         Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
@@ -110,7 +110,6 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
     names, details = run.conditions, run.condition_details
     controls = [names.index(condition.control) if condition.control in names else None for condition in details]
     benign = [None if condition.is_benign else 0 for condition in details]
-    # Stacked, so that one set of bootstrap weights serves both references.
     differences = np.concatenate([_differences(selected, values, benign), _differences(selected, values, controls)])
     statistics = paired_statistics(differences)
     edges = [measure_edges(values[:, at_layer], measure, view.bins) for at_layer in range(len(run.layers))]
@@ -119,7 +118,7 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
         for at, condition in enumerate(details):
             control = controls[at]
             control_name = None if control is None else names[control]
-            own, references = selected[at, at_layer], values[:, at_layer, kept[at]]
+            own, references = selected[at, at_layer], np.where(kept[at], values[:, at_layer], np.nan)
             shift = statistics.at(at, at_layer)
             shift_from_control = statistics.at(len(details) + at, at_layer)
             yield (
@@ -233,7 +232,6 @@ def measure_rows(run: Run, _view: View) -> Iterator[Cells]:
     """One row per layer, condition and measure, over all images; differences from benign and from the control."""
     names = run.conditions
     controls = [each.control if each.control in names else None for each in run.condition_details]
-    # Stacked, so that one set of bootstrap weights serves all measures and both references.
     values = np.stack([run.array(measure).astype(np.float64) for measure in run.measures])
     differences = np.full((2, *values.shape), np.nan)
     differences[0, :, 1:] = values[:, 1:] - values[:, :1]

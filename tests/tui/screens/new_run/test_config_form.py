@@ -13,6 +13,7 @@ from psi_core.config import RunConfig
 from psi_core.errors import ConfigError
 from psi_tui.screens.new_run.fields import default_text, form_field, refusal_of
 from psi_tui.screens.new_run.form import ConfigForm
+from tests.tui.apps import until
 
 FIELDS = list(RunConfig.model_fields)
 WRONG = {
@@ -39,7 +40,6 @@ WRONG = {
     "threads": "",
     "name": "a/b",
 }
-from tests.tui.apps import until
 
 
 class Shown(App[None]):
