@@ -5,6 +5,7 @@ than independent images would say. Every standard error here is the larger of tw
 that of blocks of neighbors. Nothing is told of fewer than ten images.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,12 +68,12 @@ def standard_error(values: NDArray[np.float64]) -> float:
     That of independent images is sd / sqrt(n); that of blocks is the sd of the means of 50 neighbors over the square
     root of their number, where there are ten blocks.
     """
-    independent = float(values.std(ddof=1)) / values.size**0.5
+    independent = float(values.std(ddof=1)) / math.sqrt(values.size)
     blocks = values.size // BLOCK
     if blocks < FEWEST_BLOCKS:
         return independent
     means = values[: blocks * BLOCK].reshape(blocks, BLOCK).mean(axis=1)
-    return max(independent, float(means.std(ddof=1)) / blocks**0.5)
+    return max(independent, float(means.std(ddof=1)) / math.sqrt(blocks))
 
 
 def quantile(share: float, degrees: float) -> float:
@@ -86,7 +87,7 @@ def paired_auroc(values: NDArray[np.floating], reference: NDArray[np.floating]) 
     """P(value > reference), ties counted half, of two values per image, and its 95 % interval.
 
     The variance is that of DeLong et al. (1988, doi:10.2307/2531595) with the covariance of the pair: each image gives
-    the share of references below its value minus the share of values below its reference.
+    the share of references below its value plus the share of values above its reference.
 
     Args:
         values: (image,); NaN is left out, pair by pair.

@@ -47,6 +47,8 @@ class RepaintingApp(App[None]):
         self._rest = self.set_timer(_REST_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
+        if not self.screen_stack:
+            return  # The app is closing.
         size = self.size if self.is_headless else Size(*shutil.get_terminal_size())
         if size == self.size:
             self.screen.query("*").refresh(layout=True)
