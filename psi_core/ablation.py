@@ -135,7 +135,7 @@ class AblationConfig(RunOptions):
 
     @property
     def percentages(self) -> tuple[float, ...]:
-        """Of the layer's channels, kept or dropped, in the order they were asked for."""
+        """Numbers of the layer's channels, kept or dropped, in the order they were asked for."""
         asked = self.keep if self.drop is None else self.drop
         return DEFAULT_PERCENTAGES if asked is None else asked
 

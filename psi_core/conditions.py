@@ -15,13 +15,13 @@ EXTERNAL = "attacked"
 """Name of the condition of external images: those that were attacked elsewhere."""
 
 FOOLBOX = "foolbox:"
-"""What stands before the name of one of foolbox's attacks, `foolbox:LinfDeepFoolAttack`."""
+"""Prefix of the name of one of foolbox's attacks, `foolbox:LinfDeepFoolAttack`."""
 
 EPSILON_ROUNDING = 1e-6
 """How far float32 rounding may carry a pixel's change beyond epsilon; pixels lie in 0..1."""
 
 _FOOLBOX_GRADIENTS = 50
-"""Gradients that an attack of foolbox may need, to guess at its time; it does not tell."""
+"""Gradients that an attack of foolbox may need, to estimate its time; foolbox does not report it."""
 
 
 class IterationOptions(Protocol):
@@ -79,7 +79,7 @@ class Attack:
 
     @property
     def is_chance_alone(self) -> bool:
-        """Whether this is noise that owes nothing to the network, so that verdicts say `noise` instead of its name."""
+        """Whether this is noise that does not follow the gradient: verdicts say `noise` instead of its name."""
         return self.kind == "noise" and not self.follows_gradient
 
 
@@ -164,7 +164,7 @@ _ROWS = {row.name: row for row in (*ATTACKS, *_WITHOUT_FUNCTION)}
 def attack_row(name: str) -> Attack:
     """The row of an attack or control, of `benign` or of external images.
 
-    One of foolbox's may ask the network often and go by either norm. A name without a row counts as an attack.
+    One of foolbox's may run the network often and use either norm. A name without a row is taken for an attack.
     """
     if name.startswith(FOOLBOX):
         return Attack(name, "", "foolbox", lambda options: _FOOLBOX_GRADIENTS, "l2")

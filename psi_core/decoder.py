@@ -43,7 +43,7 @@ def decoded(image: Image.Image, size: int, channels: int, resize: int | None) ->
     Args:
         image: opened, not yet loaded.
         size: in pixels.
-        channels: that the network takes.
+        channels: channels of the network's input.
         resize: shorter edge in pixels, at least `size`; None for `size`.
     """
     upright = _upright(image)

@@ -52,7 +52,7 @@ def is_example(run_directory: Path) -> bool:
 def temporary_beside(path: Path) -> Path:
     """A name beside `path` to write to before renaming; it ends in `.tmp` and is nobody else's.
 
-    The process id tells whose it was; the random part sets apart workers in containers, whose process ids are alike.
+    The process id shows whose it was; the random part sets apart workers in containers, whose process ids are alike.
     """
     return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
 
@@ -77,7 +77,7 @@ def keep_file(path: Path, data: bytes, *, below: Path, most: int) -> None:
     """Keeps a file, so that a reader sees either all of it or none; a folder that cannot be written to keeps nothing.
 
     Args:
-        path: of the file; its folders are made where they are missing.
+        path: path of the file; its folders are made where they are missing.
         data: what it holds.
         below: the cache's own folder, in which `path` lies.
         most: how many files may lie below it; those longest unused go.

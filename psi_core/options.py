@@ -27,8 +27,8 @@ class Option:
         names: all names that it may list; `foolbox:NAME` stands for any that begins so. Empty: any text.
         choices: values that the form offers, where the type names none; others may be typed.
         suggestions: values that the form completes what is typed with.
-        about: words about a choice, by choice, where the choices alone do not tell enough.
-        fits: what fits, for a refusal, where the type alone does not tell.
+        about: words about a choice, by choice, where the choices alone do not say enough.
+        fits: what fits, for a refusal, where the type alone does not say it.
         beside: what other options must hold for its own value to be judged alone.
     """
 
@@ -116,7 +116,7 @@ def refusal(detail: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
 
     Args:
         detail: the complaint.
-        fields: of the configuration, by name.
+        fields: fields of the configuration, by name.
     """
     name = str(detail["loc"][0]) if detail["loc"] else "config"
     kind, context = detail["type"], detail.get("ctx", {})

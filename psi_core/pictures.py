@@ -66,10 +66,10 @@ def picture_answer(run: Run, index: int, condition: str, picture: Picture, withi
     """What the app is told of one image.
 
     Args:
-        run: that it belongs to.
+        run: the run that it belongs to.
         index: its position in the data set.
         condition: what was done to it.
-        picture: of it.
+        picture: the picture.
         within: width and height that the pixels are averaged down to; smaller ones are never enlarged.
     """
 

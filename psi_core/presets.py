@@ -18,7 +18,7 @@ class Preset:
 
     Attributes:
         description: one sentence.
-        values: of RunConfig; fields that are not named keep their defaults.
+        values: values of RunConfig; fields that are not named keep their defaults.
     """
 
     description: str

@@ -37,9 +37,9 @@ class Answer:
     """One thing that can be asked.
 
     Attributes:
-        name: by which it is asked for.
+        name: its name in a question's `do`.
         function: `module:function`, imported when first asked for. It takes the question's keys and gives what JSON
-            holds. One that tells events, or goes on after its answer, has a parameter `reply` too.
+            holds. One that reports events, or goes on after its answer, has a parameter `reply` too.
         needs: `files` where it reads runs, `engine` where it imports torch, `process` where it needs torch and a
             process that replies to nothing else.
         before_import: `module:function` of the same keys, called before the engine is imported. Its result, unless
@@ -92,7 +92,7 @@ class Reply:
         self.is_complete = False
         self._stream = stream
 
-    def tell(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
         """Reports progress, or a warning."""
         self._write(event_line(event))
 
@@ -115,7 +115,7 @@ class Reply:
             self._stream.write(f"{json.dumps({'id': self.identity, **line})}\n")
             self._stream.flush()
         except BrokenPipeError:
-            os._exit(0)  # Nobody is left to tell; Python's own ending would try to write the rest again.
+            os._exit(0)  # Nobody reads any more; Python's own ending would try to write the rest again.
 
 
 def serve() -> int:
@@ -127,7 +127,7 @@ def serve() -> int:
     while (line := asked.get()) is not None:
         reply = Reply(replies)
         try:
-            _answer(line, reply, has_process=False)
+            _reply_to(line, reply, has_process=False)
         except PsiError as error:
             reply.refuse(str(error), type(error).__name__)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the server's door: one failure must not end it.
@@ -140,12 +140,12 @@ def serve() -> int:
 def answer() -> int:
     """Replies to the question on standard input, and gives the exit code.
 
-    What nobody foresaw ends the process: standard error then tells it in full.
+    An unforeseen error ends the process: standard error then shows it in full.
     """
     questions, replies = _own_streams()
     reply = Reply(replies)
     try:
-        _answer(questions.readline(), reply, has_process=True)
+        _reply_to(questions.readline(), reply, has_process=True)
     except PsiError as error:
         reply.refuse(str(error), type(error).__name__)
         return REFUSED
@@ -154,8 +154,8 @@ def answer() -> int:
     return 0
 
 
-def _answer(line: str, reply: Reply, *, has_process: bool) -> None:
-    """Replies to one line, whatever that holds; raises what its answer raises."""
+def _reply_to(line: str, reply: Reply, *, has_process: bool) -> None:
+    """Replies to one line; raises what its answer raises."""
     fields = _parsed(line)
     reply.identity = fields.pop("id", None)
     name = str(fields.pop("do", ""))

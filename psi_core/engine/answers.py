@@ -69,7 +69,7 @@ def layer_rows(
     unit: str = "neuron",
     rectify: str = "none",
 ) -> list[dict[str, Any]]:
-    """Layers of a model in forward order, as `layers.json` holds them, with `default`: tapped unless told otherwise.
+    """Layers of a model in forward order, as `layers.json` holds them, with `default`: whether it is tapped by default.
 
     The arguments are those of a run; `layers` of `all` gives every layer, also signed ones.
     """
@@ -126,7 +126,7 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
 
     Args:
         prepared: the run.
-        folder: where the earlier runs lie.
+        folder: folder of the earlier runs.
     """
     config = prepared.config
     return {
@@ -145,7 +145,7 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
 
 
 def _expected_seconds(prepared: Prepared, folder: Path) -> float | None:
-    """By the speed of the newest run of this model, size, device and precision; None where there is none."""
+    """The time by the speed of the newest run of this model, size, device and precision; None without such a run."""
     config = prepared.config
     wanted = (config.model, config.size, config.device.kind, config.precision)
     for run in list_runs(folder, examples=False):

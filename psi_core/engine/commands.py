@@ -80,18 +80,18 @@ def fit(reply: Reply, **recipe: Any) -> dict[str, Any]:
     """Fits a classifier unless that is done, and gives `checkpoint`, `test_accuracy`, `seconds` and whether it was.
 
     Args:
-        reply: that is told how far the fit is.
+        reply: receives the progress of the fit.
         recipe: `model`, `data`, `size`, `resize`, `images`, `epochs`, `from`, `seed`, `device`.
 
     Raises:
-        KeyboardInterrupt: it was told to leave; the same recipe goes on from there.
+        KeyboardInterrupt: it was asked to leave; the same recipe goes on from there.
     """
     keep_freed_memory()
     wanted, device = _recipe(recipe)
     interrupted = _interruption()
     is_cached = find_checkpoint(wanted) is not None
     try:
-        checkpoint = ensure_fitted(wanted, device, reply.tell, interrupted)
+        checkpoint = ensure_fitted(wanted, device, reply.report, interrupted)
     except FitInterruptedError:
         raise KeyboardInterrupt from None
     card = checkpoint.card
@@ -103,14 +103,14 @@ def ablate(reply: Reply, **config: Any) -> dict[str, Any]:
     """Does one ablation, and gives `rows`, `title` and `notes`.
 
     Args:
-        reply: that is told how far it is.
+        reply: receives the progress.
         config: fields of AblationConfig.
 
     Raises:
-        KeyboardInterrupt: it was told to leave; nothing is kept of what was done.
+        KeyboardInterrupt: it was asked to leave; nothing is kept of what was done.
     """
     keep_freed_memory()
-    return asdict(masking.ablate(config, reply.tell, _interruption()))
+    return asdict(masking.ablate(config, reply.report, _interruption()))
 
 
 def images(run: str, to: str, reply: Reply, formats: Sequence[str] = IMAGE_FORMATS) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def images(run: str, to: str, reply: Reply, formats: Sequence[str] = IMAGE_FORMA
     keep_freed_memory()
 
     def report(done: int, total: int) -> None:
-        reply.tell(ImagesWritten(done, total))
+        reply.report(ImagesWritten(done, total))
 
     paths, warnings = export_images(Run(Path(run).absolute()), Path(to).expanduser(), formats, report)
     return {"paths": paths, "warnings": warnings}
@@ -140,7 +140,7 @@ def _answer_and_work(run: Run, prepared: Prepared | None, reply: Reply) -> None:
     reply.answer({"run": run.directory})
     reply.hang_up()
     workers = run.config.devices
-    os.environ["LOCAL_WORLD_SIZE"] = str(workers)  # As torchrun tells it: they share the cores that decode.
+    os.environ["LOCAL_WORLD_SIZE"] = str(workers)  # As torchrun sets it: they share the cores that decode.
     children = []
     for number in range(1, workers):
         with log_path(run.directory, number).open("ab") as log:

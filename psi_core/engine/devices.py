@@ -55,7 +55,7 @@ def worker_device(device: Device, local: int) -> Device:
     """The device of one worker. Workers take the CUDA devices of their machine in turn; all share one CPU.
 
     Args:
-        device: of the first worker.
+        device: device of the first worker.
         local: its rank among the workers of this machine.
     """
     if not device.is_cuda:
@@ -106,8 +106,8 @@ def automatic_batch(device: Device, activation_bytes: int) -> int:
     """The largest batch, a power of two, whose activations fit the device.
 
     Args:
-        device: that computes.
-        activation_bytes: of one image, when all activations are kept for the gradient.
+        device: device that computes.
+        activation_bytes: bytes of one image's activations, all kept for the gradient.
     """
     budget = _BATCH_BYTES[device.kind]
     if device.is_cuda:

@@ -1,7 +1,7 @@
-"""What only the engine can tell of a run: whether its gradient is one, and whether its network repeats itself.
+"""What only the engine can check of a run: whether its gradient is one, and whether its network repeats itself.
 
-Looked at once, on the first images of the run, in a second or two. A check that cannot be made gives its reason: it
-never ends a run, and leaves the classifier as it was.
+The checks run once, on the first images of the run, in a second or two. A check that cannot be made gives its reason:
+it never ends a run, and leaves the classifier as it was.
 """
 
 import copy
@@ -26,21 +26,23 @@ from psi_core.engine.measure.step import StepPlan
 from psi_core.runs.events import EvidenceFound
 
 AMONG = 64
-"""So many of the run's first images are drawn from."""
+"""Number of first images of the run from which the checked ones are drawn."""
 
 _IMAGES = 8
-"""Images looked at, where a forward is cheap."""
+"""Images checked where a forward is cheap."""
 
 _FEWEST_IMAGES = 2
 _CPU_MULTIPLY_ADDS = 3e9
-"""Of the images looked at in one forward on a CPU: four of them in AlexNet."""
+"""Multiply-adds of all checked images in one forward on a CPU: four images in AlexNet."""
 
 _DIFFERENCES = 8
 """Central differences in all; each costs two forwards in float64."""
 
 _STEPS = (1e-5, 1e-6)
-"""Of the central differences, in pixel units. In float64 the first meets AlexNet's gradient within 2e-7; where a ReLU
-bends within it, as for every hundredth of its pixels at 1e-4, the second counts. A wrong gradient misses at both."""
+"""Step sizes of the central differences, in pixel units.
+
+In float64 the first meets AlexNet's gradient within 2e-7. Where a ReLU bends within it, as for every hundredth of its
+pixels at 1e-4, the second decides. A wrong gradient misses at both."""
 
 _BENT = 1e-4
 """Relative error that only a bend within the step, or a wrong gradient, explains."""
@@ -53,7 +55,7 @@ _MOST_PARAMETERS = 500_000_000
 """More of them in float64 would take over 4 GB."""
 
 _MOST_MULTIPLY_ADDS = 20e9
-"""Of one forward; more would take float64 over a quarter of a minute on two cores."""
+"""Multiply-adds of one forward; more would take float64 over a quarter of a minute on two cores."""
 
 _STREAM = Condition("soundness").stream
 
@@ -62,17 +64,17 @@ FirstImages = tuple[Tensor, Tensor, Tensor]
 
 
 class _CannotTellError(Exception):
-    """A check has nothing to go by."""
+    """A check lacks what it needs."""
 
 
 def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> EvidenceFound:
     """What two checks found: of the gradient against central differences, and of two forwards of the same images.
 
     Args:
-        plan: of the run.
+        plan: plan of the run's steps.
         first: the run's first images, at most AMONG, on the device; some of them, drawn by lot, are looked at.
-        policy: of precision, at which the run computes.
-        device: on which it does.
+        policy: precision policy of the run.
+        device: device of the run.
     """
     started = time.perf_counter()
     is_cuda, affordable = device.is_cuda, int(_CPU_MULTIPLY_ADDS / max(1, plan.trace.multiply_adds))
@@ -210,7 +212,7 @@ def _in_float64(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """Of the margin at every pixel, (image, pixel)."""
+    """The gradient of the margin at every pixel, (image, pixel)."""
     with torch.enable_grad():
         inputs = images.detach().requires_grad_()
         total = losses(model(inputs).double(), targets).sum()
@@ -218,7 +220,10 @@ def _gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 
 def _central_differences(model: nn.Module, images: Tensor, targets: Tensor, pixels: Tensor, step: float) -> Tensor:
-    """Of the margin, for some pixels of each image, (image, pixel); one pixel of all images at a time."""
+    """Central differences of the margin, for some pixels of each image, (image, pixel).
+
+    All images move one pixel at a time.
+    """
     slopes = []
     for pixel in pixels.T:
         steps = torch.zeros(len(images), images[0].numel(), dtype=torch.float64)

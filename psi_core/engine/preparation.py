@@ -63,11 +63,11 @@ class Prepared:
 
     Attributes:
         config: what it computes.
-        source: of its model.
+        source: source of its model.
         classifier: in eval mode, frozen, on the CPU. It has its weights, but for `fitted` ones, which come later.
         dataset: its labels are classes of the network.
         external: images attacked elsewhere, or None.
-        trace: of one dry forward.
+        trace: calls recorded in one dry forward.
         calls: the tapped layers in forward order.
         layers: the same as `layers.json` describes them.
         card: content of `model.json`; empty until `fitted` weights come.

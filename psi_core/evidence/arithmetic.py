@@ -88,7 +88,7 @@ def norms_within_epsilon(run: Run) -> Check:
             continue
         largest = float(run.array("l2" if is_l2 else "linf")[at].max())
         bound = condition.epsilon * (math.sqrt(elements or 1) if is_l2 else 1)
-        # Written so that NaN counts as too far.
+        # Written so that NaN is too far.
         if not largest <= (bound * (1 + L2_ROUNDING) if is_l2 else bound + EPSILON_ROUNDING):
             too_far.append(f"{condition.name} by {'L2' if is_l2 else 'L-inf'} {largest:.4g} of {bound:.4g}")
         if bound:

@@ -15,11 +15,11 @@ class Check:
     """One thing that speaks for a run's numbers or against them.
 
     Attributes:
-        name: of what was looked at.
+        name: name of what was checked.
         status: of the run.
         sentence: what was found, with its number; where the status is `none`, how to have it checked.
         value: the number behind the status; None where there is none.
-        unit: of the value.
+        unit: unit of the value.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Can a shift be told from chance? Checks of controls, of false alarms between two noises, and of how many images."""
+"""Is a shift more than chance? Checks of controls, of false alarms between two noises, and of how many images."""
 
 import numpy as np
 

@@ -47,7 +47,7 @@ def chunk_path(run_directory: Path, number: int) -> Path:
 
 
 def finished_chunks(run_directory: Path) -> list[int]:
-    """Numbers of the chunks that are there, ascending. Temporary files of a killed worker are passed over."""
+    """Numbers of the chunks that are there, ascending. Temporary files of a killed worker are ignored."""
     try:
         names = [path.name for path in (run_directory / CHUNKS).iterdir()]
     except FileNotFoundError:
@@ -77,8 +77,8 @@ def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -
     """Arrays of an npz file by name; their CRCs are checked on the way.
 
     Args:
-        path: of the file.
-        wanted: tells from its name whether an array is read; all are by default.
+        path: path of the file.
+        wanted: whether the array of a name is read; all are by default.
 
     Raises:
         RunError: the file is gone or damaged.

@@ -62,9 +62,9 @@ class EventLog:
 
 
 class EventReader:
-    """Reads a log bit by bit: each look gives what came since the last.
+    """Reads a log bit by bit: each poll gives what came since the last.
 
-    A torn last line waits for its rest. Lines that are no events are passed over.
+    A torn last line waits for its rest. Lines that are no events are ignored.
     """
 
     def __init__(self, path: Path) -> None:

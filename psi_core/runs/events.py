@@ -37,7 +37,7 @@ class Started(_Timed):
 
     Attributes:
         host: name of its machine.
-        boot_id: of that machine's present boot; empty where the system has none.
+        boot_id: id of that machine's present boot; empty where the system has none.
         pid_namespace: namespace in which its process id is valid.
         pid: its process id.
         process_start: when it started, in clock ticks since boot.
@@ -205,8 +205,8 @@ class Finished(_Timed):
 
 
 @dataclass(frozen=True, slots=True)
-class Left(_Timed):
-    """The worker left on request."""
+class Stopped(_Timed):
+    """The worker left on request: its `kind` says `left`."""
 
     kind: ClassVar[str] = "left"
 
@@ -259,7 +259,7 @@ class ImagesWritten(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class UnknownEvent(_Timed):
-    """An event of a newer version. It counts as the worker's last event and holds nothing else.
+    """An event of a newer version. It becomes the worker's last event and holds nothing else.
 
     Attributes:
         kind: kind named by its line.
@@ -278,7 +278,7 @@ KnownEvent: TypeAlias = (
     | EvidenceFound
     | Heartbeat
     | Finished
-    | Left
+    | Stopped
     | Failed
     | AblationAdvanced
     | ImagesWritten
@@ -287,7 +287,7 @@ Event: TypeAlias = KnownEvent | UnknownEvent
 
 EVENTS: tuple[type[KnownEvent], ...] = (
     *(Started, PhaseBegan, FitAdvanced, BatchDone, Warned, PrecisionCompared, EvidenceFound, Heartbeat),
-    *(Finished, Left, Failed, AblationAdvanced, ImagesWritten),
+    *(Finished, Stopped, Failed, AblationAdvanced, ImagesWritten),
 )
 """Every kind that this version writes."""
 
@@ -295,14 +295,14 @@ EVENTS: tuple[type[KnownEvent], ...] = (
 def event_line(event: Event) -> EventLine:
     """An event as its line holds it."""
     values = ((each, getattr(event, each.name)) for each in fields(event) if each.name != "kind")
-    told = {each.name: value for each, value in values if value is not None or each.metadata != _OMIT_NONE}
-    return {"event": event.kind, **told}
+    written = {each.name: value for each, value in values if value is not None or each.metadata != _OMIT_NONE}
+    return {"event": event.kind, **written}
 
 
 def event_of(line: EventLine) -> Event:
     """The event that a line holds.
 
-    Fields that this version does not know are passed over; one that is missing or of another type has its default.
+    Fields that this version does not know are ignored; one that is missing or of another type has its default.
     """
     kind, moment = line["event"], line["time"]
     if kind not in _READERS:
@@ -314,7 +314,7 @@ def event_of(line: EventLine) -> Event:
 
 
 _LARGEST = 2**63
-"""Whole numbers beyond it are none of ours, and may not fit a float."""
+"""Whole numbers beyond it were not written by us, and may not fit a float."""
 
 
 def _text(value: object) -> str | None:

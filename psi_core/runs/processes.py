@@ -117,7 +117,7 @@ def own_identity() -> Identity:
 
 
 def is_here(worker: Started) -> bool:
-    """Whether a worker belongs to the boot and process namespace of this process: its process id then counts here."""
+    """Whether a worker belongs to the boot and process namespace of this process: its process id is then valid here."""
     return worker.boot_id == _boot_id() != "" and worker.pid_namespace == _pid_namespace()
 
 
@@ -144,7 +144,8 @@ def worker_environment(workers: int, config: object = None) -> dict[str, str]:
 
     Args:
         workers: how many there are.
-        config: of the run, as JSON has it, where it is known: one with pictures has processes that decode them.
+        config: configuration of the run as JSON has it, where it is known: a run with pictures has processes that
+            decode them.
     """
     sources = [str(config.get(field, "")) for field in ("data", "attacked")] if isinstance(config, Mapping) else []
     has_decoders = any(source.partition(":")[0] in ("folder", "torchvision") for source in sources)
@@ -155,8 +156,8 @@ def share_cores(workers: object, config: Mapping[str, Any]) -> None:
     """Sets `worker_environment` in this process, before torch is loaded: OpenMP reads it once.
 
     Args:
-        workers: how many there are; what is no number, and so will be refused, counts as one.
-        config: of the run, as JSON has it.
+        workers: how many there are; what is no number, and so will be refused, is treated as one.
+        config: configuration of the run, as JSON has it.
     """
     count = int(str(workers)) if str(workers).isdecimal() else 1
     for name, value in worker_environment(count, config).items():
@@ -164,7 +165,7 @@ def share_cores(workers: object, config: Mapping[str, Any]) -> None:
 
 
 def recorded_config(run_directory: Path) -> dict[str, Any]:
-    """`config.json` of a run; empty where it cannot be read, which is told by whoever opens the run."""
+    """`config.json` of a run; empty where it cannot be read, which is reported by whoever opens the run."""
     try:
         config = json.loads((run_directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -190,8 +191,8 @@ def start_child(
     Args:
         arguments: what follows `python -m psi_core`.
         environment: variables added to ours.
-        output: where its standard output and error go; None pipes the output and shares our standard error.
-        errors: where its standard error goes instead.
+        output: target of its standard output and error; None pipes the output and shares our standard error.
+        errors: target of its standard error instead.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "psi_core", *arguments],

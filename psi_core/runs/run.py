@@ -38,11 +38,11 @@ class LayerInfo:
         name: as tables show it, `conv1`.
         module: path of the module inside the network, `features.1`; `#2` marks its second call in a forward.
         kind: class of the module or name of the function, `ReLU`.
-        shape: of its output for one image.
+        shape: shape of its output for one image.
         units: responses of one image that the measures see.
         channels: feature maps, or features of a flat layer.
-        parameters: of everything between the layer before and this one, itself included.
-        multiply_adds: of the same, per image.
+        parameters: number of parameters of everything between the layer before and this one, itself included.
+        multiply_adds: multiply-adds of the same, per image.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Run:
     """A run directory. Reading it never locks or writes; arrays are read when first asked for.
 
     Attributes:
-        directory: where it lies.
+        directory: the run directory.
         id: its identity, which is also the directory's name.
         created: when, ISO 8601 with time zone.
         config: what it computes.

@@ -13,9 +13,9 @@ from psi_core.runs.events import (
     Finished,
     FitAdvanced,
     Heartbeat,
-    Left,
     PhaseBegan,
     Started,
+    Stopped,
     Warned,
 )
 from psi_core.runs.processes import is_alive
@@ -27,11 +27,11 @@ STOP_FILE = "stop"
 
 @dataclass(slots=True)
 class WorkerState:
-    """What one worker last said of itself, since it was last started.
+    """What one worker last reported, since it was last started.
 
     Attributes:
         number: its rank, from 0.
-        started: what it told when it began, or None.
+        started: its event when it began, or None.
         phase: `load`, `fit`, `compile` or `run`.
         progress: how far it is in this phase, or None.
         last: its last event of any kind but heartbeats.
@@ -47,8 +47,8 @@ class WorkerState:
     warnings: list[str] = field(default_factory=list)
     is_alive: bool = False
 
-    def take(self, event: Event) -> None:
-        """Takes in the worker's next event; one of an unknown kind only counts as the last."""
+    def accept(self, event: Event) -> None:
+        """Accepts the worker's next event; one of an unknown kind only becomes the last."""
         if isinstance(event, Heartbeat):
             return  # It may come from its thread after the worker's last word.
         self.last = event
@@ -78,8 +78,8 @@ class StatusReader:
                 self._readers[number] = EventReader(events_path(self.directory, number)), WorkerState(number)
         for reader, worker in self._readers.values():
             for event in reader.poll():
-                worker.take(event)
-            has_left = isinstance(worker.last, Finished | Failed | Left)
+                worker.accept(event)
+            has_left = isinstance(worker.last, Finished | Failed | Stopped)
             worker.is_alive = worker.started is not None and not has_left and is_alive(worker.started, reader.path)
         return [worker for _, (_, worker) in sorted(self._readers.items())]
 

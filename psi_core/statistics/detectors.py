@@ -23,7 +23,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """How well attacked images of the held-out half are told from reference ones; NaN where too few.
+    """How well attacked images of the held-out half are separated from reference ones; NaN where too few.
 
     Attributes:
         auroc: P(attacked scores higher), ties counted half; below 0.5 where the fit half's direction does not hold.
@@ -112,7 +112,7 @@ def _standardize(versions: NDArray[np.float64], fit: NDArray[np.bool_]) -> NDArr
 
 
 def _logistic_weights(layers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights (layer,) that tell attacked from reference; the intercept shifts every score alike and is left out.
+    """Weights (layer,) that separate attacked from reference; the intercept shifts every score alike and is left out.
 
     Args:
         layers: standardized, (layer, version, image): attacked first.

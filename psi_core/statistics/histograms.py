@@ -121,7 +121,7 @@ def find_peaks(
 
     Args:
         psi: (condition, layer, image); NaN where silent.
-        edges: of the bins, shared by all.
+        edges: edges of the bins, shared by all.
         correct: (condition, image), whether the network was right; None leaves the accuracy NaN.
     """
     numbers = bin_numbers(psi, edges)

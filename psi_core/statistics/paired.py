@@ -193,7 +193,7 @@ def ks_distance(values: NDArray[np.floating], other: NDArray[np.floating]) -> fl
 
 
 def auroc(values: NDArray[np.floating], reference: NDArray[np.floating]) -> tuple[float, float, float]:
-    """How well a measure tells attacked images from reference ones: P(value > reference), ties counted half.
+    """How well a measure separates attacked from reference images: P(value > reference), ties counted half.
 
     Args:
         values: (image,), NaN where there is none.

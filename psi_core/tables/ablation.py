@@ -1,4 +1,4 @@
-"""What an ablation found: its columns and rows, and what must be told beside them."""
+"""What an ablation found: its columns and rows, and what must be said beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class AblationResult:
     Attributes:
         rows: by ranking, percentage and condition; cells as in COLUMNS.
         title: model, data, images and layer in one line.
-        notes: what must be told beside the rows, one sentence each.
+        notes: what must be said beside the rows, one sentence each.
     """
 
     rows: list[Row]
@@ -116,8 +116,8 @@ def ablation_notes(config: AblationConfig, rows: Sequence[Row], intact: MaskedAc
     """Sentences that belong beside the rows.
 
     Args:
-        config: that the rows are of.
-        rows: of `ablation_rows`.
+        config: configuration of the ablation.
+        rows: rows from `ablation_rows`.
         intact: the whole network.
         train_images: on how many the channels were ordered; 0 where all orders are drawn by lot.
     """

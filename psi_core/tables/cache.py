@@ -1,6 +1,6 @@
 """Statistics computed once: what a run's finished chunks gave is kept as JSON in the user's cache folder.
 
-A file is found by run and question; it counts as long as the chunks and this package's code are those it was made by.
+A file is found by run and question; it is valid as long as the chunks and this package's code are those it was made by.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ def remembered(run: Run, question: tuple[str | int, ...], compute: Callable[[], 
     """What `compute` gives, or gave before for the same run, question, chunks and code.
 
     Args:
-        run: whose results `compute` reads.
-        question: what tells this answer from others of the run, a word of letters first.
+        run: the run whose results `compute` reads.
+        question: what distinguishes this answer from others of the run, a word of letters first.
         compute: gives something that JSON holds.
     """
     made_by = None if run.has_preview else _made_by(run)
@@ -65,7 +65,7 @@ def _checksum(answer: Any) -> int:
 
 
 def _made_by(run: Run) -> str | None:
-    """What tells these chunks and this code from all others; None where a chunk vanished while we looked."""
+    """What distinguishes these chunks and this code from all others; None where a chunk vanished while we looked."""
     try:
         files = sorted((run.directory / CHUNKS).glob("*.npz"))
         chunks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -53,7 +53,7 @@ CLASS_COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ClassValues:
-    """What images tell about the classes that have some; NaN where there is no value.
+    """What images show about the classes that have some; NaN where there is no value.
 
     Attributes:
         labels: (class,), ascending.

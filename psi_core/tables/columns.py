@@ -122,7 +122,7 @@ def delta_columns(suffix: str, against: str, is_key: bool) -> tuple[Column, ...]
     """Columns of a mean difference and its interval.
 
     Args:
-        suffix: of their names, such as `_control`.
+        suffix: suffix of their names, such as `_control`.
         against: what the difference is from.
         is_key: whether a narrow screen shows them.
     """

@@ -68,7 +68,7 @@ def _verdict(found: Correlation, accuracy: NDArray[np.float64], responses: str) 
 
     Args:
         found: over the classes.
-        accuracy: of those that have both values.
+        accuracy: accuracy of the images that have both values.
         responses: what is sparse.
     """
     if found.classes < LEAST_CLASSES:

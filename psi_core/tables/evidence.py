@@ -58,9 +58,9 @@ DETECTOR_COLUMNS: tuple[Column, ...] = (
 
 
 def detector_rows(run: Run, _view: View) -> Iterator[Cells]:
-    """One row per layer, and one for all layers together, for each condition and what it is told from.
+    """One row per layer, and one for all layers together, for each condition and what it is compared with.
 
-    Every condition but benign is told from benign, and from its control where the run has it.
+    Every condition but benign is compared with benign, and with its control where the run has it.
     """
     psi = run.psi.astype(np.float64)
     fit_half = split_halves(psi.shape[-1], run.config.seed)

@@ -76,7 +76,7 @@ FORMATS: dict[str, Callable[[Iterable[Row], Sequence[Column]], str]] = {
 """What writes each format; the names are also the files' suffixes."""
 
 PAGE_FORMATS = ("md", "tex")
-"""Formats for reading: a run's table gives them the key columns only, and what must be told beside it."""
+"""Formats for reading: a run's table gives them the key columns only, and what must be said beside it."""
 
 
 def table_text(
@@ -86,14 +86,14 @@ def table_text(
     format: str,  # noqa: A002
     view: View = WHOLE,
 ) -> str:
-    """One table of a run as `text_of` writes it, with what must be told beside it.
+    """One table of a run as `text_of` writes it, with what must be said beside it.
 
     Args:
-        run: whose table it is.
-        name: of the table.
-        rows: of that table.
+        run: the run whose table it is.
+        name: name of the table.
+        rows: rows of that table.
         format: one of FORMATS.
-        view: that the rows were made for.
+        view: view that the rows were made for.
 
     Raises:
         ConfigError: there is no such format.
@@ -113,8 +113,8 @@ def text_of(
     Markdown has the notes below the table, LaTeX as comments above it.
 
     Args:
-        rows: of a table.
-        columns: of the same table.
+        rows: rows of a table.
+        columns: columns of the same table.
         format: one of FORMATS.
         notes: for the page, one sentence each.
 
@@ -151,9 +151,9 @@ def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, form
     """Writes one table so that a reader sees either all of it or none.
 
     Args:
-        rows: of a table.
+        rows: rows of a table.
         columns: which of their cells to write, in this order.
-        path: of the file; its folder must exist.
+        path: path of the file; its folder must exist.
         format: one of FORMATS.
 
     Raises:
@@ -188,11 +188,11 @@ def export_run(
     Tables that take a measure are also written for each of `measures`, as `layers-hoyer.csv` and so on.
 
     Args:
-        run: with results.
+        run: a run with results.
         folder: to write into.
         format: one of FORMATS.
         tables: their names; all by default.
-        measures: of the run; `psi` is in the tables anyway.
+        measures: measures of the run; `psi` is in the tables anyway.
 
     Raises:
         ConfigError: there is no such format or table, the run has no such measure, or the folder cannot be written to.

@@ -55,7 +55,7 @@ STUDY_ATTACK = Condition("fgsm", 0.03)
 
 
 def study_note(bins: int = TABLE_BINS) -> str:
-    """What every reader of the study table must be told, in lines of at most 71 characters."""
+    """What every reader of the study table must know, in lines of at most 71 characters."""
     return f"""\
 peak value, in three readings of the fullest of {bins} bins over 0..1:
 H its share of images: concentration, not sparseness

@@ -15,10 +15,10 @@ from psi_core.tables.cache import remembered
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a list of runs tells of one; None where there is nothing to tell.
+    """What a list of runs shows of one; None where there is nothing to show.
 
     Attributes:
-        accuracy_percent: of the benign images; None for labels that are the network's own predictions.
+        accuracy_percent: accuracy on the benign images; None for labels that are the network's own predictions.
         attacked_accuracy_percent: under the headline condition; likewise.
         shift_layer: the layer whose mean PSI the headline condition moves furthest from its control; where it has
             none, from benign.

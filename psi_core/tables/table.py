@@ -1,4 +1,4 @@
-"""What a table of a run is: a name, columns, rows, what of a view it takes, and what must be told beside it."""
+"""What a table of a run is: a name, columns, rows, what of a view it takes, and what must be said beside it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class View:
     """What of a run a table is asked to show.
 
     Attributes:
-        subset: of the images, one of `statistics.SUBSETS`.
+        subset: subset of the images, one of `statistics.SUBSETS`.
         bins: how many bins histograms and peaks have; their edges come from `measure_edges`.
         measure: name of the measure whose values the rows show.
     """
@@ -46,7 +46,7 @@ class Table:
 
     Attributes:
         name: for `--table`; the stem of the exported file.
-        columns: of one run and view.
+        columns: columns of one run and view.
         rows: cells in the order of the columns; None where there is no value. Raises RunError without results.
         takes: parts of the view that the rows depend on. A subset or measure other than the default is an error for
             a table that does not take it; bins are ignored.

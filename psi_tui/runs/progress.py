@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from psi_core.runs.chunks import chunk_range, finished_chunks, owner_of, share_of
-from psi_core.runs.events import BatchDone, Failed, Finished, FitAdvanced, Left
+from psi_core.runs.events import BatchDone, Failed, Finished, FitAdvanced, Stopped
 from psi_core.runs.run import Run
 from psi_core.runs.status import Status, WorkerState, status_of
 from psi_tui.text.formatting import format_count, format_duration
@@ -15,7 +15,7 @@ State = Literal["waiting", "running", "helping", "finished", "left", "failed", "
 """What a worker is about: not started yet; at its own share; at the share of a worker that is gone; through; told to
 leave; ended by an error; gone without a word."""
 
-_ENDS: Mapping[type, State] = {Finished: "finished", Left: "left", Failed: "failed"}
+_ENDS: Mapping[type, State] = {Finished: "finished", Stopped: "left", Failed: "failed"}
 """What became of a worker, by its last word."""
 
 

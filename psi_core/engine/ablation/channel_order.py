@@ -22,7 +22,7 @@ class ClassResponses:
     """Sums of the channels' responses, their spatial means, to the images of each class.
 
     Attributes:
-        images: of each class, float64 (class,).
+        images: number of images of each class, float64 (class,).
         total: sum of the responses, float64 (class, channel).
         squares: sum of their squares, likewise.
     """
@@ -49,7 +49,7 @@ SCORES: dict[str, Callable[[ClassResponses], NDArray[np.float64]]] = {
     "response": ClassResponses.mean_response,
     "sparseness": ClassResponses.sparseness,
 }
-"""What the channels are ordered by, the highest first, for each ranking that goes by responses."""
+"""What the channels are ordered by, the highest first, for each ranking that depends on responses."""
 
 LEAST_IMAGES = {"response": 1, "sparseness": 2}
 """Images of a class that each of these rankings needs."""
@@ -62,7 +62,7 @@ def class_responses(
 
     Args:
         model: in eval mode.
-        call: of the layer.
+        call: call of the layer.
         reducer: gives the channels' spatial means.
         classes: how many there are.
         batches: positions of images, the images as the network takes them, and their labels.
@@ -104,13 +104,13 @@ def ranks_by_score(scores: NDArray[np.float64], *, shared: bool) -> NDArray[np.i
 
 
 def random_ranks(seed: int, layer: str, classes: int, channels: int, *, shared: bool) -> NDArray[np.int64]:
-    """As `ranks_by_score`, of an order drawn by lot for each class, or of one for all.
+    """Ranks as `ranks_by_score` gives them, of an order drawn by lot for each class, or of one for all.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
         layer: its name; each has its own orders.
         classes: how many there are.
-        channels: of the layer.
+        channels: number of channels of the layer.
         shared: whether all classes have one order.
     """
     stream = zlib.crc32(f"ablate {layer}{' shared' if shared else ''}".encode())

@@ -34,7 +34,7 @@ from psi_core.runs.events import AblationAdvanced, FitAdvanced, PhaseBegan, Warn
 from psi_core.tables.ablation import AblationResult, MaskedAccuracy, ablation_notes, ablation_rows, ablation_title
 
 Tell = Callable[[FitAdvanced | AblationAdvanced | PhaseBegan | Warned], None]
-"""Takes what an ablation tells on its way."""
+"""Receives the events of an ablation."""
 
 Report = Callable[[AblationAdvanced], None]
 """Takes how far the work is, after every forward of a batch; may raise, to end it."""
@@ -52,7 +52,7 @@ def ablate(values: Mapping[str, Any], tell: Tell, is_interrupted: Callable[[], b
 
     Args:
         values: fields of AblationConfig.
-        tell: takes warnings, and how far it is.
+        tell: receives warnings and progress.
         is_interrupted: asked after every batch.
 
     Raises:
@@ -194,7 +194,7 @@ class _MaskedRuns:
                 clock.advance(len(positions))
 
     def _images_by_condition(self, images: Tensor, labels: Tensor, positions: NDArray[np.int64]) -> Iterator[Tensor]:
-        """The images under each condition; attacks go by the gradient of the intact network."""
+        """The images under each condition; attacks follow the gradient of the intact network."""
         _, gradient = input_gradient(self.model, images, labels)
         indices = torch.from_numpy(positions).to(self.device)
         for condition in self.config.conditions:
@@ -237,7 +237,7 @@ def masked_logits(model: Classifier, call: LayerCall, owners: Collection[str], i
 
     Args:
         model: in eval mode.
-        call: of the layer, as `trace_network` saw it.
+        call: call of the layer, as `trace_network` saw it.
         owners: `NetworkTrace.owners`, so that calls get the same names.
         images: (batch, channel, height, width).
         keep: bool (batch, channels of the layer), on the images' device.

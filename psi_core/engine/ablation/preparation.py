@@ -38,12 +38,12 @@ class Ablation:
 
     @property
     def channels(self) -> int:
-        """Of that layer."""
+        """Channels of that layer."""
         return self.call.shape[0]
 
     @property
     def classes(self) -> int:
-        """Of the network."""
+        """Classes of the network."""
         return self.prepared.trace.classes
 
 

@@ -34,8 +34,8 @@ class ImageArchive:
     The file appears under its name when the block is left, and not at all where the block fails.
 
     Args:
-        path: of the archive.
-        shape: of all images, (image, height, width) or (image, height, width, channel).
+        path: path of the archive.
+        shape: shape of the array of all images, (image, height, width) or (image, height, width, channel).
         others: further arrays by name, small, written at once.
     """
 
@@ -108,9 +108,9 @@ class ImageExport:
     """An export under way: writes `images-CONDITION.npz` and `png/CONDITION/...`.
 
     Attributes:
-        run: with results and its weights at hand.
+        run: a run with results, whose weights are at hand.
         folder: to write into.
-        formats: of IMAGE_FORMATS.
+        formats: names from IMAGE_FORMATS.
         report: called with images done and to do.
     """
 
@@ -206,9 +206,9 @@ def export_images(
     """Writes the images of a run; gives the paths, and a sentence for every condition that 8-bit pictures do not hold.
 
     Args:
-        run: with results.
+        run: a run with results.
         folder: to write into; made where it is missing.
-        formats: of IMAGE_FORMATS.
+        formats: names from IMAGE_FORMATS.
         report: called with images done and to do.
 
     Raises:

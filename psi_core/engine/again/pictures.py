@@ -37,7 +37,7 @@ class PictureMaker:
         """One image of a run, benign and under a condition.
 
         Where the run's weights are missing, the attacked image is made only if it needs none, and the picture's
-        `reason` tells what is missing. Nothing is fitted or downloaded.
+        `reason` says what is missing. Nothing is fitted or downloaded.
 
         Args:
             run: its seed, labels, weights and preprocessing are used.

@@ -65,9 +65,9 @@ def remake_images(
     """Images of a run under some of its conditions.
 
     Args:
-        run: whose seed and preprocessing are used.
+        run: the run whose seed and preprocessing are used.
         prepared: the run as `reopen` gives it.
-        positions: of the images in the data set.
+        positions: positions of the images in the data set.
         conditions: some of the run's.
 
     Returns:

@@ -19,11 +19,12 @@ class Iteration:
     """How attacks of more than one step go about it.
 
     Attributes:
-        steps: of bim, pgd and mi-fgsm.
-        step_size: of each, as a share of epsilon; None for 2.5 / steps (Madry et al. 2018), for mi-fgsm 1 / steps.
-        restarts: of pgd, each from another random start; every image keeps its most harmful.
+        steps: number of steps of bim, pgd and mi-fgsm.
+        step_size: size of a step, as a share of epsilon; None for 2.5 / steps (Madry et al. 2018), for mi-fgsm 1 /
+            steps.
+        restarts: random starts of pgd; every image keeps its most harmful.
         is_targeted: whether the labels are classes to reach, so that their loss is to fall.
-        loss: that attacks climb.
+        loss: loss that attacks raise.
     """
 
     steps: int = 10
@@ -40,7 +41,7 @@ class Iteration:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Benign images, and all that an attack or control of them may go by.
+    """Benign images, and all that an attack or control of them may depend on.
 
     Its tensors are the receiver's own: what is written into them changes nothing elsewhere.
 
@@ -49,9 +50,9 @@ class Batch:
         gradient: at the images, of their shape; its direction is the one to go.
         noise: random numbers of the condition.
         labels: int64 (batch,), to be missed, or to be reached where the iteration is targeted.
-        model: with frozen parameters, in eval mode; None for conditions that need no network.
-        iteration: of attacks of more than one step.
-        l2: size of the first attack's change at this epsilon, float32 (batch,); None for all but controls that take it.
+        model: network with frozen parameters, in eval mode; None for conditions that need none.
+        iteration: settings of attacks of more than one step.
+        l2: size of the first attack's change at this epsilon, float32 (batch,); None for all but controls that copy it.
     """
 
     images: Tensor

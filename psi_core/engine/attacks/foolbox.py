@@ -25,13 +25,13 @@ def require_foolbox_attack(name: str) -> None:
     """Makes sure that foolbox has an attack that can be used.
 
     Args:
-        name: of its class, with options behind colons: `L2CarliniWagnerAttack:steps=100:confidence=0.5`.
+        name: name of its class, with options behind colons: `L2CarliniWagnerAttack:steps=100:confidence=0.5`.
 
     Raises:
         ConfigError: foolbox is not installed, has no such attack, it has no such option, or it needs more than a model,
             images and labels.
     """
-    _norm(_made(name))
+    _norm(_attack_of(name))
 
 
 class FoolboxAttack:
@@ -40,17 +40,17 @@ class FoolboxAttack:
     Attacks that look for the smallest change do so once, for all epsilons: `within` shortens what they found.
 
     Args:
-        name: of its class, `LinfDeepFoolAttack`, with options behind colons.
-        model: with frozen parameters, in eval mode.
+        name: name of its class, `LinfDeepFoolAttack`, with options behind colons.
+        model: network with frozen parameters, in eval mode.
         images: (batch, channel, height, width) in 0..1.
         labels: int64 (batch,), to be missed, or to be reached.
-        iteration: tells which; steps are the attack's own.
+        iteration: says which; steps are the attack's own.
     """
 
     def __init__(self, name: str, model: nn.Module, images: Tensor, labels: Tensor, iteration: Iteration) -> None:
         self._name = name
         self._images = images
-        self._attack = _made(name)
+        self._attack = _attack_of(name)
         self._norm = _norm(self._attack)
         foolbox = _foolbox()
         self._model = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
@@ -109,7 +109,7 @@ class FoolboxAttack:
         return (self._images + change).clamp_(0, 1)
 
 
-def _made(name: str) -> Any:
+def _attack_of(name: str) -> Any:
     """An attack with foolbox's own settings but for the options named."""
     class_name, *options = name.split(":")
     known = _attack_classes()

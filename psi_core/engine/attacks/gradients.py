@@ -27,10 +27,10 @@ def input_gradient(
     """Logits and the gradient of the summed loss with respect to the images.
 
     Args:
-        model: with frozen parameters, in eval mode.
+        model: network with frozen parameters, in eval mode.
         images: (batch, channel, height, width).
         labels: (batch,) int64, or None for the model's own choices.
-        loss: which one.
+        loss: `margin` or `cross-entropy`.
 
     Raises:
         ModelError: the model's output has no gradient with respect to its input.

@@ -41,7 +41,7 @@ class Noise:
     """Random numbers for the images of a batch under one condition.
 
     Attributes:
-        seed: of the run, 0..2**63-1.
+        seed: seed of the run, 0..2**63-1.
         indices: int64 (batch,), positions of the images in the data set, on the device that wants the numbers.
         stream: CRC-32 of the condition's name.
     """

@@ -23,7 +23,7 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03
     inside `torch.no_grad()` and `torch.inference_mode()`.
 
     Args:
-        model: takes images in 0..1, gives logits (batch, classes); its normalization is inside it.
+        model: network from images in 0..1 to logits (batch, classes); its normalization is inside it.
         images: (batch, channel, height, width), floating point, 0..1.
         labels: (batch,) integers.
         epsilon: largest change of a pixel, 0..1.
@@ -54,16 +54,16 @@ def attack(
     """Images under any attack of a run, as `fgsm` gives them: on any classifier, which comes back as it was.
 
     Args:
-        model: takes images in 0..1, gives logits (batch, classes); its normalization is inside it.
+        model: network from images in 0..1 to logits (batch, classes); its normalization is inside it.
         images: (batch, channel, height, width), floating point, 0..1.
         labels: (batch,) integers: to be missed, or to be reached if `is_targeted`.
         name: one of `psi_core.conditions.ATTACK_NAMES`.
         epsilon: largest change of a pixel, 0..1; for `fgm-l2` the L2 is epsilon x sqrt(pixels x channels).
-        steps: of bim, pgd and mi-fgsm.
-        step_size: of each step, as a share of epsilon; None for 2.5 / steps, for mi-fgsm 1 / steps.
-        restarts: of pgd.
+        steps: number of steps of bim, pgd and mi-fgsm.
+        step_size: size of a step, as a share of epsilon; None for 2.5 / steps, for mi-fgsm 1 / steps.
+        restarts: random starts of pgd.
         is_targeted: whether the loss of the labels is to fall.
-        seed: of random starts, which depend on an image's place in the batch.
+        seed: seed of random starts, which also depend on an image's place in the batch.
 
     Returns:
         Images of the same shape and type in 0..1 that require no gradient.

@@ -139,7 +139,7 @@ _RESET_PEAK = "5"
 def peak_growth(work: Callable[[], object], device: Device) -> int | None:
     """Peak memory of some work in bytes, above what was taken before it.
 
-    On CUDA it counts tensors, on a CPU the whole process; None where the system does not tell.
+    On CUDA it counts tensors, on a CPU the whole process; None where the system does not report it.
     """
     if device.is_cuda:
         torch.cuda.synchronize(device)

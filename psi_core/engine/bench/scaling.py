@@ -85,7 +85,7 @@ def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator
 
     Args:
         config: what does not vary.
-        speed: of one worker in images per second, about; decides how many images each measures.
+        speed: approximate speed of one worker in images per second; decides how many images each measures.
         most_images: size of the data set.
     """
     is_cuda = config.device.is_cuda
@@ -102,7 +102,7 @@ def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator
 
 
 def _worker_speeds(config: RunConfig, workers: int, folder: str) -> list[float]:
-    """Images per second of each worker of a run, as its last `batch` event tells."""
+    """Images per second of each worker of a run, from its last `batch` event."""
     child = subprocess.run(
         [sys.executable, "-m", "psi_core", "answer"],
         input=json.dumps({"id": 1, "do": "start", "config": config.model_dump(mode="json"), "runs_dir": folder}),

@@ -31,7 +31,7 @@ def usual_way(
 
     Args:
         library: one of LIBRARIES.
-        model: takes pixels in 0..1.
+        model: network that takes pixels in 0..1.
         conditions: benign first. Every attack is computed as FGSM, every control as noise of its size.
     """
     attack = (_torchattacks_fgsm if library == "torchattacks" else _foolbox_fgsm)(model)

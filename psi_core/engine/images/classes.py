@@ -1,6 +1,6 @@
 """Which class of a network's head each class of a data set is, and what the head's classes are called.
 
-A wrong match would score every image wrongly, so that what cannot be told is refused.
+A wrong match would score every image wrongly, so that classes without a certain match are refused.
 """
 
 from functools import cache
@@ -28,7 +28,7 @@ def match_classes(dataset: Dataset, head: int, model: str) -> Dataset:
         model: its name, for messages.
 
     Raises:
-        ConfigError: the classes cannot be told.
+        ConfigError: the classes cannot be matched.
     """
     names = dataset.class_names
     places = _head_places(names, head)
@@ -70,10 +70,10 @@ def head_names(config: ResolvedConfig, dataset: Dataset, head: int, sha256: str)
     These are ImageNet's names under its weights, else the data's where it has as many classes, else numbers.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         dataset: its images.
         head: classes of the network.
-        sha256: of its weights.
+        sha256: SHA-256 of its weights.
     """
     is_imagenet = head == IMAGENET_CLASSES and (
         config.weights == "imagenet" or sha256.startswith(tuple(_torchvision_digests()))
@@ -85,7 +85,7 @@ def head_names(config: ResolvedConfig, dataset: Dataset, head: int, sha256: str)
 
 
 def _head_places(names: tuple[str, ...], head: int) -> list[int] | None:
-    """The head's class of each name, or None where it cannot be told."""
+    """The head's class of each name, or None where it has no certain match."""
     if names == ("unlabeled",):
         return None
     if all(name.isdecimal() for name in names) and (head != IMAGENET_CLASSES or len(names) == head):

@@ -37,7 +37,7 @@ class Reading:
     """Some images of a data set.
 
     Attributes:
-        pixels: of those that could be read, in the order asked for.
+        pixels: pixels of the images that could be read, in the order asked for.
         unreadable: the others.
     """
 
@@ -50,7 +50,7 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """As the run's configuration names it."""
+        """Its name in the run's configuration."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -68,13 +68,13 @@ class Dataset(Protocol):
 
         Args:
             positions: in the data set.
-            size: of the network's input, to which pictures of files are brought; arrays keep their own.
-            channels: that the network takes; likewise.
+            size: size of the network's input, to which pictures of files are brought; arrays keep their own.
+            channels: channels of the network's input; likewise.
         """
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 that tells whether this is still the same data set: of all of it, or of files' names and labels."""
+        """SHA-256 that changes with the data set: of all of it, or of files' names and labels."""
 
     def place_of(self, position: int) -> str:
         """Name of one image for people: its file, or its position."""

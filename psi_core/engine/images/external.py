@@ -69,11 +69,11 @@ def load_external(
         name: as the run's configuration names it.
         dataset: the benign images.
         images: how many of them the run takes.
-        size: of the network's input, in pixels.
+        size: size of the network's input, in pixels.
         resize: as for the data set itself; pictures of the input size are left as they are.
-        labels: of the data set, in its own numbers and in the network's. An archive's `labels` must equal one of these;
-            with none they are not compared.
-        may_lack: whether an image without a partner counts as one that cannot be read; else it is refused.
+        labels: labels of the data set, in its own numbers and in the network's. An archive's `labels` must
+            equal one of these; with none they are not compared.
+        may_lack: whether an image without a partner is treated as unreadable; else it is refused.
 
     Raises:
         DataError: they are not there, have another shape or range, or one has no partner.

@@ -25,8 +25,8 @@ def network_inputs(pixels: Tensor, size: int, channels: int) -> Tensor:
     Args:
         pixels: uint8, or float32 in 0..1; (batch, height, width) or (batch, height, width, channel), where the network
             runs.
-        size: of the network's input, in pixels.
-        channels: that the network's first layer takes.
+        size: size of the network's input, in pixels.
+        channels: channels that the network's first layer takes.
     """
     images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
     inputs = images.float().div_(255) if pixels.dtype == torch.uint8 else images.float().clone()

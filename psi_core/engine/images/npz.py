@@ -67,8 +67,8 @@ def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | 
     `require_valid_pixels` does that.
 
     Args:
-        path: of the archive.
-        option: that names it, for messages.
+        path: path of the archive.
+        option: option that names it, for messages.
 
     Raises:
         DataError: it is not there, no archive of arrays, or its images are none.

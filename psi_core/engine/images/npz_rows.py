@@ -40,10 +40,10 @@ class NpzRows:
     It keeps no file open, so that it can be pickled, and read in several threads or processes at once.
 
     Attributes:
-        path: of the archive, absolute.
+        path: absolute path of the archive.
         member: name of the array's file in the archive.
         crc: CRC-32 of the member, as the archive records it.
-        start: where the member starts in the file, in bytes.
+        start: offset of the member in the file, in bytes.
         header: bytes of the member before the first image.
         file_shape: the array's shape in the file.
         file_dtype: its type there.
@@ -176,7 +176,7 @@ def rows_of_member(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member:
     That is where the array is compressed, in Fortran order or of Python objects, or its header and length do not agree.
 
     Args:
-        path: of the archive.
+        path: path of the archive.
         file: the archive's file, open.
         archive: the same file, as an archive.
         member: name of the array's file in it.
@@ -208,7 +208,7 @@ def file_version(file: IO[bytes] | FileIO) -> tuple[int, int]:
 
 
 def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """What a fingerprint takes in before an array's bytes."""
+    """What a fingerprint covers before an array's bytes."""
     return f"{shape} {dtype}\n".encode()
 
 

@@ -62,8 +62,8 @@ class DecoderPool:
 
         Args:
             files: paths.
-            size: of the network's input, in pixels.
-            channels: that it takes.
+            size: size of the network's input, in pixels.
+            channels: channels of that input.
             resize: shorter edge before the center is cut out, or None for `size`.
             keeps_input_size: whether a picture of `size` is left as it is.
 

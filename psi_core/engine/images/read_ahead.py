@@ -24,7 +24,7 @@ class Images:
 
     Attributes:
         positions: in the data set, (image,).
-        pixels: of every source, (image, ...), as read: bytes, or floats in 0..1; on the device.
+        pixels: pixels of every source, (image, ...), as read: bytes, or floats in 0..1; on the device.
     """
 
     positions: NDArray[np.int64]
@@ -58,9 +58,9 @@ class ReadAhead:
 
     Args:
         sources: the data set, and the images attacked elsewhere where there are any.
-        size: of the network's input in pixels.
-        channels: that it takes.
-        device: where the images are wanted.
+        size: size of the network's input, in pixels.
+        channels: channels of that input.
+        device: device that receives the images.
         skips_unreadable: whether images that a source cannot read are left out.
 
     Attributes:
@@ -90,7 +90,7 @@ class ReadAhead:
         """Opens a chunk, and plans the next; what was read ahead of other chunks is dropped.
 
         Args:
-            positions: of its images.
+            positions: positions of its images in the data set.
             batch: how many will be taken at a time.
             following: positions of the chunk after it, where it is known.
         """

@@ -24,10 +24,10 @@ class CompiledStep(FusedStep):
     """A fused step that runs batches of one size as compiled graphs; shorter ones are filled up and cut off again.
 
     Args:
-        plan: what batches have in common.
-        device: where they run.
+        plan: what the batches have in common.
+        device: device that runs them.
         batch: images at a time. Another number is another graph, which the next batch compiles.
-        backend: of torch's compiler.
+        backend: backend of torch's compiler.
     """
 
     # Two graphs may round the same images differently.
@@ -41,7 +41,7 @@ class CompiledStep(FusedStep):
         self._measure: Callable[..., Measured] | None = None
 
     def resize(self, batch: int) -> None:
-        """Takes batches of another size from now on."""
+        """Accepts batches of another size from now on."""
         self._batch, self._benign_pass, self._measure = batch, None, None
 
     def __call__(

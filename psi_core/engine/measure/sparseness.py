@@ -72,7 +72,7 @@ def mean_response(moments: Moments) -> Tensor:
 def n_eff(moments: Moments) -> Tensor:
     """Effective number of active units, (sum r)^2 / sum r^2, float64 (batch,): 1 to N.
 
-    NaN for a silent layer, and for one so faint that its sum of squares could not be told from 0.
+    NaN for a silent layer, and for one so faint that its sum of squares could not be distinguished from 0.
     """
     return torch.where(moments.squares > 0, moments.total.square() / moments.squares, torch.nan)
 

@@ -2,7 +2,7 @@
 
 One forward with gradients for the benign images, one gradient with respect to the input, one inference forward for
 every other condition, and more only for attacks that need further gradients. Every layer is reduced as it fires;
-nothing is stored. The time is told by stage without making the device wait.
+nothing is stored. The time is measured by stage without making the device wait.
 """
 
 import time
@@ -35,7 +35,7 @@ class StageSeconds:
 
     Attributes:
         benign: forward of the benign images, measured; of a compiled step also the gradient.
-        gradient: of the loss with respect to them.
+        gradient: gradient of the loss with respect to them.
         attacked: making and measuring the other conditions.
     """
 
@@ -91,7 +91,7 @@ class StageClock:
 _STEADY = "only networks that run alike for every batch can be measured"
 
 PER_IMAGE = ("prediction", "confidence", "linf", "l2")
-"""What a step tells of an image under a condition besides the layers' measures."""
+"""What a step reports of an image under a condition besides the layers' measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,9 @@ class RowLayout:
     measure, every layer's second and so on, and last, for each layer, 1 where its sums are finite and 0 where not.
 
     Attributes:
-        conditions: how many.
-        layers: how many.
-        measures: their names.
+        conditions: number of conditions.
+        layers: number of layers.
+        measures: names of the measures.
     """
 
     conditions: int
@@ -130,7 +130,7 @@ class RowLayout:
         return torch.stack([row.float() for row in (*(per_image[name] for name in PER_IMAGE), *measures, *is_finite)])
 
     def block_of(self, conditions: Sequence[Tensor]) -> Tensor:
-        """The whole block, of the rows of every condition."""
+        """The whole block, from the rows of every condition."""
         return torch.cat([*conditions])
 
     def arrays(self, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -156,7 +156,7 @@ class StepPlan:
     """What every batch of a run has in common.
 
     Attributes:
-        model: in eval mode, parameters frozen.
+        model: network in eval mode, parameters frozen.
         layers: the calls to tap, in forward order.
         trace: calls recorded in a dry forward; every later forward must match them.
         perturbations: what is done to the images.
@@ -177,7 +177,7 @@ class StepPlan:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Of the run, benign first."""
+        """Conditions of the run, benign first."""
         return self.perturbations.conditions
 
     @property

@@ -26,7 +26,7 @@ class Recipe:
         images: how many of the training part, its first ones.
         epochs: passes over them.
         init: `random` or `imagenet`; the head is always random.
-        seed: of weights, order and dropout.
+        seed: seed of initial weights, order of images and dropout.
         resize: shorter edge of pictures before the center is cut out, or None.
     """
 

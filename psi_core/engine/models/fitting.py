@@ -39,7 +39,7 @@ _STUCK = 0.95
 """A fit whose loss stays above this share of the loss of guessing does not learn."""
 
 Report = Callable[[FitAdvanced | Warned], None]
-"""Takes what a fit tells on its way."""
+"""Receives the events of a fit."""
 
 
 class FitInterruptedError(Exception):

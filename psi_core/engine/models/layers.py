@@ -23,12 +23,12 @@ class LayerCall:
         path: as `Taps` announces it: module path, function, number of the call.
         owner: path of the module whose forward made it.
         kind: class of the module or name of the function.
-        shape: of its output for one image.
+        shape: shape of its output for one image.
         is_relu: whether `--layers relu` takes it.
         is_nonnegative: whether its outputs cannot be negative.
         is_leaf: whether no other module runs inside it; `--layers all` takes these.
         is_per_image: whether it gives one row per image; only such calls can be measured.
-        parameters: of all modules that have run by then.
+        parameters: number of parameters of all modules that have run by then.
         multiply_adds: likewise, of one image.
     """
 
@@ -51,9 +51,9 @@ class NetworkTrace:
 
     Attributes:
         calls: every layer call in order.
-        channels: of the images.
+        channels: channels of the images.
         classes: width of the logits.
-        activation_bytes: of all leaf outputs for one image in float32, kept for the gradient.
+        activation_bytes: bytes of all leaf outputs for one image in float32, kept for the gradient.
     """
 
     calls: tuple[LayerCall, ...]
@@ -63,7 +63,7 @@ class NetworkTrace:
 
     @property
     def multiply_adds(self) -> int:
-        """Of one forward of one image."""
+        """Multiply-adds of one forward of one image."""
         return self.calls[-1].multiply_adds if self.calls else 0
 
     @property
@@ -73,7 +73,7 @@ class NetworkTrace:
 
 
 _DRY_IMAGES = 2
-"""Two, since one would not tell a row per image from a row per batch (SwinV2's position biases) or per window."""
+"""Two: with one, a row per image would look like a row per batch (SwinV2's position biases) or per window."""
 
 
 class _Costs:
@@ -175,7 +175,7 @@ def select_calls(trace: NetworkTrace, wanted: Iterable[str], rectify: str, model
     """The calls that a run taps, in forward order.
 
     Args:
-        trace: of the network.
+        trace: trace of the network.
         wanted: names, globs, module paths, `relu`, `all`, or `=NAME` for a layer called relu or all.
         rectify: `none` where no negative response may come.
         model: its name, for messages.

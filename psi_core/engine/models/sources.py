@@ -1,6 +1,6 @@
 """Where models come from: bundled by name, torchvision, timm, or the user's factory; and the classifier made of one.
 
-A source tells how its network is built, what input it takes and how pixels are normalized, before any weights.
+A source says how its network is built, what input it takes and how pixels are normalized, before any weights.
 torchvision takes as long to load as torch, so it is imported inside the functions that need it; LeNet-5 needs none.
 """
 
@@ -28,7 +28,7 @@ class Architecture:
         size: input in pixels that it was made for.
         smallest: least input in pixels that still reaches its last layer.
         largest: greatest input in pixels, or None for any.
-        normalization: what its pixels are normalized with unless told otherwise.
+        normalization: default normalization of its pixels.
         imagenet: name of its ImageNet weights in torchvision, or None.
     """
 

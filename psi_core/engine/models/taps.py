@@ -24,7 +24,7 @@ def untouched(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[
 
     Args:
         model: any module; each of its modules gets its own mode back.
-        device: whose random state is kept, besides the CPU's.
+        device: device whose random state is kept, besides the CPU's.
     """
     device = torch.device(device)
     modes = [(module, module.training) for module in model.modules()]

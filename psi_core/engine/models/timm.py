@@ -25,7 +25,7 @@ class TimmModel:
         size: input in pixels that it was made for.
         smallest: least input in pixels, as far as timm knows.
         largest: greatest input in pixels, or None for any.
-        mean: of the pixels that its pretrained weights expect, per channel.
+        mean: mean of the pixels that its pretrained weights expect, per channel.
         sd: their standard deviation.
         has_weights: whether pretrained weights are published.
     """

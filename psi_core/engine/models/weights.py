@@ -1,7 +1,7 @@
 """Weights: read from a file, brought to the network's names, copied into it.
 
 Files are never run, only their tensors are read. State dicts come as training scripts save them, wrapped and with
-prefixes; every change on the way to the network's own names is told in a sentence.
+prefixes; every change on the way to the network's own names is reported in a sentence.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ def read_weights(path: Path, network: nn.Module | None = None) -> tuple[StateDic
     """The float32 tensors of a `.safetensors`, `.pt` or `.pth` file, and what was done to them, one sentence each.
 
     Args:
-        path: of the file.
-        network: that takes them, also on the meta device; its names tell which prefixes are the file's own.
+        path: path of the file.
+        network: network that takes them, also on the meta device; its names decide which prefixes stay.
 
     Raises:
         ModelError: the file is missing, damaged, holds code, or no tensors by name.

@@ -26,7 +26,7 @@ from psi_core.runs.chunks import Arrays
 
 
 class LeftEarlyError(Exception):
-    """The worker was told to leave after the batch; the open chunk is dropped."""
+    """The worker was asked to leave after the batch; the open chunk is dropped."""
 
 
 class ChunkMaker:
@@ -35,9 +35,9 @@ class ChunkMaker:
     Args:
         step: the fused step.
         dataset: its labels are classes of the network.
-        size: of the network's input in pixels.
-        channels: that the network takes.
-        device: where it runs.
+        size: size of the network's input, in pixels.
+        channels: channels of that input.
+        device: device that runs the step.
         batch: images at a time; halved when memory runs out.
         external: images attacked elsewhere, or None.
         skips_unreadable: whether images that cannot be read are left out.
@@ -81,7 +81,7 @@ class ChunkMaker:
         """The finished arrays of one chunk.
 
         Args:
-            positions: of its images.
+            positions: positions of its images in the data set.
             after_batch: called after every batch; may raise LeftEarlyError.
             out_of_memory: called with the old and the new batch size; the same images are then tried again.
             following: positions of the chunk that is likely made next: its first images are read meanwhile.
@@ -129,7 +129,7 @@ class ChunkMaker:
         Where they do not fit on the device, their chunk finds that out again, halves the batch and says so.
 
         Args:
-            images: of the run.
+            images: number of images of the run.
         """
         try:
             first = self._images.read(np.arange(min(self.batch, images)))
@@ -143,8 +143,8 @@ class ChunkMaker:
         """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1.
 
         Args:
-            policy: of precision.
-            images: of the run.
+            policy: name of the precision policy.
+            images: number of images of the run.
         """
         first = self.first_images(images)
         if first is None:

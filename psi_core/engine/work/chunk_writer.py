@@ -15,8 +15,8 @@ class ChunkWriter:
     """Writes one chunk at a time, in order; everything is on the disk when the block is left.
 
     Args:
-        directory: of the run.
-        worker: whose preview ends with the chunk.
+        directory: the run directory.
+        worker: rank of the worker whose preview ends with the chunk.
     """
 
     def __init__(self, directory: Path, worker: int) -> None:

@@ -24,7 +24,7 @@ class HostCopy:
     the numbers are there already.
 
     Args:
-        result: of a step.
+        result: result of a step.
 
     Attributes:
         channel_means: as in the result; they stay on the device.
@@ -33,9 +33,9 @@ class HostCopy:
     def __init__(self, result: StepResult) -> None:
         self.channel_means = result.channel_means
         self._is_cuda = result.values.is_cuda
-        self._values = self._begun(result.values)
-        self._labels = self._begun(result.labels)
-        self._targets = None if result.targets is None else self._begun(result.targets)
+        self._values = self._host_copy(result.values)
+        self._labels = self._host_copy(result.labels)
+        self._targets = None if result.targets is None else self._host_copy(result.targets)
         if self._is_cuda:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record(torch.cuda.current_stream(result.values.device))
@@ -47,7 +47,7 @@ class HostCopy:
         targets = None if self._targets is None else self._targets.numpy()
         return self._values.numpy(), self._labels.numpy(), targets
 
-    def _begun(self, values: Tensor) -> Tensor:
+    def _host_copy(self, values: Tensor) -> Tensor:
         if not self._is_cuda:
             return values
         host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
@@ -60,9 +60,9 @@ class ChannelSums:
     A chunk of 500 images has 500 classes at most, whatever the network's head has: memory does not grow with that.
 
     Args:
-        conditions: how many.
-        channels: of every layer.
-        device: where the sums are kept.
+        conditions: number of conditions.
+        channels: number of channels of every layer.
+        device: device that keeps the sums.
     """
 
     def __init__(self, conditions: int, channels: Sequence[int], device: Device) -> None:
@@ -116,8 +116,8 @@ class OpenChunk:
     """A chunk being made.
 
     Attributes:
-        plan: of the run.
-        positions: of its images in the data set; those that cannot be read leave it.
+        plan: plan of the run's steps.
+        positions: positions of its images in the data set; unreadable images are removed.
         values: float32 (row, image), in the order of the plan's RowLayout; filled up to `done`.
         labels: int64 (image,), filled up to `done`.
         targets: likewise, of a targeted attack.

@@ -35,10 +35,10 @@ from psi_core.runs.events import (
     Finished,
     FitAdvanced,
     Heartbeat,
-    Left,
     PhaseBegan,
     PrecisionCompared,
     Started,
+    Stopped,
     Warned,
 )
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
@@ -66,12 +66,12 @@ class ShareProgress:
 
     @property
     def done(self) -> int:
-        """Images of the share that are through, those of the open chunk too."""
+        """Processed images of the share, those of the open chunk included."""
         return self._before + self._finished + self.open
 
     @property
     def images_per_second(self) -> float:
-        """Since this worker began."""
+        """Mean speed since this worker began."""
         return (self._finished + self.open) / max(1e-9, time.monotonic() - self._started)
 
     def advance(self, images: int) -> None:
@@ -155,7 +155,7 @@ class Worker:
                 reason = str(error) or type(error).__name__
                 self.log.write(Failed(reason, type(error).__name__))
                 raise
-            self.log.write(Finished() if outcome == "finished" else Left())
+            self.log.write(Finished() if outcome == "finished" else Stopped())
         return outcome
 
     def _work(self, device: Device) -> str:
@@ -188,7 +188,7 @@ class Worker:
             maker.warm_up(self.run.images)
 
     def _with_weights(self, prepared: Prepared, device: Device) -> Prepared:
-        """With fitted weights in place, fitted now unless they are cached."""
+        """The prepared run with fitted weights in place, fitted now unless they are cached."""
         if self.run.config.weights != "fitted":
             return prepared
         checkpoint = find_checkpoint(prepared.recipe)

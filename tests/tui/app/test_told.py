@@ -5,7 +5,7 @@ from textual.command import CommandPalette
 
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.event_log import EventLog, events_path
-from psi_core.runs.events import BatchDone, Left, PhaseBegan
+from psi_core.runs.events import BatchDone, PhaseBegan, Stopped
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.plots.themes import THEMES
@@ -81,7 +81,7 @@ async def test_the_correlation_over_classes_is_whole_at_80_columns(own_folders):
 
 async def test_a_stopped_run_tells_how_far_it_came_and_the_next_key_at_80_columns(own_folders):
     directory = record_run(own_folders, name="mine", chunks=[0], finished=False)
-    EventLog(events_path(directory, 0)).write(Left())
+    EventLog(events_path(directory, 0)).write(Stopped())
     (directory / STOP_FILE).touch()
     async with running(own_folders, NARROW, open_directory=directory) as (app, _):
         assert "images are there; r resumes\n" in text_of(app)

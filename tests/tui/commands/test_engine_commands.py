@@ -28,7 +28,7 @@ WORKER = """
 import json, sys, time
 from pathlib import Path
 from psi_core.runs.event_log import EventLog, events_path
-from psi_core.runs.events import BatchDone, Failed, Finished, Left, PhaseBegan, Started, Warned
+from psi_core.runs.events import BatchDone, Failed, Finished, Stopped, PhaseBegan, Started, Warned
 from psi_core.runs.processes import own_identity
 from psi_core.runs.status import STOP_FILE
 from tests.recorded import record_run
@@ -55,7 +55,7 @@ VANISH = "(directory / 'engine-0.log').write_text('one\\nlast words\\n')"
 OBEY = """
 while not (directory / STOP_FILE).exists():
     time.sleep(0.05)
-log.write(Left())
+log.write(Stopped())
 """
 IGNORE = "time.sleep(60)"
 

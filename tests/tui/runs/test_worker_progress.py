@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psi_core.runs.event_log import EventLog, events_path
-from psi_core.runs.events import Failed, Finished, Left, PhaseBegan
+from psi_core.runs.events import Failed, Finished, PhaseBegan, Stopped
 from psi_tui.runs.progress import PHASE_WORDS, PHASES, most_urgent
 from tests.core.living import Worker
 from tests.recorded import record_run
@@ -60,7 +60,7 @@ def test_who_has_not_started_waits(own_folders):
 def test_each_end_has_its_name(own_folders, dead):
     directory = record_workers(own_folders, workers=5, chunks=[])
     say(directory, 1, identity=dead, workers=5, done=3, total=10, chunk=1, open=3)
-    for number, word in ((2, Failed()), (3, Left()), (4, Finished())):
+    for number, word in ((2, Failed()), (3, Stopped()), (4, Finished())):
         say(directory, number, word, identity=dead, workers=5)
     assert states(directory) == ["running", "lost", "failed", "left", "finished"]
     assert [worker.is_broken for worker in progress(directory).workers] == [False, True, True, False, False]
