@@ -79,7 +79,7 @@ class AsciiFilter(LineFilter):
         """The same line in ASCII.
 
         Args:
-            segments: of one line; control segments pass unchanged.
+            segments: segments of one line; control segments pass unchanged.
             background: not used.
         """
         return [

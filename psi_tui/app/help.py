@@ -34,7 +34,7 @@ class HelpScreen(ModalScreen[None]):
     """A page of keys and words.
 
     Args:
-        title: of the screen below.
+        title: title of the screen below.
         keys: heading, then key and words, group by group.
     """
 

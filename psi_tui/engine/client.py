@@ -36,7 +36,7 @@ class NoAnswerError(EngineError):
     """A child is gone and did not answer.
 
     Args:
-        status: it ended with; the negative number of a signal that ended it.
+        status: exit status; negative, the number of the signal that ended it.
         errors: the file with its standard error, or None where that was ours.
     """
 
@@ -52,7 +52,7 @@ def ask(do: str, tell: Tell | None = None, **fields: Any) -> Any:
 
     Args:
         do: what is asked for.
-        tell: takes what it tells on the way.
+        tell: receives every event that it reports before the answer.
         fields: what the answer takes.
 
     Raises:

@@ -83,8 +83,8 @@ def open_canvas(
     """An empty canvas, this thread's alone while the context lasts.
 
     Args:
-        columns: of the canvas; labels and the line of the y axis stand to the left of it.
-        rows: of the canvas; the line and labels of the x axis stand below it.
+        columns: width of the canvas; labels and the line of the y axis stand to the left of it.
+        rows: height of the canvas; the line and labels of the x axis stand below it.
         x_ticks: none: there is no such axis.
         y_ticks: likewise.
         ascii_only: whether only ASCII may be drawn.

@@ -83,11 +83,11 @@ class Palette:
     """Colors of plots, as rich names them or as `#rrggbb`.
 
     Attributes:
-        benign: of the first benign series, and of what grows up.
-        attacked: of the first attacked series, and of what grows down.
-        control: of the first control.
+        benign: color of the first benign series, and of bars that grow up.
+        attacked: color of the first attacked series, and of bars that grow down.
+        control: color of the first control.
         other: of all further series, in turn; at least one. The first is also that of what lies beyond the control.
-        muted: of axes, ticks and titles.
+        muted: color of axes, ticks and titles.
     """
 
     benign: str

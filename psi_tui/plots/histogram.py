@@ -80,7 +80,7 @@ def _draw_halves(canvas: Canvas, figure: MirroredHistogram, across: int, half: i
     borders = [place * across // bins for place in range(bins + 1)]
     for counts, sign, ink in ((figure.upper, 1, _UP), (figure.lower, -1, _DOWN)):
         steps = [_steps(count / highest * half * pixels, pixels) if count else 0 for count in counts]
-        # Neighbors of one height make one bar: plotext's time goes by bars, and a small picture has few heights.
+        # Neighbors of one height make one bar: plotext's time depends on the bars, and a small picture has few heights.
         runs = [(step, list(places)) for step, places in groupby(range(bins), steps.__getitem__) if step]
         lefts = [borders[places[0]] for _, places in runs]
         rights = [max(left + 1, borders[places[-1] + 1]) for (_, places), left in zip(runs, lefts, strict=True)]

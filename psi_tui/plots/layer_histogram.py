@@ -26,7 +26,7 @@ class LayerHistogram:
         layer: its name.
         measure: what is counted.
         conditions: the two conditions, benign first.
-        edges: of the bins they share.
+        edges: edges of the bins they share.
         counts: images in each bin, for each of the two.
         images: with a value at all, for each of the two: a few may lie outside the edges.
         control: the condition that the compared one has as its control, or None.
@@ -98,7 +98,7 @@ def layer_histogram(
     """Benign against another condition, over the range that the layer takes in all conditions of the run.
 
     Args:
-        run: with results.
+        run: a run with results.
         layer: its name.
         measure: one of the run's.
         condition: the other condition; default: the first attack at its largest epsilon.

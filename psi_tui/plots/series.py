@@ -90,7 +90,7 @@ def marked_places(
 
     Args:
         cells: column and row of every point.
-        columns: of the canvas.
+        columns: width of the canvas.
         is_joined: whether lines join the points, so that not each needs a marker.
     """
     taken: dict[tuple[int, int], int] = {}

@@ -22,7 +22,7 @@ class Gpu:
 
     Attributes:
         index: its place in NVML's order.
-        name: in short, `H100`.
+        name: short name, as `H100`.
         utilization_percent: share of the last second or less in which a kernel ran.
         memory_used: bytes taken by all processes.
         memory_total: bytes of the whole device.

@@ -21,7 +21,7 @@ class Snapshot:
     """A run at one moment.
 
     Attributes:
-        run: with the open chunks of living workers.
+        run: the run, with the open chunks of living workers.
         progress: how far it is.
         workers: what each said last.
         stamp: differs where the results differ; empty while there are none.
@@ -51,7 +51,7 @@ class RunReader:
     """Follows one run directory.
 
     Args:
-        directory: of the run.
+        directory: the run's directory.
 
     Raises:
         RunError: it is no run directory that can be read.

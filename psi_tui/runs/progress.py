@@ -185,9 +185,9 @@ class Progress:
         total: images of this phase; 0 where nothing is counted yet.
         images_per_second: over all workers that live, or None.
         batch: images per batch, the smallest of the workers', or None.
-        shares: of the time spent, by part of the step; empty before the first batch. They add up to 1.
-        loss: of the fit so far, or None.
-        accuracy: of the fit so far, 0..1, or None.
+        shares: share of the time spent in each part of the step; empty before the first batch. They add up to 1.
+        loss: loss of the fit so far, or None.
+        accuracy: accuracy of the fit so far, 0..1, or None.
         warnings: everything that workers warned of, in order of rank.
         workers: each of several, by rank; empty where one has the run to itself.
     """

@@ -63,7 +63,7 @@ def results_stamp(directory: Path, *, with_preview: bool) -> tuple[Any, ...]:
     """Of a run's finished chunks, and of its open ones where those count; empty while there are none.
 
     Args:
-        directory: of the run.
+        directory: the run's directory.
         with_preview: whether open chunks count.
     """
     previews = sorted(directory.glob("preview-*.npz")) if with_preview else []
@@ -89,10 +89,10 @@ class RunEntry:
         model: as configured.
         data: likewise.
         attack: names with commas.
-        epsilon: in pixel units, with commas.
+        epsilon: epsilons in pixel units, separated by commas.
         created: when.
         is_example: whether it ships with the package.
-        command: that makes a shipped example again; empty for other runs.
+        command: command that makes a shipped example again; empty for other runs.
         progress: how far it is.
         summary: accuracies and largest shift, or None where no result is read yet.
     """

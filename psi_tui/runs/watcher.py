@@ -39,7 +39,7 @@ class ReadingFailed(Message):
     """A run could not be read.
 
     Attributes:
-        directory: of the run.
+        directory: the run's directory.
         sentence: why.
     """
 
@@ -120,7 +120,7 @@ class RunWatcher(_Watcher):
     """Watches one run.
 
     Args:
-        directory: of the run.
+        directory: the run's directory.
         post: takes messages, from any thread.
     """
 

@@ -55,7 +55,7 @@ class ComparedRun:
     """One run of a comparison.
 
     Attributes:
-        letter: it goes by on this screen.
+        letter: the letter that stands for it on this screen.
         name: of the run.
         condition: that is compared with benign.
         accuracies: in percent, benign and under that condition.

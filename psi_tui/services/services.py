@@ -228,7 +228,7 @@ class Services(App[None]):
         """Starts a run in a session of its own and opens it at its layers."""
 
         def start() -> None:
-            directory = started("start", config=question, runs_dir=str(self.runs_dir))
+            directory = start_child("start", config=question, runs_dir=str(self.runs_dir))
             self.call_from_thread(open_it, directory)
 
         def open_it(directory: Path) -> None:
@@ -251,7 +251,7 @@ class Services(App[None]):
             self.call_from_thread(self.say, f"{name} is {status}; nothing to resume")
             return
         self.call_from_thread(self.say, f"resuming {name}; its engine takes some seconds")
-        started("resume", run=str(directory))
+        start_child("resume", run=str(directory))
         self.call_from_thread(self.say, f"{name} goes on")
 
     def stop_run(self, directory: Path, name: str, status: str) -> None:
@@ -291,7 +291,7 @@ class Services(App[None]):
         self.push_screen(ConfirmDialog(question, yes="delete"), answered)
 
 
-def started(do: str, **fields: Any) -> Path:
+def start_child(do: str, **fields: Any) -> Path:
     """The run directory that a child has just begun to work on; a thread waits for its end, so that it is no zombie.
 
     Raises:

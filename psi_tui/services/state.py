@@ -69,8 +69,8 @@ class State(BaseModel):
         results_tab: name of a tab of the results screen; the first where it has none of that name.
         layer: name of the layer under the cursor; other runs may lack it.
         condition: name of the condition compared with benign; other runs may lack it.
-        measure: that layers, histograms and curves are of; other runs may lack it.
-        bins: of the histograms on screen.
+        measure: measure shown in layers, histograms and curves; other runs may lack it.
+        bins: number of bins of the histograms on screen.
         peak: the reading of "peak" that the tables show; empty for the first.
         image_filter: words of `image_filter`.
         image_sort: name of a column of the table of images.

@@ -73,8 +73,8 @@ def print_layers(console: "Console", run: Run, view: View = WHOLE) -> None:
 
     Args:
         console: where to; its width decides which columns are shown.
-        run: with at least one chunk.
-        view: of the layers table.
+        run: a run with at least one chunk.
+        view: choices for the layers table.
     """
     with waiting("comparing the conditions"):
         rows = table_rows(run, "layers", view)

@@ -38,7 +38,7 @@ def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dic
     """Columns of a table by name, with its headings and its rounding.
 
     Args:
-        columns: of the table.
+        columns: columns of the table.
         is_beside: whether they stand beside related ones, and take the headings that are for that.
     """
 

@@ -39,7 +39,7 @@ def format_interval(row: Row, name: str) -> str:
     """A mean difference with its 95 % confidence interval, `+0.0502 [+0.0478, +0.0521]`.
 
     Args:
-        row: of a table.
+        row: one row of a table.
         name: the common start of the three columns, `delta`.
     """
     mean, low, high = (row.get(f"{name}_{part}") for part in ("mean", "ci_low", "ci_high"))
@@ -145,7 +145,7 @@ def format_age(created: str, now: datetime) -> str:
 
     Args:
         created: ISO 8601 with time zone.
-        now: with time zone.
+        now: the present time, with its zone.
     """
     seconds = (now - datetime.fromisoformat(created)).total_seconds()
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

@@ -31,10 +31,10 @@ class FormLook:
     """How the form is drawn.
 
     Attributes:
-        width: of a line.
-        value_width: of a value.
+        width: width of a line.
+        value_width: width of a value.
         is_airy: whether an empty line stands above each group.
-        styles: by the names of `PARTS`.
+        styles: styles by the names of `PARTS`.
     """
 
     width: int

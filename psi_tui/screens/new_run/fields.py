@@ -16,7 +16,7 @@ class FormField:
     """One field.
 
     Attributes:
-        name: in RunConfig.
+        name: the field's name in RunConfig.
         help: one line.
         option: what else is known of it.
         choices: values to turn through; empty where any text is typed.

@@ -25,7 +25,7 @@ class ConfigForm(VerticalScroll, can_focus=True):
     The fields are drawn, and one Input stands over the one that is typed into: 23 would take a quarter of a second.
 
     Args:
-        id: of the widget.
+        id: the widget's id.
 
     Attributes:
         state: what stands in it.
