@@ -59,21 +59,31 @@ def mean_of(values: NDArray[np.floating]) -> Mean:
     mean = float(kept.mean())
     if kept.size < FEWEST_IMAGES:
         return Mean(kept.size, mean, np.nan, np.nan)
-    return Mean(kept.size, mean, standard_error(kept), kept.size - 1.0 if kept.size < T_BELOW else np.inf)
+    return Mean(kept.size, mean, *standard_error(kept))
 
 
-def standard_error(values: NDArray[np.float64]) -> float:
-    """Of the mean of values in the order of their file, (image,), none NaN: the larger of two.
+def standard_error(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Standard error of the mean of values in the order of their file, and its degrees of freedom; the larger of two.
 
-    That of independent images is sd / sqrt(n); that of blocks is the sd of the means of 50 neighbors over the square
-    root of their number, where there are ten blocks.
+    That of independent images is sd / sqrt(n). That of blocks, where there are ten, comes from the means of 50
+    neighbors: their variance, and twice the covariance of adjoining blocks where that is positive, over the number of
+    blocks. Without it a writer whose images lie in two blocks would count as two (Newey & West 1987,
+    doi:10.2307/1913610, one lag, weight 1).
+
+    Args:
+        values: (image,), none NaN.
     """
+    degrees = values.size - 1.0 if values.size < T_BELOW else np.inf
     independent = float(values.std(ddof=1)) / math.sqrt(values.size)
     blocks = values.size // BLOCK
     if blocks < FEWEST_BLOCKS:
-        return independent
+        return independent, degrees
     means = values[: blocks * BLOCK].reshape(blocks, BLOCK).mean(axis=1)
-    return max(independent, float(means.std(ddof=1)) / math.sqrt(blocks))
+    deviations = means - means.mean()
+    variance = float(np.square(deviations).sum()) / (blocks - 1)
+    shared = float((deviations[1:] * deviations[:-1]).sum()) / (blocks - 1)
+    of_blocks = math.sqrt((variance + 2 * max(shared, 0.0)) / blocks)
+    return (of_blocks, blocks - 1.0) if of_blocks > independent else (independent, degrees)
 
 
 def quantile(share: float, degrees: float) -> float:

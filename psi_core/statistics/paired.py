@@ -4,6 +4,7 @@ NaN marks a silent layer, or an image outside the subset; it is left out pair by
 no image or one: what they cannot give is NaN. Histograms live in `histograms`, sentences in `verdicts`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -56,7 +57,7 @@ class Shift:
             the same other number; needs two pairs.
         percent_lower: share of the differences below 0.
         p: two-sided Wilcoxon signed-rank p; 1 where all differences are 0; needs two pairs.
-        p_holm: the same, corrected over the layers of the condition.
+        p_holm: the same, corrected over the layers of all conditions of its family.
     """
 
     pairs: int
@@ -122,11 +123,13 @@ def summarize(values: NDArray[np.floating]) -> Summary:
     return Summary(images, mean, sd, median, q25, q75)
 
 
-def paired_statistics(differences: NDArray[np.floating]) -> PairedStatistics:
+def paired_statistics(differences: NDArray[np.floating], families: Sequence[str] | None = None) -> PairedStatistics:
     """What the differences of every condition and layer amount to.
 
     Args:
         differences: attacked minus reference, (..., layer, image); NaN where one of the two has no value.
+        families: families of tests for Holm's correction, by name, one for each entry of the first axis; None makes the
+            layers of each condition a family of their own.
     """
     summary = summarize(differences)
     low, high = mean_intervals(differences)
@@ -136,7 +139,9 @@ def paired_statistics(differences: NDArray[np.floating]) -> PairedStatistics:
     effect[is_constant] = np.where(summary.mean[is_constant] == 0, 0.0, np.copysign(np.inf, summary.mean[is_constant]))
     lower = percent(np.count_nonzero(differences < 0, axis=-1), summary.images)
     p = wilcoxon_p(differences)
-    return PairedStatistics(summary.images, summary.mean, low, high, summary.median, effect, lower, p, holm(p))
+    return PairedStatistics(
+        summary.images, summary.mean, low, high, summary.median, effect, lower, p, holm(p, families)
+    )
 
 
 def mean_intervals(differences: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -168,9 +173,20 @@ def wilcoxon_p(differences: NDArray[np.floating]) -> NDArray[np.float64]:
     return p
 
 
-def holm(p: NDArray[np.floating]) -> NDArray[np.float64]:
-    """p values adjusted over the last axis (the layers) by Holm's (1979) step-down; NaN does not count as a test."""
+def holm(p: NDArray[np.floating], families: Sequence[str] | None = None) -> NDArray[np.float64]:
+    """p values adjusted by Holm's (1979) step-down; NaN does not count as a test.
+
+    Args:
+        p: (..., layer).
+        families: by name, one for each entry of the first axis; p values are adjusted over all entries and layers of
+            the same family. None adjusts over the last axis alone.
+    """
     adjusted = np.full(p.shape, np.nan)
+    if families is not None:
+        for family in set(families):
+            is_member = np.array([each == family for each in families])
+            adjusted[is_member] = holm(p[is_member].ravel()).reshape(p[is_member].shape)
+        return adjusted
     for place in np.ndindex(p.shape[:-1]):
         row = np.asarray(p[place], np.float64)
         order = np.argsort(row)[: np.count_nonzero(~np.isnan(row))]  # NaN sorts last.

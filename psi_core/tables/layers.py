@@ -67,7 +67,7 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         Column("delta_median", "d median", "shift", "Median difference from benign, by image."),
         Column("effect_size", "d_z", "effect", "Cohen's d_z against benign: mean difference / its sd.", True),
         Column("p_value", "p", "p", "Wilcoxon signed-rank test against benign."),
-        Column("p_holm", "p Holm", "p", "The same p, Holm's correction over the layers of the condition.", True),
+        Column("p_holm", "p Holm", "p", "The same p, by Holm over all layers and attacks of the run.", True),
         Column("percent_lower", "lower %", "percent", f"Share of images whose {called} falls."),
         Column("ks", "KS", "number", "Kolmogorov-Smirnov distance of the two distributions."),
         Column("overlap", "overlap", "number", "Share that the two histograms have in common, 0..1."),
@@ -79,7 +79,7 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         Column("control", "control", "text", "The control that the next columns compare with.", True),
         *delta_columns("_control", "control", True),
         Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
-        Column("p_control_holm", "p Holm control", "p", "Wilcoxon p against the control, Holm over layers."),
+        Column("p_control_holm", "p Holm control", "p", "Wilcoxon p against the control, Holm likewise."),
         Column("auroc_control", "AUROC control", "number", f"P(attacked {called} > control {called}), ties half."),
         Column("verdict", "verdict", "text", "What the numbers say, in words."),
     )
@@ -110,8 +110,9 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
     names, details = run.conditions, run.condition_details
     controls = [names.index(condition.control) if condition.control in names else None for condition in details]
     benign = [None if condition.is_benign else 0 for condition in details]
-    differences = np.concatenate([_differences(selected, values, benign), _differences(selected, values, controls)])
-    statistics = paired_statistics(differences)
+    families = ["controls" if condition.is_control else "attacks" for condition in details]
+    against_benign = paired_statistics(_differences(selected, values, benign), families)
+    against_control = paired_statistics(_differences(selected, values, controls), families)
     edges = [measure_edges(values[:, at_layer], measure, view.bins) for at_layer in range(len(run.layers))]
     described = _described(run, measure, selected, kept, edges)
     for at_layer, layer in enumerate(run.layer_infos):
@@ -119,8 +120,8 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
             control = controls[at]
             control_name = None if control is None else names[control]
             own, references = selected[at, at_layer], np.where(kept[at], values[:, at_layer], np.nan)
-            shift = statistics.at(at, at_layer)
-            shift_from_control = statistics.at(len(details) + at, at_layer)
+            shift = against_benign.at(at, at_layer)
+            shift_from_control = against_control.at(at, at_layer)
             yield (
                 *(layer.name, layer.module, layer.units),
                 *(names[at], condition.attack, as_cell(condition.epsilon), view.subset),

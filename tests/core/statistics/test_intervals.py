@@ -1,10 +1,12 @@
 """Intervals against scipy, and their coverage: of independent images, of images in the order of a file, of few."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
 
-from psi_core.statistics.intervals import BLOCK, FEWEST_BLOCKS, mean_of, paired_auroc, standard_error
+from psi_core.statistics.intervals import mean_of, paired_auroc, standard_error
 from psi_core.statistics.paired import auroc
 
 
@@ -34,18 +36,22 @@ def test_below_ten_images_there_is_none(random):
     assert mean_of(np.full(3, np.nan)).images == 0
 
 
-def test_neighbors_that_are_alike_widen_it(random):
-    steps = np.repeat(random.normal(0, 1, FEWEST_BLOCKS), BLOCK)
-    values = steps + random.normal(0, 0.1, steps.size)
-    means = values.reshape(-1, BLOCK).mean(axis=1)
-    assert standard_error(values) == pytest.approx(scipy.stats.sem(means))
-    assert standard_error(values) > 5 * scipy.stats.sem(values)
-    assert standard_error(values[:-1]) == pytest.approx(scipy.stats.sem(values[:-1])), "one block fewer is too few"
+def test_the_error_is_the_larger_of_images_and_of_blocks() -> None:
+    zigzag = np.tile([0.0, 3.0, 1.0, 4.0], 3)  # Adjoining blocks differ, so that only their variance counts.
+    steps = np.repeat(zigzag, 50)
+    assert standard_error(steps) == (pytest.approx(scipy.stats.sem(zigzag)), 11)
+    alternating = np.tile([-1.0, 1.0], 300)
+    assert standard_error(alternating) == (pytest.approx(scipy.stats.sem(alternating)), np.inf)
+    nine = steps[:450]
+    assert standard_error(nine) == (pytest.approx(scipy.stats.sem(nine)), np.inf), "nine blocks are too few"
 
 
-def test_it_is_never_narrower_than_independent_images_give(random):
-    alternating = np.tile([-1.0, 1.0], 500) + random.normal(0, 0.01, 1000)
-    assert standard_error(alternating) == pytest.approx(scipy.stats.sem(alternating))
+def test_what_adjoining_blocks_share_counts_twice() -> None:
+    pairs = np.repeat([0.0, 2.0, 1.0, 5.0, 0.0, 3.0], 2)
+    deviations = pairs - pairs.mean()
+    covariance = sum(one * other for one, other in itertools.pairwise(deviations)) / 11
+    expected = np.sqrt((pairs.var(ddof=1) + 2 * covariance) / 12)
+    assert standard_error(np.repeat(pairs, 50))[0] == pytest.approx(expected)
 
 
 REPEATS = {20: 1000, 200: 1000, 2000: 400}
@@ -72,13 +78,21 @@ def test_intervals_hold_what_they_promise(random, images):
     assert (held / REPEATS[images] < most).all()
 
 
-def test_they_hold_for_files_whose_neighbors_are_alike(random):
-    held = 0
-    for _ in range(200):
-        shared = np.repeat(random.normal(0, 0.3, 80), 25)
-        low, high = mean_of(shared + random.normal(0, 1, shared.size)).interval()
-        held += low < 0 < high
-    assert held / 200 > 0.9
+def in_order(random, images):
+    """Normal values around 0 that share a tenth of their variance with about 50 neighbors, wherever these begin."""
+    shared = np.repeat(random.normal(0, 1, -(-images // 50) + 1), 50)
+    start = random.integers(50)
+    return np.sqrt(0.9) * random.normal(0, 1, images) + np.sqrt(0.1) * shared[start : start + images]
+
+
+@pytest.mark.parametrize("images", [1000, 2000])
+def test_they_hold_for_files_whose_neighbors_are_alike(random, images):
+    held = []
+    for _ in range(1000):
+        low, high = mean_of(in_order(random, images)).interval()
+        held.append(low < 0 < high)
+    least, most = allowed(1000)
+    assert least < np.mean(held) < most
 
 
 def test_the_paired_interval_is_the_jackknifes(random):

@@ -102,6 +102,13 @@ def test_holm_equals_a_naive_one(p: np.ndarray) -> None:
     np.testing.assert_allclose(holm(p), expected)
 
 
+def test_a_family_takes_all_layers_of_its_conditions() -> None:
+    p = np.array([[0.01, 0.04], [0.02, np.nan], [0.01, 0.6]])
+    adjusted = holm(p, ["attacks", "controls", "attacks"])
+    np.testing.assert_allclose(adjusted, [[0.04, 0.08], [0.02, np.nan], [0.04, 0.6]])
+    np.testing.assert_allclose(holm(p, ["a", "b", "c"]), holm(p))
+
+
 def test_holm_on_a_known_example() -> None:
     assert holm(np.array([0.01, 0.04, np.nan, 0.03])) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
 
