@@ -2,7 +2,7 @@
 
 Files of images are seldom in random order: neighbors share a class or a writer, so that a mean over them varies more
 than independent images would say. Every standard error here is the larger of two: that of independent images, and
-that of blocks of neighbors. Nothing is told of fewer than ten images.
+that of blocks of neighbors. Fewer than ten images have no interval.
 """
 
 import math
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_IMAGES = 10
-"""Below this many there is no interval and no test."""
+"""Below this many there is no interval."""
 
 BLOCK = 50
-"""Neighbors that count as one block: half of the 100 or so that MNIST's test file takes from one writer."""
+"""Neighbors that count as one block."""
 
 FEWEST_BLOCKS = 10
-"""From so many on blocks are looked at; fewer give a standard error that is off by a third or more."""
+"""From so many blocks on their standard error counts; that of fewer is too uncertain itself."""
 
 T_BELOW = 200
-"""Below so many images quantiles are Student's, with one degree of freedom less; from there on the normal ones."""
+"""Below so many images quantiles are Student's, with one degree of freedom less; from there on normal."""
 
 
 @dataclass(frozen=True, slots=True)

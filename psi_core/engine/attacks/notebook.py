@@ -18,8 +18,9 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03) -> Tensor:
     """Images moved one step of `epsilon` up the loss, in pixel units (Goodfellow et al. 2015, arXiv:1412.6572).
 
-    The loss is the cross-entropy with `labels`, summed, so that an image's step never depends on its batch. The model
-    runs in eval mode and comes back as it was: modes, `.grad`, `requires_grad`, buffers, hooks, random state. Works
+    The loss is the margin of `labels`, the lead of all other classes: the direction of the cross-entropy, without its
+    rounding where the network is sure. It is summed, so that an image's step never depends on its batch. The model runs
+    in eval mode and comes back as it was: modes, `.grad`, `requires_grad`, buffers, hooks, random state. Works
     inside `torch.no_grad()` and `torch.inference_mode()`.
 
     Args:
