@@ -9,7 +9,9 @@ import contextlib
 import json
 import math
 import os
+import re
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,10 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
 
 
+_TEMPORARY = r"\.[0-9]+-[0-9a-f]{6}\.tmp"
+"""What `temporary_beside` adds to a name."""
+
+
 def plain(value: Any) -> Any:
     """A value as JSON holds it: NaN and infinity become None, tuples lists, paths and keys text."""
     if isinstance(value, dict):
@@ -73,39 +79,64 @@ def json_line(value: Any) -> str:
     return json.dumps(plain(value), allow_nan=False)
 
 
-def keep_file(path: Path, data: bytes, *, below: Path, most: int) -> None:
-    """Keeps a file, so that a reader sees either all of it or none; a folder that cannot be written to keeps nothing.
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A folder of the user's cache folder, and the files that a reader keeps there; it touches no other file.
 
-    Args:
-        path: path of the file; its folders are made where they are missing.
-        data: what it holds.
-        below: the cache's own folder, in which `path` lies.
-        most: how many files may lie below it; those longest unused go.
+    Attributes:
+        folder: name of the folder.
+        pattern: regular expression that the name of every such file fits; a slash in it makes folders.
+        most: how many of them may lie there; those longest unused go.
     """
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(path)
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _remove_longest_unused(below, most)
+
+    folder: str
+    pattern: str
+    most: int
+
+    def path(self, name: str) -> Path:
+        """Where the file of a name lies.
+
+        Raises:
+            ValueError: the name is none of this cache's.
+        """
+        if not re.fullmatch(self.pattern, name):
+            raise ValueError(f"{self.folder}: {name!r} names no file of this cache")
+        return cache_directory() / self.folder / name
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keeps a file, so that a reader sees either all of it or none; nothing is kept where that is impossible.
+
+        Raises:
+            ValueError: the name is none of this cache's.
+        """
+        path = self.path(name)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_beside(path)
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            self._remove_longest_unused()
+
+    def _remove_longest_unused(self) -> None:
+        root = cache_directory() / self.folder
+        own = re.compile(f"(?:{self.pattern})(?:{_TEMPORARY})?")
+        used = {}
+        for place, _, names in os.walk(root):  # It enters no link.
+            for path in (Path(place, name) for name in names):
+                if own.fullmatch(path.relative_to(root).as_posix()):
+                    with contextlib.suppress(FileNotFoundError):  # Another process may be removing files too.
+                        used[path] = path.lstat().st_mtime_ns
+        for path in sorted(used, key=used.__getitem__)[: max(0, len(used) - self.most)]:
+            path.unlink(missing_ok=True)
+            if path.parent != root:
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()  # Fails unless that was its last file.
 
 
 def note_use(path: Path) -> None:
     """Marks a file as used now: it is then among the last to go."""
     with contextlib.suppress(OSError):
         os.utime(path)
-
-
-def _remove_longest_unused(folder: Path, most: int) -> None:
-    used = {}
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # Another process may be removing files too.
-            if path.is_file():
-                used[path] = path.stat().st_mtime_ns
-    for path in sorted(used, key=used.__getitem__)[: max(0, len(used) - most)]:
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()  # Fails unless that was its last file.

@@ -95,7 +95,9 @@ def require_known(option: str, value: tuple[str, ...], known: tuple[str, ...]) -
         return ()
     beginnings = tuple(name.removesuffix("NAME") for name in known if name.endswith(":NAME"))
     for name in value:
-        if name not in known and (not name.startswith(beginnings) or name in beginnings):
+        # What follows becomes part of a file's name: no path, no space.
+        is_free = any(name.startswith(each) and name.removeprefix(each).isidentifier() for each in beginnings)
+        if name not in known and not is_free:
             raise ValueError(unknown_name(option, name, known))
     return tuple(dict.fromkeys(value))
 

@@ -3,7 +3,9 @@
 A picture that was made once is kept in the user's cache folder; a run may bring its own in a folder `pictures`.
 """
 
+import hashlib
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,15 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import Condition
 from psi_core.errors import ConfigError, RunError, unknown_name
-from psi_core.files import cache_directory, keep_file, note_use
+from psi_core.files import Cache, note_use
 from psi_core.runs.chunks import chunk_path, read_arrays
-from psi_core.runs.run import Run
+from psi_core.runs.run import IDENTITY, Run
 
 PICTURE_SIZE = 56
 """Width and height in pixels that no picture exceeds."""
 
-MOST_FILES = 500
-"""How many pictures the cache holds, of all runs; those longest unused go."""
+CACHE = Cache("pictures", rf"{IDENTITY}-[0-9a-f]{{8}}/[0-9]+-[^/]+\.npz", most=500)
+"""Pictures of all runs."""
 
 _DECIMALS = 4
 """Of a pixel as it is told: finer than any display."""
@@ -109,7 +111,7 @@ def find_picture(run: Run, index: int, condition: str) -> Picture | None:
     brought = _read(run.directory / "pictures" / _file_name(index, condition))
     if brought is not None:
         return brought
-    path = _cache_path(run, index, condition)
+    path = CACHE.path(_cache_name(run, index, condition))
     note_use(path)
     return _read(path)
 
@@ -120,8 +122,7 @@ def keep_picture(run: Run, index: int, condition: str, picture: Picture) -> None
     file = io.BytesIO()
     arrays: Any = {name: np.asarray(getattr(picture, name)) for name in (*_PIXELS, *_NUMBERS)}
     np.savez_compressed(file, **arrays)
-    path = _cache_path(run, index, condition)
-    keep_file(path, file.getvalue(), below=path.parents[1], most=MOST_FILES)
+    CACHE.keep(_cache_name(run, index, condition), file.getvalue())
 
 
 def area_average(pixels: NDArray[np.floating], width: int, height: int) -> NDArray[np.float64]:
@@ -169,8 +170,11 @@ def _recorded(run: Run, index: int, condition: str) -> dict[str, Any] | None:
     return {"label": int(arrays["label"][place]), **{name: arrays[name][at, place].item() for name in _NUMBERS}}
 
 
-def _cache_path(run: Run, index: int, condition: str) -> Path:
-    return cache_directory() / "pictures" / run.id / _file_name(index, condition)
+def _cache_name(run: Run, index: int, condition: str) -> str:
+    """The name of a picture in the cache; another run's differs, also where it has the same id."""
+    identity = json.dumps([str(run.directory.resolve()), run.created, run.config.model_dump(mode="json")])
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return f"{run.id}-{digest}/{_file_name(index, condition)}"
 
 
 def _file_name(index: int, condition: str) -> str:

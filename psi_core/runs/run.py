@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -65,6 +66,10 @@ FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
 
 
+IDENTITY = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""Regular expression that every id fits: it names a file, and no place outside a folder."""
+
+
 _OF_OLDER_RUNS = {"loss": "cross-entropy"}
 """What a config.json means that lacks a field, where it is not today's default."""
 
@@ -90,6 +95,8 @@ class Run:
             raise RunError(f"{directory}: format {found!r} is not {FORMAT}, which this version reads; upgrade psi-tui")
         try:
             self.id, self.created = str(values["id"]), str(values["created"])
+            if not re.fullmatch(IDENTITY, self.id):
+                raise ValueError(f"its id is {self.id[:100]!r}, which names no run directory")
             self.created_at = datetime.fromisoformat(self.created).astimezone()
             known = {key: values[key] for key in ResolvedConfig.model_fields if key in values}
             self.config = ResolvedConfig(**{**_OF_OLDER_RUNS, **known})

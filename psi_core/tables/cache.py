@@ -5,18 +5,19 @@ A file is found by run and question; it is valid as long as the chunks and this 
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from psi_core.files import cache_directory, keep_file, note_use
+from psi_core.files import Cache, note_use
 from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.run import Run
 
-MOST_FILES = 200
-"""How many files the cache holds; those longest unused go."""
+CACHE = Cache("statistics", r"[A-Za-z]+-[0-9a-f]{16}\.json", most=200)
+"""Answers about all runs."""
 
 
 def remembered(run: Run, question: tuple[str | int, ...], compute: Callable[[], Any]) -> Any:
@@ -30,7 +31,8 @@ def remembered(run: Run, question: tuple[str | int, ...], compute: Callable[[], 
     made_by = None if run.has_preview else _made_by(run)
     if made_by is None:
         return compute()
-    path = _path(run, question)
+    name = _name(run, question)
+    path = CACHE.path(name)
     found = _read(path, made_by)
     if found is not None:
         note_use(path)
@@ -39,15 +41,15 @@ def remembered(run: Run, question: tuple[str | int, ...], compute: Callable[[], 
     # Chunks that were finished meanwhile may be in it or not.
     if _made_by(run) == made_by:
         content = {"made_by": made_by, "crc32": _checksum(answer), "answer": answer}
-        keep_file(path, json.dumps(content).encode(), below=path.parent, most=MOST_FILES)
+        CACHE.keep(name, json.dumps(content).encode())
     return answer
 
 
-def _path(run: Run, question: tuple[str | int, ...]) -> Path:
+def _name(run: Run, question: tuple[str | int, ...]) -> str:
     identity = json.dumps([str(run.directory.resolve()), run.id, *question])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    word = question[0] if str(question[0]).isalpha() else "answer"
-    return cache_directory() / "statistics" / f"{word}-{digest}.json"
+    word = re.fullmatch("[A-Za-z]+", str(question[0]))
+    return f"{word[0] if word else 'answer'}-{digest}.json"
 
 
 def _read(path: Path, made_by: str) -> dict[str, Any] | None:

@@ -1,57 +1,85 @@
-"""Cache files: whole or not there, few enough, and never an error."""
+"""Cache files: whole or not there, few enough, never an error, and nothing touched that the cache did not make."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from psi_core.files import keep_file, note_use
+from psi_core.files import Cache, cache_directory, note_use
+
+CACHE = Cache("tried", r"(?:run[0-9]/)?[a-z]+", most=3)
 
 
-def keep(folder, name, most=3, data=b"x"):
-    keep_file(folder / name, data, below=folder, most=most)
+@pytest.fixture
+def folder() -> Path:
+    return cache_directory() / "tried"
 
 
-def age(path, seconds):
-    then = path.stat().st_mtime - seconds
-    os.utime(path, (then, then))
+def keep(name: str, most: int = 3, data: bytes = b"x") -> None:
+    Cache(CACHE.folder, CACHE.pattern, most).keep(name, data)
 
 
-def test_a_file_replaces_the_one_before_and_leaves_nothing_beside_it(tmp_path):
-    folder = tmp_path / "deep" / "cache"
-    keep(folder, "a", data=b"one")
-    keep(folder, "a", data=b"two")
+def age(path: Path, seconds: float) -> None:
+    then = path.lstat().st_mtime - seconds
+    os.utime(path, (then, then), follow_symlinks=False)
+
+
+def test_a_file_replaces_the_one_before_and_leaves_nothing_beside_it(folder: Path) -> None:
+    keep("a", data=b"one")
+    keep("a", data=b"two")
     assert [path.name for path in folder.iterdir()] == ["a"]
     assert (folder / "a").read_bytes() == b"two"
 
 
-def test_those_longest_unused_go_first(tmp_path):
+def test_those_longest_unused_go_first(folder: Path) -> None:
     for number, name in enumerate("abc"):
-        keep(tmp_path, name)
-        age(tmp_path / name, 100 - number)
-    note_use(tmp_path / "a")
-    keep(tmp_path, "d")
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
+        keep(name)
+        age(folder / name, 100 - number)
+    note_use(folder / "a")
+    keep("d")
+    assert {path.name for path in folder.iterdir()} == {"a", "c", "d"}
 
 
-def test_folders_count_together_and_go_with_their_last_file(tmp_path):
+def test_folders_count_together_and_go_with_their_last_file(folder: Path) -> None:
     for number in range(4):
-        keep(tmp_path, f"run{number}/picture", most=2)
-        age(tmp_path / f"run{number}/picture", 100 - number)
-    keep(tmp_path, "run9/picture", most=2)
-    assert {path.name for path in tmp_path.iterdir()} == {"run3", "run9"}
+        keep(f"run{number}/picture", most=2)
+        age(folder / f"run{number}/picture", 100 - number)
+    keep("run9/picture", most=2)
+    assert {path.name for path in folder.iterdir()} == {"run3", "run9"}
 
 
-def test_what_a_killed_process_left_goes_too(tmp_path):
-    (tmp_path / "a.1-abc.tmp").touch()
-    age(tmp_path / "a.1-abc.tmp", 100)
-    keep(tmp_path, "a", most=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+def test_what_a_killed_process_left_goes_too(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "a.1-abcdef.tmp").touch()
+    age(folder / "a.1-abcdef.tmp", 100)
+    keep("a", most=1)
+    assert [path.name for path in folder.iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("place", ["file/cache/a", "folder"])
-def test_what_cannot_be_kept_is_no_error(tmp_path, place):
-    (tmp_path / "file").touch()
-    (tmp_path / "folder" / "inside").mkdir(parents=True)
-    keep_file(tmp_path / place, b"x", below=tmp_path / "cache", most=3)
-    note_use(tmp_path / "nowhere")
-    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
+def test_files_that_it_did_not_make_stay_and_do_not_count(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "run1").mkdir(parents=True)
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    foreign = [folder / "NOTES.txt", folder / "run1" / "thesis.tex", tmp_path / "elsewhere" / "a", folder / "b.tmp"]
+    for path in foreign:
+        path.touch()
+        age(path, 1000)
+    for name in "cdef":
+        keep(name)
+    assert all(path.exists() for path in foreign)
+    assert sum(path.name in "cdef" for path in folder.iterdir()) == 3
+
+
+@pytest.mark.parametrize("name", ["../a", "/tmp/a", "", "run1/../../a", "run1//a", "a\n", "A"])
+def test_no_name_leads_out_of_its_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="names no file"):
+        keep(name)
+
+
+def test_what_cannot_be_kept_is_no_error(folder: Path) -> None:
+    (folder / "a" / "inside").mkdir(parents=True)
+    (folder / "run1").touch()
+    for name in ("a", "run1/a"):
+        keep(name)
+    note_use(folder / "nowhere")
+    assert {path.name for path in folder.iterdir()} == {"a", "run1"}

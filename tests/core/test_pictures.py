@@ -1,7 +1,8 @@
 """Pictures: averaging, keeping and finding again, and what the app is told."""
 
 import os
-from dataclasses import fields
+import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from psi_core import ConfigError, Run, load_run
 from psi_core.files import cache_directory
-from psi_core.pictures import Picture, area_average, find_picture, keep_picture, kept_picture, picture_answer
+from psi_core.pictures import CACHE, Picture, area_average, find_picture, keep_picture, kept_picture, picture_answer
 from tests.recorded import record_run
 
 
@@ -59,7 +60,7 @@ def test_a_picture_is_found_as_it_was_kept(run: Run, channels: int) -> None:
 
 def test_pictures_lie_where_an_example_can_take_them_from(run: Run) -> None:
     keep_picture(run, 3, "fgsm@0.03", picture_of())
-    folder = cache_directory() / "pictures" / run.id
+    (folder,) = (cache_directory() / "pictures").iterdir()
     assert [path.name for path in folder.iterdir()] == ["3-fgsm@0.03.npz"]
     folder.rename(run.directory / "pictures")
     brought = run.directory / "pictures" / "3-fgsm@0.03.npz"
@@ -69,20 +70,26 @@ def test_pictures_lie_where_an_example_can_take_them_from(run: Run) -> None:
 
 
 def test_pictures_that_are_looked_at_stay(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("psi_core.pictures.MOST_FILES", 2)
+    monkeypatch.setattr("psi_core.pictures.CACHE", replace(CACHE, most=2))
     for index in range(4):
         keep_picture(run, index, "benign", picture_of())
-        for number, path in enumerate(sorted((cache_directory() / "pictures" / run.id).iterdir())):
+        for number, path in enumerate(sorted((cache_directory() / "pictures").glob("*/*"))):
             os.utime(path, (number, number))
         assert find_picture(run, 0, "benign") is not None
     assert find_picture(run, 3, "benign") is not None
     assert find_picture(run, 2, "benign") is None
 
 
+def test_two_runs_of_one_id_share_no_picture(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.directory, tmp_path / "copy")
+    keep_picture(run, 3, "benign", picture_of())
+    assert find_picture(Run(tmp_path / "copy"), 3, "benign") is None
+
+
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04"])
 def test_a_damaged_picture_is_none(run: Run, data: bytes) -> None:
     keep_picture(run, 3, "benign", picture_of())
-    (path,) = (cache_directory() / "pictures" / run.id).iterdir()
+    (path,) = (cache_directory() / "pictures").glob("*/*")
     whole = path.read_bytes()
     for damaged in (data, whole[: len(whole) // 2], whole.replace(b"linf", b"lina")):
         path.write_bytes(damaged)

@@ -115,6 +115,14 @@ def test_every_prefix_of_a_configuration_is_refused_and_left_out_of_the_list(run
         (lambda values: {**values, "format": 2}, "format 2 is not 1"),
         (lambda values: {key: values[key] for key in values if key != "id"}, "lacks 'id'"),
         (lambda values: {key: values[key] for key in values if key != "conditions"}, "lacks 'conditions'"),
+        *(
+            (lambda values, wrong=wrong: {**values, "id": wrong}, "its id is")
+            for wrong in ("../../thesis", "/etc", "", ".", "..", ".hidden", "a/b", "a\n", "a\0b", "x" * 101, ["a"])
+        ),
+        *(
+            (lambda values, wrong=wrong: {**values, "attack": [f"foolbox:{wrong}"]}, "of a newer psi-tui")
+            for wrong in ("../../x", "a/b", "a b", "")
+        ),
         (lambda values: {**values, "created": "yesterday"}, "yesterday"),
         (lambda values: {**values, "attack": ["of-a-newer-version"]}, "of a newer psi-tui"),
         (lambda values: {**values, "conditions": values["conditions"][::-1]}, "its conditions are"),

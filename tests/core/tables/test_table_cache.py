@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -12,7 +13,7 @@ from psi_core.files import cache_directory, plain
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
 from psi_core.runs.event_log import preview_path
 from psi_core.tables import TABLE_NAMES, View, cached_rows, table_rows
-from psi_core.tables.cache import remembered
+from psi_core.tables.cache import CACHE, remembered
 from tests.recorded import record_run
 
 
@@ -136,7 +137,7 @@ def test_a_folder_that_takes_nothing_is_no_error(directory: Path) -> None:
 
 
 def test_files_stay_few(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("psi_core.tables.cache.MOST_FILES", 3)
+    monkeypatch.setattr("psi_core.tables.cache.CACHE", replace(CACHE, most=3))
     rows = planted(directory)
     for bins in range(1, 8):
         for path in cache_files():
