@@ -270,6 +270,22 @@ def conditions_of(
     return (Condition(BENIGN), *attacked, *external, *controlled)
 
 
+def noises_of(condition: Condition, conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+    """Noises of a condition's size, which tell what of its shift any change of that size makes.
+
+    The first draw of each; noise that was drawn twice is compared with its other draw alone. Without epsilon, images
+    attacked elsewhere have the size of their control.
+    """
+    is_sized = condition.is_external and condition.control is not None
+    epsilon = Condition.of_name(str(condition.control)).epsilon if is_sized else condition.epsilon
+    sized = {each.attack: each for each in conditions if each.row.kind == "noise" and each.epsilon == epsilon}
+    twice = {each.row.second_draw: each.attack for each in sized.values() if each.row.second_draw in sized}
+    partner = condition.row.second_draw if condition.row.second_draw in twice else twice.get(condition.attack)
+    if partner is not None and condition.attack in sized:
+        return (sized[partner],)
+    return tuple(each for name, each in sized.items() if name != condition.attack and name not in twice)
+
+
 def sizing_attack(condition: Condition, conditions: Iterable[Condition]) -> Condition:
     """The attack whose L2 a size-matched control copies: the run's first at the same epsilon."""
     return next(

@@ -45,6 +45,16 @@ class Mean:
         half = quantile((1 + level) / 2, self.degrees) * self.error
         return self.mean - half, self.mean + half
 
+    @property
+    def p(self) -> float:
+        """Two-sided p of a mean of 0, by Student's t; 1 where every value is 0, NaN below ten images."""
+        from scipy.special import ndtr, stdtr
+
+        if self.error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        below = -abs(self.mean / self.error)
+        return float(2 * (ndtr(below) if np.isinf(self.degrees) else stdtr(self.degrees, below)))
+
 
 def mean_of(values: NDArray[np.floating]) -> Mean:
     """The mean over images, in the order of their file; NaN left out.

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from psi_core.conditions import Condition
 from psi_core.measures import MEASURES, require_measure
 from psi_core.runs.run import Run
+from psi_core.statistics.contrasts import Decision, classes_moved, rank_biserial
+from psi_core.statistics.findings import findings
 from psi_core.statistics.histograms import bin_counts, find_peaks, measure_edges, overlap
 from psi_core.statistics.paired import Shift, auroc, ks_distance, paired_statistics, percent, subset_mask, summarize
 from psi_core.statistics.verdicts import verdict
@@ -65,7 +67,13 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         *active,
         *delta_columns("", "benign", True),
         Column("delta_median", "d median", "shift", "Median difference from benign, by image."),
-        Column("effect_size", "d_z", "effect", "Cohen's d_z against benign: mean difference / its sd.", True),
+        Column(
+            "effect_size",
+            "d_z",
+            "effect",
+            "Consistency against benign: mean difference / its sd (d_z); no effect size.",
+            True,
+        ),
         Column("p_value", "p", "p", "Wilcoxon signed-rank test against benign."),
         Column("p_holm", "p Holm", "p", "The same p, by Holm over all layers and attacks of the run.", True),
         Column("percent_lower", "lower %", "percent", f"Share of images whose {called} falls."),
@@ -78,11 +86,54 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         Column("auroc_ci_high", "AUROC high", "number", "Upper end of its 95 % interval, by image (DeLong)."),
         Column("control", "control", "text", "The control that the next columns compare with.", True),
         *delta_columns("_control", "control", True),
-        Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
+        Column("effect_size_control", "d_z control", "number", "Consistency against the control, likewise."),
         Column("p_control_holm", "p Holm control", "p", "Wilcoxon p against the control, Holm likewise."),
         Column("auroc_control", "AUROC control", "number", f"P(attacked {called} > control {called}), ties half."),
         Column("verdict", "verdict", "text", "What the numbers say, in words."),
+        *_BEYOND_COLUMNS,
     )
+
+
+_BEYOND_COLUMNS: tuple[Column, ...] = (
+    Column(
+        "delta_sd",
+        "beyond noise, sd",
+        "effect",
+        "Mean difference from the deciding noise, by image, in benign sd between images: below 0.2 negligible, "
+        "0.5 small, 0.8 medium, else large.",
+        True,
+    ),
+    Column("delta_sd_ci_low", "sd low", "effect", "Lower end of its 95 % interval, of images or blocks of 50."),
+    Column("delta_sd_ci_high", "sd high", "effect", "Upper end of its 95 % interval."),
+    Column("noise", "noise", "text", "The deciding noise: of those of its size, the one it differs from least."),
+    Column(
+        "equivalent",
+        "equivalent",
+        "count",
+        "1 where the 90 % interval lies within 0.1 benign sd of every noise (two one-sided tests), else 0.",
+    ),
+    Column(
+        "rank_biserial",
+        "rank-biserial",
+        "number",
+        "Consistency: matched-pairs rank-biserial correlation against the deciding noise, -1..1.",
+    ),
+    Column(
+        "percent_same_way",
+        "same way %",
+        "percent",
+        "Consistency: of the images that differ from the deciding noise, the share that does so the way of the mean.",
+    ),
+    Column(
+        "classes_up",
+        "classes up",
+        "count",
+        "Classes whose own mean lies above the deciding noise, told from it at 5 %; empty where labels are the "
+        "network's own predictions.",
+    ),
+    Column("classes_down", "classes down", "count", "Classes whose own mean lies below it, likewise."),
+    Column("silent_change", "d silent", "count", "Images silent under the condition minus those silent when benign."),
+)
 
 
 _ACTIVE = "active_fraction"
@@ -115,9 +166,12 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
     against_control = paired_statistics(_differences(selected, values, controls), families)
     edges = [measure_edges(values[:, at_layer], measure, view.bins) for at_layer in range(len(run.layers))]
     described = _described(run, measure, selected, kept, edges)
+    decided = findings(run, measure, view.subset)
+    labels = run.labels if run.config.labels == "true" else None
     for at_layer, layer in enumerate(run.layer_infos):
         for at, condition in enumerate(details):
-            control = controls[at]
+            control, decisions = controls[at], decided[at]
+            decision = None if decisions is None else decisions[at_layer]
             control_name = None if control is None else names[control]
             own, references = selected[at, at_layer], np.where(kept[at], values[:, at_layer], np.nan)
             shift = against_benign.at(at, at_layer)
@@ -130,6 +184,7 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
                 control_name,
                 *_against_control(shift_from_control, own, None if control is None else references[control]),
                 _verdict(condition, shift, shift_from_control, control_name, MEASURES[measure].moves),
+                *_beyond_noise(decision, np.where(kept[at], values[:, at_layer], np.nan), at, names, labels),
             )
 
 
@@ -214,6 +269,40 @@ def _against_control(shift: Shift, values: NDArray[np.float64], control: NDArray
     return (*numbers(shift.mean, shift.ci_low, shift.ci_high, shift.effect_size, shift.p_holm), area)
 
 
+def _beyond_noise(
+    decision: Decision | None,
+    values: NDArray[np.float64],
+    at: int,
+    names: Sequence[str],
+    labels: NDArray[np.int64] | None,
+) -> Cells:
+    """Cells of _BEYOND_COLUMNS; None for benign, and where there is no noise to be told from.
+
+    Args:
+        decision: of the layer and condition.
+        values: of the layer, (condition, image); NaN where silent or outside the subset.
+        at: place of the condition.
+        names: names of the conditions.
+        labels: classes of the images, None for the network's own predictions.
+    """
+    if decision is None:
+        return (None,) * len(_BEYOND_COLUMNS)
+    silent_change = int(np.isnan(values[at]).sum()) - int(np.isnan(values[0]).sum())
+    deciding = decision.deciding
+    if deciding is None:
+        return (*(None,) * (len(_BEYOND_COLUMNS) - 1), silent_change)
+    moved = values[at] - np.where(np.isnan(values[0]), np.nan, values[names.index(deciding.reference)])
+    classes = (None, None) if labels is None else classes_moved(moved, labels)
+    return (
+        *numbers(deciding.delta, deciding.low, deciding.high),
+        deciding.reference,
+        int(decision.is_equivalent),
+        *numbers(rank_biserial(moved), 100 * deciding.same_way),
+        *classes,
+        silent_change,
+    )
+
+
 MEASURE_COLUMNS: tuple[Column, ...] = (
     LAYER,
     CONDITION,
@@ -222,10 +311,16 @@ MEASURE_COLUMNS: tuple[Column, ...] = (
     Column("sd", "sd", "psi", "Standard deviation over images, ddof 1.", True),
     Column("median", "median", "psi", "Median over images.", True),
     *delta_columns("", "benign", True),
-    Column("effect_size", "d_z", "number", "Cohen's d_z against benign.", True),
+    Column(
+        "effect_size",
+        "d_z",
+        "number",
+        "Consistency against benign: mean difference / its sd (d_z); no effect size.",
+        True,
+    ),
     Column("control", "control", "text", "The control that the next columns compare with.", True),
     *delta_columns("_control", "control", True),
-    Column("effect_size_control", "d_z control", "number", "Cohen's d_z against the control."),
+    Column("effect_size_control", "d_z control", "number", "Consistency against the control, likewise."),
 )
 
 

@@ -1,12 +1,21 @@
 """Conditions: names that read back, and their order."""
 
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psi_core.conditions import ATTACK_NAMES, CONTROL_NAMES, Condition, conditions_of, epsilon_in_levels, epsilon_text
+from psi_core.conditions import (
+    ATTACK_NAMES,
+    CONTROL_NAMES,
+    Condition,
+    conditions_of,
+    epsilon_in_levels,
+    epsilon_text,
+    noises_of,
+)
 
 epsilons = st.floats(0, 1)
 
@@ -74,3 +83,34 @@ def test_controls_accompany_every_epsilon_above_0_only():
 
 def test_without_controls_nothing_names_one():
     assert [c.control for c in conditions_of(["fgsm"], [0.03], [])] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("controls", "noises"),
+    [
+        (["sign-noise", "gaussian", "anti-fgsm"], {"fgsm": "sign-noise gaussian", "sign-noise": "gaussian"}),
+        (["anti-fgsm", "sign-noise"], {"fgsm": "sign-noise", "anti-fgsm": "sign-noise", "sign-noise": ""}),
+        (["anti-fgsm"], {"fgsm": "", "anti-fgsm": ""}),
+        (
+            ["sign-noise", "sign-noise-2", "gaussian"],
+            {"fgsm": "sign-noise gaussian", "sign-noise": "sign-noise-2", "sign-noise-2": "sign-noise"},
+        ),
+        (["sign-noise-2", "shuffled-fgsm"], {"fgsm": "sign-noise-2 shuffled-fgsm", "sign-noise-2": "shuffled-fgsm"}),
+    ],
+)
+def test_noises_have_the_size_of_the_condition_and_a_second_draw_goes_with_its_first(controls, noises):
+    conditions = conditions_of(["fgsm"], [0, 0.1, 0.3], controls)
+    for condition in conditions:
+        wanted = noises.get(condition.attack)
+        if wanted is not None:
+            sized = wanted.split() if condition.epsilon else []
+            named = [Condition(noise, condition.epsilon).name for noise in sized]
+            assert [each.name for each in noises_of(condition, conditions)] == named
+
+
+def test_images_attacked_elsewhere_have_the_noise_of_their_controls_size():
+    conditions = conditions_of([], [0.1, 0.3], ["anti-fgsm", "sign-noise"], has_external=True)
+    external = next(each for each in conditions if each.is_external)
+    assert noises_of(external, conditions) == ()
+    sized = replace(external, control="anti-fgsm@0.3")
+    assert [each.name for each in noises_of(sized, conditions)] == ["sign-noise@0.3"]

@@ -11,14 +11,15 @@ from psi_core.runs.chunks import read_arrays, write_arrays
 from psi_core.statistics.paired import population_sparseness
 from psi_core.tables import TABLE_NAMES, View, table_columns, table_rows
 from psi_core.tables.columns import readable
-from tests.recorded import record_run
+from tests.recorded import record_run, replant
 
 LAYERS_CSV = (
     "layer module units condition attack epsilon subset images silent psi_mean psi_sd psi_median psi_q25 psi_q75 "
     "peak_left peak_center peak_right peak_percent peak_accuracy_percent accuracy_percent active_fraction_mean "
     "delta_mean delta_ci_low delta_ci_high delta_median effect_size p_value p_holm percent_lower ks overlap auroc "
     "auroc_ci_low auroc_ci_high control delta_control_mean delta_control_ci_low delta_control_ci_high "
-    "effect_size_control p_control_holm auroc_control verdict"
+    "effect_size_control p_control_holm auroc_control verdict delta_sd delta_sd_ci_low delta_sd_ci_high noise "
+    "equivalent rank_biserial percent_same_way classes_up classes_down silent_change"
 )
 
 
@@ -93,6 +94,39 @@ def test_holm_goes_over_all_layers_and_attacks_and_apart_over_those_of_controls(
         family = [row for row in rows if (row["attack"] in run.config.attack) == is_attack]
         smallest = min(family, key=lambda row: row["p_value"])
         assert smallest["p_holm"] == pytest.approx(min(1, len(family) * smallest["p_value"]))
+
+
+def test_the_shift_beyond_noise_is_that_from_the_noise_it_differs_from_least(own_folders: Path) -> None:
+    run = load_run(record_run(own_folders, controls="sign-noise,gaussian,sign-noise-2", silent=4, images=120, chunk=40))
+    psi, names = run.psi.astype(float), run.conditions
+    silenced = psi.copy()
+    silenced[names.index("fgsm@0.03"), 2, 4:7] = np.nan
+    replant(run.directory, psi=silenced)
+    run = load_run(run.directory)
+    rows = table_rows(run, "layers")
+    for at_layer, layer in enumerate(run.layers):
+        row = row_of(rows, layer=layer, condition="fgsm@0.03")
+        benign, attacked = silenced[0, at_layer], silenced[names.index("fgsm@0.03"), at_layer]
+        kept = ~np.isnan(benign + attacked)
+        from_noise = {
+            name: (attacked - silenced[names.index(name), at_layer])[kept] / benign[kept].std(ddof=1)
+            for name in ("sign-noise@0.03", "gaussian@0.03")
+        }
+        noise, moved = min(from_noise.items(), key=lambda each: abs(each[1].mean()))
+        assert (row["noise"], row["delta_sd"]) == (noise, pytest.approx(moved.mean()))
+        assert row["delta_sd_ci_low"] < row["delta_sd"] < row["delta_sd_ci_high"]
+        way = np.sign(moved.mean())
+        assert row["percent_same_way"] == pytest.approx(100 * np.mean(np.sign(moved) == way))
+        assert np.sign(row["rank_biserial"]) == way
+        by_class = [moved[run.labels[kept] == label] for label in range(10)]
+        told = [part for part in by_class if part.size >= 10 and scipy.stats.ttest_1samp(part, 0).pvalue < 0.05]
+        assert row["classes_up"] == sum(part.mean() > 0 for part in told)
+        assert row["classes_down"] == sum(part.mean() < 0 for part in told)
+        assert row["silent_change"] == (3 if layer == "fc1" else 0)
+        assert row["equivalent"] == (0 if layer == "conv1" else 1)
+    assert row_of(rows, layer="conv1", condition="fgsm@0.03")["classes_up"] > 0
+    draws = [row_of(rows, layer="fc1", condition=f"sign-noise{draw}@0.03")["noise"] for draw in ("", "-2")]
+    assert draws == ["sign-noise-2@0.03", "sign-noise@0.03"]
 
 
 def test_verdicts_find_the_planted_shift_and_nothing_else(run: Run) -> None:
