@@ -9,6 +9,7 @@ why it is refused as {"error": sentence, "kind": class} on standard output.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -46,5 +47,13 @@ def _work(run_directory: Path) -> int:
         return REFUSED
 
 
+def _leave_out_current_folder() -> None:
+    """Takes the current folder, which torchrun and srun put first, off the path of imports; torch is yet to come."""
+    with contextlib.suppress(OSError):  # The folder may be gone.
+        if not sys.flags.safe_path and sys.path[0] == str(Path.cwd()) != str(Path(__file__).parents[1]):
+            del sys.path[0]
+
+
 if __name__ == "__main__":
+    _leave_out_current_folder()
     sys.exit(main())

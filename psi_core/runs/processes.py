@@ -179,6 +179,11 @@ def server_environment() -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(libraries, "1")}
 
 
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours, with no file of the current folder in the place of a library."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def start_child(
     arguments: Sequence[str],
     *,
@@ -195,11 +200,11 @@ def start_child(
         errors: target of its standard error instead.
     """
     return subprocess.Popen(
-        [sys.executable, "-m", "psi_core", *arguments],
+        python_command("psi_core", *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if output is None else output,
         stderr=output if errors is None else errors,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **(environment or {}), "PYTHONSAFEPATH": "1"},  # Its own children inherit it.
         text=True,
         start_new_session=True,
     )

@@ -82,6 +82,7 @@ def slurm_script(
     header += ["#SBATCH --requeue", "#SBATCH --open-mode=append", "#SBATCH --output=psi-tui-%j.log"]
     place = [
         f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+        "export PYTHONSAFEPATH=1  # No file of that folder takes the place of a library.",
         f"cd {shlex.quote(str(Path.cwd()))} || exit",
     ]
     command = _INDENT.join(_queue_command(typed, folder, spec, preset))

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import RunError
 from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.events import BatchDone
+from psi_core.runs.processes import python_command
 
 _BATCHES = (1, 2, 4)
 _EPSILONS = (1, 2, 4, 8)
@@ -104,7 +104,7 @@ def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator
 def _worker_speeds(config: RunConfig, workers: int, folder: str) -> list[float]:
     """Images per second of each worker of a run, from its last `batch` event."""
     child = subprocess.run(
-        [sys.executable, "-m", "psi_core", "answer"],
+        python_command("psi_core", "answer"),
         input=json.dumps({"id": 1, "do": "start", "config": config.model_dump(mode="json"), "runs_dir": folder}),
         text=True,
         capture_output=True,

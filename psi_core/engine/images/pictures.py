@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from PIL import Image
 from psi_core.decoder import UNREADABLE, pixels_of, reason_of
 from psi_core.engine.devices import usable_cores
 from psi_core.engine.images.dataset import NO_PARTNER, Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.runs.processes import python_command
 
 _MOST_DECODERS = 16
 _MOST_THREADS = 16
@@ -125,7 +125,7 @@ class _Decoder:
     def _running_process(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "psi_core.decoder"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                python_command("psi_core.decoder"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         return self._process
 

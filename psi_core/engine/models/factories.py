@@ -1,12 +1,13 @@
 """Factories: functions in the user's own code that return a network. Finding one imports and runs that code."""
 
+import contextlib
 import copy
 import importlib
 import importlib.util
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -51,7 +52,10 @@ def find_factory(name: str) -> Factory:
 
 def _find_factory(name: str) -> Factory:
     place, _, function = name.rpartition(":")
-    module = _import_file(Path(place).expanduser()) if place.endswith(".py") else _import_module(place)
+    path = Path(place).expanduser() if place.endswith(".py") else None
+    folder = str(path.absolute().parent) if path else _current_folder()
+    with _importable(folder):
+        module = _import_file(path) if path else _import_module(place)
     factory = getattr(module, function, None)
     if not callable(factory):
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -59,7 +63,8 @@ def _find_factory(name: str) -> Factory:
 
     def make() -> nn.Module:
         try:
-            network = copy.deepcopy(factory) if isinstance(factory, nn.Module) else factory()
+            with _importable(folder):
+                network = copy.deepcopy(factory) if isinstance(factory, nn.Module) else factory()
         except COMPLAINTS as error:
             # On the meta device code that computes with its weights fails; the caller tries again on the CPU.
             if torch.get_default_device().type == "meta":
@@ -81,6 +86,26 @@ def _find_factory(name: str) -> Factory:
     return Factory(name, make, edge)
 
 
+@contextlib.contextmanager
+def _importable(folder: str | None) -> Iterator[None]:
+    """Within the block, code finds its neighbors in a folder; last, so that none of them hides an installed package."""
+    is_new = folder is not None and folder not in sys.path
+    if is_new:
+        sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        if is_new and folder in sys.path:
+            sys.path.remove(str(folder))
+
+
+def _current_folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # It was deleted.
+        return None
+
+
 def _import_module(place: str) -> ModuleType:
     if not all(part.isidentifier() for part in place.split(".")):
         raise ModelError(f"model: {place!r} names no module; write package.module:factory or file.py:factory")
@@ -100,9 +125,6 @@ def _import_file(path: Path) -> ModuleType:
         raise ModelError(f"model: there is no file {path}; write file.py:factory")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
-    folder = str(path.absolute().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # Last: the file finds its neighbors, and none of them hides an installed package.
     try:
         specification.loader.exec_module(module)
     except COMPLAINTS as error:

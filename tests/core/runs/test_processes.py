@@ -1,15 +1,27 @@
 """Liveness of real processes, and how a child is started."""
 
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from psi_core.runs.event_log import log_path
 from psi_core.runs.events import Started, event_of
-from psi_core.runs.processes import STALE_SECONDS, is_alive, own_identity, share_cores, start_child, worker_environment
+from psi_core.runs.processes import (
+    STALE_SECONDS,
+    is_alive,
+    own_identity,
+    python_command,
+    share_cores,
+    start_child,
+    worker_environment,
+)
 from tests.core.living import Worker
+from tests.recorded import record_run
 
 NO_LOG = "the process table answers; the log is not asked"
 
@@ -100,14 +112,14 @@ def test_a_child_is_psi_core_in_a_session_of_its_own(tmp_path, monkeypatch):
         assert os.getsid(child.pid) == child.pid != os.getsid(0)
         child.communicate("asked")
         output.seek(0)
-        assert output.read() == f"-m psi_core work a b planted {os.environ['PSI_RUNS_DIR']}\nasked\n"
+        assert output.read() == f"-P -m psi_core work a b planted {os.environ['PSI_RUNS_DIR']}\nasked\n"
     piped = start_child(["inspect"], output=subprocess.DEVNULL)
     assert piped.communicate("")[0] is None
     answered = start_child(["inspect"])
-    assert answered.communicate("")[0].startswith("-m psi_core inspect")
+    assert answered.communicate("")[0].startswith("-P -m psi_core inspect")
     with (tmp_path / "errors").open("w+") as errors:
         apart = start_child(["inspect"], errors=errors)
-        assert apart.communicate("asked")[0].startswith("-m psi_core inspect")
+        assert apart.communicate("asked")[0].startswith("-P -m psi_core inspect")
         errors.seek(0)
         assert errors.read() == "asked\n"
 
@@ -138,3 +150,31 @@ def test_workers_that_share_cores_do_not_spin(monkeypatch, workers, policy):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     share_cores(2, {})
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE", "what a user set stays"
+
+
+@pytest.mark.parametrize("module", ["psi_core", "psi_core.decoder"])
+def test_no_file_beside_the_user_takes_the_place_of_a_library(module, tmp_path, monkeypatch):
+    for name in ("random", "json", "re", "typing", "numpy", "torch", "pydantic", "PIL", "psi_core"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'hijacked')!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    path = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*path, str(Path(__file__).parents[3])]))
+    if module == "psi_core":
+        child = start_child(["answer"], errors=subprocess.DEVNULL)
+        output, _ = child.communicate(json.dumps({"do": "rows", "run": "nowhere", "table": "layers"}))
+        assert "there is no such file" in output
+    else:
+        done = subprocess.run(python_command(module), input=b"", capture_output=True, check=True)
+        assert done.stderr == b""
+    assert not (tmp_path / "hijacked").exists()
+
+
+def test_a_worker_that_others_start_loads_torch_from_the_library(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text(f"open({str(tmp_path / 'hijacked')!r}, 'w').close()")
+    directory = record_run(tmp_path / "runs", chunks=[], data="npz:/nowhere.npz")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    command = [sys.executable, "-m", "psi_core", "work", str(directory)]
+    subprocess.run(command, capture_output=True, check=False)
+    assert "nowhere.npz" in log_path(directory, 0).read_text()
+    assert not (tmp_path / "hijacked").exists()

@@ -96,6 +96,23 @@ def test_a_file_named_like_a_module_does_not_take_its_place(factories):
     assert sys.modules["json"] is json
 
 
+@pytest.mark.parametrize("place", ["late", "{path}"])
+def test_its_folder_comes_last_and_only_for_its_own_code(place, tmp_path, monkeypatch):
+    (tmp_path / "tabnanny.py").write_text("raise SystemExit('hijacked')\n")
+    (tmp_path / "beside.py").write_text("from torch.nn import Linear as LAYER\n")
+    late = "import beside, sys, tabnanny, torch\ndef build():\n    import tabnanny\n    from beside2 import SIZE\n"
+    late += "    return torch.nn.Sequential(torch.nn.Flatten(), beside.LAYER(64, SIZE))\n"
+    (tmp_path / "late.py").write_text(late)
+    (tmp_path / "beside2.py").write_text("SIZE = 3\n")
+    for name in ("late", "tabnanny", "beside", "beside2"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    before = [each for each in sys.path if each]
+    monkeypatch.setattr(sys, "path", list(before))
+    monkeypatch.chdir(tmp_path)
+    assert model_source(f"{place.format(path=tmp_path / 'late.py')}:build").build(10)[1].out_features == 3
+    assert sys.path == before
+
+
 BROKEN = """
 import torch
 from neighbor import LAYER
