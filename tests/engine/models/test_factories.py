@@ -45,8 +45,12 @@ def factories(tmp_path, monkeypatch):
     path.parent.mkdir()
     path.write_text(FACTORIES)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    return path
+    before = set(sys.modules)
+    yield path
+    # Not a copy of all modules: torch imports more of itself meanwhile, and holds on to it.
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("places", "neighbor") or name.startswith("psi_model_"):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("place", ["places.of_mine", "{path}"])
