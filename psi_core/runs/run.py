@@ -28,6 +28,7 @@ from psi_core.runs.chunks import (
     finished_chunks,
     read_arrays,
 )
+from psi_core.runs.notebook import dataframe_of, dataset_of
 from psi_core.runs.status import Status, StatusReader, status_of
 
 
@@ -264,6 +265,31 @@ class Run:
     def predictions(self) -> NDArray[np.int64]:
         """Classes that the network chose, (condition, image)."""
         return self.array("prediction")
+
+    def to_dataframe(self) -> Any:
+        """The results as a pandas DataFrame, one row per condition, layer and image.
+
+        Columns: `condition` and `layer` (ordered categories), `index` (position in the data set), `label`,
+        `prediction`, `confidence` of the label's class (0..1), `linf` and `l2` (realized change, pixels in 0..1),
+        `correct` (not where labels are the network's own predictions), and every measure; NaN where a layer is silent.
+
+        Raises:
+            PsiError: pandas is not installed.
+            RunError: there are no results yet.
+        """
+        return dataframe_of(self)
+
+    def to_xarray(self) -> Any:
+        """The results as an xarray Dataset with the axes `condition`, `layer` and `image`.
+
+        Measures are float32 (condition, layer, image); `prediction`, `confidence`, `linf` and `l2` are (condition,
+        image). Coordinates: `attack` and `epsilon` of every condition, `units` of every layer, `label` of every image.
+
+        Raises:
+            PsiError: xarray is not installed.
+            RunError: there are no results yet.
+        """
+        return dataset_of(self)
 
     def class_sums(self, layer: str) -> ClassSums:
         """Labels (k,), image counts (k,) and summed channel means (condition, k, channel) of one layer, by class.
