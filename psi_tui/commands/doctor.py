@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def doctor(context: click.RichContext, runs_dir: str | None, as_json: bool) -> N
     console = narration_console()
     facts: dict[str, Any] = {
         "python": sys.version.split()[0],
-        **{name: version(name) for name in _PACKAGES},
+        **{name: _version(name) for name in _PACKAGES},
         "terminal": f"{console.width} x {console.height}, colors {console.color_system or 'none'}, "
         f"{console.encoding}, TERM={os.environ.get('TERM', '')}",
         "runs": _folder(runs_directory(runs_dir)),
@@ -49,6 +49,13 @@ def doctor(context: click.RichContext, runs_dir: str | None, as_json: bool) -> N
         for place, line in enumerate(lines or ["none"]):
             output_console().print(f"{'' if place else name:<{width}}  {line}", soft_wrap=True, markup=False)
     context.exit("engine" in facts)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # psi-tui itself, run from its source tree.
+        return "not installed"
 
 
 def _folder(folder: Path) -> str:
