@@ -67,7 +67,7 @@ TABLES: tuple[Table, ...] = (
     Table("classes", fixed(CLASS_COLUMNS), class_rows, notes=class_notes),
     Table("images", image_columns, image_rows, notes=label_notes, is_cached=False),
     Table("conditions", fixed(CONDITION_COLUMNS), condition_rows, notes=label_notes),
-    Table("study", fixed(STUDY_COLUMNS), study_rows, takes=frozenset({"bins"}), notes=study_notes),
+    Table("study", fixed(STUDY_COLUMNS), study_rows, takes=frozenset({"bins", "measure"}), notes=study_notes),
     Table("detectors", fixed(DETECTOR_COLUMNS), detector_rows, notes=detector_notes),
     Table("correlation", fixed(CORRELATION_COLUMNS), correlation_rows, notes=correlation_notes),
     Table("channels", fixed(CHANNEL_COLUMNS), channel_rows, notes=lifetime_notes, is_cached=False),

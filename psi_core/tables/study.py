@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from psi_core.conditions import BENIGN, Condition
+from psi_core.measures import require_measure
 from psi_core.runs.run import Run
-from psi_core.statistics.histograms import TABLE_BINS, find_peaks, table_edges
+from psi_core.statistics.histograms import TABLE_BINS, find_peaks, measure_edges
 from psi_core.tables.columns import CONDITION, LAYER, Cell, Column, numbers
 from psi_core.tables.summary import headline_condition
 from psi_core.tables.table import Cells, View, label_notes
@@ -48,6 +49,11 @@ STUDY_COLUMNS: tuple[Column, ...] = (
     Column("agrees_height", "H agrees", "flag", "Whether H moves the way the published value does.", True, "H moves"),
     Column("agrees_accuracy", "A agrees", "flag", "Whether A moves the way the published value does.", True, "A moves"),
     Column("agrees_location", "L agrees", "flag", "Whether L moves the way the published value does.", True, "L moves"),
+    Column("location_right", "L right", "percent", "100 x the right edge of that bin, where the study draws its bars."),
+    Column(
+        "said", "text says", "text", "What the study's text says of the layer: where its peak lies, or its direction."
+    ),
+    Column("agrees_said", "text agrees", "flag", "Whether the fullest bin touches that value, or the mean moves so."),
 )
 
 STUDY_ATTACK = Condition("fgsm", 0.03)
@@ -88,6 +94,14 @@ PUBLISHED: dict[str, dict[str, tuple[float, float]]] = {
 """Peak values by model and layer, benign and attacked, as the study's tables 1 and 2 give them."""
 
 
+CLAIMS: dict[str, dict[str, str | tuple[float, float]]] = {
+    "alexnet": {"conv1": "sparser", "conv4": (0.65, 0.65)},
+    "vgg11": {"conv1": "sparser", "conv8": (0.05, 0.05), "fc2": (0.15, 0.10)},
+}
+"""What the study's text says by model and layer: that it gets sparser under attack, or the PSI of the benign and of the
+attacked peak."""
+
+
 def study_condition(run: Run) -> str:
     """The condition that stands beside the study's attack: FGSM at 0.03, or else the run's headline condition."""
     return STUDY_ATTACK.name if STUDY_ATTACK.name in run.conditions else headline_condition(run)
@@ -101,17 +115,26 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
     """
     attacked = study_condition(run)
     places = [0, run.conditions.index(attacked)]
-    psi = run.psi[places]
+    require_measure(view.measure, run.measures, run.name)
+    values = run.array(view.measure)[places]
     correct = (run.predictions[places] == run.labels) if run.config.labels == "true" else None
-    peaks = find_peaks(psi, table_edges(view.bins), correct)
-    images = np.count_nonzero(~np.isnan(psi), axis=-1)
-    published = PUBLISHED.get(run.config.model.removeprefix("torchvision:"), {})
+    peaks = [
+        find_peaks(own, measure_edges(own, view.measure, view.bins), correct)
+        for own in np.split(values, values.shape[1], 1)
+    ]
+    is_there = ~np.isnan(values).any(0)
+    shifts = np.where(is_there, values[1].astype(np.float64) - values[0], 0).sum(-1)
+    means = np.divide(shifts, is_there.sum(-1), out=np.full(len(shifts), np.nan), where=is_there.any(-1))
+    images = np.count_nonzero(~np.isnan(values), axis=-1)
+    published = PUBLISHED.get(_network(run), {})
     for at_layer, layer in enumerate(run.layers):
         pair: list[Cells] = [
             (
                 published[layer][at] if layer in published else None,
                 *numbers(
-                    peaks.percent[at, at_layer], peaks.accuracy_percent[at, at_layer], 100 * peaks.center[at, at_layer]
+                    peaks[at_layer].percent[at, 0],
+                    peaks[at_layer].accuracy_percent[at, 0],
+                    100 * peaks[at_layer].center[at, 0],
                 ),
             )
             for at in range(2)
@@ -124,15 +147,45 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
                 condition,
                 *numbers(images[at, at_layer]),
                 view.bins,
-                *numbers(peaks.left[at, at_layer], peaks.right[at, at_layer]),
+                *numbers(peaks[at_layer].left[at, 0], peaks[at_layer].right[at, 0]),
                 *pair[at],
                 *((*changes, *agreements) if at else [None] * 7),
+                *numbers(100 * peaks[at_layer].right[at, 0]),
+                *_said(run, at_layer, at, means[at_layer], (peaks[at_layer].left[at, 0], peaks[at_layer].right[at, 0])),
             )
 
 
 def study_notes(run: Run, view: View) -> list[str]:
-    """The three readings, and whose the labels are."""
-    return [*study_note(view.bins).splitlines(), *label_notes(run)]
+    """The three readings, how often each moves the published way, and whose the labels are."""
+    names = [column.name for column in STUDY_COLUMNS]
+    moved = [dict(zip(names, cells, strict=True)) for cells in study_rows(run, view)][1::2]
+    readings = {"H": "agrees_height", "A": "agrees_accuracy", "L": "agrees_location"}
+    counts = {}
+    for letter, column in readings.items():
+        known = [row[column] for row in moved if row[column] is not None]
+        if known:
+            counts[letter] = f"{letter} in {sum(map(bool, known))} of {len(known)}"
+    layers = sum(row["published"] is not None for row in moved)
+    by_chance = [f"moves the published way: {', '.join(counts.values())}; {layers / 2:g} by chance"] if counts else []
+    return [*study_note(view.bins).splitlines(), *by_chance, *label_notes(run)]
+
+
+def _said(run: Run, at_layer: int, at: int, change: float, peak: tuple[float, float]) -> tuple[str | None, bool | None]:
+    """What the study's text says of a layer in one condition, and whether it holds here."""
+    claim = CLAIMS.get(_network(run), {}).get(run.layers[at_layer])
+    if claim is None:
+        return None, None
+    if isinstance(claim, str):
+        return (claim, bool(change > 0)) if at else (None, None)
+    return f"{claim[at]:.2f}", bool(peak[0] - _EDGE <= claim[at] <= peak[1] + _EDGE)
+
+
+_EDGE = 1e-9
+"""By how much rounding may move the edge of a bin."""
+
+
+def _network(run: Run) -> str:
+    return run.config.model.removeprefix("torchvision:")
 
 
 def _difference(benign: Cell, attacked: Cell) -> float | None:

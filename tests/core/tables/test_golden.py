@@ -33,7 +33,7 @@ def is_same(cell: str | None, golden: str | None) -> bool:
 
 def test_every_table_has_its_golden_file(folder: Path) -> None:
     names = {path.stem for path in GOLDEN.iterdir()}
-    assert names == {*TABLE_NAMES, "layers-hoyer", "histogram-hoyer"}
+    assert names == {*TABLE_NAMES, "layers-hoyer", "histogram-hoyer", "study-hoyer"}
     assert {path.stem for path in folder.iterdir()} == names
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from psi_core import load_run
 from psi_core.runs.run import LayerInfo
-from psi_core.tables import View, table_rows
+from psi_core.tables import View, study, table_named, table_rows
 from psi_core.tables.study import PUBLISHED, STUDY_NOTE, study_condition, study_note
 from tests import recorded
 from tests.recorded import record_run
@@ -101,3 +101,39 @@ def test_the_note_says_what_height_is_and_how_many_bins():
     assert "20 bins over 0..1" in STUDY_NOTE
     assert "7 bins" in study_note(7)
     assert max(map(len, study_note(1000).splitlines())) <= 79
+
+
+def test_how_often_a_reading_moves_the_published_way_is_said_beside_chance(own_folders):
+    run = load_run(record_run(own_folders, model="alexnet", images=400, chunk=200))
+    rows = table_rows(run, "study")[1::2]
+    counts = {name: sum(row[f"agrees_{name}"] for row in rows) for name in ("height", "accuracy", "location")}
+    said = f"H in {counts['height']} of 3, A in {counts['accuracy']} of 3, L in {counts['location']} of 3"
+    assert f"moves the published way: {said}; 1.5 by chance" in table_named("study").sentences(run)
+    other = load_run(record_run(own_folders, model="lenet5"))
+    assert not any("chance" in sentence for sentence in table_named("study").sentences(other))
+
+
+def test_another_reading_of_the_equation_has_its_own_table(own_folders):
+    """The study's text says that it counts active units; its equation is the ratio."""
+    run = load_run(record_run(own_folders, model="alexnet"))
+    by_ratio, by_count = (table_rows(run, "study", View(measure=name)) for name in ("psi", "active_fraction"))
+    expected = run.array("active_fraction")[0, 0]
+    counts, edges = np.histogram(expected, 20, (0, 1))
+    assert by_count[0]["peak_left"] == pytest.approx(edges[counts.argmax()])
+    assert by_count[0]["peak_left"] != by_ratio[0]["peak_left"]
+    assert by_count[0]["location_right"] == pytest.approx(100 * edges[counts.argmax() + 1])
+
+
+@pytest.mark.parametrize("shift", [0.2, -0.2])
+def test_what_the_text_says_stands_beside_what_is_measured(own_folders, monkeypatch, shift):
+    monkeypatch.setitem(study.CLAIMS, "alexnet", {"conv1": "sparser", "fc1": (0.35, 0.65)})
+    run = load_run(record_run(own_folders, model="alexnet", shift=shift, images=400, chunk=200, silent=4))
+    rows = table_rows(run, "study")
+    change = float(np.nanmean(run.psi[1, 0].astype(float) - run.psi[0, 0]))
+    benign, attacked = pair(rows, "conv1")
+    assert (benign["said"], benign["agrees_said"]) == (None, None)
+    assert (attacked["said"], attacked["agrees_said"]) == ("sparser", change > 0)
+    for row, said in zip(pair(rows, "fc1"), (0.35, 0.65), strict=True):
+        assert row["said"] == f"{said:.2f}"
+        assert row["agrees_said"] is (row["peak_left"] - 1e-9 <= said <= row["peak_right"] + 1e-9)
+    assert pair(rows, "conv2")[1]["said"] is None
