@@ -77,11 +77,6 @@ class Attack:
         """Whether this is a control rather than an attack."""
         return self.kind in ("noise", "control")
 
-    @property
-    def is_chance_alone(self) -> bool:
-        """Whether this is noise that does not follow the gradient: verdicts say `noise` instead of its name."""
-        return self.kind == "noise" and not self.follows_gradient
-
 
 ATTACKS: tuple[Attack, ...] = (
     Attack("fgsm", "one step of epsilon along the signs of the gradient", follows_gradient=True),

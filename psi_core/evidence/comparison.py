@@ -1,18 +1,21 @@
-"""Is a shift more than chance? Checks of controls, of false alarms between two noises, and of how many images."""
+"""Is a shift more than chance? Checks of controls, of false alarms between two noises, and of what would be found."""
+
+import math
+from statistics import median
 
 import numpy as np
 
-from psi_core.conditions import ATTACKS, Condition, attack_row
+from psi_core.conditions import ATTACKS, Condition, attack_row, noises_of
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked
 from psi_core.runs.run import Run
-from psi_core.statistics.paired import paired_statistics
-from psi_core.statistics.verdicts import MINIMUM_PAIRS, is_significant
+from psi_core.statistics.contrasts import SIGNIFICANT, smallest_detectable
+from psi_core.statistics.intervals import FEWEST_IMAGES, mean_of
 
-FEW_ALARMS, MANY_ALARMS = 5.0, 20.0
-"""Percent of false alarms: the verdicts' own level; at four times that they are not to be believed."""
+RARE, HARDLY_CHANCE = 0.05, 0.001
+"""Share of sound runs in which two draws of noise differ as much: below the first amber, below the second red."""
 
-ENOUGH_IMAGES, FEWEST_IMAGES = 1000, 100
-"""Images: shifts are small against the spread, so that a d_z of 0.1 needs a thousand; a hundred show a large one."""
+SMALL, MEDIUM = 0.2, 0.5
+"""Benign sd, Cohen's (1988) words for shifts from so many on."""
 
 _DRAWN_TWICE = tuple(row for row in ATTACKS if row.second_draw is not None)
 
@@ -29,22 +32,35 @@ def noise_against_noise(run: Run) -> Check:
         both = f"{_DRAWN_TWICE[0].name},{_DRAWN_TWICE[0].second_draw}"
         return not_checked(name, f"false alarms need two draws of noise; add --controls {both}")
     psi = run.psi.astype(np.float64)
-    statistics = paired_statistics(np.stack([psi[second] - psi[first] for first, second in pairs]))
-    shifts = [statistics.at(*place) for place in np.ndindex(statistics.mean.shape)]
-    shifts = [shift for shift in shifts if shift.pairs >= MINIMUM_PAIRS]
-    if not shifts:
-        return not_checked(name, f"fewer than {MINIMUM_PAIRS} images have a PSI under both draws; add images")
-    alarms = sum(map(is_significant, shifts))
-    status = at_most(100 * alarms / len(shifts), FEW_ALARMS, MANY_ALARMS)
+    means = [mean_of(moved) for first, second in pairs for moved in psi[second] - psi[first]]
+    p = [known.p for known in means if known.images >= FEWEST_IMAGES]
+    if not p:
+        return not_checked(name, f"fewer than {FEWEST_IMAGES} images have a PSI under both draws; add images")
+    alarms = sum(each < SIGNIFICANT for each in p)
+    chance = chance_of(p)
+    status = at_least(chance, RARE, HARDLY_CHANCE)
     epsilons = f"{len(pairs)} epsilons" if len(pairs) > 1 else "1 epsilon"
     drawn = listed(row.name for row in _DRAWN_TWICE if row.second_draw in run.config.controls)
-    sentence = f"two draws of {drawn} differ in {alarms} of {len(shifts)} comparisons ({epsilons}, every layer)"
+    sentence = f"two draws of {drawn} differ at 5 % in {alarms} of {len(p)} comparisons ({epsilons}, every layer)"
+    often = f"{max(100 * chance, 0.001):.2g} % of sound runs show as much"
     tail = {
-        "green": "false alarms are as rare as promised",
-        "amber": "false alarms happen here; mind small shifts",
-        "red": "verdicts on this run are not to be believed",
+        "green": f"{often}: false alarms are as rare as promised",
+        "amber": f"{often}: mind small shifts",
+        "red": f"{often}: verdicts on this run are not to be believed",
     }[status]
-    return Check(name, status, f"{sentence}: {tail}", alarms, "comparisons")
+    return Check(name, status, f"{sentence}; {tail}", alarms, "comparisons")
+
+
+def chance_of(p: list[float]) -> float:
+    """How often p values of no difference are as small: so many below 5 %, by the binomial, or one so small.
+
+    The smaller of both, doubled, for there are two questions.
+    """
+    from scipy.special import bdtrc
+
+    alarms = sum(each < SIGNIFICANT for each in p)
+    many = float(bdtrc(alarms - 1, len(p), SIGNIFICANT)) if alarms else 1.0
+    return min(1.0, 2 * min(many, len(p) * min(p)))
 
 
 def controls_present(run: Run) -> Check:
@@ -67,16 +83,31 @@ def controls_present(run: Run) -> Check:
 
 
 def images_enough(run: Run) -> Check:
-    """Whether there are images enough to see a small shift."""
-    count = len(run.index)
-    status = at_least(count, ENOUGH_IMAGES, FEWEST_IMAGES)
-    tail = {
-        "green": "enough to see small shifts",
-        "amber": f"large shifts show, small ones need {ENOUGH_IMAGES:,}; add --images {ENOUGH_IMAGES}",
-        "red": f"too few to tell a shift from chance; add --images {ENOUGH_IMAGES}",
-    }[status]
-    so_far = "" if count == run.images else " so far"
-    return Check("images", status, f"{count:,} {'image' if count == 1 else 'images'}{so_far}: {tail}", count, "images")
+    """Which shift beyond noise a run of so many images finds."""
+    name, count, details = "images", len(run.index), run.condition_details
+    counted = f"{count:,} {'image' if count == 1 else 'images'}{'' if count == run.images else ' so far'}"
+    attacks = [at for at, each in enumerate(details) if not (each.is_benign or each.is_control or each.epsilon == 0)]
+    if not attacks:
+        return not_checked(name, "no attack has an epsilon above 0, so that nothing can shift; add one")
+    psi, tests = run.psi.astype(np.float64), len(attacks) * len(run.layers)
+    found = []
+    for at in attacks:
+        noise = next((run.conditions.index(each.name) for each in noises_of(details[at], details)), 0)
+        moved = psi[at] - psi[noise]
+        found += [smallest_detectable(psi[0, layer], moved[layer], tests) for layer in range(psi.shape[1])]
+    found = [delta for delta in found if not math.isnan(delta)]
+    if not found:
+        return Check(name, "red", f"{counted}: too few to tell a shift from chance; add --images 1000")
+    worst = max(found)
+    status = at_most(worst, SMALL, MEDIUM)
+    sentence = (
+        f"{counted}: four of five such runs find a shift of {worst:.2g} sd in every layer, "
+        f"of {median(found):.2g} sd in half of them"
+    )
+    wanted = 10 ** math.ceil(math.log10(count * (worst / SMALL) ** 2))
+    if status != "green":
+        sentence += f"; small ones, from {SMALL:g} sd on, need some {wanted:,}; add --images {wanted}"
+    return Check(name, status, sentence, worst, "sd")
 
 
 def _under(run: Run, control: str) -> list[Condition]:

@@ -169,7 +169,7 @@ def decide(
     - beyond, less: every noise is told from the condition, all in one direction. `less` where the noise moves the
       layer further, the way of the condition or where that does not move it;
     - equivalent: every contrast is shown to lie within a tenth of the benign sd;
-    - depends: noises are told from the condition in different directions, or one is told and one equivalent;
+    - depends: two noises are told from the condition in opposite directions;
     - undecided.
 
     Args:
@@ -197,8 +197,7 @@ def _beside_noise(against_benign: Contrast, contrasts: Sequence[Contrast], p_hol
         return "beyond" if is_further else "less"
     if all(each.is_equivalent for each in contrasts):
         return "equivalent"
-    is_split = any(each.is_equivalent and not each.is_told for each in contrasts)
-    if len(told) == 2 or (is_split and any(each.is_told and not each.is_equivalent for each in contrasts)):
+    if len(told) == 2:
         return "depends"
     return "undecided"
 

@@ -1,90 +1,123 @@
-"""One sentence per layer and condition: what the attack did to its sparseness."""
+"""One sentence per layer and condition: what was decided of it. Sizes are in benign sd between images."""
 
 import math
 
-from psi_core.conditions import Condition
 from psi_core.measures import MEASURES
-from psi_core.statistics.paired import Shift
+from psi_core.statistics.contrasts import EQUIVALENT, SIGNIFICANT, Contrast, Decision, Silence, size_word
+from psi_core.statistics.intervals import FEWEST_IMAGES
 
-MINIMUM_PAIRS = 10
-"""Fewer pairs than this get no verdict."""
-
-SIGNIFICANT = 0.05
-"""Below this p, corrected over layers, a shift counts, where the interval of its mean excludes 0 too."""
+OFTEN = 0.05
+"""From this share of silenced images on every sentence tells of them: a shift is of those that still respond."""
 
 
 def verdict(
-    against_benign: Shift,
-    against_control: Shift,
-    control: str | None = None,
-    *,
-    itself: str | None = None,
-    moves: tuple[str, str] = MEASURES["psi"].moves,
+    decision: Decision, moves: tuple[str, str] = MEASURES["psi"].moves, *, noise: str = "noise", is_noise: bool = False
 ) -> str:
-    """What happened, in plain language; the first that holds.
+    """What happened, in plain language, by the decision's finding.
 
-    - "too few images": fewer than 10 pairs, with the benign condition or with the control.
-    - "no change": the difference from benign is not significant (interval around 0, or p_holm at least 0.05).
-    - "no more than noise: the control itself, sparser by ..." (for a control other than noise: its name): the condition
-      is the run's first control, and there is no second draw of it to be compared with.
-    - "no more than noise" (for a control other than noise: its name): there is a control, and the difference from
-      it is not significant, or points the other way, because the control moves the layer further than the attack does.
-    - else "sparser by 0.0071 (95 % CI 0.0068..0.0074), 9 x what sign-noise@0.03 does; large effect": the mean
-      difference from benign with its interval ("denser" where PSI falls); how many times the control's own shift that
-      is, over the same images, or that the control does not move the layer that way; and the size of the effect
-      against the control (against benign where there is none): |d_z| from 0.2 small, 0.5 medium, 0.8 large.
+    - "silenced in 600 of 1,000 images (noise: 3)";
+    - "too few images: 9 have a value, 10 are needed";
+    - "beyond noise: sparser by 0.42 sd (95 % CI 0.39..0.45), small": by how much from the noise that it differs from
+      least, and the size of both ends of the interval, in Cohen's words;
+    - "less than noise by 0.42 sd (95 % CI 0.39..0.45)": the noise moves the layer further the same way;
+    - "equivalent to noise: within 0.1 sd (90 % CI -0.02..0.03)";
+    - "depends on the noise: +0.31 sd from sign-noise@0.1, -0.12 sd from gaussian@0.1";
+    - "undecided: 0.06 sd sparser than noise (95 % CI -0.02..0.14), p 0.21";
+    - without noise of its size: what lies between the condition and benign, and that there is no noise.
 
     Args:
-        against_benign: attacked minus benign.
-        against_control: attacked minus control; without pairs where there is none.
-        control: the control's name, or None.
-        itself: the condition's own name where it is a control, else None.
+        decision: of one layer under one condition.
         moves: what a layer is called whose value rises, and whose value falls.
+        noise: what the references are called.
+        is_noise: whether the condition is noise itself.
     """
-    fewest = against_benign.pairs if control is None else min(against_benign.pairs, against_control.pairs)
-    if fewest < MINIMUM_PAIRS:
-        return "too few images"
-    if not is_significant(against_benign):
-        return "no change"
-    change = f"{moves[0] if against_benign.mean > 0 else moves[1]} by {_mean_with_interval(against_benign)}"
-    if control is None and itself is not None:
-        return f"no more than {_noise_or_name(itself)}: the control itself, {change}"
-    if control is None:
-        return f"{change}; {effect_word(against_benign.effect_size)} effect"
-    if not is_significant(against_control) or against_control.mean * against_benign.mean < 0:
-        return f"no more than {_noise_or_name(control)}"
-    times = _times_control(against_benign.mean, against_benign.mean - against_control.mean, control)
-    return f"{change}, {times}; {effect_word(against_control.effect_size)} effect"
+    silence, deciding = decision.silence, decision.deciding
+    if decision.finding == "silenced":
+        beside = f" (noise: {silence.by_noise:,})" if decision.contrasts else ""
+        return f"{_silenced(silence)}{beside}"
+    if decision.finding == "few":
+        fewest = min(each.pairs for each in (decision.against_benign, *decision.contrasts))
+        return f"too few images: {fewest} {'has' if fewest == 1 else 'have'} a value, {FEWEST_IMAGES} are needed"
+    if deciding is not None:
+        said = _compared(decision, deciding, noise, moves)
+    elif is_noise:
+        said = f"noise itself, {_from_benign(decision, moves)}"
+    else:
+        moved = decision.against_benign.same_way  # NaN where no image moves.
+        said = (
+            "no change in any image" if math.isnan(moved) else f"{_from_benign(decision, moves)}; no noise of its size"
+        )
+    return f"{said}; {_silenced(silence)}" if silence.share >= OFTEN else said
 
 
-def is_significant(shift: Shift) -> bool:
-    """Whether the interval of the mean excludes 0 and p_holm lies below 0.05; never with a NaN."""
-    return shift.p_holm < SIGNIFICANT and (shift.ci_low > 0 or shift.ci_high < 0)
+def _compared(decision: Decision, deciding: Contrast, noise: str, moves: tuple[str, str]) -> str:
+    if math.isnan(deciding.delta):
+        return f"undecided: {_NO_SPREAD}"
+    match decision.finding:
+        case "beyond":
+            return f"beyond {noise}: {_move(deciding, moves)} by {_size(deciding)}, {_words(deciding)}"
+        case "less":
+            return f"less than {noise} by {_size(deciding)}"
+        case "equivalent":
+            return f"equivalent to {noise}: {_within(deciding)}"
+        case "depends":
+            shifts = (f"{each.delta:+.{_digits(each)}f} sd from {each.reference}" for each in decision.contrasts)
+            return f"depends on the noise: {', '.join(shifts)}"
+        case _:
+            return _undecided(deciding, noise, decision.p_holm, moves)
 
 
-def effect_word(effect_size: float) -> str:
-    """Cohen's word for a |d_z|: from 0.2 small, 0.5 medium, 0.8 large; below that negligible."""
-    size = abs(effect_size)
-    return "large" if size >= 0.8 else "medium" if size >= 0.5 else "small" if size >= 0.2 else "negligible"
+def _from_benign(decision: Decision, moves: tuple[str, str]) -> str:
+    shift = decision.against_benign
+    if math.isnan(shift.delta):
+        return f"undecided: {_NO_SPREAD}"
+    if shift.is_told and decision.p_holm < SIGNIFICANT:
+        return f"{_move(shift, moves)} than benign by {_size(shift)}, {_words(shift)}"
+    if shift.is_equivalent:
+        return f"equivalent to benign: {_within(shift)}"
+    return _undecided(shift, "benign", decision.p_holm, moves)
 
 
-def _noise_or_name(control: str) -> str:
-    return "noise" if Condition.of_name(control).row.is_chance_alone else control
+_NO_SPREAD = "benign images are all alike here, so that no sd measures a shift"
 
 
-def _mean_with_interval(shift: Shift) -> str:
-    """Sizes without signs, to about the first digit of the interval's width: more digits would be noise."""
-    low, high = sorted((abs(shift.ci_low), abs(shift.ci_high)))
-    width = high - low
-    place = math.floor(math.log10(width)) if width > 0 else -4
-    digits = min(max(-place, 2), 8) if place < 0 else max(1 - place, 0)
-    return f"{abs(shift.mean):.{digits}f} (95 % CI {low:.{digits}f}..{high:.{digits}f})"
+def _undecided(shift: Contrast, reference: str, p: float, moves: tuple[str, str]) -> str:
+    sign = math.copysign(1, shift.delta)
+    interval = f"95 % CI {_between(shift, sign * shift.low, sign * shift.high)}"
+    size = f"{abs(shift.delta):.{_digits(shift)}f} sd"
+    return f"undecided: {size} {_move(shift, moves)} than {reference} ({interval}), p {p:.2g}"
 
 
-def _times_control(shift: float, control_shift: float, control: str) -> str:
-    if control_shift * shift <= 0:
-        return f"which {control} does not do"
-    ratio = shift / control_shift
-    if ratio >= 100:
-        return f"over 100 x what {control} does"
-    return f"{ratio:.{0 if ratio >= 3 else 1}f} x what {control} does"
+def _move(shift: Contrast, moves: tuple[str, str]) -> str:
+    return moves[0] if shift.shift > 0 else moves[1]
+
+
+def _words(shift: Contrast) -> str:
+    """The size of both ends of the interval: `small`, or `negligible to small`."""
+    least, most = (size_word(end) for end in sorted((shift.low, shift.high), key=abs))
+    return least if least == most else f"{least} to {most}"
+
+
+def _size(shift: Contrast) -> str:
+    """Without signs: `0.42 sd (95 % CI 0.39..0.45)`."""
+    return f"{abs(shift.delta):.{_digits(shift)}f} sd (95 % CI {_between(shift, abs(shift.low), abs(shift.high))})"
+
+
+def _within(shift: Contrast) -> str:
+    return f"within {EQUIVALENT:g} sd (90 % CI {_between(shift, shift.inner_low, shift.inner_high)})"
+
+
+def _between(shift: Contrast, *ends: float) -> str:
+    digits = _digits(shift)
+    low, high = sorted(round(end, digits) + 0.0 for end in ends)  # + 0.0: no -0.00.
+    return f"{low:.{digits}f}..{high:.{digits}f}"
+
+
+def _digits(shift: Contrast) -> int:
+    """Decimals to the first digit of the interval's half, two at least: more would be noise."""
+    half = (shift.high - shift.low) / 2
+    return min(max(-math.floor(math.log10(half)), 2), 6) if half > 0 else 2
+
+
+def _silenced(silence: Silence) -> str:
+    return f"silenced in {silence.silenced:,} of {silence.responding:,} images"

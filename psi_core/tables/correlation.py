@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from psi_core.runs.run import Run
 from psi_core.statistics.classes import Correlation, correlation
+from psi_core.statistics.contrasts import SIGNIFICANT
 from psi_core.statistics.paired import population_sparseness
-from psi_core.statistics.verdicts import SIGNIFICANT
 from psi_core.tables.classes import LEAST_CLASSES, class_means, class_values
 from psi_core.tables.columns import CONDITION, LAYER, Column, numbers
 from psi_core.tables.table import Cells, View, label_notes

@@ -183,7 +183,7 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
                 *_against_benign(shift, own, None if condition.is_benign else references[0], edges[at_layer]),
                 control_name,
                 *_against_control(shift_from_control, own, None if control is None else references[control]),
-                _verdict(condition, shift, shift_from_control, control_name, MEASURES[measure].moves),
+                None if decision is None else _verdict(condition, decision, MEASURES[measure].moves),
                 *_beyond_noise(decision, np.where(kept[at], values[:, at_layer], np.nan), at, names, labels),
             )
 
@@ -195,15 +195,11 @@ def layer_notes(run: Run, view: View) -> list[str]:
     return [peak, *label_notes(run)]
 
 
-def _verdict(
-    condition: Condition, shift: Shift, shift_from_control: Shift, control: str | None, moves: tuple[str, str]
-) -> str | None:
-    if condition.is_benign:
-        return None
-    itself = condition.name if condition.is_control else None
-    said = verdict(shift, shift_from_control, control, itself=itself, moves=moves)
-    is_alone = condition.is_external and control is None and said.endswith("effect")
-    return f"{said}; no control of its size was measured" if is_alone else said
+def _verdict(condition: Condition, decision: Decision, moves: tuple[str, str]) -> str:
+    """Its sentence; noise is compared with other noise, by name."""
+    is_noise, deciding = condition.row.kind == "noise", decision.deciding
+    noise = deciding.reference if is_noise and deciding is not None else "noise"
+    return verdict(decision, moves, noise=noise, is_noise=is_noise)
 
 
 def _differences(

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from psi_core import Run, RunError, load_run
 from psi_core.evidence import checks_of, tally
+from psi_core.evidence.check import at_least
+from psi_core.evidence.comparison import HARDLY_CHANCE, RARE, chance_of
 from psi_core.runs.chunks import Arrays
 from psi_core.tables import table_rows
 from tests.core.planted import Change, fooled, found, planted_run
@@ -34,6 +38,7 @@ def test_own_labels_have_no_clean_accuracy_and_the_rest_is_checked(planted):
         "confident images",
         "norms",
         "controls",
+        "images",
     ]
     assert checks[0].status == "none"
 
@@ -148,7 +153,7 @@ def test_where_no_image_is_right_before_nothing_is_said_of_success(planted):
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "layers", "status"), [("0.03", 0, "green"), ("0.03", 1, "red"), ("0.03,0.1", 1, "amber")]
+    ("epsilon", "layers", "status"), [("0.03", 0, "green"), ("0.03", 1, "red"), ("0.03,0.1", 1, "red")]
 )
 def test_two_draws_of_noise_differ_only_by_chance(planted, epsilon, layers, status):
     def change(run, arrays):
@@ -176,11 +181,45 @@ def test_controls(planted, options, status):
     assert found(planted(**options), "controls").status == status
 
 
-@pytest.mark.parametrize(("images", "status"), [(99, "red"), (100, "amber"), (999, "amber"), (1000, "green")])
-def test_number_of_images(planted, images, status):
-    check = found(planted(images=images), "images")
-    assert (check.status, check.value) == (status, images)
-    assert f"{images:,} images:" in check.sentence
+@pytest.mark.parametrize(
+    ("p", "status"),
+    [
+        ([0.5] * 14, "green"),
+        ([0.04, 0.04, *[0.5] * 12], "green"),
+        ([*[0.04] * 4, *[0.5] * 10], "amber"),
+        ([*[0.04] * 7, *[0.5] * 7], "red"),
+        ([0.001, *[0.5] * 13], "amber"),
+        ([1e-5, *[0.5] * 13], "red"),
+    ],
+)
+def test_draws_of_noise_differ_too_often_by_the_binomial_or_too_much_in_one_layer(p, status):
+    many = scipy.stats.binom.sf(sum(each < 0.05 for each in p) - 1, len(p), 0.05)
+    assert chance_of(p) == pytest.approx(min(1, 2 * min(many, len(p) * min(p))))
+    assert at_least(chance_of(p), RARE, HARDLY_CHANCE) == status
+
+
+@pytest.mark.parametrize(("spread", "status"), [(0.05, "green"), (0.6, "amber"), (2.0, "red")])
+def test_a_run_says_which_shift_it_finds(planted, spread, status):
+    def change(run, arrays):
+        benign, random = arrays["psi"][0], np.random.default_rng(4)
+        moved = random.normal(0, 1, len(arrays["index"])) * benign.std(axis=-1, keepdims=True, ddof=1)
+        arrays["psi"][run.conditions.index("fgsm@0.03")] = benign + [[0.0], [spread], [0.5 * spread]] * moved
+        arrays["psi"][run.conditions.index("sign-noise@0.03")] = benign
+
+    run = planted(change, images=100)
+    check = found(run, "images")
+    moved = run.psi[1, 1].astype(float) - run.psi[0, 1]
+    factor = scipy.stats.t.ppf(1 - 0.05 / 6, 99) + scipy.stats.t.ppf(0.8, 99)
+    assert check.value == pytest.approx(factor * scipy.stats.sem(moved) / run.psi[0, 1].std(ddof=1), rel=1e-5)
+    assert (check.status, check.unit) == (status, "sd")
+    least = f"{check.value:.2g} sd in every layer, of {check.value / 2:.2g} sd in half of them"
+    assert f"100 images: four of five such runs find a shift of {least}" in check.sentence
+    assert ("add --images" in check.sentence) == (status != "green")
+
+
+def test_of_nine_images_nothing_is_found_and_of_no_attack_nothing_asked(planted):
+    assert found(planted(images=9), "images").status == "red"
+    assert found(planted(epsilon="0"), "images").status == "none"
 
 
 @pytest.mark.parametrize(("one", "more", "status"), [(50, 100, "green"), (94, 90, "amber"), (100, 94, "red")])

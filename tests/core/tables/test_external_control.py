@@ -24,7 +24,7 @@ def test_the_control_is_the_first_one_at_their_largest_change(largest, control, 
     run = Run(directory)
     (given,) = (each for each in run.condition_details if each.is_external)
     assert given.control == control
-    assert any("no control of its size" in said for said in verdicts(run).values()) == (control is None)
+    assert any("no noise of its size" in said for said in verdicts(run).values()) == (control is None)
     (check,) = (each for each in checks_of(run) if each.name == "controls")
     assert check.status == ("amber" if control is None else "green")
 

@@ -172,7 +172,7 @@ def test_another_size_is_drawn_whole_and_one_of_a_moment_leaves_nothing_undrawn(
     record_run(own_folders, name="mine")
     exported = {"COLUMNS": "80", "LINES": "24"}  # As a readline does that started it: the terminal's size counts.
     with Terminal(psi_tui("open", "mine"), environment=exported) as terminal:
-        terminal.wait_for(lambda text: "┤" in text and "large effect" in text)
+        terminal.wait_for(lambda text: "┤" in text and "beyond noise: sparser" in text)
         narrow = terminal.wait_for_quiet()
         assert len(narrow.splitlines()) == 24
         for _ in range(3):
@@ -194,7 +194,7 @@ def test_nothing_is_sent_while_nothing_happens(own_folders):
         Terminal(psi_tui("open", "mine"), size=(140, 45)) as opened,
     ):
         listed.wait_for("mine")
-        opened.wait_for("large effect")
+        opened.wait_for("beyond noise: sparser")
         for terminal in (listed, opened):
             terminal.wait_for_quiet(2)
         assert listed.pump(3) + opened.pump(0.1) == 0

@@ -27,7 +27,7 @@ async def test_every_tab_shows_them(own_folders, given, size):
             await settled(pilot)
             assert "nan" not in text_of(app).lower(), tab
             if tab == "layers":
-                await until(pilot, lambda: "large effect; no" in text_of(app), "the verdict")
+                await until(pilot, lambda: "no noise of its size" in text_of(app), "the verdict")
                 assert "attacked against benign" in text_of(app)
             if tab == "epsilon":
                 assert "have no epsilon" in text_of(app)
