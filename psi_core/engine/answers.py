@@ -15,7 +15,7 @@ import torch
 from psi_core.config import RunConfig
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.attacks.perturbations import forwards_per_image
-from psi_core.engine.devices import describe_device, resolve_device, usable_cores
+from psi_core.engine.devices import describe_device, resolve_device, unusable_gpus, usable_cores
 from psi_core.engine.models.layers import NetworkTrace, describe_layers, select_calls, trace_network
 from psi_core.engine.models.sources import (
     ARCHITECTURES,
@@ -88,10 +88,12 @@ def doctor_facts() -> dict[str, Any]:
     cuda = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
+    trouble = unusable_gpus()
     return {
         **describe_device(resolve_device("auto")),
         "cores": usable_cores(),
         "cuda_devices": cuda,
+        **({"cuda_trouble": trouble} if trouble is not None else {}),
         "runs_directory": str(runs_directory()),
         "cache_directory": str(cache_directory()),
     }

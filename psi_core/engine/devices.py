@@ -9,7 +9,8 @@ import importlib.metadata
 import os
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -78,15 +79,60 @@ def describe_device(device: Device) -> dict[str, Any]:
 
 def driver_version() -> str | None:
     """Version of the NVIDIA driver, or None where there is none."""
+    return _driver_and_gpus()[0]
+
+
+def unusable_gpus() -> str | None:
+    """Why torch computes on the CPU though the driver lists a GPU, in one sentence; None where nothing is amiss.
+
+    GPUs that CUDA_VISIBLE_DEVICES hides are left alone on purpose.
+    """
+    if torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    driver, gpus = _driver_and_gpus()
+    if not gpus:
+        return None
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition(". ")[0].strip().rstrip(".")
+    else:
+        reason = "it reports none"
+    return f"device: {gpus[0]} with driver {driver} cannot be used by torch {torch.__version__} ({reason})"
+
+
+def _driver_and_gpus() -> tuple[str | None, list[str]]:
+    """Version of the NVIDIA driver, or None, and the names of the GPUs that it lists."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        version = pynvml.nvmlSystemGetDriverVersion()
+        version = str(pynvml.nvmlSystemGetDriverVersion())
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(each) for each in range(pynvml.nvmlDeviceGetCount())]
+        names = [str(pynvml.nvmlDeviceGetName(each)) for each in handles]
         pynvml.nvmlShutdown()
     except pynvml.NVMLError:
-        return None
-    return str(version)
+        return None, []
+    return version, names
+
+
+_LEAST_CAPABILITY = {"exact": 0, "tf32": 0, "bf16": 8}
+"""Major compute capability of a GPU that has a precision; bf16 came with Ampere."""
+
+
+def require_precision(policy: str, device: Device) -> None:
+    """Refuses a precision that a GPU only imitates, slowly.
+
+    Raises:
+        ConfigError: the GPU is older than the precision.
+    """
+    if device.is_cuda and torch.version.hip is None:
+        major, minor = torch.cuda.get_device_capability(device)
+        if major < _LEAST_CAPABILITY[policy]:
+            raise ConfigError(
+                f"precision: {policy} needs a GPU of compute capability {_LEAST_CAPABILITY[policy]}.0, and "
+                f"{torch.cuda.get_device_name(device)} has {major}.{minor}; write exact"
+            )
 
 
 def processor_name() -> str:
@@ -130,23 +176,133 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def precision(policy: str, device: Device) -> Iterator[None]:
-    """Within the block torch computes at one precision: `exact` (IEEE fp32, deterministic), `tf32` or `bf16`."""
-    backends: Any = torch.backends  # Its stubs lack the fp32_precision settings.
-    cudnn = backends.cudnn
-    before = (backends.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark)
-    fp32 = "tf32" if policy == "tf32" else "ieee"
-    backends.fp32_precision = cudnn.conv.fp32_precision = fp32
-    cudnn.deterministic, cudnn.benchmark = policy == "exact", policy != "exact"
+    """Within the block torch computes at one precision: `exact` (IEEE fp32), `tf32` or `bf16`; each is deterministic.
+
+    All settings come back as they were, whichever of torch's ways of asking for TF32 had set them. No convolution is
+    chosen by timing it, and on CUDA attention takes the one way whose gradient adds in a fixed order: another worker
+    gets the same bits.
+    """
+    cudnn, cuda = torch.backends.cudnn, torch.backends.cuda
+    before = _Float32Settings.read()
+    searched = cudnn.deterministic, cudnn.benchmark
+    attention = [enabled() for enabled, _ in _ATTENTION]
+    _Float32Settings.all_at("tf32" if policy == "tf32" else "ieee").write()
+    cudnn.deterministic, cudnn.benchmark = True, False
+    if device.is_cuda:
+        for _, enable in _ATTENTION:
+            enable(enable is cuda.enable_math_sdp)
     try:
         with torch.autocast(device.kind, torch.bfloat16) if policy == "bf16" else contextlib.nullcontext():
             yield
     finally:
-        backends.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark = before
+        before.write()
+        cudnn.deterministic, cudnn.benchmark = searched
+        for (_, enable), was_enabled in zip(_ATTENTION, attention, strict=True):
+            enable(was_enabled)
+
+
+_ATTENTION: tuple[tuple[Callable[[], bool], Callable[[bool], None]], ...] = tuple(
+    (getattr(torch.backends.cuda, f"{name}_sdp_enabled"), getattr(torch.backends.cuda, f"enable_{name}_sdp"))
+    for name in ("flash", "mem_efficient", "cudnn", "math")
+)
+"""Torch's implementations of attention: whether each may be taken, and how to say so."""
+
+_SCOPES = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))
+"""What sets the float32 precision of several operations at once, the widest first, in torch's words."""
+
+_OPERATIONS = tuple((backend, each) for backend in ("cuda", "mkldnn") for each in ("matmul", "conv", "rnn"))
+"""What sets it of one kind of operation; `mkldnn` stands for the CPU."""
+
+# Private names: torch.backends.mkldnn.fp32_precision reads one setting and writes another.
+_get_float32: Callable[[str, str], str] = torch._C._get_fp32_precision_getter
+_set_float32: Callable[[str, str, str], object] = torch._C._set_fp32_precision_setter
+
+_MATMUL_WORDS = (("highest", "ieee", "ieee"), ("high", "tf32", "tf32"), ("medium", "tf32", "bf16"))
+"""Words of torch.set_float32_matmul_precision, and what each sets of matrix products on CUDA and on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Float32Settings:
+    """Torch's precision of float32 products, in its old settings and its new ones.
+
+    Both are always written alike: torch refuses to read an old setting that a new one contradicts, and its compiler
+    reads the old ones.
+
+    Attributes:
+        matmul: word of the old setting of matrix products.
+        allows_tf32: old setting of cuDNN.
+        own: new setting of each of _SCOPES and _OPERATIONS itself; `none` where it follows a wider one.
+    """
+
+    matmul: str
+    allows_tf32: bool
+    own: tuple[str, ...]
+
+    @classmethod
+    def all_at(cls, value: str) -> "_Float32Settings":
+        """Every operation at `ieee` or `tf32`."""
+        is_tf32 = value == "tf32"
+        return cls("high" if is_tf32 else "highest", is_tf32, (value,) * len(_SCOPES + _OPERATIONS))
+
+    @classmethod
+    def read(cls) -> "_Float32Settings":
+        """The present settings, which stay.
+
+        A new setting reads as the one that it follows: its own shows where the wider one is varied. An old one can be
+        read where the new ones agree with it, so that all of its values are tried.
+        """
+        own = [_get_float32(*_SCOPES[0])]
+        for place in (*_SCOPES[1:], *_OPERATIONS):
+            seen = []
+            for wider in ("ieee", "tf32"):
+                _set_float32(*_SCOPES[0], wider)
+                seen.append(_get_float32(*place))
+            own.append(seen[0] if seen[0] == seen[1] else "none")
+            if place in _SCOPES:
+                _set_float32(*place, "none")
+        for _, cuda, cpu in _MATMUL_WORDS:
+            _set_float32("cuda", "matmul", cuda)
+            _set_float32("mkldnn", "matmul", cpu)
+            with contextlib.suppress(RuntimeError):
+                matmul = torch.get_float32_matmul_precision()
+        for value in ("ieee", "tf32"):
+            _set_float32("cuda", "conv", value)
+            _set_float32("cuda", "rnn", value)
+            with contextlib.suppress(RuntimeError):
+                allows_tf32 = torch.backends.cudnn.allow_tf32
+        found = cls(matmul, allows_tf32, tuple(own))
+        found.write()
+        return found
+
+    def write(self) -> None:
+        """Makes these the settings: the old ones first, since they set new ones too."""
+        torch.set_float32_matmul_precision(self.matmul)
+        torch.backends.cudnn.allow_tf32 = self.allows_tf32
+        for place, value in zip(_SCOPES + _OPERATIONS, self.own, strict=True):
+            _set_float32(*place, value)
+
+
+_MEMORY_WORDS = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUDA out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "unable to find an engine to execute this computation",
+)
+"""What messages of torch, CUDA, cuBLAS and cuDNN hold where memory ran out and the error's type does not say so."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that the device or the machine has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _MEMORY_WORDS)
+
+
+def free_memory(device: Device) -> None:
+    """Gives memory that torch keeps for later tensors of a CUDA device back to it, after it ran out."""
+    if device.is_cuda:
+        torch.cuda.empty_cache()
 
 
 def peak_memory(device: Device) -> int:
@@ -164,6 +320,12 @@ def current_device(device: Device) -> contextlib.AbstractContextManager[Any]:
     Otherwise a worker on the second device would take memory on the first one too.
     """
     return torch.cuda.device(device) if device.is_cuda else contextlib.nullcontext()
+
+
+def enter_device(device: Device) -> None:
+    """Makes a CUDA device the current one of this thread, for as long as it lives: each begins on the first."""
+    if device.is_cuda:
+        torch.cuda.set_device(device)
 
 
 @contextlib.contextmanager

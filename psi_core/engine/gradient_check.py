@@ -21,7 +21,7 @@ from psi_core.conditions import Condition
 from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.gradients import losses
 from psi_core.engine.attacks.noise import Noise
-from psi_core.engine.devices import precision
+from psi_core.engine.devices import enter_device, precision
 from psi_core.engine.measure.step import StepPlan
 from psi_core.runs.events import EvidenceFound
 
@@ -84,8 +84,10 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Dev
     images, labels, indices = (each[drawn.to(each.device)] for each in first)
     training = sum(module.training for module in plan.model.modules())  # Before: a forward may change it.
     with torch.random.fork_rng(devices=[device] if is_cuda else []):
-        repeat = _findings("repeat", lambda: _repeat_fields(plan.model, images, policy, device))
-        gradient = _findings("gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device))
+        repeat = _findings("repeat", lambda: _repeat_fields(plan.model, images, policy, device), device)
+        gradient = _findings(
+            "gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device), device
+        )
     return EvidenceFound(
         images=len(images),
         pixels=_pixels_of(images),
@@ -96,12 +98,12 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Dev
     )
 
 
-def _findings(check: str, look: Callable[[], dict[str, float]]) -> dict[str, Any]:
+def _findings(check: str, look: Callable[[], dict[str, float]], device: Device) -> dict[str, Any]:
     """What a check found, or the reason why it found nothing.
 
     It looks from a thread of its own, where whatever a network of the user's own raises is a result like any other.
     """
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1, "check", enter_device, (device,)) as thread:
         looked = thread.submit(look)
     error = looked.exception()
     if isinstance(error, _CannotTellError):

@@ -13,7 +13,7 @@ from psi_core.config import ResolvedConfig, RunConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
-from psi_core.engine.devices import automatic_batch, resolve_device, usable_cores
+from psi_core.engine.devices import automatic_batch, require_precision, resolve_device, unusable_gpus, usable_cores
 from psi_core.engine.images import Dataset, absolute_data, first_images, load_dataset, load_external
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
@@ -127,6 +127,7 @@ def prepare(config: RunConfig) -> Prepared:
     device = resolve_device(config.device)
     if device.is_cuda and config.devices > torch.cuda.device_count():
         raise ConfigError(f"devices: {config.devices} asked for and {torch.cuda.device_count()} there; write fewer")
+    require_precision(config.precision, device)
     source = model_source(config.model)
     size = source.input_size(config.size)
     _require_useful_resize(config, size)
@@ -170,6 +171,9 @@ def prepare(config: RunConfig) -> Prepared:
         }
     )
     layers = describe_layers(calls, config.unit)
+    trouble = unusable_gpus() if config.device == "auto" else None
+    if trouble is not None:
+        notes = [*notes, f"{trouble}; the CPU computes instead"]
     card: dict[str, Any] = {}
     if config.weights != "fitted":
         sha256 = file_sha256(place) if place is not None else state_sha256(classifier.network)

@@ -1,11 +1,25 @@
 """Devices: what is asked for is there or refused, and precision is put back."""
 
+import itertools
+from functools import partial
+
 import pytest
 import torch
 
-from psi_core.devices import CPU
-from psi_core.engine.devices import automatic_batch, describe_device, is_out_of_memory, precision, resolve_device
+from psi_core.devices import CPU, Device
+from psi_core.engine.answers import doctor_facts
+from psi_core.engine.devices import (
+    automatic_batch,
+    describe_device,
+    is_out_of_memory,
+    precision,
+    require_precision,
+    resolve_device,
+    unusable_gpus,
+)
+from psi_core.engine.preparation import prepare
 from psi_core.errors import ConfigError
+from tests.engine.processes import small_config
 
 
 @pytest.fixture
@@ -37,29 +51,153 @@ def test_without_a_gpu_auto_is_the_cpu(no_gpu):
         resolve_device("cuda")
 
 
+SETTINGS = [
+    *(("generic", "all"), ("cuda", "all"), ("mkldnn", "all")),
+    *((place, each) for place in ("cuda", "mkldnn") for each in ("matmul", "conv", "rnn")),
+]
+
+
+def old_settings():
+    """What torch says of its old settings, or that it refuses to say."""
+    backends, told = torch.backends, []
+    for read in (
+        lambda: backends.cudnn.allow_tf32,
+        lambda: backends.cuda.matmul.allow_tf32,
+        torch.get_float32_matmul_precision,
+    ):
+        try:
+            told.append(read())
+        except RuntimeError:
+            told.append("refused")
+    return told
+
+
 def settings_of():
-    backends = torch.backends
-    return (backends.fp32_precision, backends.cudnn.conv.fp32_precision, backends.cudnn.deterministic,
-            backends.cudnn.benchmark)  # fmt: skip
+    backends, attention = torch.backends, ("flash", "mem_efficient", "cudnn", "math")
+    return (
+        old_settings(),
+        [torch._C._get_fp32_precision_getter(*place) for place in SETTINGS],
+        (backends.cudnn.deterministic, backends.cudnn.benchmark),
+        [getattr(backends.cuda, f"{each}_sdp_enabled")() for each in attention],
+    )
 
 
-@pytest.mark.parametrize(
-    ("policy", "inside"),
-    [
-        ("exact", ("ieee", "ieee", True, False)),
-        ("tf32", ("tf32", "tf32", False, True)),
-        ("bf16", ("ieee", "ieee", False, True)),
-    ],
-)
-def test_precision_holds_inside_its_block_and_is_put_back(policy, inside):
+def new_setting(place, value):
+    return lambda: torch._C._set_fp32_precision_setter(*place, value)
+
+
+ASKING = {
+    "nothing": lambda: None,
+    **{f"matmul {word}": partial(torch.set_float32_matmul_precision, word) for word in ("highest", "high", "medium")},
+    **{f"cuBLAS {yes}": partial(setattr, torch.backends.cuda.matmul, "allow_tf32", yes) for yes in (True, False)},
+    **{f"cuDNN {yes}": partial(setattr, torch.backends.cudnn, "allow_tf32", yes) for yes in (True, False)},
+    **{
+        f"{'.'.join(place)} {value}": new_setting(place, value)
+        for place in SETTINGS
+        for value in ("ieee", "tf32", "none")
+    },
+    "mkldnn.matmul bf16": new_setting(("mkldnn", "matmul"), "bf16"),
+    "cuDNN searches": partial(setattr, torch.backends.cudnn, "benchmark", True),
+    "no math attention": partial(torch.backends.cuda.enable_math_sdp, False),
+}
+"""Ways in which a user's file may ask torch for a precision."""
+
+
+@pytest.fixture
+def put_back():
+    """Torch's settings, left as they were."""
+    with precision("exact", Device("cuda:0")):
+        yield
+        torch.backends.cuda.enable_math_sdp(True)
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize("policy", ["exact", "tf32", "bf16"])
+def test_precision_holds_whatever_was_asked_for_before_and_is_put_back(policy, put_back):
+    value = "tf32" if policy == "tf32" else "ieee"
+    is_tf32 = policy == "tf32"
+    for first, second in itertools.product(ASKING, repeat=2):
+        ASKING[first](), ASKING[second]()
+        before = settings_of()
+        for device, attention in ((CPU, before[3]), (Device("cuda:0"), [False, False, False, True])):
+            with precision(policy, device):
+                inside = settings_of()
+            assert inside == (
+                [is_tf32, is_tf32, "high" if is_tf32 else "highest"],
+                [value] * len(SETTINGS),
+                (True, False),
+                attention,
+            ), (first, second)
+            assert settings_of() == before, (first, second)
+
+
+def test_what_followed_a_wider_setting_still_follows_it(put_back):
+    for place in SETTINGS:
+        new_setting(place, "none")()
+    with precision("tf32", CPU):
+        pass
+    for value in ("tf32", "ieee"):
+        new_setting(("generic", "all"), value)()
+        assert settings_of()[1] == [value] * len(SETTINGS)
+
+
+@pytest.mark.parametrize("policy", ["exact", "tf32", "bf16"])
+def test_products_have_the_precisions_type_and_errors_end_it(policy, put_back):
     before = settings_of()
     with pytest.raises(KeyError), precision(policy, CPU):
-        assert settings_of() == inside
         product = torch.ones(2, 2) @ torch.ones(2, 2)
         assert product.dtype == (torch.bfloat16 if policy == "bf16" else torch.float32)
         raise KeyError
     assert settings_of() == before
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_precision_that_a_gpu_lacks_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    for capability, refused in (((7, 5), True), ((8, 0), False), ((9, 0), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        for policy in ("exact", "tf32", "bf16"):
+            if policy == "bf16" and refused:
+                with pytest.raises(ConfigError, match=r"bf16 needs .* 8.0, and Tesla V100 has 7.5; write exact"):
+                    require_precision(policy, Device("cuda:1"))
+            else:
+                require_precision(policy, Device("cuda:1"))
+    require_precision("bf16", CPU)
+
+
+def old_driver(monkeypatch, gpus=("Tesla K80",)):
+    """A driver that lists GPUs which torch cannot use."""
+    too_old = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver"
+
+    def refuse():
+        raise RuntimeError(too_old)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    monkeypatch.setattr("psi_core.engine.devices._driver_and_gpus", lambda: ("470.57", list(gpus)))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_auto_says_why_it_leaves_a_gpu_alone(monkeypatch):
+    old_driver(monkeypatch)
+    told = unusable_gpus()
+    assert told.startswith("device: Tesla K80 with driver 470.57 cannot be used by torch ")
+    assert told.endswith("(The NVIDIA driver on your system is too old (found version 11040))")
+    assert [note for note in prepare(small_config(device="auto")).notes if "Tesla" in note] == [
+        f"{told}; the CPU computes instead"
+    ]
+    assert not [note for note in prepare(small_config(device="cpu")).notes if "Tesla" in note]
+    assert doctor_facts()["cuda_trouble"] == told
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_hidden_gpu_is_no_trouble_nor_is_a_missing_one(monkeypatch, hidden):
+    old_driver(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert unusable_gpus() is None
+    old_driver(monkeypatch, gpus=())
+    assert unusable_gpus() is None
+    assert "cuda_trouble" not in doctor_facts()
 
 
 @pytest.mark.parametrize(
@@ -71,8 +209,23 @@ def test_the_automatic_batch_is_a_power_of_two_that_fits(activation_bytes, batch
 
 def test_out_of_memory_is_known_by_kind_or_words():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."))
-    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    for words in (
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "FIND was unable to find an engine to execute this computation after trying 6 plans.",
+    ):
+        assert is_out_of_memory(RuntimeError(words)), words
+    for words in (
+        "mat1 and mat2 shapes cannot be multiplied",
+        "CUDA error: an illegal memory access was encountered",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+    ):
+        assert not is_out_of_memory(RuntimeError(words)), words
 
 
 def test_the_cpus_own_refusal_of_memory_is_known():

@@ -5,6 +5,7 @@ They are written batch by batch, so that any number of them takes the memory of 
 
 import itertools
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,12 +19,21 @@ from PIL import Image
 from torch import Tensor
 
 from psi_core.conditions import Condition
+from psi_core.devices import Device
 from psi_core.engine.again.run_images import remake_images, reopen
-from psi_core.engine.devices import available_device, cpu_threads, precision
+from psi_core.engine.devices import (
+    available_device,
+    cpu_threads,
+    current_device,
+    free_memory,
+    is_out_of_memory,
+    precision,
+)
 from psi_core.engine.images import Dataset
 from psi_core.engine.images.dataset import ArrayDataset
 from psi_core.engine.images.pictures import PictureDataset
-from psi_core.errors import ConfigError
+from psi_core.engine.preparation import Prepared
+from psi_core.errors import ConfigError, RunError
 from psi_core.files import temporary_beside
 from psi_core.runs.run import Run
 
@@ -129,14 +139,52 @@ class ImageExport:
         """
         positions, device = self.run.index, available_device(self.run.config.device)
         prepared, config = reopen(self.run, device), self.run.config
-        with ExitStack() as archives, cpu_threads(config.threads), precision(config.precision, device):
+        with (
+            ExitStack() as archives,
+            cpu_threads(config.threads),
+            current_device(device),
+            precision(config.precision, device),
+        ):
             opened: dict[str, ImageArchive] = {}
-            for rows in self._batches(positions):
-                benign, _, made = remake_images(self.run, prepared, positions[rows], self.run.condition_details)
+            for rows, benign, made in self._remade(prepared, positions, device):
                 for condition, images in zip(self.run.condition_details, made, strict=True):
                     self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives, prepared.dataset)
                 self.report(rows.stop, len(positions))
         return self._paths()
+
+    def _remade(
+        self, prepared: Prepared, positions: NDArray[np.int64], device: Device
+    ) -> Iterator[tuple[slice, Tensor, list[Tensor]]]:
+        """Rows of the images, these images benign, and under every condition.
+
+        A batch that does not fit on the device, where all conditions lie at once, is made in halves.
+
+        Raises:
+            RunError: one image alone does not fit, or a batch of foolbox's, which may change with its size.
+        """
+        conditions = self.run.condition_details
+        waiting = deque(self._batches(positions))
+        while waiting:
+            rows = waiting.popleft()
+            try:
+                benign, _, made = remake_images(self.run, prepared, positions[rows], conditions)
+                fits = True
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                fits = False
+            if fits:
+                yield rows, benign, made
+                continue
+            count = rows.stop - rows.start
+            if count == 1 or any(each.is_foolbox for each in conditions):
+                raise RunError(
+                    f"memory: a batch of {count} under {len(conditions)} conditions does not fit on the device; "
+                    "free some of it, or export where there is more"
+                )
+            free_memory(device)
+            middle = rows.start + count // 2
+            waiting.extendleft((slice(middle, rows.stop), slice(rows.start, middle)))
 
     def warnings(self) -> list[str]:
         """One sentence for every condition that 8-bit pictures do not hold."""

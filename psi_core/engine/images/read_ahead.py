@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.devices import Device
+from psi_core.engine.devices import enter_device, is_out_of_memory
 from psi_core.engine.images import Unreadable, unreadable_error
 from psi_core.engine.images.inputs import Readable
 
@@ -75,7 +76,7 @@ class ReadAhead:
         self._channels = channels
         self._device = torch.device(device)
         self._skips_unreadable = skips_unreadable
-        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        self._thread = ThreadPoolExecutor(1, "read-ahead", enter_device, (device,))
         self._stream: torch.cuda.Stream | None = None
         if self._device.type == "cuda":
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
@@ -197,7 +198,9 @@ class ReadAhead:
                 moved = [each.pin_memory().to(self._device, non_blocking=True) for each in pixels]
                 event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 event.record(self._stream)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return pixels, None  # `take` copies them again, and its caller may then compute fewer at a time.
         return moved, event
 

@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from psi_core.config import ResolvedConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.perturbations import perturbations_of
-from psi_core.engine.devices import is_out_of_memory, precision
+from psi_core.engine.devices import free_memory, is_out_of_memory, precision
 from psi_core.engine.images import Dataset, Unreadable, network_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.read_ahead import Images, ReadAhead
@@ -23,6 +24,8 @@ from psi_core.engine.preparation import Prepared
 from psi_core.engine.work.open_chunk import HostCopy, OpenChunk
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
+
+Found = TypeVar("Found")
 
 
 class LeftEarlyError(Exception):
@@ -92,36 +95,54 @@ class ChunkMaker:
         """
         chunk = OpenChunk.begun(self.plan, positions, self.device)
         self._images.begin(positions, self.batch, following)
-        queued: deque[tuple[int, HostCopy]] = deque()
-
-        def take_in(most: int) -> None:
-            while len(queued) > most:
-                chunk.take(*queued.popleft())
-                self.step.clock.settle()
-                after_batch(chunk)
-
+        queued: deque[tuple[Images, HostCopy]] = deque()
         while True:
             images = None
             try:
                 images = self._next(chunk)
-                if images is None:
-                    break
-                queued.append((len(images), HostCopy(self.step(*self._inputs(images)))))
+                if images is not None:
+                    queued.append((images, HostCopy(self.step(*self._inputs(images)))))
                 fits = True
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 fits = False
             # Not while the error is there: what the step held on the device hangs on it.
-            if not fits:
-                if images is not None:
-                    self._images.put_back(images)
-                take_in(0)
-                self._halve(out_of_memory)
+            if images is not None and not fits:
+                self._images.put_back(images)
+            is_last = images is None and fits
             del images
-            take_in(self.depth)
-        take_in(0)
-        return chunk.arrays()
+            fits &= self._take_in(chunk, queued, self.depth if fits and not is_last else 0, after_batch)
+            if not fits:
+                self._halve(out_of_memory)
+            elif is_last:
+                return chunk.arrays()
+
+    def _take_in(
+        self,
+        chunk: OpenChunk,
+        queued: deque[tuple[Images, HostCopy]],
+        most: int,
+        after_batch: Callable[[OpenChunk], None],
+    ) -> bool:
+        """Takes in the numbers of queued batches until at most so many are left; whether the device had memory for it.
+
+        Where it had not, the images of those that are left are the next to be taken.
+        """
+        try:
+            while len(queued) > most:
+                chunk.take(len(queued[0][0]), queued[0][1])
+                queued.popleft()
+                self.step.clock.settle()
+                after_batch(chunk)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        while queued:
+            self._images.put_back(queued.pop()[0])
+        return False
 
     def warm_up(self, images: int) -> None:
         """Runs the step once, on the first images: what it compiles, it compiles now.
@@ -146,10 +167,12 @@ class ChunkMaker:
             policy: name of the precision policy.
             images: number of images of the run.
         """
-        first = self.first_images(images)
-        if first is None:
-            return math.nan
-        inputs, labels, _ = first
+        agreement = self._of_first_images(
+            images, lambda inputs, labels, _: self._compared_signs(policy, inputs, labels)
+        )
+        return math.nan if agreement is None else agreement
+
+    def _compared_signs(self, policy: str, inputs: Tensor, labels: Tensor) -> float:
         signs = []
         for each in (policy, "exact"):
             with precision(each, self.device):
@@ -161,10 +184,27 @@ class ChunkMaker:
     def first_images(self, images: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """The first images of all, at most so many and at most a batch, with labels and positions, on the device.
 
-        None where none of them can be read.
+        None where none of them can be read. As many as the device has memory for.
         """
-        first = self._images.read(np.arange(min(self.batch, images)))
-        return self._inputs(first)[:3] if len(first) else None
+        return self._of_first_images(images, lambda *first: first)
+
+    def _of_first_images(self, images: int, work: Callable[[Tensor, Tensor, Tensor], Found]) -> Found | None:
+        """What some work gives on the first images, at most so many and at most a batch.
+
+        Half as many are tried where the device has no memory for them, and so on. None where not one can be read or
+        fits.
+        """
+        count = min(self.batch, images)
+        while count:
+            try:
+                first = self._images.read(np.arange(count))
+                return work(*self._inputs(first)[:3]) if len(first) else None
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            free_memory(self.device)
+            count //= 2
+        return None
 
     def _next(self, chunk: OpenChunk) -> Images | None:
         """The next batch; images that cannot be read leave the chunk."""
@@ -186,8 +226,7 @@ class ChunkMaker:
             raise RunError("memory: one image alone does not fit on the device; lower --size")
         self.batch, before = self.batch // 2, self.batch
         self.step.resize(self.batch)
-        if self.device.is_cuda:
-            torch.cuda.empty_cache()
+        free_memory(self.device)
         out_of_memory(before, self.batch)
 
 

@@ -86,10 +86,12 @@ class ChannelSums:
             mine = mine.to(self._device, non_blocking=True)
             # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
             one_hot = (mine == torch.arange(len(places), device=self._device)[:, None]).double()
-            for condition, layers in enumerate(means):
-                for place, each in enumerate(layers):
-                    self._by_class[place][condition] += one_hot @ each
-                    self._squares[place][condition] += each.square().sum(0)
+            sums = [[(one_hot @ each, each.square().sum(0)) for each in layers] for layers in means]
+            # Nothing is added before all is there: where memory runs out, the batch comes again.
+            for condition, layers in enumerate(sums):
+                for place, (by_class, squares) in enumerate(layers):
+                    self._by_class[place][condition] += by_class
+                    self._squares[place][condition] += squares
 
     def by_class(self, layer: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sums of one layer for classes that were seen, (condition, class, channel)."""
@@ -105,10 +107,10 @@ class ChannelSums:
     def _make_room(self, labels: NDArray[np.int64]) -> None:
         new = sorted({*labels.tolist()} - {*self._labels})
         if new:
-            self._labels += new
             self._by_class = [
                 torch.cat([each, each.new_zeros(each.shape[0], len(new), each.shape[2])], 1) for each in self._by_class
             ]
+            self._labels += new
 
 
 @dataclass(slots=True)
@@ -162,9 +164,9 @@ class OpenChunk:
         self.values[:, rows], self.labels[rows] = values, labels
         if targets is not None:
             self.targets[rows] = targets
-        self.done = rows.stop
         self._require_finite(rows)
         self.channel_sums.add(self.labels[rows], numbers.channel_means)
+        self.done = rows.stop  # Last: whatever ran out of memory can be taken again.
 
     def arrays(self) -> Arrays:
         """What a chunk file holds, of the images done so far."""

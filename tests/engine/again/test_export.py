@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from psi_core.engine import analyze
+from psi_core.engine.again import export
 from psi_core.engine.again.export import export_images
-from psi_core.errors import ConfigError, ModelError
+from psi_core.errors import ConfigError, ModelError, RunError
 from tests.engine.picture_files import DIGITS
 from tests.engine.processes import engine, small_config
 
@@ -64,6 +65,37 @@ def test_attacks_that_go_by_their_batch_are_made_again_in_the_runs_own(tmp_path)
         at = run.conditions.index(condition)
         assert (again.psi[1] == run.psi[at]).all(), condition
         assert (again.array("linf")[1] == run.array("linf")[at]).all(), condition
+
+
+def full_for_more_than(fitting, monkeypatch):
+    """No memory for more images than these at once; how many were asked for each time."""
+    usual, asked = export.remake_images, []
+
+    def full(run, prepared, positions, conditions):
+        asked.append(len(positions))
+        if len(positions) > fitting:
+            raise RuntimeError("CUDA error: out of memory")
+        return usual(run, prepared, positions, conditions)
+
+    monkeypatch.setattr(export, "remake_images", full)
+    return asked
+
+
+def test_a_batch_that_does_not_fit_is_made_in_halves(run, tmp_path, monkeypatch):
+    exported(run, tmp_path / "whole", ["npz"])
+    asked = full_for_more_than(2, monkeypatch)
+    told = []
+    export_images(run, tmp_path / "halves", ["npz"], lambda done, total: told.append(done))
+    assert asked[:5] == [5, 2, 3, 1, 2]
+    assert told == sorted(told)
+    assert told[-1] == 40
+    for name in ("benign", "fgsm@0.03"):
+        whole, halves = (np.load(tmp_path / each / f"images-{name}.npz")["images"] for each in ("whole", "halves"))
+        assert np.abs(whole - halves).max() < 1e-6 or (whole != halves).mean() < 1e-3
+    full_for_more_than(0, monkeypatch)
+    with pytest.raises(RunError, match="a batch of 1 under 7 conditions does not fit on the device"):
+        exported(run, tmp_path / "none")
+    assert not list((tmp_path / "none").glob("*"))
 
 
 def test_pictures_are_rounded_and_what_that_changes_is_said(run, tmp_path):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psi_core.devices import CPU
+from psi_core.devices import CPU, Device
 from psi_core.engine.images import Reading, Unreadable, read_ahead
 from psi_core.engine.images.read_ahead import _PIECES_AHEAD, ReadAhead
 from psi_core.errors import DataError
@@ -180,17 +180,41 @@ def test_images_for_which_the_device_has_no_room_can_be_taken_again(where, monke
     assert [each.position for each in images.take_skipped()] == [7]
 
 
-def test_images_that_do_not_fit_on_the_device_ahead_of_time_wait_on_the_host(monkeypatch):
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")]
+)
+def test_images_that_do_not_fit_on_the_device_ahead_of_time_wait_on_the_host(error, monkeypatch):
     images = read_ahead_of(Source({1}))
     images._stream = object()  # As on CUDA.
 
     def full(_tensor):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     monkeypatch.setattr(torch.Tensor, "pin_memory", full)
     images.begin(range(5), 2)
     assert [each.positions.tolist() for each in taken(images, [2])] == [[0, 2], [3, 4]]
+
+
+def test_another_error_of_the_copy_is_no_lack_of_memory(monkeypatch):
+    images = read_ahead_of(Source())
+    images._stream = object()
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda _tensor: torch.zeros(2) + torch.zeros(3))
+    images.begin(range(5), 2)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        images.take(2)
+
+
+def test_the_thread_reads_on_the_runs_own_device(monkeypatch):
+    entered = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _device: None)
+    monkeypatch.setattr(
+        torch.cuda, "set_device", lambda device: entered.append((device, threading.current_thread().name))
+    )
+    images = ReadAhead([Source()], 4, 1, Device("cuda:1"), skips_unreadable=True)
+    images._thread.submit(int).result()
+    assert entered == [("cuda:1", "read-ahead_0")]
 
 
 def test_images_read_out_of_turn_disturb_nothing():

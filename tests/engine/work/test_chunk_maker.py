@@ -1,5 +1,6 @@
 """Chunks made batch by batch, with batches queued on the device or none: the same bits, also when memory runs out."""
 
+import math
 import weakref
 
 import numpy as np
@@ -11,7 +12,9 @@ from psi_core.engine.images import Reading, Unreadable, load_dataset
 from psi_core.engine.images.read_ahead import ReadAhead
 from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.models.sources import build_classifier, model_source
+from psi_core.engine.work import chunk_maker
 from psi_core.engine.work.chunk_maker import LeftEarlyError
+from psi_core.engine.work.open_chunk import ChannelSums
 from psi_core.errors import RunError
 from tests.engine.measure.test_step import maker_of
 from tests.engine.networks import seeded
@@ -139,6 +142,69 @@ def test_images_that_do_not_fit_when_they_are_taken_are_taken_again(classifier, 
     assert told[:2] == [4, (4, 2)]
     assert arrays["index"].tolist() == list(range(IMAGES))
     assert arrays["psi"] == pytest.approx(expected["psi"], abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("place", ["add", "_make_room"])
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_numbers_for_whose_sums_there_is_no_room_are_computed_again(
+    classifier, digits, depth, times, place, monkeypatch
+):
+    expected, _ = made(maker_at(0, classifier, digits, (5,)))
+    usual, asked = getattr(ChannelSums, place), []
+
+    def full_for_the_last_images(sums, labels, *means):
+        if labels[-1] == digits.labels[IMAGES - 1] and len(asked) < times:
+            asked.append(len(labels))
+            raise RuntimeError("CUDA error: out of memory")
+        return usual(sums, labels, *means)
+
+    monkeypatch.setattr(ChannelSums, place, full_for_the_last_images)
+    if times == 3:
+        with pytest.raises(RunError, match="one image alone does not fit"):
+            made(maker_at(depth, classifier, digits, (5,)))
+        return
+    arrays, told = made(maker_at(depth, classifier, digits, (5,)))
+    assert [each for each in told if isinstance(each, tuple)] == [(4, 2), (2, 1)][:times]
+    assert arrays["index"].tolist() == [each for each in range(IMAGES) if each != 5]
+    assert arrays.keys() == expected.keys()
+    for name in ("psi", "class_sum/conv1", "square_sum/fc2"):
+        assert arrays[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("message", [FULL, "GET was unable to find an engine to execute this computation"])
+def test_looks_at_the_first_images_take_as_many_as_fit(classifier, digits, message, monkeypatch):
+    read, fitting = ReadAhead.read, 2
+
+    def full(images, positions):
+        if len(positions) > fitting:
+            raise RuntimeError(message)
+        return read(images, positions)
+
+    monkeypatch.setattr(ReadAhead, "read", full)
+    maker = maker_at(0, classifier, digits)
+    assert len(maker.first_images(IMAGES)[0]) == 2
+    assert maker.sign_agreement("exact", IMAGES) == 1
+    fitting = 0
+    assert maker.first_images(IMAGES) is None
+    assert math.isnan(maker.sign_agreement("exact", IMAGES))
+
+
+def test_the_comparison_of_signs_takes_as_many_images_as_its_gradient_has_room_for(classifier, digits, monkeypatch):
+    usual, asked = chunk_maker.input_gradient, []
+
+    def full(model, inputs, *rest):
+        asked.append(len(inputs))
+        if len(inputs) > 1:
+            raise torch.OutOfMemoryError(FULL)
+        return usual(model, inputs, *rest)
+
+    monkeypatch.setattr(chunk_maker, "input_gradient", full)
+    assert maker_at(0, classifier, digits).sign_agreement("exact", IMAGES) == 1
+    assert asked == [4, 2, 1, 1]
+    monkeypatch.setattr(chunk_maker, "input_gradient", lambda *_given: torch.zeros(2) + torch.zeros(3))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        maker_at(0, classifier, digits).sign_agreement("exact", IMAGES)
 
 
 def test_what_a_failed_step_held_is_free_when_the_batch_is_halved(classifier, digits, monkeypatch):
