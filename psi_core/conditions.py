@@ -58,6 +58,7 @@ class Attack:
             unchanged.
         needs_network: whether the images depend on the network, so that they cannot be made without its weights.
         copies_l2: whether each image's change has the L2 that the run's first attack realizes at the same epsilon.
+        pairs_images: whether an image takes something of the one beside it in its batch.
         second_draw: name of the control that draws the same noise again, to show how far two draws differ.
     """
 
@@ -70,6 +71,7 @@ class Attack:
     follows_gradient: bool = False
     needs_network: bool = True
     copies_l2: bool = False
+    pairs_images: bool = False
     second_draw: str | None = None
 
     @property
@@ -137,6 +139,12 @@ ATTACKS: tuple[Attack, ...] = (
         "a second draw of the noise, compared with the first: what no effect looks like",
         kind="noise",
         needs_network=False,
+    ),
+    Attack(
+        "donor",
+        "FGSM's own step of the image beside it: a step that fools, aimed at another image",
+        kind="control",
+        pairs_images=True,
     ),
 )
 """All attacks and controls, in the order in which they are listed."""

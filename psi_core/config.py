@@ -308,6 +308,11 @@ class RunOptions(BaseModel):
                 f"controls: {sized} takes its size from an attack, and there is none; "
                 "leave it out, or name one with --attack"
             )
+        paired = next((name for name in self.controls if attack_row(name).pairs_images), None)
+        if paired is not None and self.compile:
+            raise ValueError(f"controls: {paired} pairs the images of a batch, which --compile pads; leave one out")
+        if paired is not None and isinstance(self.batch, int) and self.batch % 2:
+            raise ValueError(f"batch: {paired} pairs the images of a batch; write an even number, not {self.batch}")
         return self
 
     @property

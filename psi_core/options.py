@@ -1,5 +1,6 @@
 """Run options: what a field of a run's configuration tells the command line, the form and its own refusals."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args, get_origin
@@ -82,6 +83,10 @@ def option_text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+_FREE = r"[A-Za-z_]\w*(:\w+=[\w.+-]+)*"
+"""A free name and its settings, `L2CarliniWagnerAttack:steps=100`. It becomes part of a file's name: no path."""
+
+
 def require_known(option: str, value: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     """The names that an option lists, each once; `none`, where it is known, stands alone and is no name.
 
@@ -95,8 +100,7 @@ def require_known(option: str, value: tuple[str, ...], known: tuple[str, ...]) -
         return ()
     beginnings = tuple(name.removesuffix("NAME") for name in known if name.endswith(":NAME"))
     for name in value:
-        # What follows becomes part of a file's name: no path, no space.
-        is_free = any(name.startswith(each) and name.removeprefix(each).isidentifier() for each in beginnings)
+        is_free = any(name.startswith(each) and re.fullmatch(_FREE, name.removeprefix(each)) for each in beginnings)
         if name not in known and not is_free:
             raise ValueError(unknown_name(option, name, known))
     return tuple(dict.fromkeys(value))

@@ -256,6 +256,30 @@ class Run:
         """Positions of the images in the data set, (image,), ascending."""
         return self.array("index")
 
+    def beside(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the images that stood beside these in their batches, as controls in pairs took them.
+
+        Images pair in the order of their chunk; the last of an odd batch has the one before it, one alone has itself.
+
+        Args:
+            positions: positions in the data set, (image,).
+
+        Raises:
+            RunError: the chunk of one of them is not finished.
+        """
+        found: dict[int, int] = {}
+        for path in self._chunk_paths:
+            index = read_arrays(path, lambda name: name == "index")["index"]
+            ranks = np.arange(len(index))
+            beside = ranks ^ 1
+            is_last = beside >= len(index)
+            beside[is_last] = np.where(ranks[is_last] % self.config.batch == 0, ranks[is_last], ranks[is_last] - 1)
+            found |= dict(zip(index.tolist(), index[beside].tolist(), strict=True))
+        missing = [position for position in positions.tolist() if position not in found]
+        if missing:
+            raise RunError(f"{self.name}: image {missing[0]} is paired when its chunk is finished; wait for that")
+        return np.array([found[position] for position in positions.tolist()], np.int64)
+
     @property
     def labels(self) -> NDArray[np.int64]:
         """Labels that attacks and accuracy refer to, (image,)."""

@@ -76,7 +76,21 @@ def remake_images(
 
     Raises:
         DataError: an image is missing now.
+        RunError: a condition takes something of the image beside, which is known once their chunk is finished.
     """
+    images, labels, made = _remade(run, prepared, positions, [each for each in conditions if not each.row.pairs_images])
+    if len(made) < len(conditions):
+        pairs = np.stack([positions, run.beside(positions)], 1).reshape(-1)
+        paired = [each for each in conditions if each.row.pairs_images]
+        alone, in_pairs = iter(made), iter(_remade(run, prepared, pairs, paired)[2])
+        return images, labels, [next(in_pairs)[::2] if each.row.pairs_images else next(alone) for each in conditions]
+    return images, labels, made
+
+
+def _remade(
+    run: Run, prepared: Prepared, positions: NDArray[np.int64], conditions: Sequence[Condition]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Images under conditions as if these were a whole batch."""
     device, channels = Device(str(prepared.classifier.mean.device)), input_channels(prepared.classifier.network)
     images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
     labels = torch.from_numpy(prepared.dataset.labels[positions]).to(device)

@@ -39,6 +39,21 @@ def shuffled_fgsm(batch: Batch, epsilon: float) -> Tensor:
     return overwrite_with_step(signs.gather(2, order).view(batch.images.shape), batch.images, epsilon)
 
 
+def donor(batch: Batch, epsilon: float) -> Tensor:
+    """The FGSM step of the image beside it, so that structure and size are an attack's and the aim is another image.
+
+    Images pair in the order of the batch, first with second and so on; the last of an odd number takes the step of the
+    one before it, and an image alone its own, mirrored. Batches are even, so that no smaller one parts a pair.
+    """
+    images = len(batch.images)
+    beside = torch.arange(images, device=batch.images.device) ^ 1
+    beside = torch.where(beside < images, beside, max(images - 2, 0))
+    signs = batch.gradient.sign()
+    indices = batch.noise.indices
+    is_alone = (indices[beside] == indices).view(-1, *[1] * (signs.dim() - 1))
+    return overwrite_with_step(torch.where(is_alone, signs.flip(-1), signs[beside]), batch.images, epsilon)
+
+
 def gaussian(batch: Batch, epsilon: float) -> Tensor:
     """Independent Gaussian noise of every pixel, scaled so that each image is changed by the L2 of the first attack.
 

@@ -224,7 +224,9 @@ class ChunkMaker:
     def _halve(self, out_of_memory: Callable[[int, int], None]) -> None:
         if self.batch == 1:
             raise RunError("memory: one image alone does not fit on the device; lower --size")
-        self.batch, before = self.batch // 2, self.batch
+        # Even as long as it can be: controls such as donor pair the images of a batch.
+        half = self.batch // 2
+        self.batch, before = max(1, half - half % 2), self.batch
         self.step.resize(self.batch)
         free_memory(self.device)
         out_of_memory(before, self.batch)

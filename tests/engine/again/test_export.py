@@ -7,9 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from psi_core.conditions import Condition
+from psi_core.devices import CPU
 from psi_core.engine import analyze
 from psi_core.engine.again import export
 from psi_core.engine.again.export import export_images
+from psi_core.engine.again.run_images import remake_images, reopen
 from psi_core.errors import ConfigError, ModelError, RunError
 from tests.engine.picture_files import DIGITS
 from tests.engine.processes import engine, small_config
@@ -96,6 +99,27 @@ def test_a_batch_that_does_not_fit_is_made_in_halves(run, tmp_path, monkeypatch)
     with pytest.raises(RunError, match="a batch of 1 under 7 conditions does not fit on the device"):
         exported(run, tmp_path / "none")
     assert not list((tmp_path / "none").glob("*"))
+
+
+@pytest.mark.parametrize("images", [12, 13])
+def test_images_that_took_something_of_the_one_beside_them_are_made_again(images, tmp_path):
+    config = small_config(images=images, chunk=7, batch=4, epsilon="0.1", controls="donor")
+    run = analyze(config, tmp_path / "runs")
+    prepared = reopen(run, CPU)
+    at = run.conditions.index("donor@0.1")
+    for position in range(images):
+        images_alone, _, (changed,) = remake_images(run, prepared, np.array([position]), [Condition("donor", 0.1)])
+        with torch.inference_mode():
+            prediction = int(prepared.classifier(changed).argmax())
+        assert prediction == run.predictions[at, position]
+        realized = float((changed - images_alone).flatten().norm())
+        assert realized == pytest.approx(float(run.array("l2")[at, position]), rel=1e-3)
+
+
+def test_what_parts_pairs_is_refused():
+    for wrong, told in (({"batch": 5}, "even number"), ({"compile": True}, "--compile")):
+        with pytest.raises(ConfigError, match=told):
+            small_config(controls="donor", **wrong)
 
 
 def test_pictures_are_rounded_and_what_that_changes_is_said(run, tmp_path):

@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from psi_core.conditions import ATTACK_NAMES, BENIGN, CONTROL_NAMES, Condition, sizing_attack
+from psi_core.conditions import ATTACK_NAMES, BENIGN, CONTROL_NAMES, Condition, attack_row, sizing_attack
 from psi_core.engine import attack, fgsm
-from psi_core.engine.attacks.attacks import Iteration
+from psi_core.engine.attacks import controls
+from psi_core.engine.attacks.attacks import Batch, Iteration
 from psi_core.engine.attacks.gradients import change_norms, input_gradient, losses
+from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import Perturbations
 from tests.engine.networks import images_of, seeded
 
@@ -109,7 +111,7 @@ def test_epsilon_0_gives_exactly_the_images(name):
     assert torch.equal(changed([name], images, epsilon=0.0)[0], images)
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in NAMES if not attack_row(name).pairs_images])
 @settings(max_examples=8, deadline=None)
 @given(rows=st.sampled_from([[4], [5, 0, 2], [1, 2, 3, 4, 5]]), epsilon=epsilons)
 def test_an_image_is_changed_alike_in_any_batch(name, rows, epsilon):
@@ -125,7 +127,8 @@ def test_an_image_without_a_gradient_is_left_alone_by_what_follows_it(name):
     perturbations = Perturbations((Condition(BENIGN), Condition("fgsm", 0.1), condition), Iteration(steps=3))
     inputs = images.clone().requires_grad_()
     perturbed = perturbations.begin_batch(Dead(), inputs, Dead()(inputs), LABELS, torch.arange(6))
-    assert torch.equal(perturbed.images_under(condition), images) == (condition.follows_gradient or name == "gaussian")
+    takes_a_step_of_0 = condition.follows_gradient or name in ("gaussian", "donor")
+    assert torch.equal(perturbed.images_under(condition), images) == takes_a_step_of_0
 
 
 class Dead(nn.Module):
@@ -224,6 +227,27 @@ def test_shuffled_fgsm_has_the_steps_of_fgsm_elsewhere():
     for one, other in zip((plain - images).flatten(2), (shuffled - images).flatten(2), strict=True):
         # Columns are pixels: the same columns, each with its channels, in another order.
         assert sorted(map(tuple, one.T.tolist())) == sorted(map(tuple, other.T.tolist()))
+
+
+@pytest.mark.parametrize(("images", "beside"), [(6, [1, 0, 3, 2, 5, 4]), (5, [1, 0, 3, 2, 3])])
+def test_donor_takes_the_step_of_the_image_beside_it(images, beside):
+    signs = torch.randn(images, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    batch = Batch(torch.full_like(signs, 0.5), signs, Noise(0, torch.arange(images), 1), LABELS[:images])
+    changed = controls.donor(batch, 0.1)
+    torch.testing.assert_close(changed, 0.5 + 0.1 * signs[beside].sign())
+
+
+@pytest.mark.parametrize("rows", [[2, 3], [0, 1, 4, 5]])
+def test_donor_needs_its_pair_alone(rows):
+    images = images_of(6)
+    (whole,), (part,) = changed(["donor"], images), changed(["donor"], images, rows=rows)
+    torch.testing.assert_close(part, whole[rows], atol=1e-6, rtol=0)
+
+
+def test_donor_of_an_image_alone_is_its_own_step_mirrored():
+    signs = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    batch = Batch(torch.full_like(signs, 0.5), signs, Noise(0, torch.arange(1), 1), LABELS[:1])
+    torch.testing.assert_close(controls.donor(batch, 0.1), 0.5 + 0.1 * signs.sign().flip(-1))
 
 
 def test_the_gradient_of_an_image_does_not_depend_on_its_batch():
