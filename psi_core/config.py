@@ -206,9 +206,12 @@ class RunOptions(BaseModel):
     @field_validator("weights")
     @classmethod
     def _known_weights(cls, value: str) -> str:
-        if value in WEIGHTS_NAMES or Path(value).suffix in (".safetensors", ".pt", ".pth"):
+        place = Path(value).expanduser()
+        if value and (value in WEIGHTS_NAMES or place.suffix or "/" in value or place.exists()):
             return value
-        raise ValueError(unknown_name("weights", value, (*WEIGHTS_NAMES, "a .safetensors, .pt or .pth file")))
+        raise ValueError(
+            unknown_name("weights", value, (*WEIGHTS_NAMES, "the path of a .safetensors, .pt or .pth file"))
+        )
 
     @field_validator("data")
     @classmethod

@@ -36,10 +36,11 @@ from psi_core.engine.models.sources import (
     build_classifier,
     input_channels,
     model_source,
+    normalization,
     resolved_normalization,
 )
+from psi_core.engine.models.state_dicts import StateDict
 from psi_core.engine.models.weights import (
-    StateDict,
     apply_weights,
     classes_in,
     file_sha256,
@@ -99,7 +100,7 @@ class Prepared:
 
     def with_checkpoint(self, checkpoint: Checkpoint) -> "Prepared":
         """The same run with fitted weights."""
-        state, _ = read_weights(checkpoint.path)
+        state, _ = read_weights(checkpoint.path, self.classifier.network)
         apply_weights(self.classifier.network, state, str(checkpoint.path))
         sha256 = checkpoint.card["sha256"]
         card = _model_card(self.config, self.dataset, self.external, self.trace, str(checkpoint.path), sha256)
@@ -189,7 +190,9 @@ def _weights_file(
         return None, None, [], classes
     path = imagenet_file(source) if config.weights == "imagenet" else Path(config.weights).expanduser().absolute()
     blank = blank_network(source, classes)
-    state, notes = read_weights(path, blank)
+    # What is named by the user holds, whatever the file says.
+    expected = normalization(resolved_normalization(source, config)) if config.normalize == "auto" else None
+    state, notes = read_weights(path, blank, expected)
     found = classes_in(state, blank)
     return path, state, notes, classes if found is None else found
 

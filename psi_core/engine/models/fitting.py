@@ -95,7 +95,7 @@ class Fit:
             self.classifier: Classifier = build_classifier(self.source, classes, self.source.normalization)
         network = self.classifier.network
         if self.recipe.init == "imagenet":
-            state, _ = read_weights(imagenet_file(self.source))
+            state, _ = read_weights(imagenet_file(self.source), network)
             own = network.state_dict()
             network.load_state_dict({**own, **{k: v for k, v in state.items() if k in own and v.shape == own[k].shape}})
         self.classifier.to(self.device).requires_grad_(True).train()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from psi_core.engine.models.sources import model_source
+from psi_core.engine.models.sources import blank_network, model_source
 from psi_core.engine.models.weights import (
     apply_weights,
     classes_in,
@@ -35,14 +35,14 @@ def require_same_state(found, expected):
 def test_a_state_dict_is_read_from_any_kind_of_file(suffix, state, tmp_path):
     path = tmp_path / f"weights{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
-    found, notes = read_weights(path)
+    found, notes = read_weights(path, perceptron())
     require_same_state({name: found[name] for name in state}, state)
     assert notes == []
 
 
 def test_a_file_of_the_time_before_zip_is_read(state, tmp_path):
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    require_same_state(read_weights(tmp_path / "old.pth")[0], state)
+    require_same_state(read_weights(tmp_path / "old.pth", perceptron())[0], state)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_file_of_the_time_before_zip_is_read(state, tmp_path):
 def test_wrappers_are_taken_off_and_said(wrap, said, state, tmp_path):
     path = tmp_path / "wrapped.pt"
     torch.save(wrap(state), path)
-    found, notes = read_weights(path)
+    found, notes = read_weights(path, perceptron())
     require_same_state(found, state)
     assert len(notes) == len(said)
     assert all(part in note for part, note in zip(said, notes, strict=True))
@@ -70,7 +70,7 @@ def test_wrappers_are_taken_off_and_said(wrap, said, state, tmp_path):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"there is no file .*nowhere.pt; write fitted, random"):
-        read_weights(tmp_path / "nowhere.pt")
+        read_weights(tmp_path / "nowhere.pt", perceptron())
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -86,11 +86,11 @@ def test_a_truncated_or_damaged_file_is_refused(suffix, zipped, state, tmp_path)
     for length in (0, 1, 7, 8, 100, *(chance.randrange(len(whole)) for _ in range(40)), len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(ModelError, match="weights: "):
-            read_weights(path)
+            read_weights(path, perceptron())
     for _ in range(20):
         path.write_bytes(chance.randbytes(chance.randrange(1, 400)))
         with pytest.raises(ModelError, match="weights: "):
-            read_weights(path)
+            read_weights(path, perceptron())
 
 
 class Code:
@@ -108,7 +108,7 @@ def test_code_in_a_file_is_never_run(save, state, tmp_path):
     path, target = tmp_path / "trap.pt", tmp_path / "trapped"
     save({**state, "extra": Code(target)}, path)
     with pytest.raises(ModelError, match="holds code besides tensors, which is never run"):
-        read_weights(path)
+        read_weights(path, perceptron())
     assert not target.exists()
     pickle.loads(pickle.dumps(Code(target)))
     assert target.exists()
@@ -117,14 +117,14 @@ def test_code_in_a_file_is_never_run(save, state, tmp_path):
 def test_a_whole_module_is_refused(tmp_path):
     torch.save(perceptron(), tmp_path / "module.pt")
     with pytest.raises(ModelError, match="save a state dict"):
-        read_weights(tmp_path / "module.pt")
+        read_weights(tmp_path / "module.pt", perceptron())
 
 
 @pytest.mark.parametrize("value", [[1, 2], {}, {"epoch": 3}, {"state_dict": {}}, torch.ones(2)])
 def test_a_file_without_a_state_dict_is_refused(value, tmp_path):
     torch.save(value, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="holds no state dict"):
-        read_weights(tmp_path / "other.pt")
+        read_weights(tmp_path / "other.pt", perceptron())
 
 
 def test_weights_are_copied_into_the_network(state):
@@ -201,7 +201,7 @@ def test_imagenet_weights_in_the_cache_are_taken(hub):
     hub.mkdir(parents=True)
     torch.save(state, hub / "alexnet-owt-7be5be79.pth")
     path = imagenet_file(model_source("alexnet"))
-    found, notes = read_weights(path)
+    found, notes = read_weights(path, blank_network(model_source("alexnet"), 10))
     assert notes == []
     assert found["classifier.6.weight"].shape == (1000, 4096)
     with torch.device("meta"):
