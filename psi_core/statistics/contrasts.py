@@ -167,7 +167,7 @@ def decide(
     - few: a contrast has fewer than ten images;
     - unmatched: there is no noise of the condition's size;
     - beyond, less: every noise is told from the condition, all in one direction. `less` where the noise moves the
-      layer further, the way of the condition or where that does not move it;
+      layer further, the way of the condition, or where that hardly moves it;
     - equivalent: every contrast is shown to lie within a tenth of the benign sd;
     - depends: two noises are told from the condition in opposite directions;
     - undecided.
@@ -193,13 +193,18 @@ def decide(
 def _beside_noise(against_benign: Contrast, contrasts: Sequence[Contrast], p_holm: float) -> Finding:
     told = {float(np.sign(each.shift)) for each in contrasts if each.is_told}
     if len(told) == 1 and p_holm < SIGNIFICANT and all(each.is_told for each in contrasts):
-        is_further = against_benign.is_told and float(np.sign(against_benign.shift)) in told
-        return "beyond" if is_further else "less"
+        return "beyond" if float(np.sign(_own_move(against_benign, contrasts))) in told else "less"
     if all(each.is_equivalent for each in contrasts):
         return "equivalent"
-    if len(told) == 2:
-        return "depends"
-    return "undecided"
+    return "depends" if len(told) == 2 else "undecided"
+
+
+def _own_move(against_benign: Contrast, contrasts: Sequence[Contrast]) -> float:
+    """How far a condition moves a layer from benign, in benign sd; 0 where the noise does and the condition hardly."""
+    own = against_benign.delta
+    by_noise = own - min((each.delta for each in contrasts), key=abs)
+    is_hardly = against_benign.is_equivalent or not against_benign.is_told
+    return 0.0 if is_hardly and abs(by_noise) > abs(own) else own
 
 
 def size_word(delta: float) -> Size:

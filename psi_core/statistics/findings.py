@@ -11,24 +11,32 @@ from psi_core.statistics.contrasts import Contrast, Decision, Silence, contrast,
 from psi_core.statistics.paired import holm, subset_mask
 
 
-def findings(run: Run, measure: str = "psi", subset: str = "all") -> list[list[Decision] | None]:
+def findings(
+    run: Run, measure: str = "psi", subset: str = "all", *, attacks_only: bool = False
+) -> list[list[Decision] | None]:
     """One decision a layer, by condition; None for benign.
 
     Args:
         run: a run with results.
         measure: one of its measures.
         subset: which images of each condition count, one of `statistics.SUBSETS`.
+        attacks_only: whether controls get None too, which takes less time.
 
     Raises:
         ConfigError: there is no such subset.
         RunError: the run has no results yet.
     """
     kept = subset_mask(subset, run.predictions == run.labels)
-    return decisions_of(run.array(measure).astype(np.float64), kept, run.condition_details)
+    values = run.array(measure).astype(np.float64)
+    return decisions_of(values, kept, run.condition_details, attacks_only=attacks_only)
 
 
 def decisions_of(
-    values: NDArray[np.float64], kept: NDArray[np.bool_], conditions: Sequence[Condition]
+    values: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    conditions: Sequence[Condition],
+    *,
+    attacks_only: bool = False,
 ) -> list[list[Decision] | None]:
     """One decision a layer, by condition; None for benign.
 
@@ -38,21 +46,18 @@ def decisions_of(
         values: (condition, layer, image), NaN where silent; benign first.
         kept: which images of each condition count, (condition, image).
         conditions: along the first axis.
+        attacks_only: whether controls get None too.
     """
-    names = [each.name for each in conditions]
+    names, layers = [each.name for each in conditions], range(values.shape[1])
     places = [[names.index(noise.name) for noise in noises_of(each, conditions)] for each in conditions]
-    cells = [
-        [_contrasts(values[:, layer][:, kept[at]], at, places[at], names) for layer in range(values.shape[1])]
-        for at in range(1, len(names))
-    ]
-    p = np.array([[_largest_p(*cell) for cell in row] for row in cells])
-    p_holm = holm(p, ["controls" if each.is_control else "attacks" for each in conditions[1:]])
-    decisions: list[list[Decision] | None] = [None]
-    for at, (row, corrected) in enumerate(zip(cells, p_holm.tolist(), strict=True), 1):
-        silences = [_silence(values[:, layer][:, kept[at]], at, places[at]) for layer in range(values.shape[1])]
-        decisions.append(
-            [decide(*cell, each, silence) for cell, each, silence in zip(row, corrected, silences, strict=True)]
-        )
+    decided = [at for at, each in enumerate(conditions) if not (each.is_benign or (attacks_only and each.is_control))]
+    cells = [[_contrasts(values[:, layer][:, kept[at]], at, places[at], names) for layer in layers] for at in decided]
+    families = ["controls" if conditions[at].is_control else "attacks" for at in decided]
+    p_holm = holm(np.array([[_largest_p(*cell) for cell in row] for row in cells]), families)
+    decisions: list[list[Decision] | None] = [None] * len(names)
+    for at, row, corrected in zip(decided, cells, p_holm.tolist(), strict=True):
+        silences = [_silence(values[:, layer][:, kept[at]], at, places[at]) for layer in layers]
+        decisions[at] = [decide(*cell, p, silence) for cell, p, silence in zip(row, corrected, silences, strict=True)]
     return decisions
 
 

@@ -22,7 +22,7 @@ Kind: TypeAlias = Literal[
     "percent",
     "change",
     "p",
-    "effect",
+    "sd",
     "number",
     "large",
 ]
@@ -40,7 +40,7 @@ class Column:
         heading: short, for papers and the plain table.
         kind: what the cells are, which decides how they are rounded where people read them: `psi`, `peak` (the middle
             of a bin) and `shift` (signed) are in units of the measure, `percent` and `change` (signed) 0..100,
-            `epsilon` in pixel units, `effect` in standard deviations; a `sentence` may need several lines of a page.
+            `epsilon` in pixel units, `sd` (signed) in standard deviations; a `sentence` may need several lines.
         help: one sentence.
         is_key: whether a narrow screen or a printed page shows it.
         on_screen: heading beside related columns of a screen, where it is another.
@@ -59,7 +59,7 @@ _FORMATS: dict[Kind, str] = {
     "percent": ".1f",
     "change": "+.1f",
     "p": ".4f",
-    "effect": ".3f",
+    "sd": "+.3f",
     "number": ".3f",
 }
 

@@ -70,7 +70,7 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         Column(
             "effect_size",
             "d_z",
-            "effect",
+            "number",
             "Consistency against benign: mean difference / its sd (d_z); no effect size.",
             True,
         ),
@@ -98,13 +98,14 @@ _BEYOND_COLUMNS: tuple[Column, ...] = (
     Column(
         "delta_sd",
         "beyond noise, sd",
-        "effect",
+        "sd",
         "Mean difference from the deciding noise, by image, in benign sd between images: below 0.2 negligible, "
         "0.5 small, 0.8 medium, else large.",
         True,
+        "beyond, sd",
     ),
-    Column("delta_sd_ci_low", "sd low", "effect", "Lower end of its 95 % interval, of images or blocks of 50."),
-    Column("delta_sd_ci_high", "sd high", "effect", "Upper end of its 95 % interval."),
+    Column("delta_sd_ci_low", "sd low", "sd", "Lower end of its 95 % interval, of images or blocks of 50."),
+    Column("delta_sd_ci_high", "sd high", "sd", "Upper end of its 95 % interval."),
     Column("noise", "noise", "text", "The deciding noise: of those of its size, the one it differs from least."),
     Column(
         "equivalent",

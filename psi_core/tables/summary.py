@@ -1,15 +1,16 @@
-"""A run in five numbers, for lists of runs. Cheap: no scipy, and the cache of statistics."""
+"""A run in a few numbers, for lists of runs. Cheap: no scipy.stats, and the cache of statistics."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from psi_core.conditions import EXTERNAL
 from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError
 from psi_core.runs.run import Run
+from psi_core.statistics.contrasts import SIGNIFICANT, Decision
+from psi_core.statistics.findings import findings
 from psi_core.tables.cache import remembered
 
 
@@ -20,11 +21,15 @@ class RunSummary:
     Attributes:
         accuracy_percent: accuracy on the benign images; None for labels that are the network's own predictions.
         attacked_accuracy_percent: under the headline condition; likewise.
-        shift_layer: the layer whose mean PSI the headline condition moves furthest from its control; where it has
-            none, from benign.
+        shift_layer: the layer that the headline condition moves furthest beyond noise, of those whose verdict says that
+            it does; without noise of its size, the one that lies furthest from benign, of those told from it.
         shift: the mean difference of that layer, attacked minus benign by image, signed.
-        shift_control: likewise attacked minus control: the headline.
+        shift_control: likewise attacked minus control.
         control: name of that control.
+        delta_sd: how far that layer lies beyond noise, in benign sd between images, as the layers table has it: the
+            headline.
+        noise: name of the noise that it differs from least.
+        has_noise: whether there is noise of the condition's size.
     """
 
     accuracy_percent: float | None = None
@@ -33,6 +38,9 @@ class RunSummary:
     shift: float | None = None
     shift_control: float | None = None
     control: str | None = None
+    delta_sd: float | None = None
+    noise: str | None = None
+    has_noise: bool = False
 
 
 def run_summary(run: Run) -> RunSummary:
@@ -76,26 +84,38 @@ def headline_condition(run: Run) -> str:
 
 
 def _summary(run: Run) -> RunSummary:
-    at = run.conditions.index(headline_condition(run))
-    control, psi = run.condition_details[at].control, run.psi
-    shifts = _paired_means(psi[0], psi[at])
-    beyond = np.full_like(shifts, np.nan)
-    if control is not None:
-        beyond = _paired_means(psi[run.conditions.index(control)], psi[at])
-    decisive = shifts if np.isnan(beyond).all() else beyond
-    if np.isnan(decisive).all():
-        return RunSummary(*headline_accuracies(run))
-    largest = int(np.nanargmax(np.abs(decisive)))
-    shift, shift_control = (None if np.isnan(means[largest]) else float(means[largest]) for means in (shifts, beyond))
-    return RunSummary(*headline_accuracies(run), run.layers[largest], shift, shift_control, control)
+    at, accuracies = run.conditions.index(headline_condition(run)), headline_accuracies(run)
+    decisions = findings(run, attacks_only=True)[at] or []
+    has_noise = any(each.contrasts for each in decisions)
+    sizes = [abs(_headline(each, has_noise=has_noise)) for each in decisions]
+    if np.isnan(sizes).all():
+        return RunSummary(*accuracies, has_noise=has_noise)
+    largest = int(np.nanargmax(sizes))
+    decision, control = decisions[largest], run.condition_details[at].control
+    deciding = decision.deciding
+    return RunSummary(
+        *accuracies,
+        shift_layer=run.layers[largest],
+        shift=decision.against_benign.shift,
+        shift_control=None if control is None else _mean_difference(run, largest, at, run.conditions.index(control)),
+        control=control,
+        delta_sd=None if deciding is None else deciding.delta,
+        noise=None if deciding is None else deciding.reference,
+        has_noise=has_noise,
+    )
 
 
-def _paired_means(reference: NDArray[np.float32], attacked: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean difference by layer, from (layer, image); NaN where no image has a value in both."""
-    differences = attacked.astype(np.float64) - reference
-    is_present = ~np.isnan(differences)
-    pairs = np.count_nonzero(is_present, axis=-1)
-    totals = np.where(is_present, differences, 0.0).sum(axis=-1)
-    means = np.full(pairs.shape, np.nan)
-    np.divide(totals, pairs, out=means, where=pairs > 0)
-    return means
+def _headline(decision: Decision, *, has_noise: bool) -> float:
+    """How far a layer lies beyond noise, in benign sd; without any noise from benign; NaN where neither is claimed."""
+    if has_noise:
+        deciding = decision.deciding if decision.finding == "beyond" else None
+        return np.nan if deciding is None else deciding.delta
+    benign = decision.against_benign
+    return benign.delta if benign.is_told and decision.p_holm < SIGNIFICANT else np.nan
+
+
+def _mean_difference(run: Run, layer: int, at: int, reference: int) -> float | None:
+    """Mean difference of two conditions in a layer, by image; None where no image has a value in both."""
+    differences = run.psi[at, layer].astype(np.float64) - run.psi[reference, layer]
+    present = differences[~np.isnan(differences)]
+    return float(present.mean()) if present.size else None

@@ -32,7 +32,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
         "accuracy %",
         lambda row: format_accuracies(row["summary"].accuracy_percent, row["summary"].attacked_accuracy_percent),
     ),
-    "beyond_control": ScreenColumn("max Δ-control", lambda row: _shifts(row)[0], is_text=True),
+    "beyond_noise": ScreenColumn("beyond noise", lambda row: _shifts(row)[0], is_text=True),
     "shift": ScreenColumn("Δ", lambda row: _shifts(row)[1], is_text=True),
     "status": ScreenColumn("status", lambda row: row["status"], is_text=True),
     "age": ScreenColumn("age", lambda row: row["age"]),
@@ -42,7 +42,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
 
 def _shifts(row: Row) -> tuple[str, str]:
     summary: RunSummary = row["summary"]
-    return format_headline(summary.shift_layer, summary.shift, summary.shift_control)
+    return format_headline(summary.shift_layer, summary.shift, summary.delta_sd, has_noise=summary.has_noise)
 
 
 def age_text(created: datetime, is_example: bool, now: datetime) -> str:

@@ -32,9 +32,8 @@ class Quantity:
 
     @property
     def kind(self) -> Kind:
-        """Of its values, which decides how they are rounded; effects with all their digits, for they are compared."""
-        kind = _KINDS[self.column]
-        return "number" if kind == "effect" else kind
+        """Of its values, which decides how they are rounded."""
+        return _KINDS[self.column]
 
 
 _KINDS: dict[str, Kind] = {column.name: column.kind for column in layer_columns()}
@@ -42,7 +41,8 @@ _KINDS: dict[str, Kind] = {column.name: column.kind for column in layer_columns(
 QUANTITIES: dict[str, Quantity] = {
     "shift": Quantity("mean shift of PSI", "attacked", "delta_mean"),
     "control": Quantity("shift beyond the control", "attacked", "delta_control_mean"),
-    "effect": Quantity("effect size d_z", "attacked", "effect_size"),
+    "effect": Quantity("shift beyond noise, in benign sd", "attacked", "delta_sd"),
+    "consistency": Quantity("consistency of the shift, d_z", "attacked", "effect_size"),
     "benign": Quantity("benign PSI", "benign", "psi_mean"),
     "attacked": Quantity("attacked PSI", "attacked", "psi_mean"),
     "auroc": Quantity("AUROC", "attacked", "auroc"),
@@ -159,7 +159,7 @@ def comparison_curves(runs: tuple[ComparedRun, ...], quantity: Quantity) -> Curv
 
 def comparison_columns(runs: tuple[ComparedRun, ...], quantity: Quantity) -> tuple[ScreenColumn, ...]:
     """Columns of `comparison_rows`: a layer, every run by its letter, and the last minus the first."""
-    signed: Kind = "shift" if quantity.kind in ("psi", "shift") else "number"
+    signed: Kind = "shift" if quantity.kind in ("psi", "shift") else quantity.kind
 
     def of_run(letter: str, importance: int) -> ScreenColumn:
         return ScreenColumn(letter, lambda row: format_cell(row[letter], quantity.kind), importance)

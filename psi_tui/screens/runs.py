@@ -44,7 +44,7 @@ COLUMNS = (
         epsilon=4,
         images=2,
         accuracy=6,
-        beyond_control=5,
+        beyond_noise=5,
         shift=5,
         status=8,
     ),

@@ -17,6 +17,7 @@ from psi_tui.text.columns import (
     ScreenColumn,
     Section,
     interval_alone,
+    limits,
     mean_and_sd,
     pick,
     print_table,
@@ -45,6 +46,7 @@ def _layer_columns(measure: str) -> tuple[ScreenColumn, ...]:
     named["mean_and_sd"] = mean_and_sd(f"{named[f'{measure}_mean'].title} ± sd", measure)
     named["from_benign"] = with_interval(f"{named['delta_mean'].title} [95 % CI]", "delta")
     named["control_interval"] = interval_alone("[95 % CI]", "delta_control")
+    named["noise_interval"] = limits("95 % CI", named, "delta_sd")
     return pick(
         named,
         layer=9,
@@ -53,10 +55,11 @@ def _layer_columns(measure: str) -> tuple[ScreenColumn, ...]:
         peak_percent=7,
         peak_accuracy_percent=3,
         from_benign=8,
-        delta_control_mean=8,
-        control_interval=2,
-        effect_size=4,
-        p_holm=1,
+        delta_control_mean=4,
+        control_interval=1,
+        delta_sd=8,
+        noise_interval=3,
+        p_holm=2,
         auroc=5,
     )
 
@@ -88,7 +91,7 @@ def print_layers(console: "Console", run: Run, view: View = WHOLE) -> None:
         for condition in table_rows(run, "conditions")
     ]
     print_table(console, _layer_columns(view.measure), sections)
-    verdicts = [row for section in sections for row in section.rows if row["verdict"] and row["control"]]
+    verdicts = [row for section in sections for row in section.rows if row["verdict"] and row["noise"]]
     if verdicts and console.width >= _VERDICT_WIDTH:
         console.print()
         print_table(console, _VERDICTS, [Section(verdicts)])

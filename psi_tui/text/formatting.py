@@ -26,7 +26,7 @@ def is_missing(value: object) -> bool:
 def format_cell(value: Cell, kind: Kind) -> str:
     """One value of a table as the screen shows it: rounded by kind as everywhere, with commas between thousands.
 
-    Peaks, effect sizes and large numbers are shorter than in files.
+    Peaks and large numbers are shorter than in files.
     """
     if is_missing(value):
         return MISSING
@@ -47,15 +47,15 @@ def format_interval(row: Row, name: str) -> str:
     return text if is_missing(low) else f"{text} [{format_cell(low, 'shift')}, {format_cell(high, 'shift')}]"
 
 
-def format_headline(layer: str | None, shift: Cell, shift_control: Cell) -> tuple[str, str]:
-    """A run's largest shift: beyond the control with its layer, `-0.0050 conv1`, and that layer's from benign.
+def format_headline(layer: str | None, shift: Cell, delta_sd: Cell, *, has_noise: bool) -> tuple[str, str]:
+    """A run's largest shift beyond noise with its layer, `-0.197 sd fc2`, and that layer's from benign, in PSI.
 
-    Where there is no control, the layer stands beside the second.
+    Where no layer is beyond noise, `none`; where there is no noise, the layer stands beside the second.
     """
-    beyond, own = format_cell(shift_control, "shift"), format_cell(shift, "shift")
+    own = format_cell(shift, "shift")
     if layer is None:
-        return MISSING, MISSING
-    return (MISSING, f"{own} {layer}") if beyond == MISSING else (f"{beyond} {layer}", own)
+        return "none" if has_noise else MISSING, MISSING
+    return (f"{format_cell(delta_sd, 'sd')} sd {layer}", own) if has_noise else (MISSING, f"{own} {layer}")
 
 
 def format_mean_sd(row: Row, name: str) -> str:
@@ -76,13 +76,6 @@ def format_peak(center: Cell) -> str:
     return f"{center:.{min(decimals(center), 3)}f}"
 
 
-def format_effect(effect_size: Cell) -> str:
-    """Cohen's d_z with its sign."""
-    if not isinstance(effect_size, int | float) or is_missing(effect_size):
-        return MISSING
-    return f"{0.0 if round(effect_size, 2) == 0 else effect_size:+.2f}"
-
-
 def format_count(value: float) -> str:
     """A whole number with commas between thousands."""
     return f"{round(value):,}"
@@ -101,7 +94,6 @@ def format_large(value: float | None) -> str:
 _SHORT: dict[Kind, Callable[[float], str]] = {
     "count": format_count,
     "peak": format_peak,
-    "effect": format_effect,
     "large": format_large,
 }
 """What a screen writes shorter, or with commas."""

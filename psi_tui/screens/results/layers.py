@@ -68,6 +68,7 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
         "delta_mean": of_side("attacked", named["delta_mean"], f"Δ {measured}"),
         "delta_limits": of_side("attacked", limits("95 % CI of Δ", named, "delta")),
         "delta_control_mean": of_side("attacked", named["delta_control_mean"], "Δ-control"),
+        "delta_sd": of_side("attacked", named["delta_sd"], "beyond, sd"),
         "silent": without_zeros(attacked["silent"]),
     }
     return pick(
@@ -78,9 +79,9 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
         attacked=3,
         delta_mean=9,
         delta_limits=5,
-        delta_control_mean=7,
-        effect_size=8,
-        p_holm=6,
+        delta_control_mean=6,
+        delta_sd=8,
+        p_holm=5,
         auroc=7,
         silent=8,
     )

@@ -1,4 +1,4 @@
-"""Summaries of runs: the numbers of the tables, without scipy, and soon again."""
+"""Summaries of runs: the numbers of the tables, without scipy.stats, and soon again."""
 
 import subprocess
 import sys
@@ -21,11 +21,13 @@ def test_a_summary_says_what_the_tables_say(own_folders, shift):
     summary = run_summary(run)
     conditions = {row["condition"]: row["accuracy_percent"] for row in table_rows(run, "conditions")}
     rows = [row for row in table_rows(run, "layers") if row["condition"] == "fgsm@0.1"]
-    largest = max(rows, key=lambda row: abs(row["delta_control_mean"]))
+    beyond = [row for row in rows if row["verdict"].startswith("beyond noise")]
+    largest = max(beyond, key=lambda row: abs(row["delta_sd"]))
     assert headline_condition(run) == "fgsm@0.1"
     assert summary.accuracy_percent == pytest.approx(conditions["benign"])
     assert summary.attacked_accuracy_percent == pytest.approx(conditions["fgsm@0.1"])
     assert (summary.shift_layer, summary.shift) == (largest["layer"], pytest.approx(largest["delta_mean"]))
+    assert (summary.delta_sd, summary.noise) == (largest["delta_sd"], largest["noise"])
     assert (summary.control, summary.shift_control) == (
         largest["control"],
         pytest.approx(largest["delta_control_mean"]),
@@ -33,39 +35,53 @@ def test_a_summary_says_what_the_tables_say(own_folders, shift):
     assert summary.shift * shift > 0
 
 
-@pytest.mark.parametrize(
-    ("controls", "layer", "shift", "beyond"),
-    [("sign-noise", "conv1", 0.05, 0.05), ("none", "fc1", 0.25, None)],
-)
-def test_what_the_control_does_too_is_not_the_headline(own_folders, controls, layer, shift, beyond):
-    directory = record_run(own_folders, images=25, controls=controls)
+def change_fc1(directory, attacked, noise=None):
+    """Sets the PSI of fc1 under the attack and under sign-noise to the benign one plus so much."""
     arrays = read_arrays(chunk_path(directory, 0))
-    arrays["psi"][1:, 2] = arrays["psi"][0, 2] + np.float32(0.25)
+    arrays["psi"][1, 2] = arrays["psi"][0, 2] + np.float32(attacked)
+    if noise is not None:
+        arrays["psi"][2, 2] = arrays["psi"][0, 2] + np.float32(noise)
     write_arrays(chunk_path(directory, 0), arrays)
-    summary = run_summary(load_run(directory))
-    assert (summary.shift_layer, summary.shift) == (layer, pytest.approx(shift, abs=0.01))
-    assert summary.shift_control == (None if beyond is None else pytest.approx(beyond, abs=0.01))
-    assert summary.control == (None if beyond is None else "sign-noise@0.03")
 
 
-def test_a_layer_silent_without_the_attack_has_no_shift_from_benign(own_folders):
-    directory = record_run(own_folders, images=25, controls="sign-noise")
+@pytest.mark.parametrize("shift", [0.05, 0.0])
+def test_what_noise_does_too_is_not_the_headline(own_folders, shift):
+    directory = record_run(own_folders, images=25, controls="sign-noise", shift=shift)
+    change_fc1(directory, 0.25, 0.25)
+    summary = run_summary(load_run(directory))
+    if shift:
+        assert (summary.shift_layer, summary.noise) == ("conv1", "sign-noise@0.03")
+        assert summary.shift == pytest.approx(shift, abs=0.01)
+        assert summary.delta_sd > 0.2
+        change_fc1(directory, 0.25, 0.3)
+        assert run_summary(load_run(directory)).shift_layer == "conv1", "less than noise is not beyond it"
+    assert (summary.shift_layer is None) == (shift == 0)
+    assert summary.has_noise
+
+
+def test_without_noise_the_largest_shift_told_from_benign_is(own_folders):
+    directory = record_run(own_folders, images=25, controls="anti-fgsm")
+    change_fc1(directory, 0.25)
+    summary = run_summary(load_run(directory))
+    assert (summary.shift_layer, summary.shift) == ("fc1", pytest.approx(0.25, abs=0.01))
+    assert (summary.delta_sd, summary.noise, summary.has_noise) == (None, None, False)
+    quiet = run_summary(load_run(record_run(own_folders, images=25, controls="none", shift=0.0)))
+    assert (quiet.shift_layer, quiet.shift, quiet.has_noise) == (None, None, False)
+
+
+def test_a_layer_silent_without_the_attack_has_no_shift(own_folders):
+    directory = record_run(own_folders, images=25, controls="sign-noise", shift=0.0)
+    change_fc1(directory, 0.25, 0.0)
+    assert run_summary(load_run(directory)).shift_layer == "fc1"
     arrays = read_arrays(chunk_path(directory, 0))
-    arrays["psi"][0, 2], arrays["psi"][1, 2], arrays["psi"][2, 2] = np.nan, 0.75, 0.25
+    arrays["psi"][0, 2, :16] = np.nan
     write_arrays(chunk_path(directory, 0), arrays)
-    summary = run_summary(load_run(directory))
-    assert (summary.shift_layer, summary.shift, summary.shift_control) == ("fc1", None, 0.5)
-    arrays["psi"][2] = np.nan
-    write_arrays(chunk_path(directory, 0), arrays)
-    summary = run_summary(load_run(directory))
-    assert (summary.shift_layer, summary.shift_control) == ("conv1", None), "then benign is all there is"
+    assert run_summary(load_run(directory)).shift_layer is None, "nine images are too few"
 
 
 def test_silent_images_are_left_out_of_the_shift(own_folders):
-    directory = record_run(own_folders, images=25, silent=20, controls="none")
-    arrays = read_arrays(chunk_path(directory, 0))
-    arrays["psi"][1, 2] = arrays["psi"][0, 2] + np.float32(0.25)
-    write_arrays(chunk_path(directory, 0), arrays)
+    directory = record_run(own_folders, images=25, silent=14, controls="none")
+    change_fc1(directory, 0.25)
     summary = run_summary(load_run(directory))
     assert (summary.shift_layer, summary.shift) == ("fc1", pytest.approx(0.25))
 
@@ -91,7 +107,7 @@ def test_the_second_time_no_chunk_is_read(own_folders, monkeypatch):
     assert all(part is not None for part in astuple(first))
 
 
-def test_ten_thousand_images_take_a_moment_and_no_scipy(own_folders):
+def test_ten_thousand_images_take_a_moment_and_no_scipy_stats(own_folders):
     directory = record_run(own_folders, images=10_000, chunk=500, epsilon="0.03,0.1")
     run = Run(directory)
     began = time.process_time()
@@ -99,5 +115,5 @@ def test_ten_thousand_images_take_a_moment_and_no_scipy(own_folders):
     assert time.process_time() - began < 0.2
     script = "import sys; from psi_core.tables.summary import run_summary; from psi_core import Run;"
     script += " from pathlib import Path"
-    script += f"; run_summary(Run(Path({str(directory)!r}))); sys.exit('scipy' in sys.modules)"
+    script += f"; run_summary(Run(Path({str(directory)!r}))); sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -34,16 +34,16 @@ def test_the_screen_names_the_measure(psi, own_folders, monkeypatch):
     assert "| Hoyer |" in psi("show", "latest", "--measure", "hoyer", "--format", "md").out
 
 
-def test_the_difference_from_the_control_stands_beside_that_from_benign(psi, own_folders):
+def test_the_shift_beyond_noise_stands_beside_that_from_benign(psi, own_folders):
     record_run(own_folders)
     for measure in ("psi", "hoyer"):
         lines = psi("show", "latest", "--measure", measure).out.splitlines()
-        assert "from benign [95 % CI]  from control" in lines[1]
+        assert "from benign [95 % CI]  beyond, sd" in lines[1]
         (row,) = [
             row for row in table_rows(load_run("latest"), "layers", View(measure=measure)) if row["layer"] == "conv1"
         ][1:2]
         (line,) = [line for line in lines if line.startswith("conv1")][1:2]
-        assert line.split()[-1] == f"{row['delta_control_mean']:+.4f}"
+        assert line.split("]  ")[1].split()[0] == f"{row['delta_sd']:+.3f}"
 
 
 def test_a_plot_counts_the_measure_and_tells_both_differences(psi, own_folders):

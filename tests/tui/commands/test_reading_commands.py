@@ -36,7 +36,7 @@ def test_runs_lists_what_there_is(psi, own_folders, monkeypatch):
     lines = psi("runs").out.splitlines()
     assert "mine" in lines[2]
     assert "25/60" in lines[1]
-    headline = f"{mine['shift_control']:+.4f} conv1"
+    headline = f"{mine['delta_sd']:+.3f} sd conv1"
     assert headline in lines[2], "at 80 columns too"
     monkeypatch.setenv("COLUMNS", "140")
     assert f"{headline}  {mine['shift']:+.4f}" in psi("runs").out.splitlines()[2]

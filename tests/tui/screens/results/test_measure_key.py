@@ -45,7 +45,7 @@ async def test_m_goes_through_the_measures_of_the_run_and_all_that_is_shown_foll
             attacked, noise = rows["fgsm@0.03"], rows["sign-noise@0.03"]
             line = next(line for line in text_of(app).splitlines() if "│ conv1  " in line)
             assert readable(attacked["delta_mean"], "shift") in line
-            assert readable(attacked["delta_control_mean"], "shift") in line
+            assert readable(attacked["delta_sd"], "sd") in line
             assert app.screen.query_one("#verdict", Static).content == f"conv1: {attacked['verdict']}"
             values = run.array(measure)[:, 0].astype(np.float64)
             edges = display_edges(values, 40, measure)

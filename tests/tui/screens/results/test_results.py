@@ -14,7 +14,7 @@ from psi_core.runs.status import STOP_FILE
 from psi_core.tables import table_columns, table_rows
 from psi_core.tables.export import csv_text
 from psi_tui.screens.results.layers import LayersTab
-from psi_tui.text.formatting import format_cell, format_effect
+from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.plot import Plot
 from tests.core.living import Worker
 from tests.recorded import record_run
@@ -41,7 +41,7 @@ async def test_the_table_shows_the_numbers_of_the_layers_table(own_folders):
             line = next(line for line in text_of(app).splitlines() if line.startswith(f" {layer} "))
             assert format_cell(row["delta_mean"], "shift") in line
             assert format_cell(row["delta_control_mean"], "shift") in line
-            assert format_effect(row["effect_size"]) in line
+            assert format_cell(row["delta_sd"], "sd") in line
             assert format_cell(row["auroc"], "number") in line
         assert rows["conv1"]["verdict"].split(" (")[0] in text_of(app)
 
@@ -162,7 +162,7 @@ async def test_no_key_column_is_clipped_at_any_size(own_folders, size):
     async with running(own_folders, size, open_directory=record_run(own_folders)) as (app, pilot):
         await rows_are_there(app, pilot)
         table = app.screen.query_one("#layer-table")
-        assert {"layer", "peak L", "Δ PSI", "Δ-control", "d_z"} <= set(table.shown_titles)
+        assert {"layer", "peak L", "Δ PSI", "Δ-control", "beyond, sd"} <= set(table.shown_titles)
         assert table.virtual_size.width <= table.size.width
         assert table.max_scroll_x == 0
 
