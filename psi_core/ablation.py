@@ -1,17 +1,17 @@
 """Ablation: what a network still recognizes when only some of a layer's channels are left. Here is what can be asked.
 
-A channel is one feature map of a convolution, or one feature of a fully connected layer. Masking sets the layer's
-output to 0 in all other channels.
+A channel is one feature map of a convolution, one feature of all tokens, or one of a fully connected layer. Masking
+sets the layer's output to 0 in all other channels.
 """
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, StrictBool, ValidationInfo, field_validator, model_validator
 
-from psi_core.config import Count, Names, RunConfig, RunOptions, split_list
+from psi_core.config import Count, Names, RunConfig, RunOptions, Unit, split_list
 from psi_core.errors import unknown_name
 from psi_core.options import Option
 
@@ -26,7 +26,7 @@ DEFAULT_PERCENTAGES = (5.0, 10.0, 15.0, 25.0, 50.0, 100.0)
 DEFAULT_TRAIN_IMAGES = 2000
 
 RUN_FIELDS = (
-    *("model", "weights", "data", "split", "images", "size", "resize", "normalize", "rectify"),
+    *("model", "weights", "data", "split", "images", "size", "resize", "normalize", "rectify", "channel_axis"),
     *("epsilon", "seed", "precision", "device", "batch", "threads"),
 )
 """Options of a run that an ablation takes; its labels are the true ones."""
@@ -79,7 +79,7 @@ class AblationConfig(RunOptions):
     """
 
     controls: Names = ("sign-noise",)
-    unit: Literal["neuron", "channel"] = "channel"
+    unit: Unit = "channel"
 
     layer: str = ""
     keep: Percentages | None = None

@@ -63,6 +63,7 @@ Numbers = Annotated[tuple[float, ...], BeforeValidator(split_list)]
 Count = Annotated[int, Field(ge=1)]
 AutoCount = Count | Literal["auto"]
 Loss = Literal["margin", "cross-entropy"]
+Unit = Literal["neuron", "channel", "token"]
 _COUNT_OR_AUTO = "a whole number of at least 1, or auto"
 
 
@@ -101,8 +102,11 @@ class RunOptions(BaseModel):
         "auto", description="none, imagenet, or MEAN/SD; inside the model"
     )
     layers: Annotated[Names, Option("Layers")] = Field(("relu",), description="names, globs, module paths, relu, all")
-    unit: Annotated[Literal["neuron", "channel"], Option("Layers")] = Field(
-        "neuron", description="a unit is every scalar, or a channel's spatial mean"
+    unit: Annotated[Unit, Option("Layers")] = Field(
+        "neuron", description="a unit is every scalar, a channel's mean over positions, or a token's over channels"
+    )
+    channel_axis: Annotated[Names, Option("Layers", label="axis", where_empty="found")] = Field(
+        (), description="where channels lie, as PATTERN=AXIS with commas (default: as the network's calls tell)"
     )
     rectify: Annotated[Literal["none", "relu", "abs"], Option("Layers")] = Field(
         "none", description="how signed layers are made non-negative"
@@ -262,6 +266,13 @@ class RunOptions(BaseModel):
             raise ValueError("layers: the list is empty; write names such as conv1,fc2, or relu, or all")
         return tuple(dict.fromkeys(value))
 
+    @field_validator("channel_axis")
+    @classmethod
+    def _known_axes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_channel_axis(text)
+        return value
+
     @field_validator("normalize")
     @classmethod
     def _known_normalization(cls, value: str) -> str:
@@ -377,6 +388,25 @@ class ResolvedConfig(RunOptions):
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed."""
         return RunConfig(**{**self.model_dump(), **changes})
+
+
+def parse_channel_axis(text: str) -> tuple[str, int]:
+    """The pattern of layers and the axis of their outputs in `PATTERN=AXIS`.
+
+    Raises:
+        ValueError: the text has another form, or names axis 0, along which images lie.
+    """
+    pattern, _, number = text.rpartition("=")
+    try:
+        axis = int(number)
+    except ValueError:
+        axis = 0
+    if not pattern or not axis:
+        raise ValueError(
+            f"channel_axis: {text!r} does not fit; write PATTERN=AXIS such as blocks.*=2, or blocks.*=-1 for the last; "
+            "images lie along axis 0"
+        )
+    return pattern, axis
 
 
 def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

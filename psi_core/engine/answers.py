@@ -69,7 +69,8 @@ def layer_rows(
     unit: str = "neuron",
     rectify: str = "none",
 ) -> list[dict[str, Any]]:
-    """Layers of a model in forward order, as `layers.json` holds them, with `default`: whether it is tapped by default.
+    """Layers of a model in forward order, as `layers.json` holds them, with `default`: whether it is tapped by default,
+    and `is_axis_known`: whether its channel axis is told by the network, or only taken to be 1.
 
     The arguments are those of a run; `layers` of `all` gives every layer, also signed ones.
     """
@@ -80,7 +81,10 @@ def layer_rows(
     shown = select_calls(trace, config.layers, "abs", config.model)
     defaults = {call.path for call in trace.calls if call.is_relu and call.is_per_image}
     infos = describe_layers(shown, config.unit)
-    return [{**asdict(info), "default": info.module in defaults} for info in infos]
+    return [
+        {**asdict(info), "default": info.module in defaults, "is_axis_known": call.is_axis_known}
+        for info, call in zip(infos, shown, strict=True)
+    ]
 
 
 def doctor_facts() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Preparation: a run is checked, and every option resolved, before anything is written or computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from psi_core.engine.models.checkpoints import Checkpoint, Recipe, default_epoch
 from psi_core.engine.models.layers import (
     LayerCall,
     NetworkTrace,
+    axis_notes,
     describe_layers,
     exact_name,
     select_calls,
     trace_network,
+    with_named_axes,
 )
 from psi_core.engine.models.sources import (
     Classifier,
@@ -72,7 +75,7 @@ class Prepared:
         calls: the tapped layers in forward order.
         layers: the same as `layers.json` describes them.
         card: content of `model.json`; empty until `fitted` weights come.
-        notes: one sentence for each thing that was done to the weights file.
+        notes: one sentence for each thing that was done to the weights file, and for what cannot be told of layers.
     """
 
     config: ResolvedConfig
@@ -105,6 +108,14 @@ class Prepared:
         sha256 = checkpoint.card["sha256"]
         card = _model_card(self.config, self.dataset, self.external, self.trace, str(checkpoint.path), sha256)
         return replace(self, card={**card, "fit": checkpoint.card})
+
+    def with_axes_of(self, layers: Sequence[LayerInfo]) -> "Prepared":
+        """The same run with the channel axes that it began with: older versions took axis 1 for every layer."""
+        if [layer.shape for layer in layers] != [call.shape for call in self.calls]:
+            return self
+        axes = [layer.channel_axis for layer in layers]
+        calls = tuple(replace(call, channel_axis=axis) for call, axis in zip(self.calls, axes, strict=True))
+        return replace(self, calls=calls, layers=describe_layers(calls, self.config.unit))
 
     def disk_bytes(self) -> int:
         """Size of the run directory, about."""
@@ -156,6 +167,7 @@ def prepare(config: RunConfig) -> Prepared:
         dataset = match_classes(dataset, trace.classes, config.model)
     external = _external_images(config, dataset, own_labels, images, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
+    calls = with_named_axes(calls, config.channel_axis)
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     resolved = ResolvedConfig(
         **{
@@ -179,6 +191,7 @@ def prepare(config: RunConfig) -> Prepared:
     if config.weights != "fitted":
         sha256 = file_sha256(place) if place is not None else state_sha256(classifier.network)
         card = _model_card(resolved, dataset, external, trace, str(place or config.weights), sha256)
+    notes += axis_notes(calls)
     return Prepared(resolved, source, classifier, dataset, external, trace, calls, layers, card, tuple(notes))
 
 

@@ -24,6 +24,8 @@ def flat_in_memory(responses: Tensor) -> Tensor:
     """Every image's values in the order they lie in memory, (batch, units): sums do not care, and nothing is copied."""
     if responses.dim() == 4 and responses.is_contiguous(memory_format=torch.channels_last):
         return responses.permute(0, 2, 3, 1).flatten(1)
+    if responses.dim() == 3 and responses.mT.is_contiguous():
+        return responses.mT.flatten(1)
     return responses.contiguous().flatten(1)
 
 

@@ -42,9 +42,10 @@ class LayerInfo:
         kind: class of the module or name of the function, `ReLU`.
         shape: shape of its output for one image.
         units: responses of one image that the measures see.
-        channels: feature maps, or features of a flat layer.
+        channels: feature maps, features of every token, or of a flat layer.
         parameters: number of parameters of everything between the layer before and this one, itself included.
         multiply_adds: multiply-adds of the same, per image.
+        channel_axis: axis of its output (batch, ...) along which its channels lie; older runs took 1.
     """
 
     name: str
@@ -55,11 +56,13 @@ class LayerInfo:
     channels: int
     parameters: int
     multiply_adds: int
+    channel_axis: int = 1
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "LayerInfo":
         """The layer of an object of `layers.json`. Keys of a newer version are passed over."""
-        known = {field.name: values[field.name] for field in fields(cls)}
+        known = {"channel_axis": 1, **values}
+        known = {field.name: known[field.name] for field in fields(cls)}
         return cls(**{**known, "shape": tuple(known["shape"])})
 
 

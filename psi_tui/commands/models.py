@@ -10,7 +10,7 @@ from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.text.columns import ScreenColumn, Section, pick, print_table, screen_columns
 from psi_tui.text.formatting import json_text
-from psi_tui.text.models import MODEL_FACTS, layer_fact_columns
+from psi_tui.text.models import CHANNEL_AXIS, MODEL_FACTS, layer_fact_columns
 
 _MODEL_COLUMNS = pick(screen_columns(MODEL_FACTS), name=9, family=1, size=4, classes=2, layers=5, parameters=3)
 
@@ -54,5 +54,5 @@ def layers(model: str, size: str | None, with_all: bool, as_json: bool) -> None:
     if as_json:
         write_result(json_text(found))
     else:
-        columns = (*_LAYER_COLUMNS, _TAPPED_COLUMN) if with_all else _LAYER_COLUMNS
+        columns = (*_LAYER_COLUMNS, *([_TAPPED_COLUMN] if with_all else []), CHANNEL_AXIS)
         print_table(output_console(), columns, [Section(found)])

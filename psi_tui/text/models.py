@@ -26,6 +26,11 @@ LAYER_FACTS: tuple[Column, ...] = (
 )
 """Of a layer."""
 
+CHANNEL_AXIS = ScreenColumn(
+    "channel axis", lambda row: f"{row['channel_axis']}{'' if row.get('is_axis_known', True) else '?'}", 6
+)
+"""Axis of a layer's output (batch, ...) along which its channels lie; 1? where the network does not tell."""
+
 
 def layer_fact_columns(*, is_beside: bool = False) -> dict[str, ScreenColumn]:
     """Columns of LAYER_FACTS by name.

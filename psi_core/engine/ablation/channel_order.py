@@ -63,17 +63,17 @@ def class_responses(
     Args:
         model: in eval mode.
         call: call of the layer.
-        reducer: gives the channels' spatial means.
+        reducer: gives the channels' mean responses.
         classes: how many there are.
         batches: positions of images, the images as the network takes them, and their labels.
     """
     images = torch.zeros(classes, dtype=torch.float64)
-    sums = torch.zeros(2, classes, call.shape[0], dtype=torch.float64)
+    sums = torch.zeros(2, classes, call.channels, dtype=torch.float64)
     means: list[Tensor] = []
 
     def receive(path: str, _kind: str, output: Tensor) -> None:
         if path == call.path:
-            means.append(reducer(output)[1])
+            means.append(reducer(output, call.channel_axis)[1])
 
     for _, inputs, labels in batches:
         means.clear()

@@ -258,7 +258,8 @@ def masked_logits(model: Classifier, call: LayerCall, owners: Collection[str], i
                 f"layer: {call.name} came with {tuple(output.shape)} and not {(len(images), *call.shape)}; "
                 "only networks that run alike for every batch can be masked"
             )
-        dropped = ~keep.view(*keep.shape, *(1,) * (output.dim() - 2))
+        channels_last = keep.view(len(keep), *(1,) * (output.dim() - 2), -1)
+        dropped = ~channels_last.movedim(-1, call.channel_axis)
         return output.clone().masked_fill_(dropped, 0)  # clone() keeps the memory format, and so the next layer's bits.
 
     with Taps(model.network, receive, owners={*owners, call.owner}, with_modules=not call.is_nonnegative):

@@ -39,7 +39,7 @@ class Ablation:
     @property
     def channels(self) -> int:
         """Channels of that layer."""
-        return self.call.shape[0]
+        return self.call.channels
 
     @property
     def classes(self) -> int:

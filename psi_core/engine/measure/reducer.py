@@ -29,7 +29,8 @@ class Reducer:
     """Reduces a layer's output to sums at once, while it is still in the cache; keeps none of it.
 
     Args:
-        unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
+        unit: `neuron` for every scalar, `channel` for the mean of every channel over its positions, `token` for that of
+            every position over its channels.
         rectify: `none`, `relu` or `abs`, applied before anything is summed.
         measures: names; those that cost a pass of their own are taken too.
         in_parts: whether a CPU takes few images at a time through all sums, for its cache's sake; a compiler that makes
@@ -51,13 +52,14 @@ class Reducer:
         self._shape_measures = {name: FUNCTIONS[name] for name in costly}
         self._scratch = torch.empty(0)
 
-    def __call__(self, output: Tensor) -> tuple[Moments, Tensor]:
+    def __call__(self, output: Tensor, channel_axis: int = 1) -> tuple[Moments, Tensor]:
         """Sums over the units per image, and the mean response of every channel, float64 (batch, channel).
 
         Args:
-            output: (batch, channel, ...), of any floating type; summed in float32 blocks, then float64.
+            output: (batch, ...), of any floating type; summed in float32 blocks, then float64.
+            channel_axis: axis along which its channels lie; all behind the batch but it are positions.
         """
-        whole = output.detach()
+        whole = output.detach() if channel_axis == 1 else output.detach().movedim(channel_axis, 1)
         has_maps = self.unit == "neuron" and whole.dim() > 2 and 0 < whole[:1].numel() < _EXACT_COUNT
         is_apart = has_maps and self.in_parts and whole.device.type == "cpu"
         return self._in_parts(whole) if is_apart else self._at_once(whole)
@@ -65,8 +67,9 @@ class Reducer:
     def _at_once(self, output: Tensor) -> tuple[Moments, Tensor]:
         responses = self._rectified(output.float())
         channel_means = _channel_means(responses)
-        if self.unit == "channel":
-            flat, total = channel_means, channel_means.sum(1)
+        if self.unit != "neuron":
+            flat = channel_means if self.unit == "channel" else _token_means(responses)
+            total = flat.sum(1)
             squares, active = flat.square().sum(1), (flat > 0).sum(1).double()
         else:
             flat = flat_in_memory(responses)
@@ -141,3 +144,8 @@ def _channel_means(responses: Tensor) -> Tensor:
     if responses.dim() == 2:
         return responses.double()
     return responses.sum(tuple(range(2, responses.dim()))).double() / responses[0, 0].numel()
+
+
+def _token_means(responses: Tensor) -> Tensor:
+    """Mean response of every position of (batch, channel, ...), float64 (batch, position)."""
+    return responses.sum(1).flatten(1).double() / responses.shape[1]

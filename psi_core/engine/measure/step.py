@@ -161,7 +161,7 @@ class StepPlan:
         trace: calls recorded in a dry forward; every later forward must match them.
         perturbations: what is done to the images.
         measures: names of the measures.
-        unit: `neuron` or `channel`.
+        unit: `neuron`, `channel` or `token`.
         rectify: `none`, `relu` or `abs`.
         uses_predictions: whether the network's own choices stand in for the labels.
     """
@@ -309,6 +309,7 @@ class FusedStep:
 
     def _forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
         """Logits, and sums of every tapped layer, of one forward."""
+        plan = self.plan
         sums: list[tuple[Moments, Tensor]] = []
         activations = 0
 
@@ -327,13 +328,13 @@ class FusedStep:
                     f"in the dry forward as layer {place + 1} with {(len(images), *shape)}; {_STEADY}"
                 )
             with torch.no_grad():
-                sums.append(self._reducer(output))
+                sums.append(self._reducer(output, plan.layers[place].channel_axis))
 
-        needs_modules = any(not call.is_nonnegative for call in self.plan.layers)
-        with Taps(self.plan.model.network, receive, owners=self._owners, with_modules=needs_modules):
-            logits = self.plan.model(images)
-        if len(sums) != len(self.plan.layers):
-            raise ModelError(f"layers: {len(sums)} of {len(self.plan.layers)} layers fired in a batch; {_STEADY}")
+        needs_modules = any(not call.is_nonnegative for call in plan.layers)
+        with Taps(plan.model.network, receive, owners=self._owners, with_modules=needs_modules):
+            logits = plan.model(images)
+        if len(sums) != len(plan.layers):
+            raise ModelError(f"layers: {len(sums)} of {len(plan.layers)} layers fired in a batch; {_STEADY}")
         # A skipped call that is not tapped would renumber later calls: `#3` would become `#2`.
         if activations != self._activations:
             raise ModelError(

@@ -2,11 +2,13 @@
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from psi_core.config import parse_channel_axis
+from psi_core.engine.models.channel_axes import ChannelAxes
 from psi_core.engine.models.factories import COMPLAINTS
 from psi_core.engine.models.sources import is_named_by_study
 from psi_core.engine.models.taps import RELUS, Taps, untouched
@@ -30,6 +32,8 @@ class LayerCall:
         is_per_image: whether it gives one row per image; only such calls can be measured.
         parameters: number of parameters of all modules that have run by then.
         multiply_adds: likewise, of one image.
+        channel_axis: axis of its output (batch, ...) along which its channels lie.
+        is_axis_known: whether the forward told that axis, or the run names it; else it is taken to be 1.
     """
 
     name: str
@@ -43,6 +47,13 @@ class LayerCall:
     is_per_image: bool
     parameters: int
     multiply_adds: int
+    channel_axis: int = 1
+    is_axis_known: bool = True
+
+    @property
+    def channels(self) -> int:
+        """Feature maps, or features of a flat layer."""
+        return self.shape[self.channel_axis - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
         ModelError: the network cannot take that input, or does not give logits (batch, classes).
     """
     modules = dict(network.named_modules())
-    costs, calls = _Costs(), list[LayerCall]()
+    costs, axes, calls = _Costs(), ChannelAxes(), list[LayerCall]()
     study_names = _StudyNames() if is_named_by_study(network) else None
     handles = [module.register_forward_hook(costs.add) for module in modules.values()]
 
@@ -115,6 +126,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
         is_relu = kind in RELUS
         is_leaf = is_function or (module is not None and next(module.children(), None) is None)
         costs.leaf_outputs += output.numel() // _DRY_IMAGES if is_leaf else 0
+        axis = axes.axis_of(output)
         calls.append(
             LayerCall(
                 name=study_names.next_relu() if study_names and is_relu else path,
@@ -128,6 +140,8 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
                 is_per_image=output.dim() > 1 and len(output) == _DRY_IMAGES,
                 parameters=costs.parameters,
                 multiply_adds=costs.multiply_adds,
+                channel_axis=axis or 1,
+                is_axis_known=axis is not None,
             )
         )
         if study_names is not None:
@@ -136,8 +150,9 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     parameter = next(network.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     images = torch.full((_DRY_IMAGES, channels, size, size), 0.5, device=device)
+    axes.begin(images)
     try:
-        with untouched(network, device), torch.inference_mode(), Taps(network, receive, with_modules=True):
+        with untouched(network, device), torch.inference_mode(), axes, Taps(network, receive, with_modules=True):
             logits = network(images)
     except COMPLAINTS as error:  # torch complains by RuntimeError, vision transformers by AssertionError.
         reason = str(error).partition("\n")[0] or type(error).__name__
@@ -207,19 +222,70 @@ def select_calls(trace: NetworkTrace, wanted: Iterable[str], rectify: str, model
     return calls
 
 
+def with_named_axes(calls: Sequence[LayerCall], axes: Sequence[str]) -> tuple[LayerCall, ...]:
+    """The calls with the channel axes that a run names.
+
+    Args:
+        calls: the chosen calls.
+        axes: `PATTERN=AXIS`, patterns as `select_calls` takes them; of several that fit a call, the last counts.
+
+    Raises:
+        ModelError: a pattern fits no call, or a call has no such axis.
+    """
+    found = list(calls)
+    for text in axes:
+        pattern, axis = parse_channel_axis(text)
+        fitting = [place for place, call in enumerate(calls) if _fits(call, pattern)]
+        if not fitting:
+            raise ModelError(unknown_name("channel_axis", pattern, [call.name for call in calls]))
+        for place in fitting:
+            last = len(calls[place].shape)
+            chosen = axis if axis > 0 else last + 1 + axis
+            if not 1 <= chosen <= last:
+                raise ModelError(
+                    f"channel_axis: {calls[place].name} gives {last + 1} axes, the first of images, and so has no axis "
+                    f"{axis} of channels; write 1 to {last}"
+                )
+            found[place] = replace(calls[place], channel_axis=chosen, is_axis_known=True)
+    return tuple(found)
+
+
+def axis_notes(calls: Sequence[LayerCall]) -> list[str]:
+    """A sentence about the calls whose channel axis cannot be told."""
+    names = [call.name for call in calls if not call.is_axis_known]
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [
+        f"layers: where the channels of {shown} lie cannot be told; axis 1 is taken; "
+        f"name another with --channel-axis {names[0]}=AXIS"
+    ]
+
+
 def exact_name(call: LayerCall) -> str:
     """What selects this call and no other: its name, behind `=` where the name is also a word for many layers."""
     return f"={call.name}" if call.name in ("relu", "all") else call.name
 
 
 def describe_layers(calls: Sequence[LayerCall], unit: str) -> tuple[LayerInfo, ...]:
-    """The chosen calls as `layers.json` holds them."""
+    """The chosen calls as `layers.json` holds them.
+
+    Raises:
+        ModelError: tokens are the units and a layer has none.
+    """
     infos, parameters, multiply_adds = [], 0, 0
     for call in calls:
-        channels = call.shape[0]
-        units = channels if unit == "channel" else torch.Size(call.shape).numel()
+        if unit == "token" and len(call.shape) < 2:
+            raise ModelError(
+                f"unit: {call.name} gives one response a channel and so has no tokens; "
+                "leave it out of --layers, or write --unit neuron"
+            )
+        neurons = torch.Size(call.shape).numel()
+        units = {"neuron": neurons, "channel": call.channels, "token": neurons // max(1, call.channels)}[unit]
         own = (call.parameters - parameters, call.multiply_adds - multiply_adds)
-        infos.append(LayerInfo(call.name, call.path, call.kind, call.shape, units, channels, *own))
+        infos.append(
+            LayerInfo(call.name, call.path, call.kind, call.shape, units, call.channels, *own, call.channel_axis)
+        )
         parameters, multiply_adds = call.parameters, call.multiply_adds
     return tuple(infos)
 

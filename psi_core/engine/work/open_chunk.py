@@ -145,7 +145,7 @@ class OpenChunk:
             np.zeros((plan.layout.rows, images), np.float32),
             np.zeros(images, np.int64),
             np.zeros(images, np.int64),
-            ChannelSums(len(plan.conditions), [call.shape[0] for call in plan.layers], device),
+            ChannelSums(len(plan.conditions), [call.channels for call in plan.layers], device),
         )
 
     def leave_out(self, positions: list[int]) -> None:

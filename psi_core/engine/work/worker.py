@@ -169,6 +169,7 @@ class Worker:
             except FitInterruptedError:
                 return "left"
             record_model(self.run.directory, prepared.card)
+            prepared = prepared.with_axes_of(self.run.layer_infos)
             if prepared.layers != self.run.layer_infos:
                 raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
             prepared.classifier.to(device)

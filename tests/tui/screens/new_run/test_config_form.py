@@ -25,6 +25,7 @@ WRONG = {
     "resize": "0",
     "normalize": "0.1/0",
     "layers": "",
+    "channel_axis": "conv1",
     "measures": "phi",
     "attack": "fgsn",
     "epsilon": "0.03,3",
@@ -256,8 +257,8 @@ async def test_a_click_goes_into_a_field_or_chooses():
         await pilot.click(ConfigForm, offset=(20, form.canvas.place_of("images").start))
         assert (form.current, app.focused) == ("images", form.field)
         await pilot.press(*"7")
-        await pilot.click(ConfigForm, offset=(27, form.canvas.place_of("unit").start))
-        assert form.typed == {"images": "7", "unit": "channel"}
+        await pilot.click(ConfigForm, offset=(24, form.canvas.place_of("split").start))
+        assert form.typed == {"images": "7", "split": "train"}
         assert app.focused is form
 
 
