@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.filter import LineFilter
@@ -20,6 +19,7 @@ from textual.worker import WorkerFailed
 
 from psi_core.errors import PsiError
 from psi_tui.app.ascii_filter import AsciiFilter
+from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.palette import ActionProvider
 from psi_tui.plots.themes import THEMES
 from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsListed, RunsWatcher, WatchingFailed
@@ -29,7 +29,7 @@ from psi_tui.services.state import ScreenName, state_directory, write_whole
 _REST_SECONDS = 0.15
 
 
-class RepaintingApp(App[None]):
+class RepaintingApp(OrderlyApp):
     """An app that is whole after any series of sizes.
 
     Textual paints what a new size moves. A terminal made larger and smaller again in one breath is back at the old size
@@ -44,9 +44,9 @@ class RepaintingApp(App[None]):
         """Waits for the last of several sizes."""
         if self._rest is not None:
             self._rest.stop()
-        self._rest = self.set_timer(_REST_SECONDS, self._look_again)
+        self._rest = self.set_timer(_REST_SECONDS, self._paint_again)
 
-    def _look_again(self) -> None:
+    def _paint_again(self) -> None:
         if not self.screen_stack:
             return  # The app is closing.
         size = self.size if self.is_headless else Size(*shutil.get_terminal_size())

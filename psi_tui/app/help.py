@@ -7,11 +7,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Static
 
 from psi_tui.app.palette import bindings_of
 from psi_tui.screens.base import PsiScreen
+from psi_tui.widgets.dialogs import Modal
 from psi_tui.widgets.navigation import SCREENS
 
 _WORDS = {
@@ -30,7 +31,7 @@ _WORDS = {
 }
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     """A page of keys and words.
 
     Args:

@@ -122,7 +122,7 @@ class CompareScreen(PsiScreen):
         table = self.query_one(FittedTable)
         table.show_columns(comparison_columns(runs, self.quantity))
         table.show_rows(comparison_rows(runs, self.quantity))
-        table.focus()
+        self.set_focus(table)
         self.query_one("#compare-pane", Pane).border_title = f"{quantity_title(runs, self.quantity)}   m: next"
         self.query_one(CurvesPane).border_title = self.quantity.title
         self.query_one(Plot).figure = comparison_curves(runs, self.quantity)

@@ -92,7 +92,7 @@ class RunsScreen(PsiScreen):
         self.query_one(Input).display = bool(self.app.state.runs_filter)
         self.query_one(Input).value = self.app.state.runs_filter
         self.watch(self.app, "entries", self._show)
-        self.table.focus()
+        self.set_focus(self.table)
 
     @property
     def table(self) -> FittedTable:
@@ -180,11 +180,11 @@ class RunsScreen(PsiScreen):
     @on(Input.Submitted)
     def _filter_done(self, message: Input.Submitted) -> None:
         message.input.display = bool(message.value)
-        self.table.focus()
+        self.set_focus(self.table)
 
     def action_filter(self) -> None:
         self.query_one(Input).display = True
-        self.query_one(Input).focus()
+        self.set_focus(self.query_one(Input))
 
     def action_back(self) -> None:
         """Clears the filter, if there is one."""
@@ -192,7 +192,7 @@ class RunsScreen(PsiScreen):
         if field.display:
             field.value = ""
             field.display = False
-            self.table.focus()
+            self.set_focus(self.table)
         else:
             super().action_back()
 

@@ -1,19 +1,24 @@
 """Dialogs over a screen: a choice, a question, an export, an error. Each is one modal that esc leaves."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 
 from psi_core.tables.export import FORMATS
 from psi_tui.widgets.prompt_line import TextField
+
+ResultT = TypeVar("ResultT")
 
 _FORMAT_WORDS = {
     "csv": "CSV      every table, full precision",
@@ -37,7 +42,30 @@ class ExportChoice:
     folder: Path
 
 
-class ChoiceDialog(ModalScreen[str | None]):
+class Modal(ModalScreen[ResultT]):
+    """A screen over another one. Leaving it twice, as two clicks in one moment would, leaves it once."""
+
+    def dismiss(self, result: ResultT | None = None) -> AwaitComplete:
+        """Gives the result; nothing where it is left already."""
+        return super().dismiss(result) if self.is_current else AwaitComplete()
+
+
+class Question(Modal[ResultT]):
+    """A modal that takes no key from before it could be read: that was typed for something else."""
+
+    _readable_from = math.inf
+
+    def painted(self) -> None:
+        """Called whenever something was painted while it is in front."""
+        if self._readable_from == math.inf and any(dialog.size for dialog in self.query(".dialog")):
+            self._readable_from = Message().time
+
+    def could_be_read_at(self, time: float) -> bool:
+        """Whether it was painted by then; `time` is that of an event."""
+        return time >= self._readable_from
+
+
+class ChoiceDialog(Question[str | None]):
     """Lets the user choose one line; gives it, or None.
 
     Args:
@@ -71,7 +99,7 @@ class ChoiceDialog(ModalScreen[str | None]):
         self.dismiss(self._choices[message.option_index])
 
 
-class ConfirmDialog(ModalScreen[bool]):
+class ConfirmDialog(Question[bool]):
     """Asks a question; gives True only for an explicit yes.
 
     Args:
@@ -108,7 +136,7 @@ class ConfirmDialog(ModalScreen[bool]):
         self.dismiss(is_yes)
 
 
-class ErrorDialog(ModalScreen[None]):
+class ErrorDialog(Question[None]):
     """Says what went wrong, what to do next, and where the log lies.
 
     Args:
@@ -144,7 +172,7 @@ class ErrorDialog(ModalScreen[None]):
         self._copy(text, "message")
 
 
-class ExportDialog(ModalScreen[ExportChoice | None]):
+class ExportDialog(Question[ExportChoice | None]):
     """Lets the user choose a format and a folder.
 
     Args:
@@ -170,11 +198,11 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
             yield OptionList(*_FORMAT_WORDS.values(), markup=False, compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).focus()
+        self.set_focus(self.query_one(OptionList))
 
     @on(Input.Submitted)
     def _folder_typed(self) -> None:
-        self.query_one(OptionList).focus()
+        self.set_focus(self.query_one(OptionList))
 
     @on(OptionList.OptionSelected)
     def _chosen(self, message: OptionList.OptionSelected) -> None:

@@ -86,7 +86,7 @@ class ExploreScreen(PsiScreen):
 
     def on_mount(self) -> None:
         self._ask(CATALOG)
-        self.model_tree.focus()
+        self.set_focus(self.model_tree)
         if self.app.state.explore_filter:
             self._filter.show(self.app.state.explore_filter)
 

@@ -143,7 +143,7 @@ class NewRunScreen(PsiScreen):
     def on_mount(self) -> None:
         """Begins at the first field, or with what was filled in before the form was there."""
         self.form.fill(self._prefilled)
-        self.form.focus()
+        self.set_focus(self.form)
         self._show_command()
 
     @property
@@ -155,7 +155,7 @@ class NewRunScreen(PsiScreen):
         """Fills the fields that are named; the others keep what was typed."""
         if self.query(ConfigForm):
             self.form.fill(message.values)
-            self.form.focus()
+            self.set_focus(self.form)
         else:
             self._prefilled = message.values
 

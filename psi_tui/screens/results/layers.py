@@ -277,7 +277,7 @@ class LayersTab(ResultsTab):
     def _make_large(self, message: FittedTable.Selected[str]) -> None:
         message.stop()
         pane = self.query_one(HistogramPane)
-        pane.focus()
+        self.screen.set_focus(pane)
         self.screen.maximize(pane, container=False)
 
     @on(Tree.NodeHighlighted)

@@ -174,7 +174,7 @@ class ResultsScreen(PsiScreen):
         tab = self.tab
         tab.show(view)
         if self.focused is None and tab.FOCUS and tab.query_one(tab.FOCUS).display:
-            tab.query_one(tab.FOCUS).focus()  # It had no rows yet when its tab was chosen.
+            self.set_focus(tab.query_one(tab.FOCUS))  # It had no rows yet when its tab was chosen.
         self._compute(tab, view)
         self._fetch_due()
 
@@ -275,7 +275,8 @@ class ResultsScreen(PsiScreen):
         self.minimize()
         self.app.remember(results_tab=message.pane.id)
         self.refresh_tab()
-        self.set_focus(self.tab.query_one(self.tab.FOCUS) if self.tab.FOCUS else None)
+        if self.focused is None or self.tab not in self.focused.ancestors:
+            self.set_focus(self.tab.query_one(self.tab.FOCUS) if self.tab.FOCUS else None)
 
     def _go_to(self, body: type[BodyT]) -> BodyT:
         """Makes the tab of a class the active one."""

@@ -7,7 +7,6 @@ from textual import getters, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
@@ -16,6 +15,7 @@ from psi_core.runs.run import Run
 from psi_tui.screens.results.images.pixels import Picture
 from psi_tui.services.services import Services
 from psi_tui.text.formatting import format_cell
+from psi_tui.widgets.dialogs import Modal
 
 _THREE_PICTURES = 90
 """Columns from which all three pictures stand side by side."""
@@ -26,7 +26,7 @@ _TALL = 30
 _TITLES = {"benign": "benign", "attacked": "attacked", "difference": "attacked - benign"}
 
 
-class PictureDialog(ModalScreen[None]):
+class PictureDialog(Modal[None]):
     """Shows one image; left and right go through the images of the table.
 
     Args:

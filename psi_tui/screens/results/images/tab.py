@@ -88,7 +88,7 @@ class ImagesTab(ResultsTab):
         self.query_one(Input).value = text
 
     def open_filter(self) -> None:
-        self.query_one(Input).focus()
+        self.screen.set_focus(self.query_one(Input))
 
     def action_step_filter(self) -> None:
         field = self.query_one(Input)
@@ -103,7 +103,7 @@ class ImagesTab(ResultsTab):
         elif not field.has_focus and isinstance(self.screen, PsiScreen):
             self.screen.action_back()
             return
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def _apply(self) -> None:
         """Shows the images that fit the filter; one that means nothing leaves the table as it is and says why."""
@@ -127,7 +127,7 @@ class ImagesTab(ResultsTab):
 
     @on(Input.Submitted)
     def _done(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     @on(ImageTable.Sorted)
     def _sorted(self, message: ImageTable.Sorted) -> None:

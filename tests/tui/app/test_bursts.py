@@ -1,0 +1,146 @@
+"""Many keys in one packet, as a slow line brings them: each acts on what the one before it left; none ends the app."""
+
+import os
+import subprocess
+
+import pytest
+from textual.events import Key
+from textual.keys import _character_to_key
+from textual.widgets import Input
+
+from psi_core.runs.finding import list_runs
+from tests.engine.processes import wait_until
+from tests.recorded import record_run
+from tests.tui.apps import running, settled, text_of, until
+from tests.tui.terminal import ROOT, Terminal, psi_tui
+
+pytestmark = pytest.mark.usefixtures("warm_engine")
+
+
+async def burst(pilot, *keys):
+    """All keys before any of them is answered; a word stands for its letters where it is no name of a key."""
+    app = pilot.app
+    for key in keys:
+        letter = key if len(key) == 1 else None
+        app.post_message(Key(_character_to_key(key) if letter else key, letter))
+    await pilot.pause()
+    await until(pilot, lambda: (not app._waiting and app._under_way is None) or not app.is_running, "the last key")
+    if app.is_running:
+        await settled(pilot)
+
+
+FIELDS = {
+    "runs": ((), "/", "#runs-filter"),
+    "results": (("enter",), "/", "#image-filter"),
+    "explore": (("2",), "/", "#explore-filter Input"),
+    "own model": (("2",), "o", "#explore-own Input"),
+}
+
+
+@pytest.mark.parametrize(("way", "key", "field"), FIELDS.values(), ids=FIELDS)
+async def test_letters_behind_the_key_of_a_field_are_typed_into_it(own_folders, way, key, field):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await burst(pilot, *way)
+        await settled(pilot)
+        await burst(pilot, key, *"dy3q", "left", "x")
+        assert app.screen.query_one(field, Input).value == "dy3xq"
+        assert len(app.screen_stack) == 1
+        assert [run.name for run in list_runs(examples=False)] == ["mine"]
+
+
+async def test_a_field_of_the_form_takes_the_letters_behind_enter(own_folders):
+    async with running(own_folders) as (app, pilot):
+        await burst(pilot, "3", "G", "enter", *"rqn")
+        assert app.current_mode == "new_run"
+        assert "rqn" in app.screen.form.typed.values()
+
+
+async def test_what_was_typed_before_a_question_could_be_read_is_no_answer(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        for keys in ("dy", "dyy", ("d", "tab", "enter"), ("d", "right", "enter", "y")):
+            await burst(pilot, *keys)
+            assert "Delete mine" in text_of(app)
+            await burst(pilot, "escape")
+            assert len(app.screen_stack) == 1
+        await burst(pilot, "d")
+        await burst(pilot, "y")
+        await until(pilot, lambda: not list_runs(examples=False), "the deletion")
+
+
+DEADLY = {
+    "copy": ("y", "enter", "enter"),
+    "export": ("e", "enter", "enter"),
+    "copy of results": ("enter", "y", "enter", "enter", "escape", "escape"),
+    "subset": ("enter", "f", *["pagedown"] * 60),
+    "images": ("enter", "<", "<", "<", "<", "f", *["pagedown"] * 60),
+    "compare": ("space", "down", "space", "down", "c", "up", "f", "c", "m"),
+    "palette": ("ctrl+p", "pagedown"),
+    "palette twice": ("ctrl+p", "ctrl+p", "down", "enter", ":", "pageup", "escape"),
+    "screens": ("3", "r", "2", "o", "escape", "5", "c", "o", "m", "4", "[", "c", "1"),
+    "help": ("?", "?", "escape", "escape", "q"),
+}
+
+
+@pytest.mark.parametrize("keys", DEADLY.values(), ids=DEADLY)
+async def test_no_burst_ends_the_app(own_folders, keys):
+    for name in ("one", "two"):
+        record_run(own_folders, name=name)
+    async with running(own_folders) as (app, pilot):
+        await burst(pilot, *keys)
+        assert app._exception is None
+        assert app.is_running or "q" in keys
+
+
+async def test_two_clicks_in_one_moment_leave_a_dialog_once(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await burst(pilot, "y")
+        dialog = app.screen
+        dialog.dismiss(None)
+        dialog.dismiss(None)
+        await settled(pilot)
+        assert (app.current_mode, len(app.screen_stack)) == ("runs", 1)
+
+
+def test_in_tmux_a_burst_deletes_no_run(own_folders):
+    record_run(own_folders, name="mine")
+    socket = ["tmux", "-L", f"psi-burst-{os.getpid()}", "-f", "/dev/null"]
+    command = " ".join(psi_tui())
+    subprocess.run([*socket, "new-session", "-d", "-x", "140", "-y", "45", "-c", str(ROOT), command], check=True)
+    try:
+
+        def shown() -> str:
+            return subprocess.run([*socket, "capture-pane", "-p"], capture_output=True, text=True, check=True).stdout
+
+        def typed(*words: str) -> None:
+            subprocess.run([*socket, "send-keys", *words], check=True)
+
+        wait_until(lambda: "mine" in shown(), 60)
+        typed("-l", "/dy")
+        wait_until(lambda: "No run fits the filter" in shown(), 30)
+        typed("Escape")
+        wait_until(lambda: "mine" in shown(), 30)
+        typed("-l", "dy")
+        wait_until(lambda: "Delete mine" in shown(), 30)
+        typed("-l", "n")
+        wait_until(lambda: "Delete mine" not in shown(), 30)
+        assert [run.name for run in list_runs(examples=False)] == ["mine"]
+    finally:
+        subprocess.run([*socket, "kill-server"], check=False)
+
+
+def test_bytes_that_are_no_letters_end_nothing(own_folders):
+    record_run(own_folders, name="mine")
+    with Terminal(psi_tui()) as terminal:
+        terminal.wait_for("mine")
+        os.write(terminal.master, b"\xff\xfe\xc3(")
+        terminal.wait_for_quiet(0.5)
+        os.write(terminal.master, b"/mi")
+        terminal.wait_for(lambda text: text.splitlines()[2].strip() == "mi")
+        os.write(terminal.master, b"\x1b")
+        terminal.wait_for_quiet(0.5)
+        os.write(terminal.master, b"q")
+        assert terminal.process.wait(10) == 0
+        assert "Traceback" not in terminal.text
