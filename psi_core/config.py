@@ -6,6 +6,7 @@ An option is one field of RunOptions; its `Option` holds what the command line a
 import json
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,6 +46,9 @@ WEIGHTS_NAMES: tuple[str, ...] = ("fitted", "random", "imagenet", "built")
 
 DATA_NAMES: tuple[str, ...] = ("mnist", "folder:PATH", "npz:PATH", "torchvision:NAME")
 """Data sets: the bundled one by name, others by kind and place."""
+
+NPY_PLACE = re.compile(r"(.+?)(?:\[(\d*):(\d*)\])?")
+"""Path of an array in a file, and which of its images: `gaussian_noise.npy[40000:50000]`."""
 
 _DATA_KINDS = ("folder", "npz", "torchvision")
 
@@ -178,6 +182,21 @@ class RunOptions(BaseModel):
     compile: Annotated[bool, Option("Computing")] = Field(
         False, description="compile the step, about a minute, before the first image"
     )
+    class_order: Annotated[
+        Literal["auto", "text", "number"],
+        Option(
+            "Run",
+            label="classes",
+            fits="auto, text or number",
+            about={
+                "auto": "auto: where both agree",
+                "text": "text: 1, 10, 2, as ImageFolder sorts folders",
+                "number": "number: 1, 2, 10, as timm does",
+            },
+        ),
+    ] = Field(
+        "auto", description="order of a folder's classes: text (1, 10, 2; ImageFolder) or number (1, 2, 10; timm)"
+    )
     skip_unreadable: Annotated[bool, Option("Run", label="skip bad")] = Field(
         False, description="leave out pictures that cannot be read, instead of stopping"
     )
@@ -229,9 +248,9 @@ class RunOptions(BaseModel):
     @classmethod
     def _known_attacked(cls, value: str) -> str:
         kind, _, place = value.partition(":")
-        if not value or (kind in ("folder", "npz") and place):
+        if not value or (kind in ("folder", "npz") and place) or (kind == "npy" and NPY_PLACE.fullmatch(place)):
             return value
-        raise ValueError(unknown_name("attacked", value, ("npz:PATH", "folder:PATH")))
+        raise ValueError(unknown_name("attacked", value, ("npz:PATH", "folder:PATH", "npy:PATH[A:B]")))
 
     @field_validator("*")
     @classmethod

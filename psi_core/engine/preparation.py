@@ -18,6 +18,7 @@ from psi_core.engine.devices import automatic_batch, require_precision, resolve_
 from psi_core.engine.images import Dataset, absolute_data, first_images, load_dataset, load_external
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
+from psi_core.engine.images.folders import folder_notes
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.measure.step import PER_IMAGE
 from psi_core.engine.models.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
@@ -143,7 +144,7 @@ def prepare(config: RunConfig) -> Prepared:
     source = model_source(config.model)
     size = source.input_size(config.size)
     _require_useful_resize(config, size)
-    dataset = load_dataset(config.data, config.split, config.resize)
+    dataset = load_dataset(config.data, config.split, config.resize, config.class_order)
     if config.weights == "fitted" and config.data != "mnist":
         # The head has the classes of the training part; without one there is nothing to fit to.
         dataset = match_names(dataset, load_dataset(config.data, "train", config.resize).class_names)
@@ -163,8 +164,10 @@ def prepare(config: RunConfig) -> Prepared:
     trace = trace_network(classifier.network, input_channels(classifier.network), size)
     if trace.classes < 2:
         raise ModelError(f"model: {config.model} has one class, so that no attack can change it; use one with more")
-    if config.labels == "true":
-        dataset = match_classes(dataset, trace.classes, config.model)
+    notes += folder_notes(dataset) if isinstance(dataset, PictureDataset) else []
+    # A fitted head has the classes of the training part, in its order.
+    if config.labels == "true" and (config.weights != "fitted" or config.data == "mnist"):
+        dataset = match_classes(dataset, trace.classes, config.model, config.class_order)
     external = _external_images(config, dataset, own_labels, images, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     calls = with_named_axes(calls, config.channel_axis)

@@ -73,7 +73,7 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     # Large networks are built without memory for their weights; one of the user's own may need real tensors.
     with torch.device("cpu" if source.imagenet is None else "meta"):
         channels = input_channels(source.build(1))
-    dataset = load_dataset(config.data, config.split, config.resize)
+    dataset = load_dataset(config.data, config.split, config.resize, config.class_order)
     images = read_inputs(dataset, position, config.size, channels, CPU)
     if condition.row.needs_network:
         return _picture(images, None, None, reason)

@@ -9,35 +9,47 @@ import numpy as np
 
 from psi_core.config import ResolvedConfig
 from psi_core.engine.images.dataset import Dataset
+from psi_core.engine.images.folders import ClassOrder, natural_key
+from psi_core.engine.images.pictures import PictureDataset
 from psi_core.errors import ConfigError, DataError
 from psi_core.files import PACKAGE_DATA
 
 IMAGENET_CLASSES = 1000
 
 
-def match_classes(dataset: Dataset, head: int, model: str) -> Dataset:
+def match_classes(dataset: Dataset, head: int, model: str, class_order: ClassOrder = "auto") -> Dataset:
     """The data set with labels that are the head's own class numbers.
 
     Classes are matched by what they are called: WordNet ids (`n01440764`) or ImageNet's names under a 1,000-way head,
     whole numbers as another head's own. Other names are taken in sorted order, as torchvision's ImageFolder does, where
-    there are as many as the head has classes and the head is not ImageNet's.
+    there are as many as the head has classes and the head is not ImageNet's. Folders that text and numbers order
+    differently are refused, unless the order is chosen.
 
     Args:
         dataset: its labels number its own classes.
         head: classes of the network.
         model: its name, for messages.
+        class_order: order of a folder's classes: `text` as ImageFolder, `number` as timm.
 
     Raises:
         ConfigError: the classes cannot be matched.
     """
     names = dataset.class_names
-    places = _head_places(names, head)
+    places = _head_places(names, head, class_order)
+    all_names = (*names, *_empty_classes(dataset))
+    if places is None and len(all_names) == head != len(names) and head != IMAGENET_CLASSES:
+        all_names = tuple(sorted(all_names, key=natural_key if class_order == "number" else None))
+        dataset = match_names(dataset, all_names)
+        names, places = all_names, list(range(head))
     if places is None:
+        _refuse_counting_from_one(dataset, head, model)
+        empty = f", besides the empty {_first_three(_empty_classes(dataset))}" if _empty_classes(dataset) else ""
         raise ConfigError(
-            f"labels: {model} has {head} classes and {dataset.name} {len(names)} ({_first_three(names)}), which cannot "
-            "be matched, so true labels mean nothing; call them by WordNet id, by the class's name or by its number, "
-            "or add --labels predicted"
+            f"labels: {model} has {head} classes and {dataset.name} {len(names)} ({_first_three(names)}{empty}), which "
+            "cannot be matched, so true labels mean nothing; call them by WordNet id, by the class's name or by its "
+            "number, or add --labels predicted"
         )
+    _refuse_uncertain_order(dataset, names, head, class_order)
     if places == list(range(head)):
         return dataset
     name_at = dict(zip(places, names, strict=True))
@@ -84,10 +96,58 @@ def head_names(config: ResolvedConfig, dataset: Dataset, head: int, sha256: str)
     return list(dataset.class_names) if head == len(dataset.class_names) else [str(number) for number in range(head)]
 
 
-def _head_places(names: tuple[str, ...], head: int) -> list[int] | None:
+def _empty_classes(dataset: Dataset) -> tuple[str, ...]:
+    return dataset.empty_classes if isinstance(dataset, PictureDataset) else ()
+
+
+def _refuse_counting_from_one(dataset: Dataset, head: int, model: str) -> None:
+    """Refuses labels 1 to N under a head of N classes.
+
+    Raises:
+        ConfigError: they are.
+    """
+    labels = dataset.labels
+    is_numbered = dataset.class_names == tuple(map(str, range(head + 1)))
+    if is_numbered and len(labels) and (labels.min(), labels.max()) == (1, head):
+        raise ConfigError(
+            f"labels: those of {dataset.name} count from 1 to {head}, and the classes of {model} from 0 to {head - 1}; "
+            "save labels - 1"
+        )
+
+
+def _refuse_uncertain_order(dataset: Dataset, names: tuple[str, ...], head: int, class_order: ClassOrder) -> None:
+    """Refuses folders that may be numbered as text, as ImageFolder does, or by the numbers in them, as timm does.
+
+    Raises:
+        ConfigError: both give each folder a class of the head, and not the same.
+    """
+    is_free = class_order == "auto" and dataset.name.startswith("folder:") and len(names) == head
+    by_text, by_number = sorted(names), sorted(names, key=natural_key)
+    has_numbers = any(character.isdecimal() for name in names for character in name)
+    if not (is_free and has_numbers and by_text != by_number) or (
+        head == IMAGENET_CLASSES and not all(name.isdecimal() for name in names)
+    ):
+        return
+    raise ConfigError(
+        f"labels: sorted as text the classes of {dataset.name} are {_where_they_part(by_text, by_number)}, sorted by "
+        f"number {_where_they_part(by_number, by_text)}; write --class-order text where the network was trained "
+        "through torchvision's ImageFolder, --class-order number where by number or by timm"
+    )
+
+
+def _where_they_part(names: list[str], others: list[str]) -> str:
+    """Names up to the first that stands elsewhere in the other order, the last three."""
+    first = next(place for place, name in enumerate(names) if name != others[place])
+    shown = names[max(0, first - 2) : first + 1]
+    return ("..., " if first > 2 else "") + ", ".join(shown) + ", ..."
+
+
+def _head_places(names: tuple[str, ...], head: int, class_order: ClassOrder) -> list[int] | None:
     """The head's class of each name, or None where it has no certain match."""
     if names == ("unlabeled",):
         return None
+    if class_order == "text" and len(names) == head and all(name.isdecimal() for name in names):
+        return list(range(head))
     if all(name.isdecimal() for name in names) and (head != IMAGENET_CLASSES or len(names) == head):
         places = [int(name) for name in names]
         if max(places) < head and len(set(places)) == len(places):

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psi_core.config import NPY_PLACE
 from psi_core.engine.images.dataset import (
     NO_PARTNER,
     ArrayDataset,
@@ -16,10 +18,10 @@ from psi_core.engine.images.dataset import (
     Unreadable,
     fingerprint_of,
 )
-from psi_core.engine.images.npz import pairing_keys, read_npz, require_valid_pixels
+from psi_core.engine.images.folders import pictures_below
+from psi_core.engine.images.npz import class_numbers, pairing_keys, read_npy, read_npz, require_valid_pixels
 from psi_core.engine.images.npz_rows import NpzRows
 from psi_core.engine.images.pictures import PictureDataset
-from psi_core.engine.images.sources import pictures_below
 from psi_core.errors import DataError
 
 
@@ -59,11 +61,11 @@ def load_external(
     *,
     may_lack: bool = False,
 ) -> ExternalImages | PictureDataset:
-    """The attacked images `npz:PATH` or `folder:PATH` of the first images of a data set.
+    """The attacked images `npz:PATH`, `npy:PATH[A:B]` or `folder:PATH` of the first images of a data set.
 
-    An archive is paired by its array `index`, which holds positions in the data set (or the `index` of the data set's
-    own archive), else by order; its `labels`, where they are there, must be the benign images' own. A folder is paired
-    by file name, without its ending: `cat/01.png` is the attacked `cat/01.jpg`.
+    An array is paired by order. An archive is paired by its array `index`, which holds positions in the data set (or
+    the `index` of the data set's own archive), else by order; its `labels`, where they are there, must be the benign
+    images' own. A folder is paired by file name, without its ending: `cat/01.png` is the attacked `cat/01.jpg`.
 
     Args:
         name: as the run's configuration names it.
@@ -81,14 +83,38 @@ def load_external(
     kind, _, place = name.partition(":")
     path = Path(place).expanduser()
     if kind == "npz":
-        return _from_archive(path, dataset, images, size, labels, may_lack)
+        found, arrays = read_npz(path, "attacked")
+        return _from_arrays(found, arrays, path, dataset, images, size, labels, may_lack)
+    if kind == "npy":
+        return _from_array(place, dataset, images, size, may_lack)
     return _from_folder(name, path, dataset, images, resize, may_lack)
 
 
-def _from_archive(
-    path: Path, dataset: Dataset, images: int, size: int, expected: Sequence[NDArray[np.int64]], may_lack: bool
+def _from_array(place: str, dataset: Dataset, images: int, size: int, may_lack: bool) -> ExternalImages:
+    """The images of an `.npy` file, or of a part of it as CIFAR-10-C needs it: five severities lie in one file."""
+    parts = NPY_PLACE.fullmatch(place)
+    assert parts is not None, "the configuration has been checked"
+    first, last = (int(part) if part else None for part in parts.group(2, 3))
+    path = Path(parts[1]).expanduser()
+    found = read_npy(path, first, last)
+    if len(found) > len(dataset):
+        raise DataError(
+            f"attacked: {place} holds {len(found)} images and {dataset.name} {len(dataset)}; write which of them, "
+            f"such as npy:{path}[0:{len(dataset)}]"
+        )
+    return _from_arrays(found, {}, path, dataset, images, size, (), may_lack)
+
+
+def _from_arrays(
+    found: Pixels | NpzRows,
+    arrays: dict[str, NDArray[Any]],
+    path: Path,
+    dataset: Dataset,
+    images: int,
+    size: int,
+    expected: Sequence[NDArray[np.int64]],
+    may_lack: bool,
 ) -> ExternalImages:
-    found, arrays = read_npz(path, "attacked")
     shapes = {(size, size), *([dataset.images.shape[1:3]] if isinstance(dataset, ArrayDataset) else [])}
     if found.shape[1:3] not in shapes:
         allowed = " or ".join(f"{height} x {width}" for height, width in sorted(shapes))
@@ -108,10 +134,9 @@ def _from_archive(
             f"attacked: {path} holds {len(found)} images and none for {dataset.place_of(int(lacking[0]))}, one of "
             f"{len(lacking)} without a partner; save them all, or add --skip-unreadable to leave these out"
         )
-    labels, paired = arrays.get("labels"), np.flatnonzero(rows >= 0)
-    if (labels is not None and expected) and (
-        labels.shape != index.shape or all((labels[rows[paired]] != each[paired]).any() for each in expected)
-    ):
+    paired = np.flatnonzero(rows >= 0)
+    labels = class_numbers(arrays["labels"], len(found), "attacked", path) if expected and "labels" in arrays else None
+    if labels is not None and all((labels[rows[paired]] != each[paired]).any() for each in expected):
         raise DataError(
             f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
             "or their positions as index"

@@ -14,52 +14,83 @@ from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_membe
 from psi_core.errors import DataError
 
 _CHANNELS = (1, 3)
-_SMALL_ARRAYS = ("labels", "class_names", "index")
+
+IMAGES = {
+    "test": ("images", "x_test", "test_images", "test_x", "x_val", "val_images", "x", "data"),
+    "train": ("x_train", "train_images", "train_x"),
+    "attacked": ("images", "x_adv", "adv_images", "images_adv", "adv", "x_test_adv", "x_test", "test_images", "x"),
+}
+"""Names of images in an archive by part of the data, in any case, the likeliest first: our own, Keras', MedMNIST's."""
 
 _DAMAGE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged archive raises; RuntimeError where it has a password or an unknown compression."""
 
 
 def load_npz(name: str, path: Path, split: str) -> ArrayDataset:
-    """Arrays `images`, `labels` and, where they are there, `class_names` and `index` of an `.npz` file.
+    """Images and labels of an `.npz` file and, where they are there, its `class_names` and `index`.
 
-    Without `labels` every image is of one class, which only `--labels predicted` can use. Without `class_names` classes
-    are called by their numbers.
+    They are its arrays `images` and `labels`, or those of the split: `x_test` and `y_test`, `test_images` and
+    `test_labels`. Without labels every image is of one class, which only `--labels predicted` can use. Without
+    `class_names` classes are called by their numbers.
 
     Raises:
-        DataError: it is not there, no archive, or its arrays do not fit.
+        DataError: it is not there, no archive, has no such part, or its arrays do not fit.
     """
-    if split == "train":
-        raise DataError(f"data: {name} has no train part to fit weights to; name a weights file with --weights")
-    images, arrays = read_npz(path, "data")
+    images, arrays = read_npz(path, "data", split)
     keys = pairing_keys(arrays, len(images), str(path)) if "index" in arrays else None
-    labels, class_names = _labels(arrays, len(images), path)
+    labels, class_names = _labels_and_names(arrays, len(images), path)
     require_valid_pixels(images, str(path))
     return ArrayDataset(name, images, labels, class_names, keys)
 
 
-def _labels(arrays: dict[str, NDArray[Any]], images: int, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _labels_and_names(
+    arrays: dict[str, NDArray[Any]], images: int, path: Path
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Class numbers of an archive and what it calls its classes.
 
     Raises:
         DataError: labels are no class numbers, one for each image, or more than names.
     """
-    labels = arrays.get("labels")
-    if labels is None:
+    found = arrays.get("labels")
+    if found is None:
         return np.zeros(images, np.int64), ("unlabeled",)
-    if labels.shape != (images,) or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
-        raise DataError(
-            f"data: labels in {path} are {labels.dtype} {labels.shape}; save class numbers from 0 on, one for each of "
-            f"the {images} images"
-        )
-    count = int(labels.max(initial=-1)) + 1
+    labels = class_numbers(found, images, "data", path)
+    count = int(labels.max()) + 1
     names = tuple(str(each) for each in np.atleast_1d(arrays.get("class_names", np.arange(count))))
+    if len(names) == count - 1 and labels.min() == 1:
+        raise DataError(f"data: labels in {path} count from 1 to {count - 1}; save labels - 1, which count from 0")
     if len(names) < count:
         raise DataError(f"data: {path} has labels up to {count - 1} and {len(names)} class_names; name every class")
-    return labels.astype(np.int64), names
+    return labels, names
 
 
-def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | NpzRows, dict[str, NDArray[Any]]]:
+def class_numbers(labels: NDArray[Any], images: int, option: str, path: Path) -> NDArray[np.int64]:
+    """Labels as class numbers int64 (image,), from whole numbers of any type, (image,) or (image, 1).
+
+    Raises:
+        DataError: they are no class numbers from 0 on, one for each image.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and labels.shape[0] == images and labels.dtype.kind in "biuf":
+        is_one_hot = bool(np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
+        kind = "one-hot" if is_one_hot else "several for each image"
+        raise DataError(
+            f"{option}: labels in {path} are {kind}, {labels.dtype} {labels.shape}; save one class number for each "
+            "image, such as labels.argmax(1)"
+        )
+    numbers = labels.astype(np.int64) if labels.dtype.kind in "iu" else None
+    if numbers is None or numbers.shape != (images,) or numbers.min() < 0:
+        raise DataError(
+            f"{option}: labels in {path} are {labels.dtype} {labels.shape}; save class numbers from 0 on, one for each "
+            f"of the {images} images"
+        )
+    return numbers
+
+
+def read_npz(
+    path: Path, option: Literal["data", "attacked"], part: str = "attacked"
+) -> tuple[Pixels | NpzRows, dict[str, NDArray[Any]]]:
     """Images of an archive, and those of its arrays `labels`, `class_names` and `index` that are there.
 
     Images of np.savez stay in the file; those of np.savez_compressed, or in Fortran order, are read whole into memory.
@@ -69,30 +100,68 @@ def read_npz(path: Path, option: Literal["data", "attacked"]) -> tuple[Pixels | 
     Args:
         path: path of the archive.
         option: option that names it, for messages.
+        part: which names its images may have: `test`, `train` or `attacked`.
 
     Raises:
         DataError: it is not there, no archive of arrays, or its images are none.
     """
     images: NDArray[Any] | NpzRows | None = None
+    others: dict[str, NDArray[Any]] = {}
     try:
         with path.expanduser().open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array")
             assert archive.zip is not None, "it is open"
-            names = archive.files
-            if "images.npy" in archive.zip.namelist():
-                images = rows_of_member(path.expanduser(), file, archive.zip, "images.npy")
-            if images is None and "images" in names:
-                images = archive["images"]
-            others = {name: archive[name] for name in _SMALL_ARRAYS if name in names}
+            names = {name.lower(): name for name in archive.files}
+            key = next((each for each in IMAGES[part] if each in names), None)
+            if key is not None:
+                if f"{names[key]}.npy" in archive.zip.namelist():
+                    images = rows_of_member(path.expanduser(), file, archive.zip, f"{names[key]}.npy")
+                if images is None:
+                    images = archive[names[key]]
+                labels = next((names[each] for each in _labels_beside(key) if each in names), "")
+                sought = {"labels": labels, "class_names": "class_names", "index": "index"}
+                others = {name: archive[stored] for name, stored in sought.items() if stored in archive.files}
     except FileNotFoundError:
         raise DataError(f"{option}: there is no file {path}; write npz: and the path of one") from None
     except _DAMAGE as error:
         raise damage_error(path, error) from None
+    if images is None and part == "train":
+        raise DataError(f"data: {path} has no train part to fit weights to; name a weights file with --weights")
     if images is None:
-        raise DataError(f"{option}: {path} holds no array images but {sorted(names)}; save one with np.savez")
+        shown = sorted(names.values())
+        raise DataError(f"{option}: {path} holds no array images but {shown}; save one with np.savez")
     return as_pixels(images, str(path)), others
+
+
+def _labels_beside(images: str) -> tuple[str, ...]:
+    """Names that the labels of some images may have, the likeliest first: `y_test` beside `x_test`."""
+    paired = images.replace("images", "labels") if "images" in images else images.replace("x", "y")
+    return tuple(each for each in (paired.replace("_adv", ""), "labels", "y", "targets") if each != images)
+
+
+def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
+    """Images `first` up to `last` of an `.npy` file, read into memory; all of them where these are None.
+
+    Raises:
+        DataError: it is not there, damaged, or holds no images.
+    """
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(stored, np.ndarray):
+            raise ValueError("it is an archive; write npz:")
+        part = stored[first:last]
+        images = np.array(part)
+    except FileNotFoundError:
+        raise DataError(f"attacked: there is no file {path}; write npy: and the path of one") from None
+    except _DAMAGE as error:
+        raise DataError(f"attacked: {path} is no whole npy file ({error}); save it with np.save") from None
+    if not images.size and stored.size:
+        raise DataError(f"attacked: {path} has {len(stored)} images and none in [{first}:{last}]; write a part of them")
+    found = as_pixels(images, str(path))
+    assert not isinstance(found, NpzRows), "it was read into memory"
+    return found
 
 
 def pairing_keys(arrays: dict[str, NDArray[Any]], images: int, where: str) -> NDArray[np.int64]:

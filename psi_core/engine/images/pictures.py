@@ -162,6 +162,7 @@ class PictureDataset:
         places: name of every picture for people: its path below the folder.
         resize: shorter edge before the center is cut out, or None for the network's input size.
         keeps_input_size: whether a picture of the network's input size is left as it is, whatever `resize` says.
+        empty_classes: folders of classes in which there is no picture.
     """
 
     name: str
@@ -171,6 +172,7 @@ class PictureDataset:
     places: tuple[str, ...]
     resize: int | None
     keeps_input_size: bool = False
+    empty_classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

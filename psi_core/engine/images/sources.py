@@ -1,14 +1,13 @@
-"""Where data sets come from: bundled MNIST, a folder for each class, torchvision's own sets.
+"""Where data sets come from: bundled MNIST, torchvision's own sets, and those that have a module of their own.
 
-`load_dataset`, at the end, takes any of them by the name that a run's configuration gives it. Archives have a module of
-their own, `npz`.
+`load_dataset`, at the end, takes any of them by the name that a run's configuration gives it. Archives are read in
+`npz`, folders of pictures in `folders`.
 """
 
 import gzip
 import inspect
 import math
 import zlib
-from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from psi_core.config import DATA_NAMES
 from psi_core.engine.devices import patience
 from psi_core.engine.images.dataset import ArrayDataset, Dataset
+from psi_core.engine.images.folders import ClassOrder, load_folder
 from psi_core.engine.images.npz import load_npz
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.errors import DataError, unknown_name
@@ -52,69 +52,6 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     if data[2:3] != _IDX_UNSIGNED_BYTE or len(data) - start != math.prod(shape):
         raise DataError(f"{path}: not an IDX file of unsigned bytes; install psi-tui again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
-_PART_FOLDERS = {"test": ("test", "val", "validation"), "train": ("train", "training")}
-"""What folders with a part of the data are called, the likeliest first."""
-
-
-def load_folder(name: str, root: Path, split: str, resize: int | None) -> PictureDataset:
-    """The pictures of a folder, one folder a class: one picture of each class in turn, those of a class by name.
-
-    This is torchvision's ImageFolder layout. Where the folder has a part `test`, `val` or `train` with folders in it,
-    that part is taken. Pictures in the folder itself are of one class, which only `--labels predicted` can use.
-
-    Raises:
-        DataError: it is not there, holds no picture, or has no such part.
-    """
-    root = root.expanduser()
-    if not root.is_dir():
-        raise DataError(
-            f"data: there is no folder {root}; write folder: and the path of one with a folder for each class"
-        )
-    part = next((root / each for each in _PART_FOLDERS[split] if _folders(root / each)), None)
-    if part is None and split == "train":
-        raise DataError(
-            f"data: {root} has no part train to fit weights to; name a weights file with --weights, "
-            "or make a folder train with a folder for each class"
-        )
-    top = part or root
-    part_names = {name for names in _PART_FOLDERS.values() for name in names}
-    if part is None and _folders(top) and all(folder.name in part_names for folder in _folders(top)):
-        raise DataError(
-            f"data: {root} has no part {split} with a folder for each class; make these, or write the path of one part"
-        )
-    classes = {folder.name: pictures_below(folder) for folder in _folders(top)}
-    classes = {each: files for each, files in classes.items() if files}
-    if not classes:
-        flat = pictures_below(top)
-        if not flat:
-            raise DataError(f"data: {top} holds no picture; write a folder with a folder for each class")
-        classes = {"unlabeled": flat}
-    numbered = ([(number, file) for file in files] for number, files in enumerate(classes.values()))
-    in_turn = [one for one in chain.from_iterable(zip_longest(*numbered)) if one is not None]
-    files = tuple(file for _, file in in_turn)
-    return PictureDataset(
-        name,
-        np.array([number for number, _ in in_turn], np.int64),
-        tuple(classes),
-        tuple(str(file.absolute()) for file in files),
-        tuple(str(file.relative_to(top)) for file in files),
-        resize,
-    )
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """Every picture in a folder and the folders in it, by name; hidden ones are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-
-
-def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 _SPLITS = {"test": ("test", "val", "valid"), "train": ("train", "trainval")}
@@ -220,7 +157,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def load_dataset(name: str, split: str, resize: int | None = None) -> Dataset:
+def load_dataset(name: str, split: str, resize: int | None = None, class_order: ClassOrder = "auto") -> Dataset:
     """The data set `mnist`, `folder:PATH`, `npz:PATH`, `torchvision:NAME` or `torchvision:NAME@ROOT`.
 
     Args:
@@ -228,6 +165,7 @@ def load_dataset(name: str, split: str, resize: int | None = None) -> Dataset:
         split: `test` or `train`.
         resize: shorter edge in pixels to which pictures of files are brought before their center is cut out; the
             network's input size by default.
+        class_order: order of a folder's classes, which numbers them.
 
     Raises:
         DataError: it is not there, is damaged, or has no such part.
@@ -238,7 +176,7 @@ def load_dataset(name: str, split: str, resize: int | None = None) -> Dataset:
     if kind == "npz":
         return load_npz(name, Path(place), split)
     if kind == "folder":
-        return load_folder(name, Path(place), split, resize)
+        return load_folder(name, Path(place), split, resize, class_order)
     if kind == "torchvision":
         return load_torchvision(name, split, resize)
     raise DataError(unknown_name("data", name, DATA_NAMES))
@@ -247,7 +185,7 @@ def load_dataset(name: str, split: str, resize: int | None = None) -> Dataset:
 def absolute_data(name: str) -> str:
     """The name with its path absolute, so that a run can be resumed from anywhere."""
     kind, _, place = name.partition(":")
-    if kind in ("folder", "npz"):
+    if kind in ("folder", "npz", "npy"):
         return f"{kind}:{Path(place).expanduser().absolute()}"
     member, at, root = place.partition("@")
     return f"{kind}:{member}@{Path(root).expanduser().absolute()}" if at else name
