@@ -8,6 +8,25 @@ Role = Literal["benign", "attacked", "control", "beyond", "other"]
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """What a figure is of: pictures of two subjects must never pass for each other. Empty: all, or none in particular.
+
+    Attributes:
+        run: directory of the run, or of all that are compared.
+        layer: name of the layer.
+        condition: compared with benign.
+        measure: whose values are drawn.
+        subset: of the images.
+    """
+
+    run: str = ""
+    layer: str = ""
+    condition: str = ""
+    measure: str = ""
+    subset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MirroredHistogram:
     """Two histograms on shared bins, one growing up from the middle and one down.
 
@@ -17,6 +36,7 @@ class MirroredHistogram:
         lower: likewise, drawn downwards.
         upper_name: what grows up, as `benign, 10,000 images`; empty: it is not written.
         lower_name: what grows down.
+        subject: what it is of.
     """
 
     edges: tuple[float, ...]
@@ -24,6 +44,7 @@ class MirroredHistogram:
     lower: tuple[int, ...]
     upper_name: str = ""
     lower_name: str = ""
+    subject: Subject = Subject()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +72,13 @@ class Scatter:
         series: first to last as the legend has them.
         x_title: what lies across, with its unit.
         y_title: what lies upwards.
+        subject: what it is of.
     """
 
     series: tuple[Series, ...]
     x_title: str
     y_title: str
+    subject: Subject = Subject()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +90,14 @@ class Curves:
         x_title: what lies across, with its unit.
         y_title: what lies upwards.
         x_labels: names of the places 0, 1, 2 ... across, as layers have them; None: `x` are numbers to be read off.
+        subject: what it is of.
     """
 
     series: tuple[Series, ...]
     x_title: str
     y_title: str
     x_labels: tuple[str, ...] | None = None
+    subject: Subject = Subject()
 
 
 Figure = MirroredHistogram | Scatter | Curves

@@ -40,7 +40,7 @@ class PsiScreen(Screen[None]):
     app = getters.app(Services)
 
     NAME: ClassVar[str] = ""
-    AUTO_FOCUS = None
+    AUTO_FOCUS = ""  # None would be Textual's: whatever comes first, such as the line of tabs.
     # Textual declares it as an attribute of instances, and reads it from the class.
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [  # type: ignore[misc]
         (0, "-narrow"),
@@ -76,6 +76,20 @@ class PsiScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.watch(self.app, "entries", self._count_live)
+
+    _focus_before: Widget | None = None
+
+    def enlarge(self, pane: Widget) -> None:
+        """Makes a pane large and gives it the keys until it is small again."""
+        self._focus_before = self.focused
+        self.set_focus(pane)
+        self.maximize(pane, container=False)
+
+    def watch_maximized(self, maximized: Widget | None) -> None:
+        """Gives the keys back to whatever had them before a pane was made large."""
+        if maximized is None and self._focus_before is not None:
+            before, self._focus_before = self._focus_before, None
+            self.set_focus(before)
 
     def _count_live(self, entries: tuple[RunEntry, ...] | None) -> None:
         live = sum(entry.progress.status == "running" for entry in entries or ())

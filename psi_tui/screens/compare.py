@@ -1,5 +1,6 @@
 """Screen 5: runs side by side, layers aligned by name, one quantity at a time as table and curves."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from textual.worker import get_current_worker
 from psi_core.errors import PsiError
 from psi_core.runs.run import Run
 from psi_core.tables.columns import Row
+from psi_tui.plots.figures import Subject
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.comparison import (
     LETTERS,
@@ -79,6 +81,10 @@ class CompareScreen(PsiScreen):
     def _begin(self, directories: tuple[Path, ...]) -> None:
         self._directories, self.runs = directories, ()
         self.query_one("#compare-empty").display = not directories
+        self.query_one(Plot).about = Subject(" ".join(map(str, directories)))
+        self.query_one(CurvesPane).border_title = ""
+        self.query_one("#compare-pane", Pane).border_title = ""
+        self.query_one(FittedTable).show_rows({})
         for name in ("#compare-legend", "#compare-pane", "#curves-pane"):
             self.query_one(name).display = bool(directories)
         if directories:
@@ -122,10 +128,15 @@ class CompareScreen(PsiScreen):
         table = self.query_one(FittedTable)
         table.show_columns(comparison_columns(runs, self.quantity))
         table.show_rows(comparison_rows(runs, self.quantity))
-        self.set_focus(table)
+        if self.focused is None:
+            self.set_focus(table)
         self.query_one("#compare-pane", Pane).border_title = f"{quantity_title(runs, self.quantity)}   m: next"
         self.query_one(CurvesPane).border_title = self.quantity.title
-        self.query_one(Plot).figure = comparison_curves(runs, self.quantity)
+        plot = self.query_one(Plot)
+        plot.about = Subject(
+            " ".join(map(str, self._directories)), condition=" ".join(self.conditions), measure=self.quantity.title
+        )
+        plot.figure = replace(comparison_curves(runs, self.quantity), subject=plot.about)
 
     def action_step_quantity(self, by: int) -> None:
         quantities = list(QUANTITIES.values())

@@ -134,6 +134,8 @@ class RunsScreen(PsiScreen):
         empty.display = not visible
         empty.update(self._why_empty(entries))
         self._describe()
+        if visible and self.focused is None:  # It had no rows before.
+            self.set_focus(self.table)
 
     def _why_empty(self, entries: tuple[RunEntry, ...] | None) -> str:
         if entries is None:

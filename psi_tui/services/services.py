@@ -141,7 +141,8 @@ class Services(App[None]):
             self.close_run()
             self._run_watcher = RunWatcher(directory, self.post_message)
             self._run_watcher.start()
-            self.remember(run=directory)
+            if directory != self.state.run:
+                self.remember(run=directory, condition="")  # A condition chosen for one run says nothing of another.
         self.go("results")
 
     def close_run(self) -> None:

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.worker import get_current_worker
 
 from psi_tui.plots import draw
-from psi_tui.plots.figures import Figure, Palette
+from psi_tui.plots.figures import Figure, Palette, Subject
 from psi_tui.plots.ticks import centered
 
 
@@ -43,7 +43,9 @@ def _alike(was: Text, line: Text) -> bool:
 
 
 class Plot(Widget, can_focus=False):
-    """Shows one figure as large as itself; the picture before stays until the new one is drawn.
+    """Shows one figure as large as itself, of the subject that the words around it tell of and of no other.
+
+    The picture before stays until the new one is drawn, if it is of the same subject.
 
     Args:
         empty: what stands in its middle as long as there is no figure.
@@ -51,7 +53,8 @@ class Plot(Widget, can_focus=False):
         id: of the widget.
 
     Attributes:
-        figure: what it shows; setting an equal one does nothing.
+        about: what the words around it tell of; at another subject the figure is gone at once.
+        figure: what it shows; setting an equal one does nothing, and one of another subject is refused.
         empty: what stands in its middle as long as there is no figure.
     """
 
@@ -64,6 +67,7 @@ class Plot(Widget, can_focus=False):
     }
     """
 
+    about: var[Subject] = var(Subject())
     figure: var[Figure | None] = var(None)
     empty: reactive[str] = reactive("")
 
@@ -81,10 +85,24 @@ class Plot(Widget, can_focus=False):
         self.compact = compact
         self._wanted: tuple[object, ...] = ()
         self._picture: Text | None = None
+        self._subject = Subject()
 
     def on_mount(self) -> None:
         self.watch(self.app, "theme", self._draw_changed, init=False)
         self.watch(self.app, "ascii_only", self._draw_changed, init=False)
+
+    def on_show(self) -> None:
+        """Draws what was set while it was out of sight."""
+        self._draw_changed()
+
+    def watch_about(self) -> None:
+        """Lets go of a figure that is of something else."""
+        if self.figure is not None and self.figure.subject != self.about:
+            self.figure = None
+
+    def validate_figure(self, figure: Figure | None) -> Figure | None:
+        """The figure, unless it is of something else than the words around it."""
+        return figure if figure is None or figure.subject == self.about else None
 
     def watch_figure(self) -> None:
         """Draws the new figure, or shows at once that there is none."""
@@ -111,8 +129,13 @@ class Plot(Widget, can_focus=False):
             return
         app = cast(PlotApp, self.app)
         wanted = (self.figure, *self.size, app.palette, app.ascii_only, self.compact)
-        if wanted != self._wanted and self.size:
-            self._wanted = wanted
+        if wanted == self._wanted:
+            return
+        if self.figure.subject != self._subject:  # Whatever is painted by now is of something else.
+            self._subject, self._picture = self.figure.subject, None
+            self.refresh()
+        self._wanted = wanted if self.size else ()
+        if self.size:
             self._draw(*wanted)
 
     @work(thread=True, exclusive=True, group="plot")

@@ -1,6 +1,6 @@
 """Tab All layers: one small histogram a layer, or the profile of PSI from layer to layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -9,7 +9,7 @@ from textual.containers import ItemGrid, VerticalScroll
 from textual.widgets import Static
 
 from psi_core.statistics.histograms import TABLE_BINS
-from psi_tui.plots.figures import Curves, MirroredHistogram
+from psi_tui.plots.figures import Curves, MirroredHistogram, Subject
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.shifts import profile_of, profile_title
@@ -67,6 +67,9 @@ class AllLayersTab(ResultsTab):
         sides = f"{view.measured}: up benign, down {view.choices.condition}{view.subset_words}"
         words = f"{profile_title(view)}   v: histograms" if self.shows_profile else f"{sides}   {against}"
         self.query_one("#all-layers-legend", Static).update(words, layout=False)
+        self.query_one("#profile", Plot).about = view.subject(layer="")
+        for small in self._small:
+            small.tell_of(view.subject(layer=small.layer_name))
 
     def compute(self, view: ResultsView) -> object:
         """Every layer's histogram, and the profile once the statistics are there."""
@@ -87,7 +90,7 @@ class AllLayersTab(ResultsTab):
             for layer in snapshot.run.layers
         }
         small = {
-            layer: MirroredHistogram(found.figure.edges, found.figure.upper, found.figure.lower)
+            layer: replace(found.figure, upper_name="", lower_name="", subject=view.subject(layer=layer))
             for layer, found in histograms.items()
         }
         return _Pictures(small, {layer: found.short_shifts for layer, found in histograms.items()}, profile_of(view))
@@ -106,10 +109,15 @@ class AllLayersTab(ResultsTab):
             grid.mount_all(self._small)
             self.on_resize()
         for small in self._small:
+            small.tell_of(view.subject(layer=small.layer_name))
             small.plot.empty = view.waiting
             small.plot.figure = pictures.histograms.get(small.layer_name)
         self._shifts = pictures.shifts
         self._name_plots()
+
+    def forget(self) -> None:
+        self._layers, self._shifts, self._small = (), {}, []
+        self.query_one("#multiples", ItemGrid).remove_children()
 
     def on_resize(self) -> None:
         """Spreads few plots over the height there is; many scroll."""
@@ -149,6 +157,12 @@ class _Small(Pane):
         self.layer_name = layer
         self.border_title = layer
         self.plot = Plot(compact=True)
+
+    def tell_of(self, subject: Subject) -> None:
+        """Shows its name alone until the shifts of another subject are there."""
+        if self.plot.about != subject:
+            self.plot.about = subject
+            self.border_title = self.layer_name
 
     def compose(self) -> ComposeResult:
         yield self.plot

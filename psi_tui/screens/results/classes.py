@@ -5,6 +5,7 @@ Texts and figures come from rows of tables; the first half of this page knows no
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -256,9 +257,9 @@ class ClassesTab(ResultsTab):
         pane.border_title = f"class-mean PSI of {layer} against recognition" if self._is_of_means else by_image
         has_accuracy = view.snapshot.run.config.labels == "true"
         plot.empty = view.waiting if not benign or has_accuracy else NO_ACCURACY
-        plot.figure = (
-            class_scatter(benign, attacked, self._measure, view.choices.condition) if benign and has_accuracy else None
-        )
+        plot.about = replace(view.subject(), measure=self._measure)
+        scatter = class_scatter(benign, attacked, self._measure, view.choices.condition)
+        plot.figure = replace(scatter, subject=plot.about) if benign and has_accuracy else None
 
     def _show_words(self, view: ResultsView, benign: list[Row], attacked: list[Row]) -> None:
         """What is told below the table; many classes must not push it out of sight."""

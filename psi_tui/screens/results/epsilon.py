@@ -4,6 +4,7 @@ Where the labels are the network's own predictions, the share fooled stands in t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -58,7 +59,8 @@ class EpsilonTab(ResultsTab):
         ):
             plot = self.query_one(name, Plot)
             plot.empty = view.waiting if len(epsilons) > 1 else "no epsilon"
-            plot.figure = Curves(series, "epsilon", unit) if series and attack else None
+            plot.about = replace(view.subject(), condition=attack)
+            plot.figure = Curves(series, "epsilon", unit, subject=plot.about) if series and attack else None
 
     def conditions_in_turn(self, view: ResultsView) -> list[str]:
         """One condition of every attack and control, at the present epsilon or the largest: a curve has them all."""

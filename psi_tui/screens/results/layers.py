@@ -1,7 +1,7 @@
 """Tab Layers: benign against attacked in every layer, and the histogram of the one under the cursor."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.text import Text
@@ -20,7 +20,7 @@ from psi_core.tables.layers import layer_columns
 from psi_tui.plots.figures import MirroredHistogram
 from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
-from psi_tui.screens.base import Pane
+from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.tab import LayerChosen, ResultsTab
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
@@ -197,7 +197,12 @@ class LayersTab(ResultsTab):
             table.show_rows(pairs)
             table.select_key(view.choices.layer)
         self.query_one("#layer-profile-pane", Pane).border_title = profile_title(view)
-        self.query_one("#layer-profile", Plot).figure = profile_of(view)
+        profile, histogram = self.query_one("#layer-profile", Plot), self.query_one("#histogram", Plot)
+        profile.about = view.subject(layer="")
+        profile.figure = profile_of(view)
+        if histogram.about != view.subject():
+            histogram.about, histogram.empty = view.subject(), ""
+            self.query_one(HistogramPane).border_title = f"{view.measured} of {view.choices.layer}"
         self._layer = view.choices.layer
         table.display = bool(pairs)
         waiting = self.query_one("#layer-waiting", Static)
@@ -221,7 +226,8 @@ class LayersTab(ResultsTab):
         outside = f", {format_count(histogram.outside)} outside" if histogram.outside else ""
         bins = f"{len(histogram.edges) - 1} bins{outside}"
         sides = f"up benign, down {choices.condition}"
-        return _Picture(histogram.figure, histogram.title, sides, histogram.shifts, bins)
+        figure = replace(histogram.figure, subject=view.subject())
+        return _Picture(figure, histogram.title, sides, histogram.shifts, bins)
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
         pane, plot = self.query_one(HistogramPane), self.query_one("#histogram", Plot)
@@ -276,9 +282,8 @@ class LayersTab(ResultsTab):
     @on(FittedTable.Selected)
     def _make_large(self, message: FittedTable.Selected[str]) -> None:
         message.stop()
-        pane = self.query_one(HistogramPane)
-        self.screen.set_focus(pane)
-        self.screen.maximize(pane, container=False)
+        if isinstance(self.screen, PsiScreen):
+            self.screen.enlarge(self.query_one(HistogramPane))
 
     @on(Tree.NodeHighlighted)
     def _node_chosen(self, message: Tree.NodeHighlighted[str]) -> None:

@@ -68,6 +68,11 @@ class LogTab(ResultsTab):
         place = "ships with psi-tui" if run.is_example else str(run.directory)
         self.query_one("#log-place", Static).update(place, layout=False)
 
+    def forget(self) -> None:
+        self._shown = None
+        for name in ("#events", "#output"):
+            self._write(name, ())
+
     def copies(self, view: ResultsView) -> dict[str, str]:
         shown = self._shown or _Read((), ())
         return {

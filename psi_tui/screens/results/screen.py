@@ -164,6 +164,9 @@ class ResultsScreen(PsiScreen):
         self.choices = Choices(condition, layer, measure=measure, bins=bins, reading=reading)
         self._store = TableStore(run.directory, self.app.statistics)
         self._accuracies, self._accuracies_stamp = (None, None), ()
+        for tab in self.query(ResultsTab):
+            tab.visible = False  # Until it shows this run.
+            tab.forget()
         self.tabs.active = self._remembered_tab
 
     def refresh_tab(self) -> None:
@@ -173,6 +176,7 @@ class ResultsScreen(PsiScreen):
             return
         tab = self.tab
         tab.show(view)
+        tab.visible = True
         if self.focused is None and tab.FOCUS and tab.query_one(tab.FOCUS).display:
             self.set_focus(tab.query_one(tab.FOCUS))  # It had no rows yet when its tab was chosen.
         self._compute(tab, view)
@@ -197,8 +201,9 @@ class ResultsScreen(PsiScreen):
     def _show_computed(
         self, tab: ResultsTab, view: ResultsView, computed: object, accuracies: tuple[float | None, float | None]
     ) -> None:
-        if self._store is None or view.snapshot.run.directory != self._store.directory or not tab.is_attached:
-            return
+        is_stale = self._store is None or view.snapshot.run.directory != self._store.directory
+        if is_stale or view.choices != self.choices or not tab.is_attached:
+            return  # Newer ones are on their way.
         tab.show_computed(view, computed)
         self._accuracies_stamp = (view.snapshot.run.directory, view.snapshot.stamp)
         if accuracies != self._accuracies and self._shown is not None:

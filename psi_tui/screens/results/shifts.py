@@ -54,7 +54,7 @@ def profile_of(view: ResultsView) -> Curves | None:
         return [(float(place), value) for place, value in enumerate(values)]
 
     series = shift_series(condition.attack, None if control is None else control.attack, points)
-    return Curves(series, "layer", f"mean shift of {view.measured}", layers)
+    return Curves(series, "layer", f"mean shift of {view.measured}", layers, view.subject(layer=""))
 
 
 def _series(name: str, points: Iterable[tuple[float, float]], role: Role) -> Series:

@@ -63,6 +63,9 @@ class ResultsTab(Container):
     def show_computed(self, view: ResultsView, computed: object) -> None:
         """Shows what `compute` gave."""
 
+    def forget(self) -> None:
+        """Lets go of what was computed of another run."""
+
     def conditions_in_turn(self, view: ResultsView) -> list[str]:
         """Conditions that the key for the next one goes through."""
         return view.snapshot.run.conditions[1:]

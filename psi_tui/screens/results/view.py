@@ -7,6 +7,7 @@ from psi_core.conditions import Condition
 from psi_core.measures import MEASURES
 from psi_core.statistics.histograms import DISPLAY_BINS, TABLE_BINS
 from psi_core.tables.columns import Row
+from psi_tui.plots.figures import Subject
 from psi_tui.runs.open_run import Snapshot
 
 Reading = Literal["L", "H", "A"]
@@ -66,6 +67,17 @@ class ResultsView:
     choices: Choices
     tables: dict[str, list[Row]] = field(default_factory=dict)
     problem: str = ""
+
+    def subject(self, *, layer: str | None = None) -> Subject:
+        """What a figure of this view is of.
+
+        Args:
+            layer: that it is of; default the chosen one, empty where it has all.
+        """
+        choices = self.choices
+        layer = choices.layer if layer is None else layer
+        run = str(self.snapshot.run.directory)
+        return Subject(run, layer, choices.condition, choices.measure, choices.subset)
 
     @property
     def condition(self) -> Condition:

@@ -100,14 +100,16 @@ class PictureDialog(Modal[None]):
         except (PsiError, OSError) as error:
             answer = {"reason": str(error)}
         if not worker.is_cancelled:
-            self.call_later(self._show, answer)
+            self.call_later(self._show, image, answer)
 
     def _show_facts(self, image: int, facts: str) -> None:
         if image == self.image:
             self._told = facts
             self.query_one("#picture-facts", Static).update(facts)
 
-    def _show(self, answer: dict[str, Any]) -> None:
+    def _show(self, image: int, answer: dict[str, Any]) -> None:
+        if image != self.image:
+            return
         for name in _TITLES:
             pixels = answer.get(name)
             picture = self.query_one(f"#{name}-picture").query_one(Picture)

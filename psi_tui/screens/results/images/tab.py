@@ -81,6 +81,10 @@ class ImagesTab(ResultsTab):
             self._read = computed
             self._apply()
 
+    def forget(self) -> None:
+        self._read = None
+        self.table.show(None)
+
     def copies(self, view: ResultsView) -> dict[str, str]:
         return {"command that prints every image": f"psi-tui show {view.snapshot.run.id} --table images --json"}
 

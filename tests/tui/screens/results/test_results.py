@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +88,12 @@ async def test_every_choice_is_kept_for_the_next_run_and_the_next_start(own_fold
         app.open_run(two)
         await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "two", "the other run")
         await settled(pilot)
+        headline = "fgsm@0.1"
+        assert choices.condition != headline
+        choices = replace(choices, condition=headline)  # What was looked at in one run says nothing of another.
         assert app.screen.choices == choices
+        await press(pilot, "c")
+        choices = app.screen.choices
     async with running(own_folders, WIDE) as (app, pilot):
         await until(pilot, lambda: app.snapshot is not None, "the run that was open")
         await settled(pilot)
