@@ -93,14 +93,14 @@ async def test_the_run_opened_second_has_its_own_histogram(own_folders, watched)
     directory = record_run(own_folders, name="mine")
     (example, *_) = [path for path in examples_directory().iterdir() if path.is_dir()]
     async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
-        await until(pilot, lambda: "AUROC" in text_of(app) and "fooled" in text_of(app), "the tables")
+        await until(pilot, lambda: "AUROC" in text_of(app) and "benign   accuracy" in text_of(app), "the tables")
         await settled(pilot)
         alone = text_of(app)
     async with running(own_folders, WIDE, open_directory=example) as (app, pilot):
         await until(pilot, lambda: "AUROC" in text_of(app), "the table")
         await press(pilot, "c", "1", "g", "enter")
         await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "mine", "the other run")
-        await until(pilot, lambda: "fooled" in text_of(app), "the tables")
+        await until(pilot, lambda: "benign   accuracy" in text_of(app), "the tables")
         await settled(pilot)
         app.clear_notifications()
         await settled(pilot)
