@@ -6,6 +6,7 @@
 
 import gzip
 import inspect
+import lzma
 import math
 import zlib
 from pathlib import Path
@@ -36,16 +37,16 @@ def load_mnist(split: str) -> ArrayDataset:
     """
     part = {"test": "t10k", "train": "train"}[split]
     folder = PACKAGE_DATA / "mnist"
-    images = _read_idx(folder / f"{part}-images-idx3-ubyte.gz")
+    images = _read_idx(folder / f"{part}-images-idx3-ubyte.{'gz' if split == 'test' else 'xz'}")
     labels = _read_idx(folder / f"{part}-labels-idx1-ubyte.gz").astype(np.int64)
     return ArrayDataset("mnist", images, labels, tuple(str(digit) for digit in range(10)))
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """An array of unsigned bytes from a gzipped IDX file."""
+    """An array of unsigned bytes from a compressed IDX file."""
     try:
-        data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        data = (lzma if path.suffix == ".xz" else gzip).decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path}: cannot be read ({error}); install psi-tui again") from None
     start = 4 + 4 * data[3] if len(data) > 3 else 4
     shape = tuple(int.from_bytes(data[place : place + 4], "big") for place in range(4, start, 4))

@@ -69,6 +69,17 @@ def test_damaged_files_are_refused(tmp_path, monkeypatch):
             pytest.fail(f"{name} was taken")
 
 
+def test_damaged_training_images_are_refused(tmp_path, monkeypatch):
+    shutil.copytree(PACKAGE_DATA / "mnist", tmp_path / "mnist")
+    monkeypatch.setattr(sources, "PACKAGE_DATA", tmp_path)
+    path = tmp_path / "mnist" / "train-images-idx3-ubyte.xz"
+    whole = path.read_bytes()
+    for data in (b"", whole[:1000], whole[:1000] + bytes(200) + whole[1200:], gzip.compress(b"")):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"train-images.*install psi-tui again"):
+            load_dataset("mnist", "train")
+
+
 @pytest.fixture(scope="module")
 def pixels():
     return torch.tensor(load_dataset("mnist", "test").images[:4])

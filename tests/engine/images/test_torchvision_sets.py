@@ -1,7 +1,7 @@
 """torchvision's data sets, from files on this machine; none is downloaded."""
 
 import gzip
-import shutil
+import lzma
 
 import numpy as np
 import pytest
@@ -20,9 +20,10 @@ def root(tmp_path):
     """A folder with MNIST as torchvision keeps it."""
     raw = tmp_path / "sets" / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for file in (PACKAGE_DATA / "mnist").glob("*.gz"):
-        shutil.copy(file, raw)
-        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+    for file in (PACKAGE_DATA / "mnist").glob("*.?z"):
+        plain = (lzma if file.suffix == ".xz" else gzip).decompress(file.read_bytes())
+        (raw / file.stem).write_bytes(plain)
+        (raw / f"{file.stem}.gz").write_bytes(gzip.compress(plain, 1))
     return tmp_path / "sets"
 
 

@@ -4,6 +4,7 @@ The reference here shares nothing with the engine: digits from the IDX file, tor
 """
 
 import gzip
+import lzma
 
 import numpy as np
 import pytest
@@ -46,13 +47,18 @@ def psi_by_hand(output):
 
 
 def read_idx(name, offset):
-    with gzip.open(PACKAGE_DATA / "mnist" / name) as file:
+    with (lzma if name.endswith(".xz") else gzip).open(PACKAGE_DATA / "mnist" / name) as file:
         return np.frombuffer(file.read(), np.uint8, offset=offset)
 
 
 def digits(part, count, size, channels):
     """Pixels in 0..1 at the network's input size, and labels."""
-    images = torch.tensor(read_idx(f"{part}-images-idx3-ubyte.gz", 16)).view(-1, 1, 28, 28)[:count].float() / 255
+    images = (
+        torch.tensor(read_idx(f"{part}-images-idx3-ubyte.{'gz' if part == 't10k' else 'xz'}", 16))
+        .view(-1, 1, 28, 28)[:count]
+        .float()
+        / 255
+    )
     labels = torch.tensor(read_idx(f"{part}-labels-idx1-ubyte.gz", 8))[:count].long()
     resized = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return resized.expand(-1, channels, -1, -1).contiguous(), labels
