@@ -30,7 +30,7 @@ from psi_tui.screens.results.layers import LayersTab
 from psi_tui.screens.results.log import LogTab
 from psi_tui.screens.results.store import RETRY_SECONDS, TableStore
 from psi_tui.screens.results.study import StudyTab
-from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, Tab
+from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, Tab, TabResized
 from psi_tui.screens.results.view import BINNINGS, READINGS, Choices, Reading, ResultsView
 from psi_tui.widgets.progress_panel import ProgressPanel
 
@@ -260,6 +260,12 @@ class ResultsScreen(PsiScreen):
             tabs = ", ".join(tab.title for tab in TABS if name in tab.body.SHOWS)
             self.hint(f"{name}: {changes[name]}, shown in {tabs}")
         self.refresh_tab()
+
+    @on(TabResized)
+    def _show_again(self) -> None:
+        view = self.view
+        if view is not None and self.tab.visible:
+            self.tab.show(view)
 
     @on(LayerChosen)
     def _layer_chosen(self, message: LayerChosen) -> None:

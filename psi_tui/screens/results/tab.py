@@ -39,6 +39,10 @@ class ImagesWanted(Message):
         self.filter = filter
 
 
+class TabResized(Message):
+    """A tab has another size, or one at all: how much it can tell depends on that."""
+
+
 class ResultsTab(Container):
     """One tab: it shows a view at once as far as that is cheap, and the rest when a thread has computed it."""
 
@@ -52,6 +56,9 @@ class ResultsTab(Container):
 
     FOCUS: ClassVar[str] = ""
     """Which of its widgets takes the keys first; empty where none does."""
+
+    def on_resize(self) -> None:
+        self.post_message(TabResized())
 
     def show(self, view: ResultsView) -> None:
         """Shows what needs no computing."""
