@@ -37,6 +37,7 @@ from psi_core.devices import CPU, Device
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
 from psi_core.options import Option, option_of, refusal, require_known
+from psi_core.typed_names import way_out
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
 """The bundled models. The engine's table of architectures holds the same names."""
@@ -222,15 +223,15 @@ class RunOptions(BaseModel):
     @field_validator("model")
     @classmethod
     def _known_model(cls, value: str) -> str:
-        if value in MODEL_NAMES or ":" in value:
+        if value in MODEL_NAMES or (":" in value and ".ipynb" not in value):
             return value
-        raise ValueError(unknown_name("model", value, MODEL_NAMES))
+        raise ValueError(way_out("model", value) or unknown_name("model", value, MODEL_NAMES))
 
     @field_validator("weights")
     @classmethod
     def _known_weights(cls, value: str) -> str:
-        place = Path(value).expanduser()
-        if value and (value in WEIGHTS_NAMES or place.suffix or "/" in value or place.exists()):
+        is_place = Path(value).suffix or "/" in value or os.path.exists(value)  # noqa: PTH110 - it takes any text
+        if value and (value in WEIGHTS_NAMES or is_place):
             return value
         raise ValueError(
             unknown_name("weights", value, (*WEIGHTS_NAMES, "the path of a .safetensors, .pt or .pth file"))
@@ -242,7 +243,7 @@ class RunOptions(BaseModel):
         kind, _, place = value.partition(":")
         if value == "mnist" or (kind in _DATA_KINDS and place):
             return value
-        raise ValueError(unknown_name("data", value, DATA_NAMES))
+        raise ValueError(way_out("data", value) or unknown_name("data", value, DATA_NAMES))
 
     @field_validator("attacked")
     @classmethod
@@ -250,14 +251,20 @@ class RunOptions(BaseModel):
         kind, _, place = value.partition(":")
         if not value or (kind in ("folder", "npz") and place) or (kind == "npy" and NPY_PLACE.fullmatch(place)):
             return value
-        raise ValueError(unknown_name("attacked", value, ("npz:PATH", "folder:PATH", "npy:PATH[A:B]")))
+        raise ValueError(
+            way_out("attacked", value) or unknown_name("attacked", value, ("npz:PATH", "folder:PATH", "npy:PATH[A:B]"))
+        )
 
     @field_validator("*")
     @classmethod
     def _known_names(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
         known = option_of(cls.model_fields[name]).names
-        return require_known(name, value, known) if known else value
+        if not known:
+            return value
+        if sentence := next(filter(None, (way_out(name, each) for each in value if each not in known)), None):
+            raise ValueError(sentence)
+        return require_known(name, value, known)
 
     @field_validator("measures")
     @classmethod

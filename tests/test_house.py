@@ -13,7 +13,14 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.errors",),
-    ("psi_core.files", "psi_core.measures", "psi_core.conditions", "psi_core.devices", "psi_core.options"),
+    (
+        "psi_core.files",
+        "psi_core.measures",
+        "psi_core.conditions",
+        "psi_core.devices",
+        "psi_core.options",
+        "psi_core.typed_names",
+    ),
     ("psi_core.config", "psi_core.decoder"),
     ("psi_core.presets", "psi_core.ablation", "psi_core.runs"),
     ("psi_core.statistics", "psi_core.pictures"),
