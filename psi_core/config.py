@@ -69,6 +69,7 @@ Count = Annotated[int, Field(ge=1)]
 AutoCount = Count | Literal["auto"]
 Loss = Literal["margin", "cross-entropy"]
 Unit = Literal["neuron", "channel", "token"]
+MemoryFormat = Literal["channels_last", "contiguous"]
 _COUNT_OR_AUTO = "a whole number of at least 1, or auto"
 
 
@@ -398,7 +399,8 @@ class RunConfig(RunOptions):
 class ResolvedConfig(RunOptions):
     """A run as it is computed. Nothing is left to choose, so that all workers compute alike.
 
-    Layers stand by their exact names, files by their absolute paths.
+    Layers stand by their exact names, files by their absolute paths. No option chooses `memory_format`: the network
+    does. Runs of older versions, which do not name it, had channels last.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value cannot stand.
@@ -410,10 +412,11 @@ class ResolvedConfig(RunOptions):
     batch: Count
     chunk: Count
     threads: Count
+    memory_format: MemoryFormat = "channels_last"
 
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed."""
-        return RunConfig(**{**self.model_dump(), **changes})
+        return RunConfig(**{**self.model_dump(exclude={"memory_format"}), **changes})
 
 
 def parse_channel_axis(text: str) -> tuple[str, int]:

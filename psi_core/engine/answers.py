@@ -16,11 +16,11 @@ from psi_core.config import RunConfig
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import describe_device, resolve_device, unusable_gpus, usable_cores
-from psi_core.engine.models.layers import NetworkTrace, describe_layers, select_calls, trace_network
+from psi_core.engine.models.dry_forward import dry_forward
+from psi_core.engine.models.layers import NetworkTrace, describe_layers, select_calls
 from psi_core.engine.models.sources import (
     ARCHITECTURES,
     build_classifier,
-    input_channels,
     model_source,
     resolved_normalization,
 )
@@ -107,7 +107,7 @@ def _trace(config: RunConfig) -> NetworkTrace:
     source = model_source(config.model)
     size = source.input_size(config.size)
     classifier = build_classifier(source, 10, resolved_normalization(source, config))
-    return trace_network(classifier.network, input_channels(classifier.network), size)
+    return dry_forward(classifier, source, size)
 
 
 def _family(name: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from psi_core.conditions import FOOLBOX
-from psi_core.config import ResolvedConfig, RunConfig
+from psi_core.config import MemoryFormat, ResolvedConfig, RunConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
@@ -22,6 +22,8 @@ from psi_core.engine.images.folders import folder_notes
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.measure.step import PER_IMAGE
 from psi_core.engine.models.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
+from psi_core.engine.models.classifier import Classifier
+from psi_core.engine.models.dry_forward import dry_forward
 from psi_core.engine.models.layers import (
     LayerCall,
     NetworkTrace,
@@ -29,16 +31,13 @@ from psi_core.engine.models.layers import (
     describe_layers,
     exact_name,
     select_calls,
-    trace_network,
     with_named_axes,
 )
 from psi_core.engine.models.sources import (
-    Classifier,
     ModelSource,
     absolute_model,
     blank_network,
     build_classifier,
-    input_channels,
     model_source,
     normalization,
     resolved_normalization,
@@ -76,7 +75,7 @@ class Prepared:
         calls: the tapped layers in forward order.
         layers: the same as `layers.json` describes them.
         card: content of `model.json`; empty until `fitted` weights come.
-        notes: one sentence for each thing that was done to the weights file, and for what cannot be told of layers.
+        notes: one sentence for each thing that was done to network and weights, and for what cannot be told.
     """
 
     config: ResolvedConfig
@@ -127,8 +126,12 @@ class Prepared:
         return int(1.1 * (rows * 4 * config.images + sums * chunk_count(config.images, config.chunk))) + 1_000_000
 
 
-def prepare(config: RunConfig) -> Prepared:
+def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Prepared:
     """Checks all that can be checked without computing an image, and resolves every option.
+
+    Args:
+        config: what is asked for.
+        memory_format: the one that the run began with; None where it is to be found out.
 
     Raises:
         ConfigError, ModelError, DataError: the run is refused; nothing has been written.
@@ -161,7 +164,8 @@ def prepare(config: RunConfig) -> Prepared:
     classifier = _build(source, head, normalize, config.seed)
     if state is not None:
         apply_weights(classifier.network, state, str(place))
-    trace = trace_network(classifier.network, input_channels(classifier.network), size)
+    trace = dry_forward(classifier, source, size, memory_format)
+    notes += [*source.notes, *trace.notes]
     if trace.classes < 2:
         raise ModelError(f"model: {config.model} has one class, so that no attack can change it; use one with more")
     notes += folder_notes(dataset) if isinstance(dataset, PictureDataset) else []
@@ -183,6 +187,7 @@ def prepare(config: RunConfig) -> Prepared:
             "layers": tuple(exact_name(call) for call in calls),
             "batch": batch,
             "chunk": _automatic_chunk(device, trace, config, batch) if config.chunk == "auto" else config.chunk,
+            "memory_format": classifier.memory_format,
             "threads": usable_cores() if config.threads == "auto" else config.threads,
         }
     )

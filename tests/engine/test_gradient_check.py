@@ -12,8 +12,8 @@ from psi_core.devices import CPU
 from psi_core.engine import analyze, gradient_check
 from psi_core.engine.attacks.perturbations import perturbations_of
 from psi_core.engine.measure.step import StepPlan
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import trace_network
-from psi_core.engine.models.sources import Classifier
 from psi_core.engine.work.chunk_maker import ChunkMaker
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import DataError

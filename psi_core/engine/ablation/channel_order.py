@@ -11,8 +11,8 @@ from torch import Tensor
 
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.measure.reducer import Reducer
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import LayerCall
-from psi_core.engine.models.sources import Classifier
 from psi_core.engine.models.taps import Taps
 from psi_core.statistics.classes import lifetime_sparseness
 
@@ -77,7 +77,7 @@ def class_responses(
 
     for _, inputs, labels in batches:
         means.clear()
-        with torch.inference_mode(), Taps(model.network, receive, with_modules=not call.is_nonnegative):
+        with torch.inference_mode(), Taps(model.network, receive, with_modules=not call.is_activation):
             model(inputs)
             # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
             one_hot = (labels == torch.arange(classes, device=labels.device)[:, None]).double()

@@ -24,9 +24,10 @@ from psi_core.engine.devices import cpu_threads, current_device, is_out_of_memor
 from psi_core.engine.images import Dataset, read_inputs
 from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.models.checkpoints import find_checkpoint
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models.layers import LayerCall
-from psi_core.engine.models.sources import Classifier, input_channels
+from psi_core.engine.models.sources import input_channels
 from psi_core.engine.models.taps import Taps
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import ModelError, RunError
@@ -262,7 +263,7 @@ def masked_logits(model: Classifier, call: LayerCall, owners: Collection[str], i
         dropped = ~channels_last.movedim(-1, call.channel_axis)
         return output.clone().masked_fill_(dropped, 0)  # clone() keeps the memory format, and so the next layer's bits.
 
-    with Taps(model.network, receive, owners={*owners, call.owner}, with_modules=not call.is_nonnegative):
+    with Taps(model.network, receive, owners={*owners, call.owner}, with_modules=not call.is_activation):
         logits: Tensor = model(images)
     if fired != 1:
         raise ModelError(

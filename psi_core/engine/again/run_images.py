@@ -35,7 +35,7 @@ def reopen(run: Run, device: Device) -> Prepared:
     config = run.config.asked(device=device, devices=1)
     if config.weights not in ("fitted", "random", "built") and not Path(recorded["source"]).is_file():
         raise ModelError(f"weights: {recorded['source']} is not there any more; put it back")
-    prepared = prepare(config)
+    prepared = prepare(config, run.config.memory_format)
     place, sha256 = config.weights, prepared.card.get("sha256")
     if config.weights == "fitted":
         checkpoint = find_checkpoint(prepared.recipe)

@@ -22,7 +22,8 @@ from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.bench.usual_way import installed_library, usual_way
 from psi_core.engine.devices import current_device, describe_device, precision
 from psi_core.engine.images import read_inputs
-from psi_core.engine.models.sources import Classifier, input_channels
+from psi_core.engine.models.classifier import Classifier
+from psi_core.engine.models.sources import input_channels
 from psi_core.engine.preparation import prepare
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
 

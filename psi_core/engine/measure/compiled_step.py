@@ -16,7 +16,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from psi_core.devices import Device
 from psi_core.engine.devices import is_out_of_memory
 from psi_core.engine.measure.step import BenignPass, FusedStep, Measured, StageClock, StepPlan, StepResult
-from psi_core.engine.models.factories import COMPLAINTS
+from psi_core.engine.models.classifier import torch_format
+from psi_core.engine.models.complaints import COMPLAINTS
 from psi_core.errors import PsiError, RunError
 
 
@@ -74,31 +75,38 @@ class CompiledStep(FusedStep):
     def _compiled(self, function: Callable[..., Any], *example: Tensor) -> Callable[..., Any]:
         clock, self.clock = self.clock, StageClock()  # The time that it takes to compile is no stage's.
         try:
-            return _compiled(function, self._backend, *example)
+            memory_format = torch_format(self.plan.model.memory_format)
+            return _compiled(function, self._backend, memory_format, *example)
         finally:
             self.clock = clock
             clock.start()
 
 
-def _compiled(function: Callable[..., Any], backend: str, *example: Tensor) -> Callable[..., Any]:
+def _compiled(
+    function: Callable[..., Any], backend: str, memory_format: torch.memory_format, *example: Tensor
+) -> Callable[..., Any]:
     """The function as one graph for inputs like these.
 
     Autocast is in the traced graph; it must not act on it again.
     """
     kind = example[0].device.type
 
+    def plain(values: Tensor) -> Tensor:
+        """A copy made outside inference mode, always in the same layout: another one, or an alias, is compiled anew."""
+        return values.clone(memory_format=memory_format if values.dim() == 4 else torch.contiguous_format)
+
     def call(*tensors: Tensor) -> Any:
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
-            return run(*map(_plain, tensors))
+            return run(*map(plain, tensors))
 
     try:
         with torch.inference_mode(False), torch.no_grad():
             # First with numbers: what a network keeps for its next forward must be no fake tensor.
-            function(*map(_plain, example))
+            function(*map(plain, example))
             # Fake ones, as the compiler has: it lays some out otherwise than the device does, and a view of one layout
             # fails on another. A partial, lest a bound method's self be counted as an argument.
             trace = make_fx(partial(function), tracing_mode="fake", _allow_non_fake_inputs=True)
-            graph = trace(*map(_plain, example))
+            graph = trace(*map(plain, example))
         run = torch.compile(graph, backend=backend, fullgraph=True, dynamic=False)
         call(*example)
     except PsiError:
@@ -109,11 +117,6 @@ def _compiled(function: Callable[..., Any], backend: str, *example: Tensor) -> C
         reason = textwrap.shorten(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
         raise RunError(f"compile: torch cannot compile this network here ({reason}); leave --compile out") from error
     return call
-
-
-def _plain(values: Tensor) -> Tensor:
-    """A copy made outside inference mode, always in the same layout: another one, or an alias, is compiled anew."""
-    return values.clone(memory_format=torch.channels_last if values.dim() == 4 else torch.contiguous_format)
 
 
 def _filled(values: Tensor, rows: int) -> Tensor:

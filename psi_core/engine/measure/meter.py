@@ -10,7 +10,8 @@ from torch.utils.hooks import RemovableHandle
 
 from psi_core.engine.measure.reducer import Reducer, measure_of
 from psi_core.engine.measure.sparseness import Moments
-from psi_core.engine.models.taps import RELUS, Taps
+from psi_core.engine.models.activations import NONNEGATIVE, is_rectified
+from psi_core.engine.models.taps import Taps
 from psi_core.errors import ConfigError, ModelError, unknown_name
 from psi_core.measures import MEASURES
 
@@ -125,7 +126,7 @@ class SparsenessMeter:
 
     def _receive(self, path: str, kind: str, output: Tensor) -> None:
         self._seen[path] = None
-        wanted = kind in RELUS if self._layers is None else path in self._layers
+        wanted = is_rectified(kind, *self._taps.arguments) if self._layers is None else path in self._layers
         if not wanted:
             return
         if not self._forwards:
@@ -136,7 +137,7 @@ class SparsenessMeter:
                 return
             raise ModelError(f"layers: {path} does not give a row of responses per image; leave it out")
         with torch.no_grad():
-            if self._rectify == "none" and kind == "module" and bool((output < 0).any()):
+            if self._rectify == "none" and kind not in NONNEGATIVE - {"maximum"} and bool((output < 0).any()):
                 raise ModelError(f"layers: {path} responds below 0, where sparseness means nothing; give rectify='abs'")
             moments, _ = self._reducer(output)
             if not bool(torch.isfinite(moments.squares).all()):

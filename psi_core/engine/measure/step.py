@@ -23,8 +23,8 @@ from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
 from psi_core.engine.measure.reducer import Reducer, measure_of
 from psi_core.engine.measure.sparseness import Moments
+from psi_core.engine.models.classifier import Classifier, laid_out
 from psi_core.engine.models.layers import LayerCall, NetworkTrace
-from psi_core.engine.models.sources import Classifier
 from psi_core.engine.models.taps import Taps
 from psi_core.errors import ModelError
 
@@ -240,7 +240,7 @@ class FusedStep:
         # place and shape of each tapped call.
         self._owners = plan.trace.owners | {call.owner for call in plan.layers}
         self._known = frozenset(call.path for call in plan.trace.calls)
-        self._activations = sum(call.is_nonnegative for call in plan.trace.calls)
+        self._activations = sum(call.is_activation for call in plan.trace.calls)
         self._expected = {call.path: (place, call.shape) for place, call in enumerate(plan.layers)}
 
     @property
@@ -264,6 +264,7 @@ class FusedStep:
         """
         plan = self.plan
         self.clock.start()
+        images = laid_out(images, plan.model.memory_format)
         gradient, labels, targets, rows, means = self.benign_pass(images.detach(), true_labels, indices)
         self.clock.lap("gradient")
         perturbed = PerturbedBatch(plan.perturbations, plan.model, images.detach(), gradient, labels, targets, indices)
@@ -273,7 +274,7 @@ class FusedStep:
             for condition in plan.conditions[1:]:
                 if condition.is_external:
                     assert external is not None, "a run with external images reads them"
-                    changed = external
+                    changed = laid_out(external, plan.model.memory_format)
                 else:
                     changed = perturbed.images_under(condition)
                 is_repeated = self.repeats_benign and condition.epsilon == 0
@@ -330,7 +331,7 @@ class FusedStep:
             with torch.no_grad():
                 sums.append(self._reducer(output, plan.layers[place].channel_axis))
 
-        needs_modules = any(not call.is_nonnegative for call in plan.layers)
+        needs_modules = any(not call.is_activation for call in plan.layers)
         with Taps(plan.model.network, receive, owners=self._owners, with_modules=needs_modules):
             logits = plan.model(images)
         if len(sums) != len(plan.layers):

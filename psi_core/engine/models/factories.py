@@ -1,28 +1,25 @@
-"""Factories: functions in the user's own code that return a network. Finding one imports and runs that code."""
+"""Factories: functions in the user's own code that return a network. Finding one imports and runs that code.
+
+Wrappers that a network comes in are taken off where that changes nothing, and named where they hide the layers.
+"""
 
 import contextlib
 import copy
 import importlib
 import importlib.util
 import sys
-import textwrap
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from psi_core.engine.models.complaints import COMPLAINTS, complaint
 from psi_core.errors import ModelError, unknown_name
-
-COMPLAINTS = (
-    *(RuntimeError, ValueError, TypeError, AttributeError, NameError, LookupError, AssertionError),
-    *(OSError, ImportError, ArithmeticError, SyntaxError),
-)
-"""What code that is being written raises, refused in a sentence; anything else is shown with its traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +30,13 @@ class Factory:
         name: as the run's configuration names it.
         make: calls it; copies the network where the name is that of a network itself.
         size: the network's `input_size` in pixels, or None where it has none.
+        notes: a sentence for each kind of wrapper that is taken off the network.
     """
 
     name: str
     make: Callable[[], nn.Module]
     size: int | None
+    notes: tuple[str, ...]
 
 
 def find_factory(name: str) -> Factory:
@@ -61,29 +60,37 @@ def _find_factory(name: str) -> Factory:
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ModelError(unknown_name(f"model: {place}", function, callables or ["a function that returns the module"]))
 
-    def make() -> nn.Module:
+    is_network = isinstance(factory, nn.Module | torch.jit.ScriptModule)
+
+    def make() -> tuple[nn.Module, tuple[str, ...]]:
         try:
             with _importable(folder):
-                network = copy.deepcopy(factory) if isinstance(factory, nn.Module) else factory()
+                made = factory if is_network else factory()
+            network, notes = without_wrappers(require_network(made, name))
+            network = copy.deepcopy(network) if is_network else network
+        except ModelError:
+            raise
         except COMPLAINTS as error:
             # On the meta device code that computes with its weights fails; the caller tries again on the CPU.
             if torch.get_default_device().type == "meta":
                 raise
             raise ModelError(
-                f"model: {name} cannot be called ({_complaint(error)}); mend it, or give defaults"
+                f"model: {name} cannot be called ({complaint(error)}); mend it, or give defaults"
             ) from None
-        if not isinstance(network, nn.Module):
-            raise ModelError(f"model: {name} returned {type(network).__name__}; it must return a torch.nn.Module")
-        return network
+        return network, notes
 
-    network = make()
+    network, notes = make()
     if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
         raise ModelError(f"model: {name} has lazy layers without a shape; run one image through it in the factory")
     size = getattr(network, "input_size", None)
     edge = size[-1] if isinstance(size, tuple | list) and size else size
     if not isinstance(edge, int | None):
         raise ModelError(f"model: {name} has input_size {size!r}; write pixels, or (channels, height, width)")
-    return Factory(name, make, edge)
+    if isinstance(size, tuple | list) and len(size) > 1 and size[-2] != edge:
+        raise ModelError(
+            f"model: {name} has input_size {size!r}, and images are brought to a square; crop or pad in it"
+        )
+    return Factory(name, lambda: make()[0], edge, notes)
 
 
 @contextlib.contextmanager
@@ -113,7 +120,7 @@ def _import_module(place: str) -> ModuleType:
         return importlib.import_module(place)
     except COMPLAINTS as error:
         raise ModelError(
-            f"model: {place} cannot be imported ({_complaint(error)}); check its name and PYTHONPATH"
+            f"model: {place} cannot be imported ({complaint(error)}); check its name and PYTHONPATH"
         ) from None
 
 
@@ -129,14 +136,78 @@ def _import_file(path: Path) -> ModuleType:
         specification.loader.exec_module(module)
     except COMPLAINTS as error:
         raise ModelError(
-            f"model: {path} cannot be imported ({_complaint(error)}); mend it, or check PYTHONPATH"
+            f"model: {path} cannot be imported ({complaint(error)}); mend it, or check PYTHONPATH"
         ) from None
     return module
 
 
-def _complaint(error: BaseException) -> str:
-    """What an exception says, its kind, and the line of code that raised it."""
-    said = textwrap.shorten(f"{type(error).__name__}: {error}", 200).removesuffix(":")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<")]
-    return f"{said}, {Path(own[-1].filename).name} line {own[-1].lineno}" if own else said
+_PARALLEL: Mapping[str, str] = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+}
+"""Wrappers by class, and the attribute that holds the network; they are taken off inside a network too."""
+
+_AVERAGED: Mapping[str, str] = {
+    **{"AveragedModel": "module", "ModelEma": "ema", "ModelEmaV2": "module", "ModelEmaV3": "module"},
+    "EMA": "ema_model",
+}
+"""Those of averaged weights, which stand for the network as a whole."""
+
+
+def without_wrappers(network: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network itself, and a sentence for each kind of wrapper that was taken off it."""
+    taken: dict[str, str] = {}
+    while (found := _inner(network, {**_AVERAGED, **_PARALLEL})) is not None:
+        taken[type(network).__name__] = found[0]
+        network = found[1]
+    for module in [*network.modules()]:
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            module._compiled_call_impl = None
+            taken["compile()"] = ""
+        for name in [name for name, _ in module.named_children()]:
+            while (found := _inner(module._modules[name], _PARALLEL)) is not None:
+                taken[type(module._modules[name]).__name__], module._modules[name] = found
+    return network, tuple(
+        f"model: took {wrapper} off it" + (f"; layers are named without '{prefix}.'" if prefix else "")
+        for wrapper, prefix in taken.items()
+    )
+
+
+def require_network(made: Any, name: str) -> nn.Module:
+    """What a factory made, if it is a network whose layers can be seen.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    kind = type(made).__name__
+    family = "torch.jit" if isinstance(made, torch.jit.ScriptModule | torch.jit.ScriptFunction) else ""
+    if kind == "ExportedProgram" or (isinstance(made, nn.Module) and _is_exported(made)):
+        family = "torch.export"
+    if family:
+        article = "an" if kind[:1] in "AEIOU" else "a"
+        raise ModelError(
+            f"model: {name} is {article} {kind} ({family}), whose layers cannot be seen; "
+            "give the nn.Module that it was made from"
+        )
+    if not isinstance(made, nn.Module):
+        raise ModelError(f"model: {name} returned {kind}; it must return a torch.nn.Module")
+    return made
+
+
+def _inner(module: nn.Module | None, wrappers: Mapping[str, str]) -> tuple[str, nn.Module] | None:
+    """The attribute of a wrapper that holds its network, and the network; None for anything else."""
+    for kind in type(module).__mro__:
+        attribute = wrappers.get(kind.__name__)
+        inner = getattr(module, attribute, None) if attribute else None
+        if attribute and isinstance(inner, nn.Module):
+            return attribute, inner
+    return None
+
+
+def _is_exported(module: nn.Module) -> bool:
+    """Whether it is the graph of an exported program, which calls the operators below layers."""
+    graph = getattr(module, "graph", None)
+    nodes = getattr(graph, "nodes", ()) if isinstance(module, torch.fx.GraphModule) else ()
+    calls = [node.target for node in nodes if node.op == "call_function"]
+    return any(isinstance(target, torch._ops.OpOverload) for target in calls)

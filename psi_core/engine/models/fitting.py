@@ -19,7 +19,9 @@ from psi_core.engine.devices import processor_name
 from psi_core.engine.images import Dataset, load_dataset, read_inputs
 from psi_core.engine.images.classes import match_names
 from psi_core.engine.models.checkpoints import Checkpoint, Recipe, find_checkpoint, fitting_lock
-from psi_core.engine.models.sources import Classifier, ModelSource, build_classifier, input_channels, model_source
+from psi_core.engine.models.classifier import Classifier
+from psi_core.engine.models.dry_forward import dry_forward
+from psi_core.engine.models.sources import ModelSource, build_classifier, input_channels, model_source
 from psi_core.engine.models.weights import file_sha256, imagenet_file, read_weights
 from psi_core.errors import ModelError
 from psi_core.files import checkpoints_directory
@@ -98,6 +100,7 @@ class Fit:
             state, _ = read_weights(imagenet_file(self.source), network)
             own = network.state_dict()
             network.load_state_dict({**own, **{k: v for k, v in state.items() if k in own and v.shape == own[k].shape}})
+        dry_forward(self.classifier, self.source, self.recipe.size)
         self.classifier.to(self.device).requires_grad_(True).train()
         self.optimizer = torch.optim.AdamW(network.parameters(), self.rate, weight_decay=0.01, fused=True)
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from psi_core.config import parse_channel_axis
+from psi_core.engine.models.activations import NONNEGATIVE, is_rectified
 from psi_core.engine.models.channel_axes import ChannelAxes
-from psi_core.engine.models.factories import COMPLAINTS
+from psi_core.engine.models.classifier import Output, output_notes, read_output, uncompiled
+from psi_core.engine.models.complaints import COMPLAINTS, refused_forward
 from psi_core.engine.models.sources import is_named_by_study
-from psi_core.engine.models.taps import RELUS, Taps, untouched
+from psi_core.engine.models.taps import Taps, untouched, visible_modules
 from psi_core.errors import ModelError, unknown_name
 from psi_core.runs.run import LayerInfo
 
@@ -26,6 +28,7 @@ class LayerCall:
         owner: path of the module whose forward made it.
         kind: class of the module or name of the function.
         shape: shape of its output for one image.
+        is_activation: whether it is an activation, which every forward must repeat.
         is_relu: whether `--layers relu` takes it.
         is_nonnegative: whether its outputs cannot be negative.
         is_leaf: whether no other module runs inside it; `--layers all` takes these.
@@ -41,6 +44,7 @@ class LayerCall:
     owner: str
     kind: str
     shape: tuple[int, ...]
+    is_activation: bool
     is_relu: bool
     is_nonnegative: bool
     is_leaf: bool
@@ -64,13 +68,17 @@ class NetworkTrace:
         calls: every layer call in order.
         channels: channels of the images.
         classes: width of the logits.
+        output: what the network gives.
+        notes: a sentence about what its output was taken for, where it is not plain logits.
         activation_bytes: bytes of all leaf outputs for one image in float32, kept for the gradient.
     """
 
     calls: tuple[LayerCall, ...]
     channels: int
     classes: int
+    output: Output
     activation_bytes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def multiply_adds(self) -> int:
@@ -80,7 +88,7 @@ class NetworkTrace:
     @property
     def owners(self) -> frozenset[str]:
         """Modules that must be watched so that every activation gets its name."""
-        return frozenset(call.owner for call in self.calls if call.is_nonnegative)
+        return frozenset(call.owner for call in self.calls if call.is_activation)
 
 
 _DRY_IMAGES = 2
@@ -108,23 +116,26 @@ class _Costs:
 
 
 def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
-    """Runs gray images through the network and records every layer call.
+    """Runs images of noise through the network and records every layer call.
 
     Raises:
         ModelError: the network cannot take that input, or does not give logits (batch, classes).
     """
-    modules = dict(network.named_modules())
+    modules = visible_modules(network)
     costs, axes, calls = _Costs(), ChannelAxes(), list[LayerCall]()
     study_names = _StudyNames() if is_named_by_study(network) else None
     handles = [module.register_forward_hook(costs.add) for module in modules.values()]
 
+    last_sigmoid: Tensor | None = None
+
     def receive(path: str, kind: str, output: Tensor) -> None:
-        base = path.partition("#")[0]
-        is_function = base not in modules
-        owner = base.rpartition(".")[0] if is_function else base
-        module = modules.get(base)
-        is_relu = kind in RELUS
+        nonlocal last_sigmoid
+        is_function, owner = taps.is_function, taps.owner
+        module = None if is_function else modules.get(owner)
+        # What is cut off before any module with weights is the image itself.
+        is_relu = is_rectified(kind, *taps.arguments) and not (kind == "clamp" and not costs.parameters)
         is_leaf = is_function or (module is not None and next(module.children(), None) is None)
+        last_sigmoid = output.detach().clone() if kind == "sigmoid" else None
         costs.leaf_outputs += output.numel() // _DRY_IMAGES if is_leaf else 0
         axis = axes.axis_of(output)
         calls.append(
@@ -134,8 +145,9 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
                 owner=owner,
                 kind=kind if module is None else type(module).__name__,
                 shape=tuple(output.shape[1:]),
+                is_activation=kind != "module",
                 is_relu=is_relu,
-                is_nonnegative=kind != "module",
+                is_nonnegative=is_relu or (kind in NONNEGATIVE and kind != "maximum"),
                 is_leaf=is_leaf,
                 is_per_image=output.dim() > 1 and len(output) == _DRY_IMAGES,
                 parameters=costs.parameters,
@@ -149,25 +161,34 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
 
     parameter = next(network.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
-    images = torch.full((_DRY_IMAGES, channels, size, size), 0.5, device=device)
+    images = dry_images(channels, size).to(device)
+    taps = Taps(network, receive, with_modules=True)
+
+    def can_take(number: int) -> bool:
+        try:
+            with untouched(network, device), torch.inference_mode():
+                network(images[:1].expand(number, -1, -1, -1).clone())
+        except COMPLAINTS:
+            return False
+        return True
+
     axes.begin(images)
     try:
-        with untouched(network, device), torch.inference_mode(), axes, Taps(network, receive, with_modules=True):
-            logits = network(images)
+        with untouched(network, device), torch.inference_mode(), uncompiled(), axes, taps:
+            given = network(images)
     except COMPLAINTS as error:  # torch complains by RuntimeError, vision transformers by AssertionError.
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        found = f"{channels} x {size} x {size} pixels ({reason})"
-        raise ModelError(f"size: the model cannot take {found}; write another --size") from None
+        raise refused_forward(error, taps.failed_in, images, can_take) from None
     finally:
         for handle in handles:
             handle.remove()
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != _DRY_IMAGES:
-        found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(
-            f"model: its output is {found} for {_DRY_IMAGES} images, not logits (batch, classes); "
-            "wrap it to return those"
-        )
-    return NetworkTrace(tuple(calls), channels, int(logits.shape[1]), 4 * costs.leaf_outputs)
+    logits, output = read_output(given, _DRY_IMAGES, last_sigmoid)
+    notes = output_notes(given, output)
+    return NetworkTrace(tuple(calls), channels, int(logits.shape[1]), output, 4 * costs.leaf_outputs, notes)
+
+
+def dry_images(channels: int, size: int) -> Tensor:
+    """Images of noise in 0..1 for a dry forward, the same ones each time."""
+    return torch.rand(_DRY_IMAGES, channels, size, size, generator=torch.Generator().manual_seed(0))
 
 
 class _StudyNames:

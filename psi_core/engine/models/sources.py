@@ -1,4 +1,4 @@
-"""Where models come from: bundled by name, torchvision, timm, or the user's factory; and the classifier made of one.
+"""Where models come from: bundled by name, torchvision, timm, or the user's factory.
 
 A source says how its network is built, what input it takes and how pixels are normalized, before any weights.
 torchvision takes as long to load as torch, so it is imported inside the functions that need it; LeNet-5 needs none.
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from psi_core.config import RunConfig, parse_mean_sd
-from psi_core.engine.models.factories import COMPLAINTS, find_factory
+from psi_core.engine.models.classifier import Classifier
+from psi_core.engine.models.complaints import COMPLAINTS
+from psi_core.engine.models.factories import find_factory
 from psi_core.engine.models.timm import timm_model
 from psi_core.errors import ModelError, unknown_name
 
@@ -86,30 +88,6 @@ _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 _OF_FIXED_SIZE = ("vit_", "maxvit_")
 
 
-class Classifier(nn.Module):
-    """A network behind its normalization: takes pixels in 0..1.
-
-    Attributes:
-        network: the network itself; layers are named by their path in it.
-    """
-
-    mean: Tensor
-    sd: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], sd: tuple[float, ...]) -> None:
-        super().__init__()
-        self.network = network
-        self.is_normalized = any(mean) or any(value != 1 for value in sd)
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("sd", torch.tensor(sd).view(1, -1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, channels, size, size) in 0..1."""
-        inputs = (images - self.mean) / self.sd if self.is_normalized else images
-        logits: Tensor = self.network(inputs)
-        return logits
-
-
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """Where a model comes from and what it takes, before any weights.
@@ -123,6 +101,8 @@ class ModelSource:
         normalization: used unless the run names another.
         imagenet: name of its published weights in torchvision, or `timm:` and that in timm, or None.
         imagenet_normalization: what those weights expect, or None where it is `normalization`.
+        is_plain: whether its networks are known to answer alike in every memory format, for one image and for many.
+        notes: one sentence for each thing that was done to its networks.
     """
 
     name: str
@@ -133,6 +113,8 @@ class ModelSource:
     normalization: str
     imagenet: str | None
     imagenet_normalization: str | None = None
+    is_plain: bool = False
+    notes: tuple[str, ...] = ()
 
     def input_size(self, size: int | None) -> int:
         """The size asked for, or the model's own.
@@ -159,7 +141,14 @@ def model_source(name: str) -> ModelSource:
     if name in ARCHITECTURES:
         known = ARCHITECTURES[name]
         return ModelSource(
-            name, known.build, known.size, known.smallest, known.largest, known.normalization, known.imagenet
+            name,
+            known.build,
+            known.size,
+            known.smallest,
+            known.largest,
+            known.normalization,
+            known.imagenet,
+            is_plain=True,
         )
     family, separator, member = name.partition(":")
     if not separator:
@@ -169,7 +158,9 @@ def model_source(name: str) -> ModelSource:
     if family == "timm":
         return _timm_source(name, member)
     factory = find_factory(name)
-    return ModelSource(name, _on_meta_or_cpu(lambda _classes: factory.make()), factory.size, 1, None, "none", None)
+    return ModelSource(
+        name, _on_meta_or_cpu(lambda _classes: factory.make()), factory.size, 1, None, "none", None, notes=factory.notes
+    )
 
 
 def absolute_model(name: str) -> str:
@@ -179,7 +170,7 @@ def absolute_model(name: str) -> str:
 
 
 def build_classifier(source: ModelSource, classes: int, normalize: str) -> Classifier:
-    """A classifier in eval mode, parameters frozen, channels last, with the weights its source gives it.
+    """A classifier in eval mode, parameters frozen, with the weights its source gives it.
 
     Raises:
         ModelError: the normalization has another number of channels than the network's first layer.
@@ -189,8 +180,7 @@ def build_classifier(source: ModelSource, classes: int, normalize: str) -> Class
     mean, sd = normalization(normalize)
     if len(mean) not in (1, channels):
         raise ModelError(f"normalize: {normalize} has {len(mean)} channels and {source.name} takes {channels}")
-    classifier = Classifier(network, mean, sd).eval().requires_grad_(False)
-    return classifier.to(memory_format=torch.channels_last)
+    return Classifier(network, mean, sd).eval().requires_grad_(False)
 
 
 def resolved_normalization(source: ModelSource, config: RunConfig) -> str:
@@ -271,6 +261,7 @@ def _torchvision_source(name: str, member: str) -> ModelSource:
         normalization="imagenet",
         imagenet=member,
         imagenet_normalization=_normalization_name(*expected),
+        is_plain=True,
     )
 
 

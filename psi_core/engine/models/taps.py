@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+
+from psi_core.engine.models.activations import ACTIVATION_MODULES, activation_kind
 
 
 @contextlib.contextmanager
@@ -43,20 +44,11 @@ def untouched(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[
             parameter.requires_grad_(has_gradient)
 
 
-_ACTIVATIONS: dict[Callable[..., Any], str] = {
-    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "relu"),
-    F.relu6: "relu6",
-    F.hardtanh: "relu6",
-    **dict.fromkeys((torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, F.sigmoid), "sigmoid"),
-    F.hardsigmoid: "hardsigmoid",
-    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), "softmax"),
-    F.softplus: "softplus",
-}
+def visible_modules(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a network by path, but for scripted ones, which take no hooks."""
+    named = network.named_modules()
+    return {path: module for path, module in named if not isinstance(module, torch.jit.ScriptModule)}
 
-_ACTIVATION_MODULES = (nn.ReLU, nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softplus)
-
-RELUS = frozenset({"relu", "relu6"})
-"""Kinds of call that `--layers relu` takes."""
 
 Receive = Callable[[str, str, Tensor], Tensor | None]
 """Takes a call's name, its kind (`relu`, ..., or `module`) and its output, which must be reduced at once.
@@ -85,6 +77,12 @@ class Taps(TorchFunctionMode):
         receive: called once per call, in order.
         owners: paths of the modules to watch; all by default. Fewer cost less.
         with_modules: whether outputs of modules that are no activations are received too.
+
+    Attributes:
+        failed_in: path of the innermost module whose forward raised an error in the last forward; None if none did.
+        owner: path of the module whose forward makes the call that is being received.
+        is_function: whether that call is a function's, not the module's own.
+        arguments: what the function of that call was given; of a module's, nothing.
     """
 
     def __init__(
@@ -98,13 +96,18 @@ class Taps(TorchFunctionMode):
         self._handles: list[RemovableHandle] = []
         self._inside: list[_Frame] = []
         self._calls: Counter[str] = Counter()
+        self.failed_in: str | None = None
+        self.owner = ""
+        self.is_function = False
+        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
 
     def __enter__(self) -> "Taps":
         try:
             self._handles.append(self._network.register_forward_pre_hook(self._begin_forward, prepend=True))
-            for path, module in self._network.named_modules():
+            for path, module in visible_modules(self._network).items():
                 if self._owners is None or path in self._owners:
                     self._watch(path, module)
+            self._handles.append(self._network.register_forward_hook(self._end_forward, always_call=True))
         except BaseException:
             self._remove_hooks()
             raise
@@ -119,14 +122,16 @@ class Taps(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Runs the function; receives its output if it is an activation, and gives that or what replaces it."""
+        kind = activation_kind(func, args, kwargs or {})
         output = func(*args, **(kwargs or {}))
-        kind = _ACTIVATIONS.get(func)
-        if kind is not None and self._inside and not (func is F.hardtanh and _lower_bound(args, kwargs) < 0):
+        if kind is not None and self._inside:
             frame = self._inside[-1]
             frame.was_received = True
-            is_whole = frame.is_activation and frame.path
+            is_whole = bool(frame.is_activation and frame.path)
             name = frame.path if is_whole else f"{frame.path}.{kind}".lstrip(".")
+            self.owner, self.is_function, self.arguments = frame.path, not is_whole, (args, kwargs or {})
             replacement = self._announce(name, kind, output)
+            self.arguments = (), {}
             if replacement is not None:
                 # What an in-place call gives is read through its argument too.
                 is_in_place = any(each is output for each in (*args, *(kwargs or {}).values()))
@@ -134,7 +139,7 @@ class Taps(TorchFunctionMode):
         return output
 
     def _watch(self, path: str, module: nn.Module) -> None:
-        is_activation = isinstance(module, _ACTIVATION_MODULES)
+        is_activation = isinstance(module, ACTIVATION_MODULES)
 
         def enter(_module: nn.Module, _inputs: Any) -> None:
             self._inside.append(_Frame(path, is_activation))
@@ -142,6 +147,7 @@ class Taps(TorchFunctionMode):
         def leave(_module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
             frame = self._inside.pop()
             if self._with_modules and path and not (is_activation and frame.was_received):
+                self.owner, self.is_function, self.arguments = path, False, ((), {})
                 return self._announce(path, "module", output)
             return None
 
@@ -161,11 +167,12 @@ class Taps(TorchFunctionMode):
         self._inside.clear()
         self._calls.clear()
 
+    def _end_forward(self, *_call: Any) -> None:
+        # Frames that an error left would claim what is called outside the network.
+        self.failed_in = self._inside[-1].path if self._inside else None
+        self._inside.clear()
+
     def _remove_hooks(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-
-
-def _lower_bound(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> float:
-    return float(args[1] if len(args) > 1 else (kwargs or {}).get("min_val", -1.0))

@@ -161,7 +161,8 @@ class Worker:
     def _work(self, device: Device) -> str:
         self.log.write(PhaseBegan("load"))
         with cpu_threads(self.run.config.threads), current_device(device):
-            prepared = self._prepared or prepare(self.run.config.asked(device=device, devices=1))
+            config = self.run.config
+            prepared = self._prepared or prepare(config.asked(device=device, devices=1), config.memory_format)
             for note in prepared.notes:
                 self.log.write(Warned(note))
             try:

@@ -25,7 +25,7 @@ _KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 _OTHER = ("·", "other")
 
-RELU_KINDS = frozenset({"relu", "relu6"})
+RELU_KINDS = frozenset({"relu", "relu6", "clamp", "threshold", "maximum"})
 """Kinds that a run taps unless told otherwise; the engine's RELUS holds the same."""
 
 NONNEGATIVE_KINDS = RELU_KINDS | {"sigmoid", "hardsigmoid", "softmax", "softplus"}

@@ -18,8 +18,8 @@ from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.images import load_dataset, read_inputs
 from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.models.checkpoints import find_checkpoint
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import select_calls, trace_network
-from psi_core.engine.models.sources import Classifier
 from psi_core.errors import PsiError
 from tests.engine.picture_files import digit_folder
 from tests.engine.processes import small_config

@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from psi_core.engine.ablation.masking import masked_logits
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import select_calls, trace_network
-from psi_core.engine.models.sources import Classifier, build_classifier, input_channels, model_source
+from psi_core.engine.models.sources import build_classifier, input_channels, model_source
 from psi_core.errors import ModelError
 from tests.engine.models.test_taps import hooks_of
 from tests.engine.networks import FUNCTIONAL_CALLS, Fickle, Functional, images_of, seeded

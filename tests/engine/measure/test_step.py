@@ -17,8 +17,9 @@ from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.images import load_dataset, network_inputs
 from psi_core.engine.measure.step import PER_IMAGE, FusedStep, RowLayout, StepPlan
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import select_calls, trace_network
-from psi_core.engine.models.sources import Classifier, build_classifier, input_channels, model_source
+from psi_core.engine.models.sources import build_classifier, input_channels, model_source
 from psi_core.engine.models.taps import Taps
 from psi_core.engine.work.chunk_maker import ChunkMaker
 from psi_core.errors import ModelError, RunError

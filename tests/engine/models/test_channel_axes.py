@@ -16,8 +16,8 @@ from psi_core.engine import analyze
 from psi_core.engine.ablation.masking import masked_logits
 from psi_core.engine.answers import layer_rows
 from psi_core.engine.images import load_dataset, read_inputs
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import axis_notes, describe_layers, select_calls, trace_network, with_named_axes
-from psi_core.engine.models.sources import Classifier
 from psi_core.engine.preparation import prepare
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ModelError

@@ -67,7 +67,7 @@ class Tuple(Base):
 
 class Dictionary(Base):
     def forward(self, images):
-        return {"logits": self.head(self.act(images.flatten(1)))}
+        return {"scores": self.head(self.act(images.flatten(1)))}
 
 class OneImage(Base):
     def forward(self, images):
@@ -101,9 +101,12 @@ def test_a_network_that_runs_otherwise_from_batch_to_batch_fails_the_run(name, l
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("Tuple", r"its output is tuple for 2 images, not logits \(batch, classes\); wrap it to return those"),
+        (
+            "Tuple",
+            r"its output is tuple for 2 images, not logits .*; wrap it to return those, such as its \[0\]",
+        ),
         ("Dictionary", "its output is dict for 2 images, not logits"),
-        ("OneImage", "cannot take 1 x 8 x 8 pixels"),
+        ("OneImage", "it takes 1 images at a time and no other number"),
     ],
 )
 def test_an_output_that_is_no_row_of_logits_per_image_is_refused(name, text, networks):

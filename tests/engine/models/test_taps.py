@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
+from psi_core.engine.models.activations import NONNEGATIVE
 from psi_core.engine.models.taps import Taps
 from tests.engine.networks import FUNCTIONAL_CALLS, Functional, images_of, perceptron, seeded
 
@@ -68,7 +69,7 @@ def test_outputs_are_seen_before_an_in_place_activation_overwrites_them():
     signed = F.conv2d(images, network[0].weight, network[0].bias)
     calls = calls_of(network, images, with_modules=True)
     assert [(name, kind) for name, kind, _ in calls] == [
-        ("0", "module"), ("1", "relu"), ("2", "sigmoid"), ("3", "module"),
+        ("0", "module"), ("1", "relu"), ("2", "sigmoid"), ("3", "hardtanh"),
     ]  # fmt: skip
     for (_, _, output), expected in zip(
         calls, [signed, signed.relu(), signed.relu().sigmoid(), signed.relu().sigmoid()], strict=True
@@ -98,6 +99,10 @@ def test_outputs_are_seen_before_an_in_place_activation_overwrites_them():
         (lambda x: x.softmax(1), "softmax"),
         (nn.Softmax(1), "softmax"),
         (F.softplus, "softplus"),
+        (lambda x: x.clamp(min=0), "clamp"),
+        (lambda x: torch.clip(x, 0.0, 6.0), "clamp"),
+        (nn.Threshold(0, 0), "threshold"),
+        (lambda x: torch.maximum(x, x.new_zeros(())), "maximum"),
         (nn.Softplus(), "softplus"),
     ],
 )
@@ -115,12 +120,14 @@ def test_every_way_of_writing_an_activation_is_one_call(call, kind):
 
 
 @pytest.mark.parametrize("call", [F.hardtanh, F.gelu, F.leaky_relu, F.silu, torch.tanh, F.elu])
-def test_signed_activations_are_not_taken_for_others(call):
+def test_signed_activations_are_received_under_their_own_names(call):
     class Network(nn.Module):
         def forward(self, images):
             return call(images.flatten(1) - 0.5)
 
-    assert names_of(Network(), images_of(2)) == []
+    ((name, kind, _),) = calls_of(Network(), images_of(2))
+    assert name == kind == call.__name__
+    assert kind not in NONNEGATIVE
 
 
 def test_activations_outside_the_network_are_not_its_own():

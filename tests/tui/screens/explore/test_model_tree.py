@@ -253,10 +253,10 @@ def test_own_models_stay_when_the_engines_list_comes():
 
 
 def test_kinds_that_pass_without_rectification_are_the_engines():
-    from psi_core.engine.models import taps
+    from psi_core.engine.models import activations
 
-    assert RELU_KINDS == taps.RELUS
-    assert set(taps._ACTIVATIONS.values()) == NONNEGATIVE_KINDS
+    assert RELU_KINDS == activations.RELUS
+    assert activations.NONNEGATIVE == NONNEGATIVE_KINDS
 
 
 def test_glyphs_stay_glyphs_in_ascii():

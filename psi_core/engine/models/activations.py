@@ -1,0 +1,93 @@
+"""Activations: which calls are ones, by which name, and what is known of their outputs.
+
+Rectifiers are told by what they do: `clamp(min=0)`, a threshold at 0 and a maximum with 0 are ReLUs by other names.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psi_core.engine.models.classifier import SIGMOIDS
+
+RELUS = frozenset({"relu", "relu6", "clamp", "threshold", "maximum"})
+"""Kinds of call that `--layers relu` takes."""
+
+NONNEGATIVE = RELUS | {"sigmoid", "hardsigmoid", "softmax", "softplus"}
+"""Kinds of call that never give a negative response; a `maximum` does where it is not one with 0."""
+
+ACTIVATION_MODULES = (
+    *(nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softplus),
+    *(nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish),
+    *(nn.Tanh, nn.Softsign, nn.LogSigmoid, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink),
+)
+"""Modules that are one activation: their call bears their own name."""
+
+_CLAMPS = frozenset(
+    getattr(place, name) for place in (torch, Tensor) for name in ("clamp", "clamp_", "clip", "clip_")
+) | {getattr(place, name) for place in (torch, Tensor) for name in ("clamp_min", "clamp_min_")}
+_MAXIMA = frozenset({torch.maximum, Tensor.maximum, torch.max, Tensor.max, torch.fmax, Tensor.fmax})
+_THRESHOLDS = frozenset({F.threshold, torch.threshold, torch.threshold_})
+_HARDTANHS = frozenset({F.hardtanh, F.hardtanh_})
+
+_KINDS: Mapping[Callable[..., Any], str] = {
+    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "relu"),
+    F.relu6: "relu6",
+    **dict.fromkeys(SIGMOIDS, "sigmoid"),
+    F.hardsigmoid: "hardsigmoid",
+    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), "softmax"),
+    F.softplus: "softplus",
+    **dict.fromkeys((F.leaky_relu, F.leaky_relu_), "leaky_relu"),
+    **dict.fromkeys((F.prelu, torch.prelu, Tensor.prelu), "prelu"),
+    **dict.fromkeys((F.rrelu, F.rrelu_, torch.rrelu, torch.rrelu_), "rrelu"),
+    **dict.fromkeys((F.elu, F.elu_), "elu"),
+    **dict.fromkeys((F.selu, F.selu_, torch.selu, torch.selu_), "selu"),
+    **dict.fromkeys((F.celu, F.celu_, torch.celu, torch.celu_), "celu"),
+    F.gelu: "gelu",
+    F.silu: "silu",
+    F.mish: "mish",
+    F.hardswish: "hardswish",
+    **dict.fromkeys((F.tanh, torch.tanh, torch.tanh_, Tensor.tanh, Tensor.tanh_), "tanh"),
+    F.softsign: "softsign",
+    F.logsigmoid: "logsigmoid",
+    F.tanhshrink: "tanhshrink",
+    F.softshrink: "softshrink",
+    F.hardshrink: "hardshrink",
+}
+
+
+def activation_kind(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    """What kind of activation a call is; None where it is none.
+
+    A call of `maximum` is one whatever its second argument holds, which would have to be looked at; so is a `clamp` at
+    a tensor.
+    """
+    kind = _KINDS.get(func)
+    if kind is not None:
+        return kind
+    if func in _CLAMPS:
+        least = _argument(args, kwargs, 1, "min", None)
+        is_at_zero = isinstance(least, int | float) and least == 0
+        return "clamp" if is_at_zero else "maximum" if isinstance(least, Tensor) else None
+    if func in _MAXIMA:
+        return "maximum" if isinstance(_argument(args, kwargs, 1, "other", None), Tensor) else None
+    if func in _THRESHOLDS:
+        at, value = _argument(args, kwargs, 1, "threshold", -1.0), _argument(args, kwargs, 2, "value", -1.0)
+        return "threshold" if at >= 0 and value == 0 else None
+    if func in _HARDTANHS:
+        return "relu6" if _argument(args, kwargs, 1, "min_val", -1.0) >= 0 else "hardtanh"
+    return None
+
+
+def is_rectified(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call of this kind is a ReLU by any name. Looks at the values that a maximum is taken with."""
+    if kind != "maximum":
+        return kind in RELUS
+    tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
+    return any(not bool(each.any()) for each in tensors[1:]) or (len(tensors) > 1 and not bool(tensors[0].any()))
+
+
+def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], place: int, name: str, default: Any) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name, default)

@@ -1,0 +1,136 @@
+"""Complaints: what a network that cannot be measured is told. The reason, the place in the user's code, the way out."""
+
+import re
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from psi_core.errors import ModelError
+
+COMPLAINTS = (
+    *(RuntimeError, ValueError, TypeError, AttributeError, NameError, LookupError, AssertionError),
+    *(OSError, ImportError, ArithmeticError, SyntaxError),
+)
+"""What code that is being written raises, refused in a sentence; anything else is shown with its traceback."""
+
+_NO_PLACE = tuple(str(Path(str(file)).parent) for file in (torch.__file__, __import__("psi_core").__file__))
+"""Folders of code that is not the user's."""
+
+_MOST_IMAGES = 1024
+"""The largest fixed batch that is looked for."""
+
+_REASONS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"CUDA|NVIDIA|cuda|HIP|same device|mps|xpu",
+        "model",
+        "take .cuda() and names of devices out of its code: --device moves it",
+    ),
+    (
+        r"missing \d+ required|forward\(\) takes|unexpected keyword|unsupported operand.*NoneType",
+        "model",
+        "wrap it so that its forward takes images alone",
+    ),
+    (
+        r"dtype|scalar type|Half|Double|Input type|BFloat16|Float but|not implemented for '\w+'",
+        "model",
+        "call .float() on it in the factory: images come as float32",
+    ),
+    (
+        r"weight of size|to have (\d+) channels|normalized_shape|running_mean should contain",
+        "model",
+        "images come as (batch, channels, height, width); "
+        "name what it takes by input_size = (channels, height, width) in the network",
+    ),
+    (r"view size is not compatible|non-contiguous", "model", "write .reshape() there in place of .view()"),
+    (
+        r"shapes cannot be multiplied|size mismatch|Kernel size|Output size is too small|output size|is invalid for "
+        r"input of size|[Ii]nput (image )?(size|height|width)|must match the size of tensor|divisible|"
+        r"Expected size|expanded size",
+        "size",
+        "write another --size",
+    ),
+)
+"""Words of an error, the option that they speak of, and the way out; the first that fits."""
+
+_MEND = "mend it, or wrap it so that it takes images (batch, channels, height, width) and gives logits (batch, classes)"
+
+
+def complaint(error: BaseException) -> str:
+    """What an exception says, its kind, and the line of the user's code that raised it."""
+    said = textwrap.shorten(f"{type(error).__name__}: {error}", 200).removesuffix(":")
+    places = list(_places(error))
+    return f"{said}, {places[-1]}" if places else said
+
+
+def refused_forward(
+    error: BaseException, module: str | None, images: Tensor, can_take: Callable[[int], bool]
+) -> ModelError:
+    """What a network is told whose forward failed.
+
+    Args:
+        error: what it raised.
+        module: path of the module whose forward it was in, if that is known.
+        images: what the network was given.
+        can_take: whether a forward of so many images succeeds.
+    """
+    reason = complaint(error)
+    if module and "line" not in reason.rpartition(",")[2]:
+        reason = f"{reason}, in {module}"
+    batch, channels, size, _ = images.shape
+    fixed = next((n for n in _numbers(str(error)) if n != batch and can_take(n)), None)
+    if fixed is not None:
+        return ModelError(
+            f"model: it takes {fixed} images at a time and no other number ({reason}); "
+            "write x.size(0) where the number of images stands"
+        )
+    option, way_out = next(
+        ((option, way) for words, option, way in _REASONS if re.search(words, str(error))), ("model", _MEND)
+    )
+    return ModelError(f"{option}: its forward fails for {channels} x {size} x {size} pixels ({reason}); {way_out}")
+
+
+def refused_alone(error: BaseException, images: Tensor) -> ModelError:
+    """What a network is told whose forward fails for one image alone, as a run's last batch may be."""
+    return ModelError(
+        f"model: its forward fails for one image alone, as a last batch may be, and not for {len(images)} "
+        f"({complaint(error)}); name the axis, as .squeeze(-1) and .flatten(1) do"
+    )
+
+
+def refused_output(given: Any, images: int) -> ModelError:
+    """What a network is told that gives no logits."""
+    found = _shape_of(given)
+    inner = next((f"[{key!r}]" for key in given if isinstance(given[key], Tensor)), "") if _is_mapping(given) else ""
+    inner = "[0]" if isinstance(given, tuple | list) and given and isinstance(given[0], Tensor) else inner
+    advice = f"wrap it to return those, such as its {inner}" if inner else "wrap it to return those"
+    return ModelError(f"model: its output is {found} for {images} images, not logits (batch, classes); {advice}")
+
+
+def _shape_of(given: Any) -> str:
+    if not isinstance(given, Tensor):
+        return type(given).__name__
+    kind = "" if given.is_floating_point() else f" of {str(given.dtype).removeprefix('torch.')}"
+    return f"{tuple(given.shape)}{kind}"
+
+
+def _is_mapping(given: Any) -> bool:
+    return isinstance(given, Mapping)
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    """File and line of every step in the user's code, the innermost last."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        is_own = not frame.filename.startswith(("<", *_NO_PLACE))
+        if is_own:
+            yield f"{Path(frame.filename).name} line {frame.lineno}"
+
+
+def _numbers(text: str) -> list[int]:
+    """Numbers of images that an error may speak of."""
+    found = (int(number) for number in re.findall(r"\d+", text) if len(number) < 5)
+    return [number for number in dict.fromkeys(found) if 0 < number <= _MOST_IMAGES][:4]
