@@ -66,6 +66,7 @@ ANSWERS = (
     Answer("fit", "psi_core.engine.commands:fit", "process"),
     Answer("ablate", "psi_core.engine.commands:ablate", "process"),
     Answer("images", "psi_core.engine.commands:images", "process"),
+    Answer("selftest", "psi_core.engine.selftest.suite:selftest", "process"),
     Answer("bench", "psi_core.engine.commands:bench", "process"),
 )
 

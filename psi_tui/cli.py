@@ -44,6 +44,7 @@ _MODULES = {
     "layers": "models",
     "doctor": "doctor",
     "bench": "bench",
+    "selftest": "selftest",
 }
 """Commands in the order of use, and the module of `psi_tui.commands` that holds each under its own name."""
 

@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.engine.work", "psi_core.engine.again", "psi_core.engine.ablation"),
     ("psi_core.engine.analysis",),
     ("psi_core.engine", "psi_core.engine.bench", "psi_core.engine.answers"),
+    ("psi_core.engine.selftest",),
     ("psi_core.engine.commands",),
     ("psi_core.__main__",),
     ("psi_tui.text", "psi_tui.engine"),

@@ -258,6 +258,24 @@ class ImagesWritten(_Timed):
 
 
 @dataclass(frozen=True, slots=True)
+class PartTested(_Timed):
+    """A part of the self-test ended.
+
+    Attributes:
+        part: its name.
+        verdict: `passed`, `failed`, `measured` or `left out`.
+        words: what it found.
+        seconds: time that it took.
+    """
+
+    kind: ClassVar[str] = "tested"
+    part: str = ""
+    verdict: str = ""
+    words: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownEvent(_Timed):
     """An event of a newer version. It becomes the worker's last event and holds nothing else.
 
@@ -282,12 +300,13 @@ KnownEvent: TypeAlias = (
     | Failed
     | AblationAdvanced
     | ImagesWritten
+    | PartTested
 )
 Event: TypeAlias = KnownEvent | UnknownEvent
 
 EVENTS: tuple[type[KnownEvent], ...] = (
     *(Started, PhaseBegan, FitAdvanced, BatchDone, Warned, PrecisionCompared, EvidenceFound, Heartbeat),
-    *(Finished, Stopped, Failed, AblationAdvanced, ImagesWritten),
+    *(Finished, Stopped, Failed, AblationAdvanced, ImagesWritten, PartTested),
 )
 """Every kind that this version writes."""
 

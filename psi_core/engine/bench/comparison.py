@@ -36,7 +36,7 @@ Batch = tuple[Tensor, Tensor]
 """Images as the network takes them, and their labels; on the device."""
 
 
-def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
+def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) -> dict[str, Any]:
     """Images per second and peak memory of engine, floor and usual way, and how they compare.
 
     `ratio` is the engine's speed over the floor's, `usual_ratio` over the usual way's: the median over rounds, each
@@ -46,6 +46,7 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
     Args:
         config: the run to imitate, with random weights; its images are one chunk of two batches.
         rounds: how often each is timed, after one round of each to warm up.
+        with_usual: whether the usual way is timed where a library for it is installed.
     """
     prepared = prepare(config.model_copy(update={"weights": "random"}))
     resolved = prepared.config
@@ -58,7 +59,7 @@ def bench_row(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
         "engine": lambda: maker.make(range(images), lambda _chunk: None, lambda _before, _after: None),
         "floor": lambda: _floor(prepared.classifier, batches, len(resolved.conditions) - 1),
     }
-    library = installed_library()
+    library = installed_library() if with_usual else None
     if library is not None:
         measure = usual_way(library, prepared.classifier, resolved.conditions)
         contenders["usual"] = lambda: [measure(*batch) for batch in batches]

@@ -1,0 +1,73 @@
+"""The self-test: parts by name, within a time, each one's failure its own; and what its parts would find."""
+
+import json
+
+import numpy as np
+import pytest
+
+from psi_core.devices import CPU
+from psi_core.engine.selftest import suite
+from psi_core.engine.selftest.correctness import agreement, signs
+from psi_core.engine.selftest.part import Finding, Part, Trial, differences
+from psi_core.engine.selftest.suite import selftest
+from psi_core.errors import ConfigError
+from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
+from tests.recorded import record_run
+
+
+class Told(list):
+    def report(self, event):
+        self.append((event.part, event.verdict))
+
+
+def test_parts_are_looked_at_by_name_and_kept_in_a_file(tmp_path):
+    told = Told()
+    found = selftest(told, "cpu", ["signs", "products"], to=str(tmp_path / "found.json"))
+    assert told == [("signs", "passed"), ("products", "passed")]
+    assert found["passed"]
+    assert json.loads((tmp_path / "found.json").read_text())["parts"].keys() == found["parts"].keys()
+    assert found["parts"]["products"]["figures"]["exact after high"] < 1e-5
+
+
+def test_the_device_is_compared_with_the_cpu(tmp_path):
+    assert agreement(Trial(CPU, tmp_path)).verdict == "passed"
+
+
+def test_a_part_that_fails_ends_no_other(monkeypatch, capsys):
+    def fails(trial):
+        raise RuntimeError("CUDA error: an illegal memory access\nwas encountered")
+
+    parts = (Part("bad", "", 1, fails), Part("wrong", "", 1, lambda trial: Finding("failed", "no")))
+    monkeypatch.setattr(suite, "PARTS", (*parts, Part("signs", "", 1, signs)))
+    told = Told()
+    found = selftest(told, "cpu")
+    assert told == [("bad", "failed"), ("wrong", "failed"), ("signs", "passed")]
+    assert not found["passed"]
+    assert found["parts"]["bad"]["words"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_there_is_no_time_for_is_left_out():
+    told = Told()
+    found = selftest(told, "cpu", ["signs"], limit=0)
+    assert told == [("signs", "left out")]
+    assert found["passed"]
+
+
+@pytest.mark.parametrize("wrong", [{"parts": ["sings"]}, {"device": "cuda:99"}])
+def test_what_it_cannot_do_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"signs|cuda"):
+        selftest(Told(), **{"device": "cpu", **wrong})
+
+
+def test_one_flipped_bit_is_a_difference(tmp_path):
+    one, other = (record_run(tmp_path / name, images=20, chunk=10) for name in ("one", "other"))
+    assert differences(one, other).is_none
+    arrays = {name: array.copy() for name, array in read_arrays(chunk_path(other, 1)).items()}
+    arrays["psi"].view(np.uint32)[0, 0, 0] ^= 1
+    write_arrays(chunk_path(other, 1), arrays)
+    found = differences(one, other)
+    assert found.chunks == {"psi": 1}
+    assert 0 < found.psi < 1e-6
+    chunk_path(other, 0).unlink()
+    assert differences(one, other).missing == 1
