@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, StrictBool, ValidationInfo, field_validator, model_validator
 
-from psi_core.config import Count, Names, RunConfig, RunOptions, Unit, split_list
+from psi_core.config import Count, Names, Order, RunConfig, RunOptions, Unit
 from psi_core.errors import unknown_name
-from psi_core.options import Option
+from psi_core.options import Option, split_list
 
 RANKINGS: dict[str, str] = {
     "response": "the highest mean response to the class first",
@@ -79,6 +79,7 @@ class AblationConfig(RunOptions):
     """
 
     controls: Names = ("sign-noise",)
+    order: Order = "first"
     unit: Unit = "channel"
 
     layer: str = ""

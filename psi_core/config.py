@@ -36,7 +36,7 @@ from psi_core.conditions import (
 from psi_core.devices import CPU, Device
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
-from psi_core.options import Option, option_of, refusal, require_known
+from psi_core.options import Option, option_of, parse_mean_sd, refusal, require_known, split_list
 from psi_core.typed_names import way_out
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
@@ -54,13 +54,6 @@ NPY_PLACE = re.compile(r"(.+?)(?:\[(\d*):(\d*)\])?")
 _DATA_KINDS = ("folder", "npz", "torchvision")
 
 
-def split_list(value: object) -> object:
-    """A list from text with commas, and from a single number; any other value as it is."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return [value] if isinstance(value, int | float) else value
-
-
 _ITERATED = " and ".join(", ".join(row.name for row in ATTACKS if row.is_iterated).rsplit(", ", 1))
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
@@ -70,6 +63,7 @@ AutoCount = Count | Literal["auto"]
 Loss = Literal["margin", "cross-entropy"]
 Unit = Literal["neuron", "channel", "token"]
 MemoryFormat = Literal["channels_last", "contiguous"]
+Order = Literal["sample", "first"]
 _COUNT_OR_AUTO = "a whole number of at least 1, or auto"
 
 
@@ -96,8 +90,18 @@ class RunOptions(BaseModel):
         "test", description="which part of the data"
     )
     images: Annotated[Count | None, Option("What is measured", where_empty="all")] = Field(
-        None, description="the first N images (default: all)"
+        None, description="how many, as order says (default: all)"
     )
+    order: Annotated[
+        Order,
+        Option(
+            "What is measured",
+            about={
+                "sample": "sample: every class's share, by seed",
+                "first": "first: of a folder every class in turn",
+            },
+        ),
+    ] = Field("sample", description="which images: a sample drawn by the seed, every class its share, or the first")
     size: Annotated[Count | None, Option("What is measured", where_empty="the model's own")] = Field(
         None, description="network input in pixels (default: the model's own)"
     )
@@ -436,18 +440,3 @@ def parse_channel_axis(text: str) -> tuple[str, int]:
             "images lie along axis 0"
         )
     return pattern, axis
-
-
-def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel from `MEAN/SD`; each is one number, or several with commas.
-
-    Raises:
-        ValueError: the text has another form, or a standard deviation is not above 0.
-    """
-    try:
-        mean, sd = (tuple(float(part) for part in side.split(",")) for side in text.split("/"))
-        if len(mean) == len(sd) and all(math.isfinite(m) for m in mean) and all(0 < s < math.inf for s in sd):
-            return mean, sd
-    except ValueError:
-        pass
-    raise ValueError(f"normalize: {text!r} does not fit; write none, imagenet, or MEAN/SD such as 0.1307/0.3081")

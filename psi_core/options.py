@@ -1,5 +1,6 @@
-"""Run options: what a field of a run's configuration tells the command line, the form and its own refusals."""
+"""Run options: what a field of a configuration tells command line, form and refusals, and values as they are typed."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -140,3 +141,25 @@ def refusal(detail: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
         return f"{name}: {str(detail['input']).strip()} is out of range; write a number {bounds}"
     fits = option_of(fields[name]).fits or _FITTING[kind.partition("_")[0]]
     return f"{name}: {detail['input']!r} does not fit; write {fits}"
+
+
+def split_list(value: object) -> object:
+    """A list from text with commas, and from a single number; any other value as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int | float) else value
+
+
+def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel from `MEAN/SD`; each is one number, or several with commas.
+
+    Raises:
+        ValueError: the text has another form, or a standard deviation is not above 0.
+    """
+    try:
+        mean, sd = (tuple(float(part) for part in side.split(",")) for side in text.split("/"))
+        if len(mean) == len(sd) and all(math.isfinite(m) for m in mean) and all(0 < s < math.inf for s in sd):
+            return mean, sd
+    except ValueError:
+        pass
+    raise ValueError(f"normalize: {text!r} does not fit; write none, imagenet, or MEAN/SD such as 0.1307/0.3081")

@@ -97,8 +97,10 @@ def require_image(run: Run, index: int, condition: str, width: int, height: int)
     Raises:
         ConfigError: the run has no such image or condition, or nothing can be shown in so little space.
     """
-    if not 0 <= index < run.images:
-        raise ConfigError(f"index: {run.name} has no image {index}; write a number from 0 to {run.images - 1}")
+    if run.chunk_of(index) is None:
+        first, last = run.positions[[0, -1]]
+        among = f"from {first} to {last}" if last < run.images else f"of its sample, such as {first}"
+        raise ConfigError(f"index: {run.name} has no image {index}; write a number {among}")
     if condition not in run.conditions:
         raise ConfigError(unknown_name("condition", condition, run.conditions))
     if min(width, height) < 1:
@@ -161,12 +163,17 @@ def _averaging(size: int, wanted: int) -> NDArray[np.float64]:
 
 def _recorded(run: Run, index: int, condition: str) -> dict[str, Any] | None:
     """What the run itself says of the image: label, and of the condition its numbers; None while it does not."""
+    number = run.chunk_of(index)
     try:
-        chunk = chunk_path(run.directory, index // run.config.chunk)
-        arrays = read_arrays(chunk, {"index", "label", *_NUMBERS}.__contains__)
+        if number is None:
+            return None
+        arrays = read_arrays(chunk_path(run.directory, number), {"index", "label", *_NUMBERS}.__contains__)
     except RunError:
         return None
-    at, place = run.conditions.index(condition), int(np.flatnonzero(arrays["index"] == index)[0])
+    at, places = run.conditions.index(condition), np.flatnonzero(arrays["index"] == index)
+    if not len(places):
+        return None  # It could not be read when the chunk was made.
+    place = int(places[0])
     return {"label": int(arrays["label"][place]), **{name: arrays[name][at, place].item() for name in _NUMBERS}}
 
 

@@ -31,4 +31,4 @@ def begin(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> 
     folder = runs_directory(runs_dir)
     prepared = prepare(config)
     require_writable(folder, prepared.disk_bytes())
-    return prepared, Run(create_run(folder, prepared.config, prepared.layers))
+    return prepared, Run(create_run(folder, prepared.config, prepared.layers, prepared.positions))

@@ -18,11 +18,12 @@ from psi_core.engine.ablation import masking
 from psi_core.engine.again.export import export_images
 from psi_core.engine.analysis import begin
 from psi_core.engine.devices import keep_freed_memory, resolve_device
-from psi_core.engine.images import absolute_data, first_images, load_dataset
+from psi_core.engine.images import absolute_data, load_dataset
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models.sources import absolute_model, model_source
 from psi_core.engine.preparation import Prepared
+from psi_core.engine.sampling import image_count
 from psi_core.engine.work.worker import StopRequests, Worker
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.files import runs_directory
@@ -205,7 +206,7 @@ def _recipe(values: dict[str, Any]) -> tuple[Recipe, Device]:
     config = RunConfig(**shared)
     source = model_source(config.model)
     data = absolute_data(config.data)
-    images = first_images(load_dataset(data, "train", config.resize), config.images)
+    images = image_count(load_dataset(data, "train", config.resize), config.images)
     epochs = values.get("epochs", default_epochs(images))
     if not str(epochs).isdigit() or int(epochs) < 1:
         raise ConfigError(f"epochs: {epochs!r} does not fit; write a whole number of at least 1")

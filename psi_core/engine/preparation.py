@@ -15,7 +15,7 @@ from psi_core.devices import Device
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import automatic_batch, require_precision, resolve_device, unusable_gpus, usable_cores
-from psi_core.engine.images import Dataset, absolute_data, first_images, load_dataset, load_external
+from psi_core.engine.images import Dataset, absolute_data, load_dataset, load_external
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
 from psi_core.engine.images.folders import folder_notes
@@ -51,6 +51,7 @@ from psi_core.engine.models.weights import (
     read_weights,
     state_sha256,
 )
+from psi_core.engine.sampling import positions_of
 from psi_core.errors import ConfigError, ModelError
 from psi_core.runs.chunks import chunk_count
 from psi_core.runs.run import LayerInfo
@@ -70,6 +71,7 @@ class Prepared:
         source: source of its model.
         classifier: in eval mode, frozen, on the CPU. It has its weights, but for `fitted` ones, which come later.
         dataset: its labels are classes of the network.
+        positions: positions of the run's images in it, ascending, (image,).
         external: images attacked elsewhere, or None.
         trace: calls recorded in one dry forward.
         calls: the tapped layers in forward order.
@@ -82,6 +84,7 @@ class Prepared:
     source: ModelSource
     classifier: Classifier
     dataset: Dataset
+    positions: NDArray[np.int64]
     external: ExternalImages | PictureDataset | None
     trace: NetworkTrace
     calls: tuple[LayerCall, ...]
@@ -151,7 +154,8 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
     if config.weights == "fitted" and config.data != "mnist":
         # The head has the classes of the training part; without one there is nothing to fit to.
         dataset = match_names(dataset, load_dataset(config.data, "train", config.resize).class_names)
-    images = first_images(dataset, config.images)
+    by_class = config.labels == "true"
+    positions = positions_of(dataset, config.images, config.order, config.seed, by_class=by_class)
     own_labels = dataset.labels
     classes = len(dataset.class_names)
     place, state, notes, head = _weights_file(source, config, classes)
@@ -172,7 +176,7 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
     # A fitted head has the classes of the training part, in its order.
     if config.labels == "true" and (config.weights != "fitted" or config.data == "mnist"):
         dataset = match_classes(dataset, trace.classes, config.model, config.class_order)
-    external = _external_images(config, dataset, own_labels, images, size)
+    external = _external_images(config, dataset, own_labels, positions, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     calls = with_named_axes(calls, config.channel_axis)
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
@@ -182,7 +186,7 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
             "weights": str(place) if place is not None and config.weights != "imagenet" else config.weights,
             "device": device,
             "size": size,
-            "images": images,
+            "images": len(positions),
             "normalize": normalize,
             "layers": tuple(exact_name(call) for call in calls),
             "batch": batch,
@@ -200,7 +204,9 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
         sha256 = file_sha256(place) if place is not None else state_sha256(classifier.network)
         card = _model_card(resolved, dataset, external, trace, str(place or config.weights), sha256)
     notes += axis_notes(calls)
-    return Prepared(resolved, source, classifier, dataset, external, trace, calls, layers, card, tuple(notes))
+    return Prepared(
+        resolved, source, classifier, dataset, positions, external, trace, calls, layers, card, tuple(notes)
+    )
 
 
 def _weights_file(
@@ -242,12 +248,13 @@ def _require_useful_resize(config: RunConfig, size: int) -> None:
 
 
 def _external_images(
-    config: RunConfig, dataset: Dataset, own_labels: NDArray[np.int64], images: int, size: int
+    config: RunConfig, dataset: Dataset, own_labels: NDArray[np.int64], positions: NDArray[np.int64], size: int
 ) -> ExternalImages | PictureDataset | None:
     if not config.attacked:
         return None
     labels = (own_labels, dataset.labels) if config.labels == "true" else ()
-    return load_external(config.attacked, dataset, images, size, config.resize, labels, may_lack=config.skip_unreadable)
+    may_lack = config.skip_unreadable
+    return load_external(config.attacked, dataset, positions, size, config.resize, labels, may_lack=may_lack)
 
 
 def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, batch: int) -> int:

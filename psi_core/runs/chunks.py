@@ -1,4 +1,4 @@
-"""Chunk files: immutable blocks of results, one `chunks/00000.npz` per block of consecutive image positions."""
+"""Chunk files: immutable blocks of results, one `chunks/00000.npz` per block of consecutive images."""
 
 import io
 import os
@@ -22,12 +22,12 @@ CHUNKS = "chunks"
 
 
 def chunk_count(images: int, chunk: int) -> int:
-    """How many chunks of `chunk` image positions cover `images`."""
+    """How many chunks of `chunk` images hold `images`."""
     return -(-images // chunk)
 
 
 def chunk_range(number: int, images: int, chunk: int) -> range:
-    """The image positions of one chunk."""
+    """Places of one chunk's images among those of the run; `Run.chunk_positions` gives their positions."""
     return range(number * chunk, min((number + 1) * chunk, images))
 
 

@@ -12,11 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import is_example, temporary_beside
 from psi_core.runs.chunks import CHUNKS
-from psi_core.runs.run import FORMAT, LayerInfo
+from psi_core.runs.run import FORMAT, POSITIONS, LayerInfo
 from psi_core.runs.status import StatusReader
 
 
@@ -41,10 +44,18 @@ def require_writable(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def create_run(folder: Path, config: ResolvedConfig, layers: Sequence[LayerInfo]) -> Path:
+def create_run(
+    folder: Path, config: ResolvedConfig, layers: Sequence[LayerInfo], positions: NDArray[np.int64] | None = None
+) -> Path:
     """Makes the directory of a run and gives its path.
 
     It is filled under a temporary name and then renamed, so that no reader sees a run without its configuration.
+
+    Args:
+        folder: folder of runs; made where it is missing.
+        config: what the run computes.
+        layers: its tapped layers.
+        positions: positions of its images in the data set, ascending; None for the first ones.
     """
     now = datetime.now().astimezone()
     identity = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -60,6 +71,8 @@ def create_run(folder: Path, config: ResolvedConfig, layers: Sequence[LayerInfo]
         (temporary / CHUNKS).mkdir(parents=True)
         write_json(temporary / "config.json", config_values)
         write_json(temporary / "layers.json", [asdict(layer) for layer in layers])
+        if positions is not None and positions[-1] >= len(positions):
+            np.save(temporary / POSITIONS, positions)
         return temporary.rename(folder / identity)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -25,6 +25,7 @@ from psi_core.runs.chunks import (
     add_square_sums,
     chunk_count,
     chunk_path,
+    chunk_range,
     finished_chunks,
     read_arrays,
 )
@@ -69,12 +70,15 @@ class LayerInfo:
 FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
 
+POSITIONS = "positions.npy"
+"""File of the run's positions in the data set. A run of the first images has none."""
+
 
 IDENTITY = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Regular expression that every id fits: it names a file, and no place outside a folder."""
 
 
-_OF_OLDER_RUNS = {"loss": "cross-entropy"}
+_OF_OLDER_RUNS = {"loss": "cross-entropy", "order": "first"}
 """What a config.json means that lacks a field, where it is not today's default."""
 
 
@@ -181,6 +185,38 @@ class Run:
     def images(self) -> int:
         """Number of images of the whole run."""
         return self.config.images
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """Positions in the data set of all images of the run, (image,), ascending: the first ones, or its sample.
+
+        Raises:
+            RunError: the file of the sample is damaged.
+        """
+        path = self.directory / POSITIONS
+        if not path.exists():
+            return np.arange(self.images)
+        try:
+            with path.open("rb") as file:
+                found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            if found.shape != (self.images,) or found.dtype != np.int64:
+                raise ValueError(f"it holds {found.dtype} {found.shape}, not int64 {(self.images,)}")
+            if found[0] < 0 or (np.diff(found) <= 0).any():
+                raise ValueError("positions are not ascending")
+        except (OSError, ValueError, MemoryError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
+        return found
+
+    def chunk_positions(self, number: int) -> NDArray[np.int64]:
+        """Positions in the data set of the images of one chunk, (image,), ascending."""
+        places = chunk_range(number, self.images, self.config.chunk)
+        return self.positions[places.start : places.stop]
+
+    def chunk_of(self, position: int) -> int | None:
+        """Number of the chunk with the image at a position in the data set; None where it is none of the run's."""
+        place = int(np.searchsorted(self.positions, position))
+        has_it = place < self.images and self.positions[place] == position
+        return place // self.config.chunk if has_it else None
 
     @property
     def chunks(self) -> int:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psi_core.conditions import CONTROL_NAMES
-from psi_core.config import MEASURE_NAMES, MODEL_NAMES, WEIGHTS_NAMES, ResolvedConfig, RunConfig, parse_mean_sd
+from psi_core.config import MEASURE_NAMES, MODEL_NAMES, WEIGHTS_NAMES, ResolvedConfig, RunConfig
 from psi_core.errors import ConfigError
 from psi_core.measures import DEFAULT_MEASURES
+from psi_core.options import parse_mean_sd
 
 counts = st.integers(1, 2**40)
 auto_counts = counts | st.just("auto")

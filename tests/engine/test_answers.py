@@ -93,7 +93,7 @@ def caching():
 
 
 def test_a_picture_is_made_once_and_then_told_without_torch(caching: Served, tmp_path: Path) -> None:
-    directory = analyze(small_config(), tmp_path).directory
+    directory = analyze(small_config(order="first"), tmp_path).directory
     question = {"run": str(directory), "index": 80, "condition": "fgsm@0.1", "width": 20, "height": 14}
     answer = caching.ask("picture", **question)["answer"]
     run = Run(directory)
@@ -109,7 +109,13 @@ def test_a_picture_is_made_once_and_then_told_without_torch(caching: Served, tmp
 
 
 def test_an_incomplete_picture_is_not_kept(caching: Served, tmp_path: Path) -> None:
-    question = {"run": str(new_run(tmp_path)), "index": 0, "condition": "fgsm@0.1", "width": 9, "height": 9}
+    question = {
+        "run": str(new_run(tmp_path, order="first")),
+        "index": 0,
+        "condition": "fgsm@0.1",
+        "width": 9,
+        "height": 9,
+    }
     answer = caching.ask("picture", **question)["answer"]
     assert "none yet" in answer["reason"]
     assert answer["attacked"] is None

@@ -235,7 +235,7 @@ class ImageExport:
     def _batches(self, positions: NDArray[np.int64]) -> Iterator[slice]:
         """Rows of the images, in the run's own batches of each chunk: an attack of foolbox may depend on its batch."""
         batch, chunk = self.run.config.batch, self.run.config.chunk
-        borders = np.flatnonzero(np.diff(positions // chunk)) + 1
+        borders = np.flatnonzero(np.diff(np.searchsorted(self.run.positions, positions) // chunk)) + 1
         for first, end in itertools.pairwise((0, *borders.tolist(), len(positions))):
             for start in range(first, end, batch):
                 yield slice(start, min(start + batch, end))

@@ -78,7 +78,7 @@ def _without_classifier(run: Run, index: int, condition: Condition, reason: str)
     if condition.row.needs_network:
         return _picture(images, None, None, reason)
     if condition.is_external:
-        pairs = load_external(config.attacked, dataset, run.images, config.size, config.resize, (), may_lack=True)
+        pairs = load_external(config.attacked, dataset, run.positions, config.size, config.resize, (), may_lack=True)
         return _picture(images, external_images(position, pairs, images), None, reason)
     return _picture(images, remake_without_model(run, position, condition, images), None, reason)
 

@@ -56,7 +56,7 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
     maker = make_chunk_maker(resolved, prepared, device)
     batches = _ready_batches(maker, images, resolved.size, input_channels(prepared.classifier.network))
     contenders: dict[str, Work] = {
-        "engine": lambda: maker.make(range(images), lambda _chunk: None, lambda _before, _after: None),
+        "engine": lambda: maker.make(np.arange(images), lambda _chunk: None, lambda _before, _after: None),
         "floor": lambda: _floor(prepared.classifier, batches, len(resolved.conditions) - 1),
     }
     library = installed_library() if with_usual else None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from psi_core.config import ResolvedConfig, RunConfig
@@ -72,7 +73,7 @@ def _seconds(config: RunConfig, images: int) -> float:
     prepared.classifier.to(resolved.device)
     maker = make_chunk_maker(resolved, prepared, resolved.device)
     with precision(resolved.precision, resolved.device), current_device(resolved.device):
-        for positions in (range(maker.batch), range(images)):
+        for positions in (np.arange(maker.batch), np.arange(images)):
             started = time.perf_counter()
             maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
             if resolved.device.is_cuda:
@@ -95,7 +96,8 @@ def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator
     threads = config.threads if is_cuda else max(1, usable_cores() // most)
     for workers in counts:
         images = min(share * workers, most_images)
-        asked = config.asked(devices=workers, threads=threads, images=images, chunk=config.batch, layers="relu")
+        options = {"images": images, "order": "first", "chunk": config.batch, "layers": "relu"}
+        asked = config.asked(devices=workers, threads=threads, **options)
         with tempfile.TemporaryDirectory(prefix="psi-bench-") as folder:
             speeds = _worker_speeds(asked, workers, folder)
         yield {"axis": "workers", "value": workers, "images": images, "images_per_second": sum(speeds)}

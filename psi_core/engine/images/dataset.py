@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.engine.images.npz_rows import NpzRows, heading
-from psi_core.errors import DataError
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """Images (image, height, width) or (image, height, width, channel): bytes, or float32 in 0..1."""
@@ -133,14 +132,3 @@ def fingerprint_of(images: Pixels | NpzRows, *others: NDArray[np.generic]) -> st
         digest.update(heading(array.shape, array.dtype))
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def first_images(dataset: Dataset, images: int | None) -> int:
-    """How many images a run takes: the first `images` in dataset order, or all.
-
-    Raises:
-        DataError: there are fewer.
-    """
-    if images is not None and images > len(dataset):
-        raise DataError(f"images: {dataset.name} has {len(dataset)} images, not {images}; write at most {len(dataset)}")
-    return len(dataset) if images is None else images

@@ -31,7 +31,7 @@ class ExternalImages:
 
     Attributes:
         images: bytes, or float32 in 0..1; in memory, or rows of the archive.
-        rows: row of `images` for every position of the run; -1 where there is none.
+        rows: row of `images` for every position up to the run's last; -1 where there is none.
         place: the archive's path.
     """
 
@@ -54,23 +54,24 @@ class ExternalImages:
 def load_external(
     name: str,
     dataset: Dataset,
-    images: int,
+    positions: NDArray[np.int64],
     size: int,
     resize: int | None,
     labels: Sequence[NDArray[np.int64]],
     *,
     may_lack: bool = False,
 ) -> ExternalImages | PictureDataset:
-    """The attacked images `npz:PATH`, `npy:PATH[A:B]` or `folder:PATH` of the first images of a data set.
+    """The attacked images `npz:PATH`, `npy:PATH[A:B]` or `folder:PATH` of a run's images.
 
-    An array is paired by order. An archive is paired by its array `index`, which holds positions in the data set (or
-    the `index` of the data set's own archive), else by order; its `labels`, where they are there, must be the benign
-    images' own. A folder is paired by file name, without its ending: `cat/01.png` is the attacked `cat/01.jpg`.
+    An array is paired by order, its first image with the first of the data set. So is an archive without an array
+    `index`, which holds positions in the data set (or the `index` of the data set's own archive); its `labels`, where
+    they are there, must be the benign images' own. A folder is paired by file name, without its ending: `cat/01.png`
+    is the attacked `cat/01.jpg`.
 
     Args:
         name: as the run's configuration names it.
         dataset: the benign images.
-        images: how many of them the run takes.
+        positions: positions of those that the run takes, ascending.
         size: size of the network's input, in pixels.
         resize: as for the data set itself; pictures of the input size are left as they are.
         labels: labels of the data set, in its own numbers and in the network's. An archive's `labels` must
@@ -84,13 +85,15 @@ def load_external(
     path = Path(place).expanduser()
     if kind == "npz":
         found, arrays = read_npz(path, "attacked")
-        return _from_arrays(found, arrays, path, dataset, images, size, labels, may_lack)
+        return _from_arrays(found, arrays, path, dataset, positions, size, labels, may_lack)
     if kind == "npy":
-        return _from_array(place, dataset, images, size, may_lack)
-    return _from_folder(name, path, dataset, images, resize, may_lack)
+        return _from_array(place, dataset, positions, size, may_lack)
+    return _from_folder(name, path, dataset, positions, resize, may_lack)
 
 
-def _from_array(place: str, dataset: Dataset, images: int, size: int, may_lack: bool) -> ExternalImages:
+def _from_array(
+    place: str, dataset: Dataset, positions: NDArray[np.int64], size: int, may_lack: bool
+) -> ExternalImages:
     """The images of an `.npy` file, or of a part of it as CIFAR-10-C needs it: five severities lie in one file."""
     parts = NPY_PLACE.fullmatch(place)
     assert parts is not None, "the configuration has been checked"
@@ -102,7 +105,7 @@ def _from_array(place: str, dataset: Dataset, images: int, size: int, may_lack: 
             f"attacked: {place} holds {len(found)} images and {dataset.name} {len(dataset)}; write which of them, "
             f"such as npy:{path}[0:{len(dataset)}]"
         )
-    return _from_arrays(found, {}, path, dataset, images, size, (), may_lack)
+    return _from_arrays(found, {}, path, dataset, positions, size, (), may_lack)
 
 
 def _from_arrays(
@@ -110,7 +113,7 @@ def _from_arrays(
     arrays: dict[str, NDArray[Any]],
     path: Path,
     dataset: Dataset,
-    images: int,
+    positions: NDArray[np.int64],
     size: int,
     expected: Sequence[NDArray[np.int64]],
     may_lack: bool,
@@ -123,12 +126,19 @@ def _from_arrays(
             "for another size would change the attack"
         )
     index = pairing_keys(arrays, len(found), str(path))
-    # An archive without positions of its own is in the order of the run, whatever the data set's own archive says.
+    # An archive without positions of its own is in the order of the data set, whatever the data set's own archive says.
     own = dataset.keys if isinstance(dataset, ArrayDataset) and "index" in arrays else None
     keys = np.arange(len(dataset)) if own is None else own
+    if "index" not in arrays and len(positions) <= positions[-1] >= len(found):
+        # Its images may be those of the sample, or the first of the data set: nothing tells which.
+        raise DataError(
+            f"attacked: {path} holds {len(found)} images without positions, and the run samples as far as image "
+            f"{positions[-1]}; save their positions in the data as index, or take the first ones with --order first"
+        )
     row_of = {int(key): row for row, key in enumerate(index)}
-    rows = np.array([row_of.get(int(key), -1) for key in keys[:images]], np.int64)
-    lacking = np.flatnonzero(rows < 0)
+    rows = np.full(positions[-1] + 1, -1)
+    rows[positions] = [row_of.get(int(key), -1) for key in keys[positions]]
+    lacking = positions[rows[positions] < 0]
     if len(lacking) and not may_lack:
         raise DataError(
             f"attacked: {path} holds {len(found)} images and none for {dataset.place_of(int(lacking[0]))}, one of "
@@ -146,7 +156,7 @@ def _from_arrays(
 
 
 def _from_folder(
-    name: str, root: Path, dataset: Dataset, images: int, resize: int | None, may_lack: bool
+    name: str, root: Path, dataset: Dataset, positions: NDArray[np.int64], resize: int | None, may_lack: bool
 ) -> PictureDataset:
     if not isinstance(dataset, PictureDataset):
         raise DataError(
@@ -154,20 +164,22 @@ def _from_folder(
         )
     if not root.is_dir():
         raise DataError(f"attacked: there is no folder {root}; write folder: and the path of one")
-    benign = _by_stem(dataset.places[:images], dataset.name)
+    benign = _by_stem([dataset.places[position] for position in positions], dataset.name)
     by_stem = _by_stem([str(file.relative_to(root)) for file in pictures_below(root)], str(root))
-    files = [by_stem.get(stem) for stem in benign]
-    lacking = [place for place, file in zip(dataset.places, files, strict=False) if file is None]
+    lacking = [place for stem, place in benign.items() if stem not in by_stem]
     if lacking and not may_lack:
         raise DataError(
             f"attacked: {root} has no picture for {lacking[0]}, one of {len(lacking)} without a partner; "
             "name the files as the benign ones, or add --skip-unreadable to leave these out"
         )
-
-    pictures = tuple(str((root / file).absolute()) if file else None for file in files)
-    places = tuple(file or f"{place} (attacked)" for file, place in zip(files, dataset.places, strict=False))
+    last = int(positions[-1]) + 1
+    pictures: list[str | None] = [None] * last
+    places = [f"{place} (attacked)" for place in dataset.places[:last]]
+    for position, stem in zip(positions.tolist(), benign, strict=True):
+        if stem in by_stem:
+            pictures[position], places[position] = str((root / by_stem[stem]).absolute()), by_stem[stem]
     return PictureDataset(
-        name, dataset.labels[:images], dataset.class_names, pictures, places, resize, keeps_input_size=True
+        name, dataset.labels[:last], dataset.class_names, tuple(pictures), tuple(places), resize, keeps_input_size=True
     )
 
 

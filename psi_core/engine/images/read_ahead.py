@@ -83,11 +83,11 @@ class ReadAhead:
         self._planned: deque[tuple[int, NDArray[np.int64]]] = deque()
         self._under_way: deque[tuple[int, Future[_Piece]]] = deque()
         self._open = 0  # Chunks are told apart by number: one may be made twice.
-        self._following: range | None = None
+        self._following: NDArray[np.int64] | None = None
         self._ready: deque[Images] = deque()
         self.skipped: list[Unreadable] = []
 
-    def begin(self, positions: range, batch: int, following: range | None = None) -> None:
+    def begin(self, positions: NDArray[np.int64], batch: int, following: NDArray[np.int64] | None = None) -> None:
         """Opens a chunk, and plans the next; what was read ahead of other chunks is dropped.
 
         Args:
@@ -97,7 +97,7 @@ class ReadAhead:
         """
         self._ready.clear()
         self.skipped.clear()
-        is_announced = self._following == positions
+        is_announced = self._following is not None and np.array_equal(self._following, positions)
         for queue in (self._under_way, self._planned):
             while queue and not (is_announced and queue[0][0] == self._open + 1):
                 queue.popleft()
@@ -152,9 +152,9 @@ class ReadAhead:
         """Images at these positions, out of turn; what cannot be read is left out as for a chunk."""
         return self._on_device(self._read_piece(positions))
 
-    def _plan(self, chunk: int, positions: range, batch: int) -> None:
-        for start in range(positions.start, positions.stop, batch):
-            self._planned.append((chunk, np.arange(start, min(start + batch, positions.stop))))
+    def _plan(self, chunk: int, positions: NDArray[np.int64], batch: int) -> None:
+        for start in range(0, len(positions), batch):
+            self._planned.append((chunk, positions[start : start + batch]))
 
     def _next_is_open(self) -> bool:
         queue = self._under_way or self._planned

@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from psi_core.config import RunConfig, parse_mean_sd
+from psi_core.config import RunConfig
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.complaints import COMPLAINTS
 from psi_core.engine.models.factories import find_factory
 from psi_core.engine.models.timm import timm_model
 from psi_core.errors import ModelError, unknown_name
+from psi_core.options import parse_mean_sd
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.config import ResolvedConfig
@@ -76,15 +77,15 @@ class ChunkMaker:
 
     def make(
         self,
-        positions: range,
+        positions: NDArray[np.int64],
         after_batch: Callable[[OpenChunk], None],
         out_of_memory: Callable[[int, int], None],
-        following: range | None = None,
+        following: NDArray[np.int64] | None = None,
     ) -> Arrays:
         """The finished arrays of one chunk.
 
         Args:
-            positions: positions of its images in the data set.
+            positions: positions of its images in the data set, ascending.
             after_batch: called after every batch; may raise LeftEarlyError.
             out_of_memory: called with the old and the new batch size; the same images are then tried again.
             following: positions of the chunk that is likely made next: its first images are read meanwhile.
@@ -144,31 +145,31 @@ class ChunkMaker:
             self._images.put_back(queued.pop()[0])
         return False
 
-    def warm_up(self, images: int) -> None:
+    def warm_up(self, positions: NDArray[np.int64]) -> None:
         """Runs the step once, on the first images: what it compiles, it compiles now.
 
         Where they do not fit on the device, their chunk finds that out again, halves the batch and says so.
 
         Args:
-            images: number of images of the run.
+            positions: positions of the run's images.
         """
         try:
-            first = self._images.read(np.arange(min(self.batch, images)))
+            first = self._images.read(positions[: self.batch])
             if len(first):
                 self.step(*self._inputs(first))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
 
-    def sign_agreement(self, policy: str, images: int) -> float:
+    def sign_agreement(self, policy: str, positions: NDArray[np.int64]) -> float:
         """Share of the gradient's signs on the first batch that are the same at `policy` as at `exact`, 0..1.
 
         Args:
             policy: name of the precision policy.
-            images: number of images of the run.
+            positions: positions of the run's images.
         """
         agreement = self._of_first_images(
-            images, lambda inputs, labels, _: self._compared_signs(policy, inputs, labels)
+            positions, lambda inputs, labels, _: self._compared_signs(policy, inputs, labels)
         )
         return math.nan if agreement is None else agreement
 
@@ -181,23 +182,25 @@ class ChunkMaker:
                 signs.append(input_gradient(self.plan.model, inputs, targets, loss)[1].sign())
         return float((signs[0] == signs[1]).float().mean())
 
-    def first_images(self, images: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """The first images of all, at most so many and at most a batch, with labels and positions, on the device.
+    def first_images(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The images at the first of these positions, at most a batch, with labels and positions, on the device.
 
         None where none of them can be read. As many as the device has memory for.
         """
-        return self._of_first_images(images, lambda *first: first)
+        return self._of_first_images(positions, lambda *first: first)
 
-    def _of_first_images(self, images: int, work: Callable[[Tensor, Tensor, Tensor], Found]) -> Found | None:
-        """What some work gives on the first images, at most so many and at most a batch.
+    def _of_first_images(
+        self, positions: NDArray[np.int64], work: Callable[[Tensor, Tensor, Tensor], Found]
+    ) -> Found | None:
+        """What some work gives on the images at the first of these positions, at most a batch.
 
         Half as many are tried where the device has no memory for them, and so on. None where not one can be read or
         fits.
         """
-        count = min(self.batch, images)
+        count = min(self.batch, len(positions))
         while count:
             try:
-                first = self._images.read(np.arange(count))
+                first = self._images.read(positions[:count])
                 return work(*self._inputs(first)[:3]) if len(first) else None
             except RuntimeError as error:
                 if not is_out_of_memory(error):

@@ -136,12 +136,12 @@ class OpenChunk:
     done: int = 0
 
     @classmethod
-    def begun(cls, plan: StepPlan, positions: range, device: Device) -> "OpenChunk":
+    def begun(cls, plan: StepPlan, positions: NDArray[np.int64], device: Device) -> "OpenChunk":
         """One with no image done."""
         images = len(positions)
         return cls(
             plan,
-            np.arange(positions.start, positions.stop),
+            positions,
             np.zeros((plan.layout.rows, images), np.float32),
             np.zeros(images, np.int64),
             np.zeros(images, np.int64),

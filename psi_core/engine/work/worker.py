@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from psi_core.devices import Device
 from psi_core.engine.devices import (
     available_device,
@@ -163,6 +165,11 @@ class Worker:
         with cpu_threads(self.run.config.threads), current_device(device):
             config = self.run.config
             prepared = self._prepared or prepare(config.asked(device=device, devices=1), config.memory_format)
+            if not np.array_equal(prepared.positions, self.run.positions):
+                raise RunError(
+                    "data: the images are others than those that the run began with, so that its sample would be "
+                    "another; put the old ones back, or start a new run"
+                )
             for note in prepared.notes:
                 self.log.write(Warned(note))
             try:
@@ -187,7 +194,7 @@ class Worker:
         self.log.write(PhaseBegan("compile"))
         with precision(self.run.config.precision, device), contextlib.suppress(DataError):
             # An image that cannot be read is reported when its chunk is made.
-            maker.warm_up(self.run.images)
+            maker.warm_up(self.run.positions)
 
     def _with_weights(self, prepared: Prepared, device: Device) -> Prepared:
         """The prepared run with fitted weights in place, fitted now unless they are cached."""
@@ -208,7 +215,7 @@ class Worker:
     def _report_precision(self, maker: ChunkMaker) -> None:
         policy = self.run.config.precision
         if policy != "exact":
-            share = maker.sign_agreement(policy, self.run.images)
+            share = maker.sign_agreement(policy, self.run.positions)
             self.log.write(PrecisionCompared(policy, None if math.isnan(share) else round(share, 6)))
 
     def _report_evidence(self, maker: ChunkMaker, device: Device) -> None:
@@ -217,7 +224,7 @@ class Worker:
             return
         first = None
         with contextlib.suppress(PsiError):  # An image that cannot be read is reported when its chunk is made.
-            first = maker.first_images(min(AMONG, self.run.images))
+            first = maker.first_images(self.run.positions[:AMONG])
         if first is not None:
             self.log.write(engine_evidence(maker.plan, first, self.run.config.precision, device))
 
@@ -237,7 +244,7 @@ class Worker:
                     writer.write(number, self._make_chunk(maker, number, progress))
                 except LeftEarlyError:
                     return "left"
-                images = len(self._positions(number))
+                images = len(self.run.chunk_positions(number))
                 self._report_skipped(maker, number, images)
                 progress.finish(images)
                 if progress.is_complete:
@@ -257,15 +264,12 @@ class Worker:
 
         later = (each for each in self._share if each > number)
         following = next((each for each in later if not chunk_path(self.run.directory, each).exists()), None)
-        expected = None if following is None else self._positions(following)
-        return maker.make(self._positions(number), after_batch, out_of_memory, expected)
+        expected = None if following is None else self.run.chunk_positions(following)
+        return maker.make(self.run.chunk_positions(number), after_batch, out_of_memory, expected)
 
     @property
     def _share(self) -> range:
         return share_of(self.number, self.workers, self.run.chunks)
-
-    def _positions(self, number: int) -> range:
-        return chunk_range(number, self.run.images, self.run.config.chunk)
 
     def _next_chunks(self, writer: ChunkWriter) -> Iterator[int]:
         """Missing chunks of the own share, then missing ones whose owner is dead."""

@@ -118,7 +118,7 @@ def test_all_channels_are_the_intact_network_and_what_a_run_of_it_gives(tmp_path
     by = "response,sparseness,random"
     rows = rows_of(keep=[100], by=by, epsilon=[0, 0.1], shared=shared)
     options = {"weights": "fitted", "images": 60, "batch": 25, "epsilon": [0, 0.1], "controls": "sign-noise"}
-    run = analyze(small_config(**options), tmp_path)
+    run = analyze(small_config(order="first", **options), tmp_path)
     expected = (100 * (run.predictions == run.labels).mean(1)).tolist()
     assert run.conditions == ["benign", "fgsm@0", "fgsm@0.1", "sign-noise@0.1"]
     assert column(rows, "condition") == 3 * run.conditions

@@ -24,7 +24,7 @@ def exported(run, folder, formats=("npz", "png")):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return analyze(small_config(images=40, epsilon=[0.03, 8 / 255]), tmp_path_factory.mktemp("runs"))
+    return analyze(small_config(images=40, order="first", epsilon=[0.03, 8 / 255]), tmp_path_factory.mktemp("runs"))
 
 
 def test_archives_hold_exactly_what_was_measured(run, tmp_path):
@@ -44,7 +44,7 @@ def test_an_exported_attack_measures_as_the_attack_did(run, tmp_path):
     exported(run, tmp_path, ["npz"])
     assert not (tmp_path / "png").exists()
     given = f"npz:{tmp_path / 'images-fgsm@0.03.npz'}"
-    config = small_config(images=40, attack="none", controls="none", attacked=given)
+    config = small_config(images=40, order="first", attack="none", controls="none", attacked=given)
     again = analyze(config, tmp_path / "runs")
     at = run.conditions.index("fgsm@0.03")
     assert (again.psi[1] == run.psi[at]).all()
@@ -107,13 +107,13 @@ def test_images_that_took_something_of_the_one_beside_them_are_made_again(images
     run = analyze(config, tmp_path / "runs")
     prepared = reopen(run, CPU)
     at = run.conditions.index("donor@0.1")
-    for position in range(images):
+    for place, position in enumerate(run.index.tolist()):
         images_alone, _, (changed,) = remake_images(run, prepared, np.array([position]), [Condition("donor", 0.1)])
         with torch.inference_mode():
             prediction = int(prepared.classifier(changed).argmax())
-        assert prediction == run.predictions[at, position]
+        assert prediction == run.predictions[at, place]
         realized = float((changed - images_alone).flatten().norm())
-        assert realized == pytest.approx(float(run.array("l2")[at, position]), rel=1e-3)
+        assert realized == pytest.approx(float(run.array("l2")[at, place]), rel=1e-3)
 
 
 def test_what_parts_pairs_is_refused():
@@ -166,7 +166,8 @@ def test_small_changes_that_8_bits_lose_are_said_too(run, tmp_path):
     change[:, 0, 0] = 8 / 255
     place = tmp_path / "given.npz"
     np.savez(place, images=np.clip(DIGITS.images[:40] / np.float32(255) + change, 0, 1).astype(np.float32))
-    config = small_config(images=40, attack="none", controls="none", attacked=f"npz:{place}")
+    options = {"images": 40, "order": "first", "attack": "none", "controls": "none"}
+    config = small_config(attacked=f"npz:{place}", **options)
     _, warnings = exported(analyze(config, tmp_path / "runs"), tmp_path / "out", ["png"])
     assert [warning.partition(":")[0] for warning in warnings] == ["attacked"]
     assert "up to 0.4 off" in warnings[0]

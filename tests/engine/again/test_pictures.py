@@ -30,13 +30,13 @@ def build():
 
 def analyzed(folder: Path, **options: object) -> Run:
     """A finished run, done in this process."""
-    return analyze(small_config(**{"images": 40, "epsilon": [0.03, 0.3], **options}), folder)
+    return analyze(small_config(**{"images": 40, "order": "first", "epsilon": [0.03, 0.3], **options}), folder)
 
 
 @pytest.fixture(scope="module", params=[("true", "fitted"), ("predicted", "random")], ids=["true", "predicted"])
 def lenet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A run that a real worker did, in batches."""
-    options = {**dict(zip(("labels", "weights"), request.param, strict=True)), "seed": 5}
+    options = {**dict(zip(("labels", "weights"), request.param, strict=True)), "seed": 5, "order": "first"}
     directory = new_run(tmp_path_factory.mktemp("runs"), images=40, epsilon=[0.03, 0.3], **options)
     assert start_worker(directory).wait(120) == 0
     yield Run(directory)

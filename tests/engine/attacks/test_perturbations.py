@@ -73,7 +73,7 @@ def test_a_chunk_has_the_same_bits_whoever_makes_it_and_after_what(target, class
     conditions = conditions_of(ATTACK_NAMES, [0.1], CONTROL_NAMES)
     iteration = Iteration(2, restarts=2, is_targeted=target != "none")
     made = []
-    for chunks in ([range(3), range(3, 8)], [range(3, 8)]):
+    for chunks in ([np.arange(3), np.arange(3, 8)], [np.arange(3, 8)]):
         maker = maker_of(
             classifier, dataset, 28, perturbations=Perturbations(conditions, iteration, target, 5), batch=2
         )

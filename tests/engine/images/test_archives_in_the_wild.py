@@ -26,7 +26,7 @@ def test_labels_of_any_whole_type_and_in_a_column_are_class_numbers(dtype, shape
     assert dataset.labels.dtype == np.int64
     assert (dataset.labels == LABELS).all()
     match_classes(dataset, 10, "lenet5")
-    load_external(name, dataset, 20, 28, None, [LABELS])
+    load_external(name, dataset, np.arange(20), 28, None, [LABELS])
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,6 @@ def test_an_array_that_does_not_fit_is_refused(severities, tmp_path):
         (f"npy:{tmp_path / 'nowhere.npy'}[0:20]", "there is no file"),
     ):
         with pytest.raises(DataError, match=said):
-            load_external(name, data, 20, 28, None, ())
+            load_external(name, data, np.arange(20), 28, None, ())
     with pytest.raises(ConfigError, match=r"npy:PATH\[A:B\]"):
         small_config(attacked="npx:a.npy[3]")

@@ -9,7 +9,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
-from psi_core.engine.images import first_images, load_dataset, network_inputs, sources
+from psi_core.engine.images import load_dataset, network_inputs, sources
 from psi_core.errors import DataError
 from psi_core.files import PACKAGE_DATA
 
@@ -29,14 +29,6 @@ def test_mnist_is_whole(split, images, labels, counts):
     assert dataset.labels[:5].tolist() == labels
     assert np.bincount(dataset.labels).tolist() == counts
     assert dataset.class_names == tuple("0123456789")
-
-
-def test_a_run_takes_the_first_images_or_all():
-    dataset = load_dataset("mnist", "test")
-    assert first_images(dataset, None) == 10_000
-    assert first_images(dataset, 10) == 10
-    with pytest.raises(DataError, match="mnist has 10000 images, not 10001; write at most 10000"):
-        first_images(dataset, 10_001)
 
 
 def spoiled(data):

@@ -114,7 +114,7 @@ def test_the_shorter_edge_is_resized_and_the_center_cut_out(tmp_path):
 
 def test_a_run_over_a_folder_gives_what_the_bundled_digits_give(tmp_path):
     order = digit_folder(tmp_path / "digits", 80)
-    options = {"chunk": 15, "batch": 7, "epsilon": [0.1], "images": 80}
+    options = {"chunk": 15, "batch": 7, "epsilon": [0.1], "images": 80, "order": "first"}
     mine = analyze(small_config(data=f"folder:{tmp_path / 'digits'}", **options), tmp_path / "runs")
     bundled = analyze(small_config(**options), tmp_path / "runs")
     assert (mine.predictions[0] == bundled.predictions[0][order]).all()

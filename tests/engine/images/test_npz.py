@@ -24,6 +24,10 @@ def saved(path, **arrays):
     return f"npz:{path}"
 
 
+FIRST = {"images": 40, "order": "first"}
+ALL = np.arange(40)
+
+
 def digits(images=40, **others):
     return {"images": DIGITS.images[:images], "labels": DIGITS.labels[:images], **others}
 
@@ -44,7 +48,7 @@ def test_bytes_and_floats_in_any_layout_are_the_same_images(tmp_path, dtype, lay
 
 
 def test_a_run_over_an_archive_gives_what_the_bundled_digits_give(tmp_path):
-    options = {"images": 40, "epsilon": [0.1]}
+    options = {**FIRST, "epsilon": [0.1]}
     mine = analyze(small_config(data=saved(tmp_path / "a.npz", **digits(80)), **options), tmp_path / "runs")
     bundled = analyze(small_config(**options), tmp_path / "runs")
     assert (mine.psi == bundled.psi).all()
@@ -111,7 +115,7 @@ def attacked():
 
 def test_external_images_are_a_condition_like_the_attack_that_made_them(tmp_path, attacked):
     place = saved(tmp_path / "attacked.npz", images=attacked, labels=DIGITS.labels[:40])
-    run = analyze(small_config(images=40, epsilon=[0.1], attacked=place), tmp_path / "runs")
+    run = analyze(small_config(**FIRST, epsilon=[0.1], attacked=place), tmp_path / "runs")
     assert run.conditions == ["benign", "fgsm@0.1", "attacked", "sign-noise@0.1", "anti-fgsm@0.1"]
     for name in ("psi", "prediction", "linf", "l2"):
         made, external = run.array(name)[1], run.array(name)[2]
@@ -126,7 +130,7 @@ def test_external_images_are_a_condition_like_the_attack_that_made_them(tmp_path
 
 def test_external_images_need_no_attack_of_our_own(tmp_path, attacked):
     place = saved(tmp_path / "attacked.npz", images=attacked)
-    run = analyze(small_config(images=40, attack="none", controls="none", attacked=place), tmp_path / "runs")
+    run = analyze(small_config(**FIRST, attack="none", controls="none", attacked=place), tmp_path / "runs")
     assert run.conditions == ["benign", "attacked"]
     with pytest.raises(ConfigError, match="leaves nothing to compare"):
         small_config(attack="none")
@@ -137,22 +141,22 @@ def test_positions_in_an_archive_pair_its_images(tmp_path, attacked):
     dataset = load_dataset("mnist", "test")
     place = saved(tmp_path / "a.npz", images=attacked[order], labels=DIGITS.labels[order], index=order)
     assert (
-        load_external(place, dataset, 40, 28, None, [dataset.labels]).read(np.arange(40), 28, 1).pixels == attacked
+        load_external(place, dataset, ALL, 28, None, [dataset.labels]).read(np.arange(40), 28, 1).pixels == attacked
     ).all()
     with pytest.raises(DataError, match=r"none for image 30, one of 10 without a partner.*--skip-unreadable"):
-        load_external(saved(tmp_path / "b.npz", images=attacked[:30]), dataset, 40, 28, None, [dataset.labels])
+        load_external(saved(tmp_path / "b.npz", images=attacked[:30]), dataset, ALL, 28, None, [dataset.labels])
     with pytest.raises(DataError, match=r"labels in .* are not those of mnist"):
         load_external(
             saved(tmp_path / "c.npz", images=attacked, labels=DIGITS.labels[order]),
             dataset,
-            40,
+            ALL,
             28,
             None,
             [dataset.labels],
         )
     with pytest.raises(DataError, match=r"index in .* is float64"):
         load_external(
-            saved(tmp_path / "d.npz", images=attacked, index=np.arange(40.0)), dataset, 40, 28, None, [dataset.labels]
+            saved(tmp_path / "d.npz", images=attacked, index=np.arange(40.0)), dataset, ALL, 28, None, [dataset.labels]
         )
 
 
@@ -163,18 +167,18 @@ def test_a_folder_is_paired_by_file_names_whatever_their_ending(tmp_path):
         (tmp_path / "attacked" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(255 - DIGITS.images[position]).save(tmp_path / "attacked" / str(label) / f"{position:05}.bmp")
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
-    external = load_external(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, [dataset.labels])
+    external = load_external(f"folder:{tmp_path / 'attacked'}", dataset, np.arange(20), 28, None, [dataset.labels])
     assert (external.read(np.arange(20), 28, 1).pixels == 255 - DIGITS.images[order]).all()
     (tmp_path / "attacked" / "7" / "00000.bmp").unlink()
     with pytest.raises(DataError, match=r"no picture for 7/00000\.png, one of 1 without a partner"):
-        load_external(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, [dataset.labels])
+        load_external(f"folder:{tmp_path / 'attacked'}", dataset, np.arange(20), 28, None, [dataset.labels])
     with pytest.raises(DataError, match="mnist has no file names"):
-        load_external(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), 20, 28, None, ())
+        load_external(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), np.arange(20), 28, None, ())
 
 
 def test_images_without_a_partner_are_left_out_on_request(tmp_path, attacked):
     place = saved(tmp_path / "a.npz", images=np.delete(attacked, 7, 0), index=np.delete(np.arange(40), 7))
-    options = {"images": 40, "attack": "none", "controls": "none"}
+    options = {**FIRST, "attack": "none", "controls": "none"}
     with pytest.raises(DataError, match=r"none for image 7, one of 1 .*--skip-unreadable"):
         analyze(small_config(attacked=place, **options), tmp_path / "runs")
     run = analyze(small_config(attacked=place, skip_unreadable=True, **options), tmp_path / "runs")
@@ -185,7 +189,7 @@ def test_two_archives_are_paired_by_the_index_of_both(tmp_path, attacked):
     keys = np.arange(100, 140)
     data = saved(tmp_path / "benign.npz", **digits(40, index=keys))
     place = saved(tmp_path / "attacked.npz", images=attacked[::-1], labels=DIGITS.labels[:40][::-1], index=keys[::-1])
-    external = load_external(place, load_dataset(data, "test"), 40, 28, None, [DIGITS.labels[:40]])
+    external = load_external(place, load_dataset(data, "test"), ALL, 28, None, [DIGITS.labels[:40]])
     assert (external.read(np.arange(40), 28, 1).pixels == attacked).all()
 
 
@@ -194,15 +198,15 @@ def test_another_size_than_the_networks_or_the_datas_own_is_refused(tmp_path):
     for edge, sizes in ((28, [28, 64]), (64, [64])):
         place = saved(tmp_path / f"{edge}.npz", images=np.zeros((40, edge, edge), np.float32))
         for size in sizes:
-            assert load_external(place, dataset, 40, size, None, ()).images.shape == (40, edge, edge)
+            assert load_external(place, dataset, ALL, size, None, ()).images.shape == (40, edge, edge)
     with pytest.raises(DataError, match="are 64 x 64 pixels; save them at 28 x 28 or 32 x 32, for another size"):
-        load_external(place, dataset, 40, 32, None, ())
+        load_external(place, dataset, ALL, 32, None, ())
 
 
 def test_external_pictures_of_the_input_size_are_not_resized_again(tmp_path):
     order = digit_folder(tmp_path / "benign", 20)
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test", resize=56)
-    external = load_external(f"folder:{tmp_path / 'benign'}", dataset, 20, 28, 56, ())
+    external = load_external(f"folder:{tmp_path / 'benign'}", dataset, np.arange(20), 28, 56, ())
     assert (external.read(np.arange(20), 28, 1).pixels == DIGITS.images[order]).all()
     assert (dataset.read(np.arange(20), 28, 1).pixels != DIGITS.images[order]).any()
 
@@ -228,9 +232,9 @@ def test_labels_may_be_the_data_sets_or_the_networks_numbers(tmp_path, attacked)
     dataset = load_dataset("mnist", "test")
     own, mapped = dataset.labels[:40], dataset.labels[:40] + 5
     for labels in (own, mapped):
-        load_external(saved(tmp_path / "a.npz", images=attacked, labels=labels), dataset, 40, 28, None, [own, mapped])
+        load_external(saved(tmp_path / "a.npz", images=attacked, labels=labels), dataset, ALL, 28, None, [own, mapped])
     with pytest.raises(DataError, match="are not those of mnist"):
-        load_external(saved(tmp_path / "a.npz", images=attacked, labels=own + 1), dataset, 40, 28, None, [own, mapped])
+        load_external(saved(tmp_path / "a.npz", images=attacked, labels=own + 1), dataset, ALL, 28, None, [own, mapped])
 
 
 def test_files_that_differ_in_their_ending_only_cannot_be_paired(tmp_path):
@@ -239,7 +243,7 @@ def test_files_that_differ_in_their_ending_only_cannot_be_paired(tmp_path):
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
     Image.fromarray(DIGITS.images[0]).save(tmp_path / "attacked" / "7" / "00000.bmp")
     with pytest.raises(DataError, match=r"7/00000\.bmp and 7/00000\.png in .* cannot be told apart"):
-        load_external(f"folder:{tmp_path / 'attacked'}", dataset, 20, 28, None, ())
+        load_external(f"folder:{tmp_path / 'attacked'}", dataset, np.arange(20), 28, None, ())
 
 
 @pytest.mark.parametrize("kind", ["npz", "folder"])

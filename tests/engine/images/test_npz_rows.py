@@ -117,7 +117,7 @@ def test_a_damaged_byte_is_found_at_the_door(tmp_path, save, attacked):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
         with pytest.raises(DataError, match=sentence):
             if attacked:
-                load_external(f"npz:{path}", mnist, 7, 28, None, ())
+                load_external(f"npz:{path}", mnist, np.arange(7), 28, None, ())
             else:
                 load_dataset(f"npz:{path}", "test")
             pytest.fail(f"byte {place} was missed")
@@ -205,7 +205,9 @@ def test_other_arrays_of_an_archive_are_left_unread(tmp_path):
 def test_external_images_stay_in_their_file_too(tmp_path):
     attacked, order = of_type(np.tile(IMAGES, (1, 7, 7, 1))[:, :28, :28], "<f4"), np.array([2, 0, 1, 4, 3, 6, 8])
     np.savez(tmp_path / "a.npz", images=attacked.transpose(0, 3, 1, 2).copy(), index=order)
-    external = load_external(f"npz:{tmp_path / 'a.npz'}", load_dataset("mnist", "test"), 8, 28, None, (), may_lack=True)
+    external = load_external(
+        f"npz:{tmp_path / 'a.npz'}", load_dataset("mnist", "test"), np.arange(8), 28, None, (), may_lack=True
+    )
     rows = np.array([1, 2, 0, 4, 3, -1, 5, -1])
     assert isinstance(external.images, NpzRows)
     assert external.fingerprint == sha256(attacked, rows)

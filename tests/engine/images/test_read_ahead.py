@@ -59,7 +59,7 @@ stretches = st.builds(lambda start, count: set(range(start, start + count)), st.
 @given(st.integers(1, 9), st.lists(st.integers(1, IMAGES - 1), max_size=4), some | stretches, some, st.data())
 @settings(max_examples=150, deadline=None)
 def test_every_chunk_has_exactly_its_images_in_order(batch, borders, unreadable, partnerless, data):
-    chunks = [range(*pair) for pair in pairwise([0, *sorted({*borders}), IMAGES])]
+    chunks = [np.arange(*pair) for pair in pairwise([0, *sorted({*borders}), IMAGES])]
     images = read_ahead_of(Source(unreadable), Source(partnerless, factor=10))
     # What was announced may be another chunk, the same again, or none.
     for chunk in data.draw(st.lists(st.sampled_from(chunks), min_size=1, max_size=6)):
@@ -90,7 +90,7 @@ def test_every_chunk_has_exactly_its_images_in_order(batch, borders, unreadable,
 @pytest.mark.parametrize("sizes", [[1], [4], [5], [7], [40], [6, 3, 1]])
 def test_batches_are_full_but_for_the_last(sizes):
     images = read_ahead_of(Source({0, 5, 6, 7, 8, 9, 23}))
-    images.begin(range(IMAGES), 5)
+    images.begin(np.arange(IMAGES), 5)
     lengths = [len(batch) for batch in taken(images, sizes)]
     assert sum(lengths) == 17
     assert lengths[:-1] == [sizes[place % len(sizes)] for place in range(len(lengths) - 1)]
@@ -100,13 +100,13 @@ def test_batches_are_full_but_for_the_last(sizes):
 def test_the_benign_image_has_the_word_on_why_it_cannot_be_read():
     first, second = Source({3}), Source({3, 4}, reason="no partner")
     images = read_ahead_of(first, second)
-    images.begin(range(6), 6)
+    images.begin(np.arange(6), 6)
     assert images.take(6).positions.tolist() == [0, 1, 2, 5]
     assert {each.position: each.reason for each in images.take_skipped()} == {3: "torn", 4: "no partner"}
     assert images.take_skipped() == []
-    images.begin(range(6), 6)
+    images.begin(np.arange(6), 6)
     images.take(6)
-    images.begin(range(6, 9), 6)  # What was skipped of a chunk that is left is not the next one's.
+    images.begin(np.arange(6, 9), 6)  # What was skipped of a chunk that is left is not the next one's.
     images.take(6)
     assert images.take_skipped() == []
 
@@ -114,7 +114,7 @@ def test_the_benign_image_has_the_word_on_why_it_cannot_be_read():
 def test_few_images_are_in_flight_however_long_the_chunk_and_one_announced_is_begun_early():
     source = Source()
     images = read_ahead_of(source)
-    images.begin(range(12), 2, range(12, 24))
+    images.begin(np.arange(12), 2, np.arange(12, 24))
     for batch in range(6):
         ahead = 2 * (batch + _PIECES_AHEAD)
         wait_until(lambda ahead=ahead: len(source.read_positions) >= ahead, 10)
@@ -122,7 +122,7 @@ def test_few_images_are_in_flight_however_long_the_chunk_and_one_announced_is_be
         assert source.read_positions == list(range(ahead))
         assert images.take(2).positions.tolist() == [2 * batch, 2 * batch + 1]
     assert images.take(2) is None
-    images.begin(range(12, 24), 2)
+    images.begin(np.arange(12, 24), 2)
     assert np.concatenate([batch.positions for batch in taken(images, [4])]).tolist() == list(range(12, 24))
     assert source.read_positions == list(range(24))  # None of them twice.
 
@@ -130,7 +130,7 @@ def test_few_images_are_in_flight_however_long_the_chunk_and_one_announced_is_be
 def test_reading_goes_on_while_a_batch_is_computed():
     source = Source()
     images = read_ahead_of(source)
-    images.begin(range(6), 2)
+    images.begin(np.arange(6), 2)
     images.take(2)
     wait_until(lambda: len(source.read_positions) == 6, 10)
 
@@ -138,21 +138,21 @@ def test_reading_goes_on_while_a_batch_is_computed():
 @pytest.mark.parametrize("broken", [0, 3, 11])
 def test_an_error_in_the_thread_reaches_who_takes_and_stays(broken):
     images = read_ahead_of(Source(broken=[broken]))
-    images.begin(range(12), 3)
+    images.begin(np.arange(12), 3)
     for start in range(0, broken - broken % 3, 3):
         assert images.take(3).positions[0] == start
     for _ in range(2):
         with pytest.raises(OSError, match="the disk is gone"):
             images.take(3)
-    images.begin(range(12, 24), 3)  # Another chunk has nothing to do with it.
+    images.begin(np.arange(12, 24), 3)  # Another chunk has nothing to do with it.
     assert len(images.take(12)) == 12
 
 
 def test_an_image_that_must_be_read_is_refused_when_its_turn_comes_and_not_before():
     images = read_ahead_of(Source({4}), skips=False)
-    images.begin(range(4), 2, range(4, 8))
+    images.begin(np.arange(4), 2, np.arange(4, 8))
     assert len(taken(images, [2])) == 2
-    images.begin(range(4, 8), 2)
+    images.begin(np.arange(4, 8), 2)
     with pytest.raises(DataError, match=r"file 4 \(image 4\) cannot be read \(torn\)"):
         images.take(2)
 
@@ -160,7 +160,7 @@ def test_an_image_that_must_be_read_is_refused_when_its_turn_comes_and_not_befor
 @pytest.mark.parametrize("where", ["_on_device", "_concatenated"])
 def test_images_for_which_the_device_has_no_room_can_be_taken_again(where, monkeypatch):
     images = read_ahead_of(Source({7}))
-    images.begin(range(12), 3)
+    images.begin(np.arange(12), 3)
     owner = images if where == "_on_device" else read_ahead
     usual, asked = getattr(owner, where), []
 
@@ -192,7 +192,7 @@ def test_images_that_do_not_fit_on_the_device_ahead_of_time_wait_on_the_host(err
 
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     monkeypatch.setattr(torch.Tensor, "pin_memory", full)
-    images.begin(range(5), 2)
+    images.begin(np.arange(5), 2)
     assert [each.positions.tolist() for each in taken(images, [2])] == [[0, 2], [3, 4]]
 
 
@@ -201,7 +201,7 @@ def test_another_error_of_the_copy_is_no_lack_of_memory(monkeypatch):
     images._stream = object()
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda _tensor: torch.zeros(2) + torch.zeros(3))
-    images.begin(range(5), 2)
+    images.begin(np.arange(5), 2)
     with pytest.raises(RuntimeError, match="must match the size"):
         images.take(2)
 
@@ -219,7 +219,7 @@ def test_the_thread_reads_on_the_runs_own_device(monkeypatch):
 
 def test_images_read_out_of_turn_disturb_nothing():
     images = read_ahead_of(Source({1}))
-    images.begin(range(6), 2)
+    images.begin(np.arange(6), 2)
     assert images.read(np.arange(3)).positions.tolist() == [0, 2]
     assert [each.positions.tolist() for each in taken(images, [2])] == [[0, 2], [3, 4], [5]]
     assert len(images.take_skipped()) == 1

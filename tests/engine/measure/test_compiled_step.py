@@ -63,7 +63,7 @@ def makers_of(
 
 
 def arrays_of(maker, images=IMAGES):
-    return maker.make(range(images), lambda chunk: None, lambda before, after: None)
+    return maker.make(np.arange(images), lambda chunk: None, lambda before, after: None)
 
 
 def assert_equal(ours, theirs, accuracy=1e-6):
@@ -147,7 +147,7 @@ def test_batches_of_half_the_size_are_compiled_anew(digits, monkeypatch):
     monkeypatch.setattr(FusedStep, "__call__", run)
     told = []
     ours, theirs = (
-        m.make(range(IMAGES), lambda chunk: None, lambda *sizes: told.append(sizes)) for m in (compiled, eager)
+        m.make(np.arange(IMAGES), lambda chunk: None, lambda *sizes: told.append(sizes)) for m in (compiled, eager)
     )
     assert told == [(3, 1), (3, 1)]
     assert_equal(ours, theirs)
@@ -167,9 +167,9 @@ def test_too_little_memory_to_compile_halves_the_batch(digits, monkeypatch):
         return run
 
     monkeypatch.setattr(compiled_step, "make_fx", traced)
-    compiled.warm_up(IMAGES)
+    compiled.warm_up(np.arange(IMAGES))
     told = []
-    compiled.make(range(IMAGES), lambda chunk: None, lambda *sizes: told.append(sizes))
+    compiled.make(np.arange(IMAGES), lambda chunk: None, lambda *sizes: told.append(sizes))
     assert told == [(3, 1)]
 
 
@@ -279,7 +279,7 @@ def test_compiling_is_no_time_of_the_step(digits, monkeypatch):
         return lambda *arguments: ([next(ticks) for _ in range(1000)], make_fx(function, **options)(*arguments))[1]
 
     monkeypatch.setattr(compiled_step, "make_fx", slow)
-    compiled.warm_up(IMAGES)
+    compiled.warm_up(np.arange(IMAGES))
     seconds = compiled.step.seconds
     assert 0 < seconds.benign + seconds.gradient + seconds.attacked < 100
 

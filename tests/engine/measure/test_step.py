@@ -55,7 +55,7 @@ def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, perturbati
 
 
 def arrays_of(maker, images=IMAGES):
-    return maker.make(range(images), lambda chunk: None, lambda before, after: None)
+    return maker.make(np.arange(images), lambda chunk: None, lambda before, after: None)
 
 
 def stored(maker, inputs):
@@ -280,7 +280,7 @@ def test_out_of_memory_halves_the_batch_and_retries_the_same_images(dataset):
     hungry = Hungry(3)
     classifier = small(nn.Sequential(hungry, *perceptron(10)))
     maker, halvings = maker_of(classifier, dataset, 8, batch=8), []
-    arrays = maker.make(range(IMAGES), lambda chunk: None, lambda *sizes: halvings.append(sizes))
+    arrays = maker.make(np.arange(IMAGES), lambda chunk: None, lambda *sizes: halvings.append(sizes))
     assert halvings == [(8, 4), (4, 2)]
     assert maker.batch == 2
     hungry.most = IMAGES

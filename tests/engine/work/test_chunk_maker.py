@@ -20,6 +20,7 @@ from tests.engine.measure.test_step import maker_of
 from tests.engine.networks import seeded
 
 IMAGES, BATCH = 11, 4
+ALL = np.arange(IMAGES)
 FULL = "CUDA out of memory. Tried to allocate 20.00 GiB"
 
 
@@ -53,7 +54,7 @@ def maker_at(depth, classifier, dataset, unreadable=()):
     return maker
 
 
-def made(maker, positions=range(IMAGES)):
+def made(maker, positions=ALL):
     """The arrays, and all that was told on the way."""
     told = []
     arrays = maker.make(
@@ -106,7 +107,7 @@ def test_a_batch_is_queued_before_the_numbers_of_the_last_are_asked_for(classifi
     for depth, expected in ((0, ["run", 4, "run", 8, "run", 11]), (1, ["run", "run", 4, "run", 8, 11])):
         order.clear()
         maker_at(depth, classifier, digits).make(
-            range(IMAGES), lambda chunk: order.append(chunk.done), lambda before, after: None
+            ALL, lambda chunk: order.append(chunk.done), lambda before, after: None
         )
         assert order == expected
 
@@ -122,7 +123,7 @@ def test_a_chunk_that_was_left_early_is_made_again_to_the_same_bits(classifier, 
             raise LeftEarlyError
 
     with pytest.raises(LeftEarlyError):
-        maker.make(range(IMAGES), leave, lambda before, after: None, range(IMAGES, 20))
+        maker.make(ALL, leave, lambda before, after: None, np.arange(IMAGES, 20))
     assert_same_bits(made(maker)[0], expected)
 
 
@@ -183,11 +184,11 @@ def test_looks_at_the_first_images_take_as_many_as_fit(classifier, digits, messa
 
     monkeypatch.setattr(ReadAhead, "read", full)
     maker = maker_at(0, classifier, digits)
-    assert len(maker.first_images(IMAGES)[0]) == 2
-    assert maker.sign_agreement("exact", IMAGES) == 1
+    assert len(maker.first_images(ALL)[0]) == 2
+    assert maker.sign_agreement("exact", ALL) == 1
     fitting = 0
-    assert maker.first_images(IMAGES) is None
-    assert math.isnan(maker.sign_agreement("exact", IMAGES))
+    assert maker.first_images(ALL) is None
+    assert math.isnan(maker.sign_agreement("exact", ALL))
 
 
 def test_the_comparison_of_signs_takes_as_many_images_as_its_gradient_has_room_for(classifier, digits, monkeypatch):
@@ -200,11 +201,11 @@ def test_the_comparison_of_signs_takes_as_many_images_as_its_gradient_has_room_f
         return usual(model, inputs, *rest)
 
     monkeypatch.setattr(chunk_maker, "input_gradient", full)
-    assert maker_at(0, classifier, digits).sign_agreement("exact", IMAGES) == 1
+    assert maker_at(0, classifier, digits).sign_agreement("exact", ALL) == 1
     assert asked == [4, 2, 1, 1]
     monkeypatch.setattr(chunk_maker, "input_gradient", lambda *_given: torch.zeros(2) + torch.zeros(3))
     with pytest.raises(RuntimeError, match="must match the size"):
-        maker_at(0, classifier, digits).sign_agreement("exact", IMAGES)
+        maker_at(0, classifier, digits).sign_agreement("exact", ALL)
 
 
 def test_what_a_failed_step_held_is_free_when_the_batch_is_halved(classifier, digits, monkeypatch):
@@ -220,7 +221,7 @@ def test_what_a_failed_step_held_is_free_when_the_batch_is_halved(classifier, di
     monkeypatch.setattr(FusedStep, "__call__", run)
     is_held = []
     maker = maker_at(0, classifier, digits)
-    maker.make(range(IMAGES), lambda chunk: None, lambda before, after: is_held.append(held[-1]() is not None))
+    maker.make(ALL, lambda chunk: None, lambda before, after: is_held.append(held[-1]() is not None))
     assert is_held == [False]
 
 
@@ -233,8 +234,8 @@ def test_one_image_that_does_not_fit_is_refused(classifier, digits, monkeypatch)
 def test_warming_up_leaves_too_large_a_batch_to_the_first_chunk(classifier, digits, monkeypatch):
     full_at(monkeypatch, 0, 2)
     maker = maker_at(0, classifier, digits)
-    maker.warm_up(IMAGES)
+    maker.warm_up(ALL)
     assert made(maker)[1][0] == (4, 2)
     monkeypatch.setattr(FusedStep, "__call__", lambda *_given: torch.zeros(2) + torch.zeros(3))
     with pytest.raises(RuntimeError, match="must match the size"):
-        maker.warm_up(IMAGES)
+        maker.warm_up(ALL)

@@ -149,7 +149,7 @@ def test_the_run_says_how_many_threads_compute_whatever_the_launcher_set(
     directory = new_run(tmp_path, images=10, threads=3)
     seen = []
 
-    def first_images(maker: ChunkMaker, count: int) -> None:
+    def first_images(maker: ChunkMaker, positions: object) -> None:
         seen.append(torch.get_num_threads())
 
     monkeypatch.setattr(ChunkMaker, "first_images", first_images)

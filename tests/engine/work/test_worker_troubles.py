@@ -54,12 +54,12 @@ def test_too_little_memory_halves_the_batch_and_names_the_chunk(
         return run_batch(step, images, labels, indices, given)
 
     monkeypatch.setattr(FusedStep, "__call__", run_small_batches)
-    run = analyze(small_config(), tmp_path)
+    run = analyze(small_config(order="first"), tmp_path)
     said = [event for event in events(run.directory) if event["event"] == "warning"]
     assert [(event["chunks"], event["batch"]) for event in said] == [([0], 2)]
     assert events(run.directory)[-2]["batch"] == 2
     monkeypatch.undo()
-    whole = analyze(small_config(), tmp_path)
+    whole = analyze(small_config(order="first"), tmp_path)
     assert run.psi == pytest.approx(whole.psi, abs=1e-6, nan_ok=True)
 
 
