@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from psi_core.config import ResolvedConfig
@@ -84,7 +85,7 @@ def kernels(trial: Trial) -> Finding:
     for model in (trial.models[0], trial.models[-1]):
         for policy in trial.policies:
             with _ready(trial, model=model, precision=policy) as (config, maker):
-                inputs = maker.first_images(config.batch)
+                inputs = maker.first_images(np.arange(config.batch))
                 assert inputs is not None, "the digits are bundled"
                 for _ in range(3):
                     maker.step(*inputs)
@@ -145,4 +146,4 @@ def _ready(trial: Trial, **options: Any) -> Iterator[tuple[ResolvedConfig, Chunk
 
 
 def _make(maker: ChunkMaker, images: int) -> None:
-    maker.make(range(images), lambda _chunk: None, lambda _before, _after: None)
+    maker.make(np.arange(images), lambda _chunk: None, lambda _before, _after: None)
