@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, StrictBool, ValidationInfo, field_validator, model_validator
 
-from psi_core.config import Count, Names, Order, RunConfig, RunOptions, Unit
+from psi_core.config import Count, Order, RunConfig, RunOptions, Unit
 from psi_core.errors import unknown_name
+from psi_core.option_values import Names
 from psi_core.options import Option, split_list
 
 RANKINGS: dict[str, str] = {

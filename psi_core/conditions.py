@@ -4,10 +4,12 @@ One row of ATTACKS describes an attack or control; the engine's function of the 
 """
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from fractions import Fraction
+from typing import Literal, Protocol, Self
 
 BENIGN = "benign"
 
@@ -174,6 +176,30 @@ def attack_row(name: str) -> Attack:
     return _ROWS.get(name) or Attack(name, "")
 
 
+class Epsilon(float):
+    """An epsilon that was written as a fraction: in arithmetic the nearest float, as text what was written, `8/255`."""
+
+    def __new__(cls, written: str) -> Self:
+        """The epsilon of a fraction of two numbers.
+
+        Raises:
+            ValueError: the text is no such fraction.
+        """
+        parts = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)", written.strip())
+        if parts is None or not Fraction(parts[2]):
+            raise ValueError(f"epsilon: {written!r} does not fit; write a number such as 0.03, or 8/255")
+        return super().__new__(cls, float(Fraction(parts[1]) / Fraction(parts[2])))
+
+    def __init__(self, written: str) -> None:
+        self.written = "".join(written.split()).removeprefix("+")
+
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
+        return (self.written,)
+
+    def __str__(self) -> str:
+        return self.written
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One thing that is done to the images.
@@ -194,7 +220,8 @@ class Condition:
     def of_name(cls, name: str) -> "Condition":
         """The condition of a name; its control is not in it."""
         attack, _, epsilon = name.partition("@")
-        return cls(attack, math.nan if attack == EXTERNAL else float(epsilon or 0))
+        number = Epsilon(epsilon) if "/" in epsilon else float(epsilon or 0)
+        return cls(attack, math.nan if attack == EXTERNAL else number)
 
     @property
     def name(self) -> str:
@@ -238,13 +265,23 @@ class Condition:
 
 
 def epsilon_text(epsilon: float) -> str:
-    """The shortest text that reads back as the same float, without a trailing `.0`."""
-    return repr(float(epsilon)).removesuffix(".0")
+    """The shortest text that reads back as the same float, without a trailing `.0`; a fraction as it was written."""
+    return str(epsilon) if isinstance(epsilon, Epsilon) else repr(float(epsilon)).removesuffix(".0")
+
+
+def epsilon_label(epsilon: float) -> str:
+    """Epsilon as people read it: six digits, or the fraction that was written."""
+    return str(epsilon) if isinstance(epsilon, Epsilon) else f"{epsilon:g}"
 
 
 def epsilon_in_levels(epsilon: float) -> str:
     """Epsilon as a share of 255 gray levels, as many papers write it: 0.03 is `7.65/255`."""
     return f"{epsilon * 255:.4g}/255"
+
+
+def file_word(condition: str) -> str:
+    """The name of a condition as part of a file's name, `fgsm@8_255`."""
+    return condition.replace("/", "_")
 
 
 def conditions_of(

@@ -6,14 +6,12 @@ An option is one field of RunOptions; its `Option` holds what the command line a
 import json
 import math
 import os
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -29,6 +27,7 @@ from psi_core.conditions import (
     DEFAULT_CONTROLS,
     FOOLBOX,
     Condition,
+    Epsilon,
     attack_row,
     conditions_of,
     epsilon_text,
@@ -36,7 +35,8 @@ from psi_core.conditions import (
 from psi_core.devices import CPU, Device
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
-from psi_core.options import Option, option_of, parse_mean_sd, refusal, require_known, split_list
+from psi_core.option_values import NPY_PLACE, Epsilons, Names, parse_channel_axis
+from psi_core.options import Option, option_of, parse_mean_sd, refusal, require_known
 from psi_core.typed_names import way_out
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
@@ -48,16 +48,11 @@ WEIGHTS_NAMES: tuple[str, ...] = ("fitted", "random", "imagenet", "built")
 DATA_NAMES: tuple[str, ...] = ("mnist", "folder:PATH", "npz:PATH", "torchvision:NAME")
 """Data sets: the bundled one by name, others by kind and place."""
 
-NPY_PLACE = re.compile(r"(.+?)(?:\[(\d*):(\d*)\])?")
-"""Path of an array in a file, and which of its images: `gaussian_noise.npy[40000:50000]`."""
-
 _DATA_KINDS = ("folder", "npz", "torchvision")
 
 
 _ITERATED = " and ".join(", ".join(row.name for row in ATTACKS if row.is_iterated).rsplit(", ", 1))
 
-Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(split_list)]
 Count = Annotated[int, Field(ge=1)]
 AutoCount = Count | Literal["auto"]
 Loss = Literal["margin", "cross-entropy"]
@@ -126,7 +121,7 @@ class RunOptions(BaseModel):
         Names,
         Option("Attack", names=(*ATTACK_NAMES, f"{FOOLBOX}NAME", "none"), beside={"attacked": "npz:any"}),
     ] = Field(("fgsm",), description=f"attacks, with commas, or none: {', '.join(ATTACK_NAMES)}, {FOOLBOX}NAME")
-    epsilon: Annotated[Numbers, Option("Attack")] = Field(
+    epsilon: Annotated[Epsilons, Option("Attack")] = Field(
         (0.03,), description="largest pixel changes in 0..1, with commas"
     )
     target: Annotated[
@@ -286,9 +281,10 @@ class RunOptions(BaseModel):
                 raise ValueError("epsilon: NaN is not a number of pixel units; write one from 0 to 1, such as 0.03")
             if not 0 <= epsilon <= 1:
                 text = epsilon_text(epsilon)
-                advice = f"{text}/255 as {epsilon / 255:.4f}" if 1 < epsilon <= 255 else "one such as 0.03"
+                advice = f"{text}/255" if 1 < epsilon <= 255 and "/" not in text else "one such as 0.03 or 8/255"
                 raise ValueError(f"epsilon: {text} lies outside 0 to 1; pixels are scaled to 0..1, so write {advice}")
-        return tuple(dict.fromkeys(abs(epsilon) for epsilon in value))  # abs: -0.0 would name a condition fgsm@-0.
+        # abs: -0.0 would name a condition fgsm@-0. A fraction of 0 is 0.
+        return tuple(dict.fromkeys(each if isinstance(each, Epsilon) and each else abs(each) for each in value))
 
     @field_validator("layers")
     @classmethod
@@ -421,22 +417,3 @@ class ResolvedConfig(RunOptions):
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed."""
         return RunConfig(**{**self.model_dump(exclude={"memory_format"}), **changes})
-
-
-def parse_channel_axis(text: str) -> tuple[str, int]:
-    """The pattern of layers and the axis of their outputs in `PATTERN=AXIS`.
-
-    Raises:
-        ValueError: the text has another form, or names axis 0, along which images lie.
-    """
-    pattern, _, number = text.rpartition("=")
-    try:
-        axis = int(number)
-    except ValueError:
-        axis = 0
-    if not pattern or not axis:
-        raise ValueError(
-            f"channel_axis: {text!r} does not fit; write PATTERN=AXIS such as blocks.*=2, or blocks.*=-1 for the last; "
-            "images lie along axis 0"
-        )
-    return pattern, axis

@@ -109,7 +109,7 @@ def require_known(option: str, value: tuple[str, ...], known: tuple[str, ...]) -
 
 _FITTING = {
     "int": "a whole number",
-    "float": "a number such as 0.03, which is 7.65/255",
+    "float": "a number such as 0.03, or 8/255",
     "finite": "a whole number",
     "string": "text",
     "tuple": "a list, or text with commas",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.conditions import Condition
+from psi_core.conditions import Condition, file_word
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.files import Cache, note_use
 from psi_core.runs.chunks import chunk_path, read_arrays
@@ -185,7 +185,7 @@ def _cache_name(run: Run, index: int, condition: str) -> str:
 
 
 def _file_name(index: int, condition: str) -> str:
-    return f"{index}-{condition}.npz"
+    return f"{index}-{file_word(condition)}.npz"
 
 
 _PIXELS = ("benign", "attacked", "difference")

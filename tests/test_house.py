@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "psi_core.options",
         "psi_core.typed_names",
     ),
+    ("psi_core.option_values",),
     ("psi_core.config", "psi_core.decoder"),
     ("psi_core.presets", "psi_core.ablation", "psi_core.runs"),
     ("psi_core.statistics", "psi_core.pictures"),

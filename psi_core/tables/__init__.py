@@ -3,6 +3,7 @@
 A run that is not finished gives tables of what is there.
 """
 
+from psi_core.conditions import Condition, Epsilon
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.files import plain
 from psi_core.measures import MEASURES
@@ -136,6 +137,10 @@ def cached_rows(run: Run, name: str, view: View = WHOLE) -> list[Row]:
     if not table.is_cached:
         return compute()
     rows: list[Row] = remembered(run, (name, view.subset, view.bins, view.measure), compute)
+    if any(isinstance(epsilon, Epsilon) for epsilon in run.config.epsilon):  # The cache holds plain numbers.
+        for row in rows:
+            if row.get("epsilon") is not None:
+                row["epsilon"] = Condition.of_name(str(row["condition"])).epsilon
     return rows
 
 

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from psi_core.conditions import Epsilon
+
 Cell: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Cell]
 
@@ -70,6 +72,8 @@ def readable(cell: Cell, kind: Kind) -> str:
         return ""
     if isinstance(cell, bool):
         return "yes" if cell else "no"
+    if isinstance(cell, Epsilon):
+        return str(cell)
     if kind == "p" and isinstance(cell, float) and cell < 0.0001:
         return "< 0.0001"
     if kind in ("psi", "peak", "shift") and isinstance(cell, float):

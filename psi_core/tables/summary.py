@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from psi_core.conditions import EXTERNAL
+from psi_core.conditions import EXTERNAL, epsilon_label
 from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError
 from psi_core.runs.run import Run
@@ -67,7 +67,7 @@ def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
 
 def attack_text(config: ResolvedConfig) -> str:
     """What was done to a run's images, in a few words: `fgsm 0.03, 0.1`, `fgsm 0.03, attacked.npz`."""
-    epsilons = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon)
+    epsilons = ", ".join(map(epsilon_label, config.epsilon))
     aim = "" if config.target == "none" else f" to {config.target}"
     own = [f"{', '.join(config.attack)} {epsilons}{aim}"] if config.attack else []
     external = [Path(config.attacked.partition(":")[2]).name] if config.attacked else []

@@ -6,6 +6,7 @@ from typing import Any
 
 import rich_click as click
 
+from psi_core.conditions import epsilon_label
 from psi_core.files import runs_directory
 from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.finding import list_runs
@@ -55,7 +56,7 @@ def _shown(run: Run, now: datetime) -> dict[str, Any]:
         **row,
         "run": run.name,
         "attack": ", ".join(row["attack"]),
-        "epsilon": ", ".join(f"{epsilon:g}" for epsilon in row["epsilon"]),
+        "epsilon": ", ".join(map(epsilon_label, row["epsilon"])),
         "done": row["images_done"],
         "total": run.images,
         "summary": run_summary(run),

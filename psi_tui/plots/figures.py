@@ -91,6 +91,7 @@ class Curves:
         y_title: what lies upwards.
         x_labels: names of the places 0, 1, 2 ... across, as layers have them; None: `x` are numbers to be read off.
         subject: what it is of.
+        x_texts: numbers across that are marked, and how they were written, `8/255`; empty: round numbers are.
     """
 
     series: tuple[Series, ...]
@@ -98,6 +99,7 @@ class Curves:
     y_title: str
     x_labels: tuple[str, ...] | None = None
     subject: Subject = Subject()
+    x_texts: tuple[tuple[float, str], ...] = ()
 
 
 Figure = MirroredHistogram | Scatter | Curves

@@ -236,6 +236,8 @@ def _x_ticks(figure: Scatter | Curves, scale: Scale, *, ascii_only: bool) -> lis
         most = max(12, width // 5)
         labels = [shortened(name or "?", most, ascii_only=ascii_only, at_start=True) for name in figure.x_labels]
         values: Sequence[float] = range(len(labels))
+    elif isinstance(figure, Curves) and figure.x_texts:
+        values, labels = [value for value, _ in figure.x_texts], [text for _, text in figure.x_texts]
     else:
         values = nice_ticks(scale.low, scale.high, max(2, width // 12))
         labels = number_labels(values)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from psi_core.conditions import EXTERNAL
+from psi_core.conditions import EXTERNAL, epsilon_label
 from psi_core.errors import PsiError
 from psi_core.files import examples_directory
 from psi_core.runs.chunks import CHUNKS, finished_chunks
@@ -193,7 +193,7 @@ def _signature(path: Path) -> tuple[Any, ...]:
 
 def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> RunEntry:
     config = run.config
-    epsilon = ", ".join(f"{epsilon:g}" for epsilon in config.epsilon) if config.attack else ""
+    epsilon = ", ".join(map(epsilon_label, config.epsilon)) if config.attack else ""
     return RunEntry(
         run.directory,
         run.id,

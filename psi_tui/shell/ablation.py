@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from psi_core.conditions import BENIGN, Condition, epsilon_in_levels, epsilon_text
+from psi_core.conditions import BENIGN, Condition, Epsilon, epsilon_in_levels, epsilon_text
 from psi_core.tables.ablation import COLUMNS, AblationResult
 from psi_core.tables.columns import as_number
 from psi_tui.plots.figures import Curves, Series
@@ -36,13 +36,14 @@ def ablation_sections(rows: Sequence[Row]) -> list[Section]:
     for by, ranked in groupby(rows, key=lambda row: row["by"]):
         masks = [{row["condition"]: row for row in mask} for _, mask in groupby(ranked, key=lambda row: row["percent"])]
         attacked = [row for row in masks[0].values() if Condition.of_name(str(row["condition"])).attack == "fgsm"]
-        for epsilon in (as_number(row["epsilon"]) for row in attacked):
+        for epsilon in (Condition.of_name(str(row["condition"])).epsilon for row in attacked):
             at = f"@{epsilon_text(epsilon)}"
             lines = [
                 {"benign": mask[BENIGN], "attacked": mask[f"fgsm{at}"], "noise": mask.get(f"sign-noise{at}", {})}
                 for mask in masks
             ]
-            size = f"attacked: FGSM, epsilon {epsilon_text(epsilon)} ({epsilon_in_levels(epsilon)})"
+            levels = "" if isinstance(epsilon, Epsilon) else f" ({epsilon_in_levels(epsilon)})"
+            size = f"attacked: FGSM, epsilon {epsilon_text(epsilon)}{levels}"
             sections.append(Section(lines, f"by {by}", size))
     return sections
 

@@ -204,7 +204,7 @@ class _MaskedRuns:
                 yield images
             else:
                 noise = Noise(self.config.seed, indices, condition.stream)
-                yield FUNCTIONS[condition.attack](Batch(images, gradient, noise, labels), condition.epsilon)
+                yield FUNCTIONS[condition.attack](Batch(images, gradient, noise, labels), float(condition.epsilon))
 
     def _choices(self, images: Tensor, labels: Tensor, ranks: dict[str, Tensor], clock: _Clock) -> Tensor:
         """The class that the intact and every masked network choose, int64 (1 + mask, image)."""

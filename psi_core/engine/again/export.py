@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from psi_core.conditions import Condition
+from psi_core.conditions import Condition, file_word
 from psi_core.devices import Device
 from psi_core.engine.again.run_images import remake_images, reopen
 from psi_core.engine.devices import (
@@ -216,7 +216,7 @@ class ImageExport:
             opened[name].add(images)
         if "png" in self.formats:
             names = [_file_name(dataset, int(position)) for position in self.run.index[rows]]
-            written = write_pictures(self.folder / "png" / name, names, images)
+            written = write_pictures(self.folder / "png" / file_word(name), names, images)
             shown = np.rint(benign * 255).astype(np.float32) / np.float32(255)
             found = self._roundings.setdefault(name, _Rounding())
             change, change_shown = images - benign, written - shown
@@ -241,7 +241,7 @@ class ImageExport:
                 yield slice(start, min(start + batch, end))
 
     def _archive(self, condition: str) -> Path:
-        return self.folder / f"images-{condition}.npz"
+        return self.folder / f"images-{file_word(condition)}.npz"
 
     def _paths(self) -> list[str]:
         archives = [str(self._archive(name)) for name in self.run.conditions] if "npz" in self.formats else []

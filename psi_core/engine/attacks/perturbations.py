@@ -117,7 +117,7 @@ class PerturbedBatch:
             if condition.is_foolbox:
                 changed = self._by_foolbox(condition, batch)
             else:
-                changed = FUNCTIONS[condition.attack](batch, condition.epsilon)
+                changed = FUNCTIONS[condition.attack](batch, float(condition.epsilon))
         if any(each.row.copies_l2 for each in self.perturbations.conditions):
             self._l2.setdefault(condition, change_norms(changed, self.images)[1])
         return changed
@@ -139,7 +139,7 @@ class PerturbedBatch:
         if name not in self._foolbox:
             assert self.model is not None, "without a model there are only conditions that need none"
             self._foolbox[name] = FoolboxAttack(name, self.model, batch.images, batch.labels, batch.iteration)
-        return self._foolbox[name].within(condition.epsilon, batch.noise)
+        return self._foolbox[name].within(float(condition.epsilon), batch.noise)
 
     def _first_attacks_l2(self, condition: Condition) -> Tensor:
         attack = sizing_attack(condition, self.perturbations.conditions)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.config import NPY_PLACE
 from psi_core.engine.images.dataset import (
     NO_PARTNER,
     ArrayDataset,
@@ -23,6 +22,7 @@ from psi_core.engine.images.npz import class_numbers, pairing_keys, read_npy, re
 from psi_core.engine.images.npz_rows import NpzRows
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.errors import DataError
+from psi_core.option_values import NPY_PLACE
 
 
 @dataclass(frozen=True, slots=True)

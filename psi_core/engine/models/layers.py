@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from psi_core.config import parse_channel_axis
 from psi_core.engine.models.activations import NONNEGATIVE, is_rectified
 from psi_core.engine.models.channel_axes import ChannelAxes
 from psi_core.engine.models.classifier import Output, output_notes, read_output, uncompiled
@@ -15,6 +14,7 @@ from psi_core.engine.models.complaints import COMPLAINTS, refused_forward
 from psi_core.engine.models.sources import is_named_by_study
 from psi_core.engine.models.taps import Taps, untouched, visible_modules
 from psi_core.errors import ModelError, unknown_name
+from psi_core.option_values import parse_channel_axis
 from psi_core.runs.run import LayerInfo
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from psi_core.conditions import BENIGN, Condition
+from psi_core.conditions import BENIGN, Condition, Epsilon, epsilon_label
 from psi_core.runs.run import Run
 from psi_core.tables.columns import Row, as_number
 from psi_tui.plots.figures import Curves, Role, Series
@@ -60,7 +60,9 @@ class EpsilonTab(ResultsTab):
             plot = self.query_one(name, Plot)
             plot.empty = view.waiting if len(epsilons) > 1 else "no epsilon"
             plot.about = replace(view.subject(), condition=attack)
-            plot.figure = Curves(series, "epsilon", unit, subject=plot.about) if series and attack else None
+            texts = _written(epsilons)
+            figure = Curves(series, "epsilon", unit, x_texts=texts, subject=plot.about) if series and attack else None
+            plot.figure = figure
 
     def conditions_in_turn(self, view: ResultsView) -> list[str]:
         """One condition of every attack and control, at the present epsilon or the largest: a curve has them all."""
@@ -75,6 +77,13 @@ class EpsilonTab(ResultsTab):
         show, choices = f"psi-tui show {view.snapshot.run.id}", view.choices
         shifts = f"{show} --measure {choices.measure} --subset {choices.subset}"
         return {"command that prints accuracies": f"{show} --table conditions", "command that prints shifts": shifts}
+
+
+def _written(epsilons: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    """Epsilons and how they are written, where one is a fraction; else a curve's own round numbers do."""
+    if not any(isinstance(epsilon, Epsilon) for epsilon in epsilons):
+        return ()
+    return tuple((epsilon, epsilon_label(epsilon)) for epsilon in epsilons)
 
 
 def _swept(run: Run) -> list[Condition]:

@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.widgets import Static, Tree
 from textual.widgets.tree import TreeNode
 
-from psi_core.conditions import epsilon_in_levels
+from psi_core.conditions import Epsilon, epsilon_in_levels
 from psi_core.measures import MEASURES
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.columns import as_number
@@ -92,7 +92,8 @@ def _condition_line(view: ResultsView, width: int) -> str:
     condition, benign = view.condition, view.rows("conditions", view.snapshot.run.conditions[0])
     attacked = view.rows("conditions", view.choices.condition)
     subset = _subset_words(view)
-    levels = "" if condition.is_external else f" ({epsilon_in_levels(condition.epsilon)})"
+    has_levels = not condition.is_external and not isinstance(condition.epsilon, Epsilon)
+    levels = f" ({epsilon_in_levels(condition.epsilon)})" if has_levels else ""
     text = f"{condition.name}{levels} against benign{subset}"
     if not (benign and attacked):
         return text

@@ -91,7 +91,7 @@ WRONG = {
     "misspelt ranking": (["--by", "respons,random"], "'response'"),
     "no ranking": (["--by", ","], "by: the list is empty"),
     "no training images": (["--train-images", "0"], "greater than or equal to 1"),
-    "wrong epsilon": (["--epsilon", "8"], "0.0314"),
+    "wrong epsilon": (["--epsilon", "8"], "write 8/255"),
     "another attack": (["--attack", "pgd"], "--attack"),
     "unknown model": (["--model", "lenet"], "'lenet5'"),
     "unknown format": (["--format", "cvs"], "'csv'"),
