@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 GAP = 2
 """Space between columns."""
 
+_WIDEST, _WIDEST_SHARE = 24, 4
+"""Cells that a text keeps where not all fit, or this part of the width where that is more."""
+
+_NARROWEST = 12
+"""Cells that a text keeps before a column goes that a reader cannot do without."""
+
+KEY_IMPORTANCE = 5
+"""From this importance on, texts are shortened before the column goes."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScreenColumn:
@@ -130,7 +139,9 @@ def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: S
 
     cells = [[[column.cell(row) for column in columns] for row in section.rows] for section in sections]
     every = [row for section in cells for row in section]
-    kept = fitting_columns(columns, every, console.width)
+    kept, every = fitted(columns, every, console.width)
+    rest = iter(every)
+    cells = [[next(rest) for _ in section] for section in cells]
     widths = {place: column_width(columns[place], place, every) for place in kept}
 
     def line(texts: Sequence[str]) -> str:
@@ -148,6 +159,74 @@ def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: S
             show((section.heading, "bold"), (f"  {section.note}" if section.note else "", "dim"))
         for row in rows:
             show((line(row), ""))
+    hidden = hidden_titles(columns, kept, every)
+    if told := next((words for words in _hidden_words(hidden) if len(words) <= console.width), ""):
+        show((told, "dim"))
+
+
+def fitted(
+    columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], width: int
+) -> tuple[list[int], list[list[str]]]:
+    """Places of the columns that fit, and the rows with long texts shortened in their middle where not all fit.
+
+    One long name must not empty the columns of all rows: texts are shortened to a quarter of the width, then columns
+    go, and before a key column goes all texts are shortened to 12 cells.
+
+    Args:
+        columns: all of them.
+        rows: the text of every cell.
+        width: what there is.
+    """
+    everything = [place for place in range(len(columns)) if place == 0 or _has_value(place, rows)]
+    keys = [place for place in everything if place == 0 or columns[place].importance >= KEY_IMPORTANCE]
+    shown = [list(row) for row in rows]
+    widest = max(_WIDEST, width // _WIDEST_SHARE)
+    if _taken(columns, everything, shown) > width:
+        shown = _shortened(columns, rows, widest)
+    while widest > _NARROWEST and _taken(columns, keys, shown) > width:
+        widest -= 1
+        shown = _shortened(columns, rows, widest)
+    return fitting_columns(columns, shown, width), shown
+
+
+def hidden_titles(columns: Sequence[ScreenColumn], kept: Sequence[int], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Headings of the columns that have values but no room."""
+    return [columns[place].title for place in range(len(columns)) if place not in kept and _has_value(place, rows)]
+
+
+def _hidden_words(titles: Sequence[str]) -> list[str]:
+    """What is said of hidden columns, at length first; nothing of none."""
+    if not titles:
+        return []
+    more = f"{len(titles)} more in a wider terminal"
+    return [f"{more}: {', '.join(titles)}", more, f"+{len(titles)}"]
+
+
+def elided(text: str, width: int) -> str:
+    """A text with its middle left out where it is wider: names tell most by their ends. A number before it stays."""
+    if len(text) <= width:
+        return text
+    number, blank, _ = text.partition(" ")
+    head = max((width - 1) // 3, min(len(number) + 1, width - 5) if blank else 0)
+    tail = max(0, width - 1 - head)
+    return f"{text[:head]}…{text[len(text) - tail :]}"[:width]
+
+
+def _has_value(place: int, rows: Sequence[Sequence[str]]) -> bool:
+    return any(row[place] not in ("", MISSING) for row in rows)
+
+
+def _shortened(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """Rows with every text at most so wide; numbers are left as they are."""
+    return [
+        [elided(text, width) if column.is_text else text for column, text in zip(columns, row, strict=True)]
+        for row in rows
+    ]
+
+
+def _taken(columns: Sequence[ScreenColumn], places: Sequence[int], rows: Sequence[Sequence[str]]) -> int:
+    """Cells that these columns take together."""
+    return sum(column_width(columns[place], place, rows) for place in places) + GAP * (len(places) - 1)
 
 
 def fitting_columns(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], width: int) -> list[int]:
@@ -158,13 +237,8 @@ def fitting_columns(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str
         rows: the text of every cell.
         width: what there is, with two columns of space between any two.
     """
-    kept = [
-        place for place in range(len(columns)) if place == 0 or any(row[place] not in ("", MISSING) for row in rows)
-    ]
-    while len(kept) > 1:
-        taken = sum(column_width(columns[place], place, rows) for place in kept) + GAP * (len(kept) - 1)
-        if taken <= width:
-            break
+    kept = [place for place in range(len(columns)) if place == 0 or _has_value(place, rows)]
+    while len(kept) > 1 and _taken(columns, kept, rows) > width:
         # Of equally important columns the last goes first.
         kept.remove(min(kept[1:], key=lambda place: (columns[place].importance, -place)))
     return kept

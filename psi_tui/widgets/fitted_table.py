@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.strip import Strip
 
-from psi_tui.text.columns import ScreenColumn, column_width, fitting_columns
+from psi_tui.text.columns import GAP, ScreenColumn, column_width, fitted, hidden_titles
 from psi_tui.text.formatting import Row
 from psi_tui.widgets.line_table import LineColumn, LineTable
 
@@ -46,6 +48,7 @@ class FittedTable(LineTable[str]):
         self._rows: dict[str, Row] = {}
         self._keys: list[str] = []
         self._cells: list[list[str]] = []
+        self._hidden = 0
 
     @property
     def shown_titles(self) -> list[str]:
@@ -61,7 +64,12 @@ class FittedTable(LineTable[str]):
         """Shows these rows in their order; the cursor stays on its row where that is still there."""
         current, before = self.current, (self.columns, self._keys, self._cells)
         texts = [[column.cell(row) for column in self._all_columns] for row in rows.values()]
-        places = fitting_columns(self._all_columns, texts, self._room)
+        places, shortened = fitted(self._all_columns, texts, self._room)
+        hidden = len(hidden_titles(self._all_columns, places, texts))
+        texts = shortened
+        if hidden != self._hidden:
+            self._hidden = hidden
+            self.refresh_line(0)
         self._rows, self._keys = dict(rows), list(rows)
         self._cells = [[cells[place] for place in places] for cells in texts]
         self.columns = [self._line_column(place, texts) for place in places]
@@ -80,6 +88,17 @@ class FittedTable(LineTable[str]):
     def tab_separated(self) -> str:
         """The shown columns of every row as text, tabs between cells."""
         return "\n".join("\t".join(line) for line in [self.shown_titles, *self._cells])
+
+    def header_line(self, y: int) -> Strip:
+        """The headings, and how many columns there is no room for."""
+        line = super().header_line(y)
+        if not self._hidden:
+            return line
+        room = self.size.width - sum(column.width + GAP for column in self.columns) - len(self.LEAD[0])
+        note = next((text for text in (f"{self._hidden} more hidden", f"+{self._hidden}") if len(text) < room), "+")
+        style = self.get_component_rich_style("line-table--header")
+        width = self.size.width - len(note) - 1
+        return Strip([*line.adjust_cell_length(width, style), Segment(f"{note} ", style)])
 
     def key_at(self, row: int) -> str:
         return self._keys[row]

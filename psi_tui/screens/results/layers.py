@@ -1,5 +1,6 @@
 """Tab Layers: benign against attacked in every layer, and the histogram of the one under the cursor."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -27,6 +28,7 @@ from psi_tui.screens.results.view import READINGS, Reading, ResultsView
 from psi_tui.text.columns import (
     ScreenColumn,
     both_sides,
+    elided,
     limits,
     mean_and_sd,
     of_side,
@@ -44,6 +46,12 @@ from psi_tui.text.formatting import (
 )
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.plot import Plot
+
+_TREE_WIDTH = 20
+"""Cells of a line of the tree for name and shape."""
+
+_TABLE_SHARE = {True: 0.55, False: 0.62}
+"""Of the height, what the table and its words have at most, by whether the screen is wide: the plots need the rest."""
 
 _PEAKS: dict[Reading, tuple[str, str]] = {
     "L": ("peak_center", "peak L"),
@@ -74,13 +82,13 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
     return pick(
         shown,
         layer=10,
-        **{name: 9 if letter == reading else 2 for letter, (name, _) in _PEAKS.items()},
-        benign=5,
-        attacked=3,
-        delta_mean=9,
-        delta_limits=5,
+        **{name: 3 if letter == reading else 1 for letter, (name, _) in _PEAKS.items()},
+        benign=4,
+        attacked=2,
+        delta_mean=8,
+        delta_limits=4,
         delta_control_mean=6,
-        delta_sd=8,
+        delta_sd=9,
         p_holm=5,
         auroc=7,
         silent=8,
@@ -257,7 +265,9 @@ class LayersTab(ResultsTab):
             tree.clear()
             tree.root.set_label(Text(run.config.model, style="bold"))
             for layer in run.layer_infos:
-                tree.root.add_leaf(Text(f"{layer.name:<6} {format_shape(layer.shape)}"), data=layer.name)
+                shape = format_shape(layer.shape)
+                name = elided(layer.name, max(6, _TREE_WIDTH - len(shape)))
+                tree.root.add_leaf(Text(f"{name:<6} {shape}"), data=layer.name)
             tree.root.expand()
         nodes = [node for node in tree.root.children if node.data == view.choices.layer]
         if nodes and tree.cursor_node is not nodes[0]:
@@ -273,6 +283,10 @@ class LayersTab(ResultsTab):
         if reading != "L":
             verdict = f"{verdict}\npeak {reading}: {READINGS[reading]}"
         self.query_one("#verdict", Static).update(verdict)
+        lines = sum(len(textwrap.wrap(part, max(20, line.size.width))) for part in verdict.splitlines())
+        share = _TABLE_SHARE[self.screen.has_class("-wide")]
+        room = int(self.size.height * share) - min(3, lines) - 1
+        self.query_one("#layer-table-pane").styles.max_height = max(3, room)
 
     @on(FittedTable.Highlighted)
     def _layer_chosen(self, message: FittedTable.Highlighted[str]) -> None:

@@ -1,0 +1,59 @@
+"""Long names and many layers: no name empties the columns of others, and the verdict is in sight."""
+
+import pytest
+from textual.widgets import Static
+
+from psi_core.runs.run import LayerInfo
+from psi_tui.text.columns import elided
+from tests import recorded
+from tests.tui.apps import NARROW, WIDE, running, settled, text_of, until
+
+pytestmark = pytest.mark.usefixtures("warm_engine")
+
+DENSE = tuple(
+    LayerInfo(
+        f"features.denseblock{block}.denselayer{layer}.relu2", f"b{block}.{layer}", "ReLU", (4, 6, 6), 144, 4, 4, 4
+    )
+    for block, layers in ((1, 6), (2, 12), (3, 24), (4, 16))
+    for layer in range(1, layers + 1)
+)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
+async def test_one_long_name_empties_no_column_of_the_list(own_folders, monkeypatch, size):
+    recorded.record_run(own_folders, name="short", labels="true")
+    monkeypatch.setattr(recorded, "LAYERS", DENSE[:3])
+    recorded.record_run(own_folders, name="a" * 60 + "-" + "b" * 60, model="torchvision:densenet121", size=64)
+    async with running(own_folders, size) as (app, pilot):
+        await until(pilot, lambda: all(entry.summary for entry in app.entries), "the numbers")
+        await settled(pilot)
+        for line in text_of(app).splitlines():
+            if "lenet5" in line or "densenet" in line[:80]:
+                assert "✓ done" in line or "mnist" in line
+        heading = text_of(app).splitlines()[2]
+        for title in ("run", "model", "accuracy %", "status"):
+            assert title in heading
+        assert "bbb" in text_of(app)
+        assert "relu2" in text_of(app)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
+async def test_of_many_layers_with_long_names_the_verdict_and_the_numbers_are_in_sight(own_folders, monkeypatch, size):
+    monkeypatch.setattr(recorded, "LAYERS", DENSE)
+    directory = recorded.record_run(own_folders, model="torchvision:densenet121", size=64)
+    async with running(own_folders, size, open_directory=directory) as (app, pilot):
+        await until(pilot, lambda: "AUROC" in text_of(app), "the table")
+        await settled(pilot)
+        text = text_of(app)
+        for words in ("Δ-control", "beyond, sd", "AUROC", "denselayer1.relu2: ", "PSI of features"):
+            assert words in text, words
+        verdict = app.screen.query_one("#verdict", Static)
+        assert verdict.region.height >= 1
+        assert verdict.region.bottom < app.size.height
+        if size == WIDE:
+            assert app.screen.query_one("#layer-profile").region.height >= 8
+
+
+def test_a_number_before_a_name_is_never_shortened():
+    assert elided("-0.0042 features.denseblock3.denselayer24.relu2", 16) == "-0.0042 …4.relu2"
+    assert all(len(elided("features.denseblock3", width)) <= width for width in range(1, 30))
