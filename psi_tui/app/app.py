@@ -21,7 +21,7 @@ from psi_core.errors import PsiError
 from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.palette import ActionProvider
-from psi_tui.plots.themes import THEMES
+from psi_tui.plots.themes import THEMES, Colors, colors_from, themes_for
 from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsListed, RunsWatcher, WatchingFailed
 from psi_tui.services.services import Services
 from psi_tui.services.state import ScreenName, state_directory, write_whole
@@ -132,7 +132,19 @@ class PsiApp(RepaintingApp, Services):
 
     def on_mount(self) -> None:
         """Begins to read; the first screen is painted before that."""
+        if not self.is_headless:
+            self.use_colors(colors_from(self.console.color_system))
         self.call_after_refresh(self._begin)
+
+    def use_colors(self, colors: Colors) -> None:
+        """Puts our themes into colors that the terminal has."""
+        for theme in themes_for(colors):
+            self.register_theme(theme)
+        self.refresh_css(animate=False)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """What our styles name and other themes lack."""
+        return {**super().get_theme_variable_defaults(), "separator": self.current_theme.panel or "ansi_bright_black"}
 
     def _begin(self) -> None:
         self._runs_watcher.start()

@@ -1,5 +1,8 @@
 """The app's two themes, and the colors of benign, attacked and control under these and under all of Textual's."""
 
+from dataclasses import replace
+from typing import Literal
+
 from textual.theme import Theme
 
 from psi_tui.plots.figures import TERMINAL_PALETTE, Palette
@@ -96,6 +99,122 @@ THEMES = (PSI_DARK, PSI_LIGHT)
 """The app's own themes; the first is the one that a new user sees."""
 
 
+Colors = Literal["truecolor", "256", "16"]
+"""What a terminal can show."""
+
+_FEW: dict[Colors, dict[bool, dict[str, str]]] = {
+    "256": {
+        True: {
+            "background": "#121212",
+            "surface": "#1c1c1c",
+            "panel": "#303030",
+            "separator": "#6c6c6c",
+            "foreground": "#dadada",
+            "benign": "#5fafff",
+            "attacked": "#ffaf5f",
+            "control": "#87d787",
+            "warning": "#ffd75f",
+            "error": "#ff8787",
+            "cursor": "#005f87",
+            "cursor-text": "#ffffff",
+            "muted": "#9e9e9e",
+        },
+        False: {
+            "background": "#ffffff",
+            "surface": "#eeeeee",
+            "panel": "#dadada",
+            "separator": "#8a8a8a",
+            "foreground": "#1c1c1c",
+            "benign": "#005faf",
+            "attacked": "#af5f00",
+            "control": "#005f00",
+            "warning": "#875f00",
+            "error": "#af0000",
+            "cursor": "#afd7ff",
+            "cursor-text": "#000000",
+            "muted": "#585858",
+        },
+    },
+    "16": {
+        True: {
+            "background": "#000000",
+            "surface": "#000000",
+            "panel": "#555555",
+            "separator": "#aaaaaa",
+            "foreground": "#ffffff",
+            "benign": "#55ffff",
+            "attacked": "#ffff55",
+            "control": "#55ff55",
+            "warning": "#ffff55",
+            "error": "#ff5555",
+            "cursor": "#0000aa",
+            "cursor-text": "#ffffff",
+            "muted": "#aaaaaa",
+        },
+        False: {
+            "background": "#ffffff",
+            "surface": "#ffffff",
+            "panel": "#aaaaaa",
+            "separator": "#555555",
+            "foreground": "#000000",
+            "benign": "#0000aa",
+            "attacked": "#aa0000",
+            "control": "#00aa00",
+            "warning": "#aa5500",
+            "error": "#aa0000",
+            "cursor": "#55ffff",
+            "cursor-text": "#000000",
+            "muted": "#555555",
+        },
+    },
+}
+"""Colors that the terminal has as they are: others would become one and the same there, background and lines first."""
+
+_FEW_OTHERS: dict[bool, tuple[str, ...]] = {
+    True: ("#d787ff", "#ff87af", "#ffff5f", "#87d7d7", "#afd75f"),
+    False: ("#5f00af", "#af005f", "#5f5f00", "#005f5f", "#5f8700"),
+}
+
+
+def colors_from(color_system: str | None) -> Colors:
+    """What a terminal can show, from what rich calls it."""
+    return {"truecolor": "truecolor", "256": "256"}.get(color_system or "", "16")  # type: ignore[return-value]
+
+
+def themes_for(colors: Colors) -> tuple[Theme, ...]:
+    """The app's own themes in colors that a terminal has."""
+    return THEMES if colors == "truecolor" else tuple(_with_few(theme, colors) for theme in THEMES)
+
+
+def _with_few(theme: Theme, colors: Colors) -> Theme:
+    few = _FEW[colors][theme.dark]
+    cursors = {f"block-cursor-{state}background": few["cursor"] for state in ("", "blurred-")}
+    texts = {f"block-cursor-{state}foreground": few["cursor-text"] for state in ("", "blurred-")}
+    bars = {name: few["panel"] for name in theme.variables if name.startswith("scrollbar-background")}
+    handles = dict.fromkeys(("scrollbar", "scrollbar-hover", "scrollbar-active"), few["separator"])
+    roles = {role: few[role] for role in ("benign", "attacked", "control", "separator")}
+    lines = {"border": few["separator"], "border-blurred": few["separator"], "footer-key-foreground": few["benign"]}
+    return replace(
+        theme,
+        primary=few["benign"],
+        secondary=few["control"],
+        accent=few["attacked"],
+        success=few["control"],
+        warning=few["warning"],
+        error=few["error"],
+        foreground=few["foreground"],
+        background=few["background"],
+        surface=few["surface"],
+        panel=few["panel"],
+        variables={"colors": colors, **theme.variables, **cursors, **texts, **bars, **handles, **roles, **lines},
+    )
+
+
+def colors_in(theme: Theme) -> Colors:
+    """What a terminal must show for a theme to look as it is meant."""
+    return {"256": "256", "16": "16"}.get(theme.variables.get("colors", ""), "truecolor")  # type: ignore[return-value]
+
+
 def palette_of(theme: Theme) -> Palette:
     """Colors of plots under a theme: the same for all dark ones and for all light ones.
 
@@ -103,6 +222,10 @@ def palette_of(theme: Theme) -> Palette:
     """
     if theme.ansi:
         return TERMINAL_PALETTE if theme.dark else _TERMINAL_LIGHT
+    colors = colors_in(theme)
+    if colors != "truecolor":
+        few = _FEW[colors][theme.dark]
+        return Palette(few["benign"], few["attacked"], few["control"], _FEW_OTHERS[theme.dark], few["muted"])
     return _DARK if theme.dark else _LIGHT
 
 

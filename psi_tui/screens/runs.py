@@ -168,7 +168,11 @@ class RunsScreen(PsiScreen):
 
     def _status_style(self, row: Row) -> str:
         entry: RunEntry = row["entry"]
-        return {"running": "bold", "failed": "bold", "lost": "bold"}.get(entry.progress.status, "")
+        theme = self.app.current_theme
+        colors = {"done": theme.success, "failed": theme.error, "lost": theme.error, "stopped": theme.warning}
+        color = colors.get(entry.progress.status)
+        weight = "bold" if entry.progress.status in ("running", "failed", "lost") else ""
+        return f"{weight} {color}".strip() if color and color.startswith("#") else weight
 
     @on(FittedTable.Selected)
     def _open_selected(self) -> None:

@@ -16,6 +16,7 @@ from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.measures import MEASURES
 from psi_core.runs.creation import delete_run, require_deletable
 from psi_core.runs.status import request_stop
+from psi_core.tables import TABLE_NAMES
 from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
@@ -187,17 +188,24 @@ class Services(App[None]):
 
     def offer_exports(self, directory: Path, name: str, measure: str = "psi") -> None:
         """Lets the user choose a format and a folder, and exports there; layers and histogram of that measure too."""
-        from psi_tui.widgets.dialogs import ExportDialog
+        from psi_tui.widgets.dialogs import ConfirmDialog, ExportDialog
 
         def chosen(choice: "ExportChoice | None") -> None:
             if choice is None:
                 return
             if choice.format == "svg":
                 self._save_screenshot(choice.folder)
+            elif there := _tables_in(choice.folder, choice.format):
+                files = "1 file" if len(there) == 1 else f"{len(there)} files"
+                question = f"{choice.folder} holds {files} of an earlier export.\nReplace what this export writes too?"
+                self.push_screen(ConfirmDialog(question, yes="replace"), lambda sure: export(choice) if sure else None)
             else:
-                self.run_worker(
-                    lambda: self.guarded(lambda: self._export(directory, choice, measure)), thread=True, group="export"
-                )
+                export(choice)
+
+        def export(choice: "ExportChoice") -> None:
+            self.run_worker(
+                lambda: self.guarded(lambda: self._export(directory, choice, measure)), thread=True, group="export"
+            )
 
         title = name if measure == "psi" else f"{name}, of {MEASURES[measure].heading} too"
         self.push_screen(ExportDialog(title, Path.cwd() / f"results-{name}".replace(" ", "-")), chosen)
@@ -290,6 +298,11 @@ class Services(App[None]):
 
         question = f"Delete {name} ({status}) with all its results?\n{directory}"
         self.push_screen(ConfirmDialog(question, yes="delete"), answered)
+
+
+def _tables_in(folder: Path, suffix: str) -> list[Path]:
+    """Tables that an export of this format into this folder would replace."""
+    return [path for name in TABLE_NAMES for path in [folder / f"{name}.{suffix}"] if path.exists()]
 
 
 def start_child(do: str, **fields: Any) -> Path:

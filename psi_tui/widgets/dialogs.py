@@ -65,7 +65,21 @@ class Question(Modal[ResultT]):
         return time >= self._readable_from
 
 
-class ChoiceDialog(Question[str | None]):
+_LIST_KEYS: tuple[Binding, ...] = (
+    Binding("j", "move('down')", "down", show=False),
+    Binding("k", "move('up')", "up", show=False),
+)
+
+
+class ListQuestion(Question[ResultT]):
+    """A question with a list of answers, in which j and k move as everywhere."""
+
+    def action_move(self, where: str) -> None:
+        choices = self.query_one(OptionList)
+        (choices.action_cursor_down if where == "down" else choices.action_cursor_up)()
+
+
+class ChoiceDialog(ListQuestion[str | None]):
     """Lets the user choose one line; gives it, or None.
 
     Args:
@@ -75,8 +89,7 @@ class ChoiceDialog(Question[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", "leave"),
-        Binding("j", "move('down')", "down", show=False),
-        Binding("k", "move('up')", "up", show=False),
+        *_LIST_KEYS,
     ]
 
     def __init__(self, title: str, choices: list[str]) -> None:
@@ -89,10 +102,6 @@ class ChoiceDialog(Question[str | None]):
             dialog.border_title = self._title
             dialog.border_subtitle = "enter chooses, esc leaves"
             yield OptionList(*self._choices, markup=False, compact=True)
-
-    def action_move(self, where: str) -> None:
-        choices = self.query_one(OptionList)
-        (choices.action_cursor_down if where == "down" else choices.action_cursor_up)()
 
     @on(OptionList.OptionSelected)
     def _chosen(self, message: OptionList.OptionSelected) -> None:
@@ -172,7 +181,7 @@ class ErrorDialog(Question[None]):
         self._copy(text, "message")
 
 
-class ExportDialog(Question[ExportChoice | None]):
+class ExportDialog(ListQuestion[ExportChoice | None]):
     """Lets the user choose a format and a folder.
 
     Args:
@@ -180,7 +189,7 @@ class ExportDialog(Question[ExportChoice | None]):
         folder: proposed.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "leave"), *_LIST_KEYS]
 
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__()

@@ -55,9 +55,10 @@ class FittedTable(LineTable[str]):
         """Titles of the columns that fit."""
         return [column.heading for column in self.columns]
 
-    def show_columns(self, columns: Sequence[ScreenColumn]) -> None:
-        """Puts other columns in the place of the present ones; the rows stay."""
+    def show_columns(self, columns: Sequence[ScreenColumn], styles: Mapping[str, Any] | None = None) -> None:
+        """Puts other columns, and styles where they are given, in the place of the present ones; the rows stay."""
         self._all_columns = columns
+        self._styles = self._styles if styles is None else styles
         self.show_rows(self._rows)
 
     def show_rows(self, rows: Mapping[str, Row]) -> None:

@@ -37,13 +37,14 @@ class ExploreScreen(PsiScreen):
     ExploreScreen {
         #explore-body { height: 1fr; layout: vertical; }
         #explore-tree-pane { height: 1fr; padding: 0 1; }
-        #explore-detail-pane { height: 8; border-top: solid $panel; }
+        #explore-detail-pane { height: 8; border-top: solid $separator; }
         #explore-detail-pane:focus-within { border-top: solid $primary; }
     }
     ExploreScreen.-medium, ExploreScreen.-wide {
         #explore-body { layout: horizontal; }
         #explore-tree-pane { width: 1fr; padding: 1 1 0 1; }
-        #explore-detail-pane { width: 42; height: 1fr; padding-top: 1; border-top: none; border-left: solid $panel; }
+        #explore-detail-pane { width: 42; height: 1fr; padding-top: 1; }
+        #explore-detail-pane { border-top: none; border-left: solid $separator; }
         #explore-detail-pane:focus-within { border-top: none; border-left: solid $primary; }
         .title, .pairs { margin-bottom: 1; }
     }

@@ -83,7 +83,7 @@ class NewRunScreen(PsiScreen):
     CSS = """
     NewRunScreen {
         #new-run-pane { height: 1fr; padding: 0 0 0 1; }
-        #new-run-bottom { height: auto; border-top: solid $panel; padding: 0 1; }
+        #new-run-bottom { height: auto; border-top: solid $separator; padding: 0 1; }
         #new-run-bottom Horizontal { height: auto; }
         #new-run-bottom .name { width: 12; padding: 0 0 0 2; color: $foreground 65%; text-style: bold; }
         #plan, #command { width: 1fr; height: auto; max-height: 4; }

@@ -185,6 +185,12 @@ class EvidenceTab(ResultsTab):
         }
 
 
+def worst_mark(checks: Sequence[Row]) -> str:
+    """Mark of the check that stands worst; empty where there are none."""
+    statuses = {str(row["status"]) for row in checks}
+    return next((MARKS[status] for status in ("red", "amber", "green") if status in statuses), "")
+
+
 def _counted(checks: Sequence[Row]) -> str:
     """`12 checks: 9 ok, 2 to mind (!), 1 not to build on (x)`: what is out of sight is told too."""
     if not checks:

@@ -22,6 +22,7 @@ from psi_tui.plots.figures import MirroredHistogram
 from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane, PsiScreen
+from psi_tui.screens.results.map import beyond_cell
 from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.tab import LayerChosen, ResultsTab
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
@@ -76,7 +77,7 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
         "delta_mean": of_side("attacked", named["delta_mean"], f"Δ {measured}"),
         "delta_limits": of_side("attacked", limits("95 % CI of Δ", named, "delta")),
         "delta_control_mean": of_side("attacked", named["delta_control_mean"], "Δ-control"),
-        "delta_sd": of_side("attacked", named["delta_sd"], "beyond, sd"),
+        "delta_sd": ScreenColumn("beyond, sd", lambda row: beyond_cell(row["attacked"])),
         "silent": without_zeros(attacked["silent"]),
     }
     return pick(

@@ -24,10 +24,11 @@ from psi_tui.screens.base import PsiScreen
 from psi_tui.screens.results.all_layers import AllLayersTab
 from psi_tui.screens.results.classes import ClassesTab
 from psi_tui.screens.results.epsilon import EpsilonTab
-from psi_tui.screens.results.evidence import EvidenceTab
+from psi_tui.screens.results.evidence import EvidenceTab, worst_mark
 from psi_tui.screens.results.images.tab import ImagesTab
 from psi_tui.screens.results.layers import LayersTab
 from psi_tui.screens.results.log import LogTab
+from psi_tui.screens.results.map import MapTab
 from psi_tui.screens.results.store import RETRY_SECONDS, TableStore
 from psi_tui.screens.results.study import StudyTab
 from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, Tab, TabResized
@@ -38,6 +39,7 @@ BodyT = TypeVar("BodyT", bound=ResultsTab)
 
 TABS: tuple[Tab, ...] = (
     Tab("layers", "Layers", LayersTab),
+    Tab("map", "Map", MapTab),
     Tab("all_layers", "All layers", AllLayersTab),
     Tab("classes", "Classes", ClassesTab),
     Tab("epsilon", "Epsilon", EpsilonTab),
@@ -47,6 +49,10 @@ TABS: tuple[Tab, ...] = (
     Tab("log", "Log", LogTab),
 )
 """The tabs in order."""
+
+
+EVIDENCE = "evidence"
+"""Name of a tab, and of the table that it shows."""
 
 
 class ResultsScreen(PsiScreen):
@@ -179,8 +185,18 @@ class ResultsScreen(PsiScreen):
         tab.visible = True
         if self.focused is None and tab.FOCUS and tab.query_one(tab.FOCUS).display:
             self.set_focus(tab.query_one(tab.FOCUS))  # It had no rows yet when its tab was chosen.
+        self._show_badge(view)
         self._compute(tab, view)
         self._fetch_due()
+
+    def _show_badge(self, view: ResultsView) -> None:
+        """Says beside the name of the tab how the worst of the checks stands: every tab has it in sight."""
+        assert self._store is not None, "a view has its store"
+        mark = worst_mark(self._store.rows(EVIDENCE, view.choices.subset, view.choices.measure) or ())
+        label = f"Evidence {mark}".rstrip()
+        tab = self.tabs.get_tab(EVIDENCE)
+        if str(tab.label) != label:
+            tab.label = label
 
     @work(thread=True, exclusive=True, group="compute")
     def _compute(self, tab: ResultsTab, view: ResultsView) -> None:
@@ -214,9 +230,8 @@ class ResultsScreen(PsiScreen):
         store, snapshot, choices = self._store, self._shown, self.choices
         if store is None or snapshot is None or choices is None:
             return
-        due = [
-            table for table in self.tab.TABLES if store.is_due(table, choices.subset, choices.measure, snapshot.stamp)
-        ]
+        wanted = dict.fromkeys([*self.tab.TABLES, EVIDENCE])
+        due = [table for table in wanted if store.is_due(table, choices.subset, choices.measure, snapshot.stamp)]
         if due and not any(worker.group == "tables" and worker.is_running for worker in self.workers):
             self._fetch(store, due, choices, snapshot)
 

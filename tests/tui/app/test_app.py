@@ -317,3 +317,20 @@ def test_a_fresh_start_needs_no_gpu_no_cache_and_no_runs(own_folders):
         terminal.process.wait(5)
         assert time.monotonic() - began < 5
     assert json.loads((own_folders.parent / "state" / "psi-tui" / "app.json").read_text())["screen"] == "results"
+
+
+async def test_an_export_asks_before_it_replaces_files_and_j_and_k_move_in_it(own_folders, tmp_path):
+    record_run(own_folders, name="mine")
+    folder = tmp_path / "there"
+    folder.mkdir()
+    (folder / "layers.md").write_text("mine")
+    async with running(own_folders) as (app, pilot):
+        for keys, text in ((("j", "j", "enter", "n"), "mine"), (("j", "j", "k", "j", "enter", "y"), "| layer |")):
+            await pilot.press("e")
+            await shows(app, pilot, ExportDialog)
+            app.screen.query_one(Input).value = str(folder)
+            await press(pilot, *keys[:-1])
+            await shows(app, pilot, ConfirmDialog)
+            assert "Replace" in text_of(app)
+            await press(pilot, keys[-1])
+            await until(pilot, lambda text=text: (folder / "layers.md").read_text().startswith(text), "the table", 120)

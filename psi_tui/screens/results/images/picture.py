@@ -44,6 +44,7 @@ class PictureDialog(Modal[None]):
         Binding("right,l,j,down", "step(1)", "next image"),
         Binding("t", "swap", "difference"),
         Binding("y", "copy", "copy"),
+        Binding("e", "export", "export"),
     ]
 
     def __init__(self, run: Run, image: int, condition: str, images: list[int]) -> None:
@@ -135,6 +136,9 @@ class PictureDialog(Modal[None]):
             self.app.say(f"all three pictures are shown; below {_THREE_PICTURES} columns t changes the second")
         self._shows_difference = not self._shows_difference
         self._arrange()
+
+    def action_export(self) -> None:
+        self.app.offer_exports(self.run.directory, self.run.name)
 
     def action_copy(self) -> None:
         self.app.copy(self._told, f"image {self.image}")

@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from psi_tui.plots.themes import colors_in
 from psi_tui.widgets.plot import PlotApp
 
 Kind = Literal["image", "difference"]
@@ -29,6 +30,10 @@ _NEGATIVE, _NEUTRAL, _POSITIVE = 0, 1, 2
 _DARK = np.array([(74, 163, 255), (30, 36, 44), (255, 154, 56)], float)
 _LIGHT = np.array([(0, 90, 181), (236, 239, 243), (166, 70, 0)], float)
 """Blue, neutral and orange: told apart by every kind of color blindness, and from the neutral by brightness as well."""
+
+_DARK_STEPS = ((75, 32, 25, 17), 233, (52, 94, 172, 214))
+_LIGHT_STEPS = ((25, 33, 111, 189), 255, (223, 215, 172, 130))
+"""Likewise of 256 colors, in steps from the strongest: blends of a few colors would become one and the same there."""
 
 
 class Picture(Widget, can_focus=False):
@@ -88,7 +93,8 @@ class Picture(Widget, can_focus=False):
     @property
     def has_color(self) -> bool:
         """Whether colors can be shown; letters are otherwise."""
-        return not (self.app.no_color or cast(PlotApp, self.app).ascii_only)
+        is_poor = colors_in(self.app.current_theme) == "16"
+        return not (self.app.no_color or cast(PlotApp, self.app).ascii_only or is_poor)
 
     def legend(self) -> str:
         """How its colors or letters are to be read, in ASCII; empty where there is no picture."""
@@ -124,11 +130,21 @@ class Picture(Widget, can_focus=False):
         if self.kind == "image":
             gray = pair if pair.ndim == 3 else np.repeat(pair[:, :, np.newaxis], 3, axis=2)
             return np.rint(255 * np.clip(gray, 0, 1)).astype(int)
+        if colors_in(self.app.current_theme) == "256":
+            return self._in_steps(pair / (self.limit or 1))
         scale = _DARK if self.app.current_theme.dark else _LIGHT
         share = np.clip(pair / (self.limit or 1), -1, 1)[:, :, np.newaxis]
         full = np.where(share < 0, scale[_NEGATIVE], scale[_POSITIVE])
         blended: NDArray[np.float64] = scale[_NEUTRAL] + np.abs(share) * (full - scale[_NEUTRAL])
         return np.rint(blended).astype(int)
+
+    def _in_steps(self, share: NDArray[np.float64]) -> NDArray[np.int_]:
+        """Colors of shares of the limit where there are 256 colors."""
+        negative, neutral, positive = _DARK_STEPS if self.app.current_theme.dark else _LIGHT_STEPS
+        ramp = np.array([Color.from_ansi(number).get_truecolor() for number in (*negative, neutral, *positive)])
+        steps = np.ceil(np.clip(np.abs(share), 0, 1) * len(positive) - 4 * _UNSEEN).astype(int).clip(0, len(positive))
+        colors: NDArray[np.int_] = ramp[len(negative) + np.sign(share).astype(int) * steps]
+        return colors
 
     def _letters(self, pair: NDArray[np.float64]) -> str:
         """One letter for each column of one or two pixels."""

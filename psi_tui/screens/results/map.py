@@ -1,0 +1,151 @@
+"""Tab Map: how far every layer lies beyond noise under every condition, at one glance."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Static
+
+from psi_core.measures import MEASURES
+from psi_core.tables.columns import as_number
+from psi_tui.screens.base import Pane
+from psi_tui.screens.results.tab import LayerWanted, ResultsTab
+from psi_tui.screens.results.view import ResultsView
+from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.formatting import MISSING, Row, format_cell
+from psi_tui.widgets.fitted_table import FittedTable
+
+_GLYPHS = {"beyond": ("▼", "▲"), "less": ("<", "<"), "equivalent": ("=", "="), "undecided": ("?", "?")}
+"""By the first word of a verdict, for values below 0 and from 0 on: colors alone tell nothing."""
+
+_SMALL, _LARGE = 0.2, 0.8
+"""Cohen's: below the first an effect is negligible and dim, from the second on it is bold."""
+
+
+def beyond_cell(row: Row) -> str:
+    """`▲ +0.430`: what the verdict claims, and how far the layer lies beyond noise in benign sd."""
+    value = as_number(row.get("delta_sd"))
+    word = str(row.get("verdict") or "").partition(" ")[0].rstrip(":")
+    glyph = _GLYPHS.get(word, (" ", " "))[value >= 0]
+    text = format_cell(row.get("delta_sd"), "sd")
+    return text if text == MISSING else f"{glyph} {text}"
+
+
+def is_claimed(row: Row) -> bool:
+    """Whether the verdict says that the layer lies beyond noise."""
+    return str(row.get("verdict") or "").startswith("beyond")
+
+
+class LayerMap(FittedTable):
+    """Layers by conditions; enter opens a layer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "open the layer")]
+
+
+class MapTab(ResultsTab):
+    """A row a layer, a column a condition, and below what the glyphs say."""
+
+    TABLES: ClassVar[tuple[str, ...]] = ("layers",)
+    SHOWS = frozenset({"condition", "layer", "subset", "measure"})
+    FOCUS = "#layer-map"
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="map-heading", markup=False)
+        with Pane(id="map-pane"):
+            yield LayerMap((), id="layer-map")
+            yield Static(id="map-waiting", markup=False, classes="empty")
+        yield Static(id="map-legend", markup=False)
+
+    @property
+    def _table(self) -> LayerMap:
+        return self.query_one(LayerMap)
+
+    def show(self, view: ResultsView) -> None:
+        run = view.snapshot.run
+        conditions = [each for each in run.condition_details if not each.is_benign]
+        found: dict[str, dict[str, Row]] = {}
+        for row in view.tables.get("layers", []):
+            found.setdefault(str(row["layer"]), {})[str(row["condition"])] = row
+        titles = {each.name: _title(each.name, view.choices.condition) for each in conditions}
+        table = self._table
+        # Attacks before controls, and the largest epsilon last to go.
+        order = sorted(conditions, key=lambda each: (not each.is_control, each.epsilon))
+        table.show_columns(
+            [
+                ScreenColumn("layer", lambda row: row["layer"], 100, is_text=True),
+                *(_column(each.name, titles[each.name], order.index(each)) for each in conditions),
+            ],
+            {title: self._style_of(name) for name, title in titles.items()},
+        )
+        table.show_rows({layer: {"layer": layer, **found[layer]} for layer in run.layers if layer in found})
+        table.select_key(view.choices.layer)
+        table.display = bool(found)
+        waiting = self.query_one("#map-waiting", Static)
+        waiting.display = not found
+        waiting.update(view.waiting)
+        self._show_words(view, found)
+
+    def _show_words(self, view: ResultsView, found: Mapping[str, Mapping[str, Row]]) -> None:
+        chosen = view.choices.condition
+        claimed = [layer for layer, rows in found.items() if chosen in rows and is_claimed(rows[chosen])]
+        heading = f"{view.measured}: shift beyond noise, in benign sd{view.subset_words}"
+        if found:
+            told = ", ".join(claimed) if len(claimed) <= _MOST_NAMES else f"{len(claimed)} of {len(found)} layers"
+            heading = f"{heading}   beyond noise under {chosen}: {told or 'none'}"
+        self.query_one("#map-heading", Static).update(heading, layout=False)
+        up, down = MEASURES[view.choices.measure].moves
+        self.query_one("#map-legend", Static).update(
+            f"▲ {up}, ▼ {down} beyond noise   = equivalent to noise   < less than noise   ? undecided   "
+            "below 0.2 negligible (dim), from 0.5 medium, from 0.8 large (bold)"
+        )
+
+    def _style_of(self, condition: str) -> "_Style":
+        colors = self.app.current_theme.variables
+        palette = self.app.palette
+        return _Style(condition, colors.get("benign", palette.benign), colors.get("attacked", palette.attacked))
+
+    @on(FittedTable.Selected)
+    def _open_layer(self, message: FittedTable.Selected[str]) -> None:
+        message.stop()
+        self.post_message(LayerWanted(message.key))
+
+    def conditions_in_turn(self, view: ResultsView) -> list[str]:
+        """Those that are compared with noise, which have columns."""
+        compared = {row["condition"] for row in view.tables.get("layers", []) if row["delta_sd"] is not None}
+        return [name for name in view.snapshot.run.conditions[1:] if name in compared]
+
+    def copies(self, view: ResultsView) -> dict[str, str]:
+        table, run = self._table, view.snapshot.run.id
+        return {
+            **({"this table": table.tab_separated()} if table.row_count else {}),
+            "command that prints the verdicts": f"psi-tui show {run} --measure {view.choices.measure}",
+        }
+
+
+_MOST_NAMES = 4
+"""Layers that are named in the heading; more are counted."""
+
+
+class _Style:
+    """How the cells of one condition look: colored where the verdict claims a shift, by its sign and size."""
+
+    def __init__(self, condition: str, falls: str, rises: str) -> None:
+        self.condition, self.falls, self.rises = condition, falls, rises
+
+    def __call__(self, row: Row) -> str:
+        own = row.get(self.condition)
+        if own is None or not is_claimed(own):
+            return ""
+        value = as_number(own.get("delta_sd"))
+        weight = "bold " if abs(value) >= _LARGE else "dim " if abs(value) < _SMALL else ""
+        return f"{weight}{self.rises if value >= 0 else self.falls}"
+
+
+def _title(name: str, chosen: str) -> str:
+    return f"[{name}]" if name == chosen else name
+
+
+def _column(name: str, title: str, importance: int) -> ScreenColumn:
+    return ScreenColumn(title, lambda row: beyond_cell(row[name]) if name in row else MISSING, importance)
