@@ -121,7 +121,7 @@ def test_an_attack_a_control_a_measure_and_a_check_are_a_function_and_a_row(tmp_
     extend("conditions.py", rows=(code_with('Attack("darken"'), control), behind="ATTACKS: tuple[Attack, ...] = (\n")
     extend("measures.py", rows=(code_with('Measure("contrast"'),), behind="_ROWS = (\n")
     extend("evidence/comparison.py", code_with("def silent_layers"))
-    extend("evidence/__init__.py", rows=("    silent_layers",), behind="    images_enough,\n    gradient_signs,\n")
+    extend("evidence/__init__.py", rows=("    silent_layers",), behind="    duplicates,\n    gradient_signs,\n")
     door = tmp_path / "psi_core" / "evidence" / "__init__.py"
     imported = "from psi_core.evidence.comparison import silent_layers\n"
     text = door.read_text(encoding="utf-8").replace(

@@ -14,7 +14,7 @@ from psi_core.evidence.arithmetic import (
     nothing_at_epsilon_0,
 )
 from psi_core.evidence.check import Check, Status
-from psi_core.evidence.comparison import controls_present, images_enough, noise_against_noise
+from psi_core.evidence.comparison import controls_present, duplicates, images_enough, noise_against_noise
 from psi_core.evidence.strength import (
     clean_accuracy,
     confident_images,
@@ -41,6 +41,7 @@ CHECKS: tuple[Callable[[Run], Check | None], ...] = (
     noise_against_noise,
     controls_present,
     images_enough,
+    duplicates,
     gradient_signs,
 )
 """In the order in which they are read. One that has nothing to say of a run gives None and is left out."""

@@ -6,6 +6,7 @@ from statistics import median
 import numpy as np
 
 from psi_core.conditions import ATTACKS, Condition, attack_row, noises_of
+from psi_core.evidence.arithmetic import engine_evidence
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked
 from psi_core.runs.run import Run
 from psi_core.statistics.contrasts import SIGNIFICANT, smallest_detectable
@@ -108,6 +109,22 @@ def images_enough(run: Run) -> Check:
     if status != "green":
         sentence += f"; small ones, from {SMALL:g} sd on, need some {wanted:,}; add --images {wanted}"
     return Check(name, status, sentence, worst, "sd")
+
+
+def duplicates(run: Run) -> Check | None:
+    """Whether images of the run are copies of another; None for a run whose images were not compared."""
+    seen = engine_evidence(run)
+    if seen is None or seen.copies is None:
+        return None
+    name, count = "duplicates", seen.copies
+    if not count:
+        return Check(name, "green", "no image is byte for byte the same as another", 0, "images")
+    named = listed(map(str, seen.copy_positions or ()))
+    sentence = (
+        f"{count:,} of {run.images:,} images are byte for byte the same as another, such as {named}: intervals take "
+        "images as independent and are too narrow then; take the copies out"
+    )
+    return Check(name, "amber", sentence, count, "images")
 
 
 def _under(run: Run, control: str) -> list[Condition]:

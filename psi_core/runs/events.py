@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 
+COPIES_NAMED = 5
+"""How many of the images that are copies are named."""
+
 EventLine: TypeAlias = dict[str, Any]
 """An event as its line holds it, with fields that a newer version may have added."""
 
@@ -176,6 +179,8 @@ class EvidenceFound(_Timed):
             the float64 copy: the distance of the two at length 1, 0..2.
         gradient_reason: why these two could not be measured.
         seconds: time that the checks took.
+        copies: how many images of the run are stored byte for byte as another of them.
+        copy_positions: positions in the data set of the first of these, at most COPIES_NAMED.
     """
 
     kind: ClassVar[str] = "evidence"
@@ -188,6 +193,8 @@ class EvidenceFound(_Timed):
     gradient_error: float | None = field(default=None, metadata=_OMIT_NONE)
     gradient_reason: str | None = field(default=None, metadata=_OMIT_NONE)
     seconds: float | None = field(default=None, metadata=_OMIT_NONE)
+    copies: int | None = field(default=None, metadata=_OMIT_NONE)
+    copy_positions: tuple[int, ...] | None = field(default=None, metadata=_OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 torchvision). `load_external` gives images attacked elsewhere.
 """
 
-from psi_core.engine.images.dataset import Dataset, Reading, Unreadable
+from psi_core.engine.images.dataset import Dataset, Reading, Unreadable, copies_among
 from psi_core.engine.images.external import ExternalImages, load_external
 from psi_core.engine.images.inputs import network_inputs, read_inputs, unreadable_error
 from psi_core.engine.images.sources import absolute_data, load_dataset
@@ -15,6 +15,7 @@ __all__ = [
     "Reading",
     "Unreadable",
     "absolute_data",
+    "copies_among",
     "load_dataset",
     "load_external",
     "network_inputs",

@@ -1,13 +1,15 @@
 """What a data set is, what reading it gives, and the simplest data set: arrays in memory or in their file."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.engine.images.npz_rows import NpzRows, heading
+from psi_core.engine.images.npz_rows import NpzRows, heading, middle
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """Images (image, height, width) or (image, height, width, channel): bytes, or float32 in 0..1."""
@@ -29,6 +31,10 @@ class Unreadable:
     position: int
     place: str
     reason: str
+
+
+Stored = tuple[int, bytes]
+"""How many bytes an image is stored in, and some or all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,14 @@ class Dataset(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 that changes with the data set: of all of it, or of files' names and labels."""
 
+    def stored(self, positions: NDArray[np.int64], most: int | None = None) -> Iterator[Stored | None] | None:
+        """What is stored of images, undecoded; None where that is another library's.
+
+        Args:
+            positions: in the data set.
+            most: how many bytes of each, from its middle; None for all. None stands for an image that cannot be read.
+        """
+
     def place_of(self, position: int) -> str:
         """Name of one image for people: its file, or its position."""
 
@@ -107,6 +121,13 @@ class ArrayDataset:
         """Images at these positions, at their own size."""
         return Reading(self.images[positions])
 
+    def stored(self, positions: NDArray[np.int64], most: int | None = None) -> Iterator[Stored | None]:
+        """Bytes of images at these positions."""
+        if isinstance(self.images, NpzRows):
+            return self.images.stored(positions, most)
+        rows = (np.ascontiguousarray(self.images[position]).tobytes() for position in positions.tolist())
+        return ((len(row), row[middle(len(row), most)]) for row in rows)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all images and labels."""
@@ -132,3 +153,26 @@ def fingerprint_of(images: Pixels | NpzRows, *others: NDArray[np.generic]) -> st
         digest.update(heading(array.shape, array.dtype))
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+_GLANCE_BYTES = 4096
+"""Bytes from the middle of images that are compared first: few that differ have these alike."""
+
+
+def copies_among(dataset: Dataset, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Positions of the images that are stored byte for byte as another of them, ascending.
+
+    Whole images are read only where length and middle are those of another. None where another library stores them.
+
+    Raises:
+        DataError: their archive cannot be read any more.
+    """
+    alike = positions
+    for most in (_GLANCE_BYTES, None):
+        stored = dataset.stored(alike, most)
+        if stored is None:
+            return None
+        digests = [each and (each[0], hashlib.sha256(each[1]).digest()) for each in stored]
+        counts = Counter(digests)
+        alike = alike[[each is not None and counts[each] > 1 for each in digests]]
+    return alike

@@ -107,6 +107,19 @@ class NpzRows:
         """SHA-256 of shape, type and all images, from the same pass; `fingerprint_of` goes on with it."""
         return _full_pass(self)[0].copy()
 
+    def stored(self, positions: NDArray[np.int64], most: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Length and bytes of images in the file: all, or at most so many from the middle.
+
+        Raises:
+            DataError: the file is gone, or another than the one that was opened.
+        """
+        length = self.file_dtype.itemsize * math.prod(self.file_shape[1:])
+        part = middle(length, most)
+        with self.open() as file:
+            for position in positions.tolist():
+                file.seek(self.start + self.header + position * length + part.start)
+                yield length, file.read(part.stop - part.start)
+
     @contextmanager
     def open(self) -> Iterator[FileIO]:
         """The file, unbuffered: on a network file system a buffer may be 1 MB, to be filled for every single image.
@@ -205,6 +218,13 @@ def file_version(file: IO[bytes] | FileIO) -> tuple[int, int]:
     """Size and time of change, in nanoseconds, of an open file."""
     found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns
+
+
+def middle(length: int, most: int | None) -> slice:
+    """The bytes in the middle of so many, at most so many of them; all by default."""
+    taken = length if most is None else min(most, length)
+    start = (length - taken) // 2
+    return slice(start, start + taken)
 
 
 def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

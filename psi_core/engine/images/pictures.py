@@ -9,10 +9,11 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, cast
 
@@ -22,7 +23,8 @@ from PIL import Image
 
 from psi_core.decoder import UNREADABLE, pixels_of, reason_of
 from psi_core.engine.devices import usable_cores
-from psi_core.engine.images.dataset import NO_PARTNER, Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.engine.images.dataset import NO_PARTNER, Pixels, Reading, Stored, Unreadable, fingerprint_of
+from psi_core.engine.images.npz_rows import middle
 from psi_core.runs.processes import python_command
 
 _MOST_DECODERS = 16
@@ -190,6 +192,13 @@ class PictureDataset:
         )
         return Reading(pixels, tuple(unreadable))
 
+    def stored(self, positions: NDArray[np.int64], most: int | None = None) -> Iterator[Stored | None] | None:
+        """Bytes of the files at these positions; None where another library opens them."""
+        if not isinstance(self.pictures, tuple):
+            return None
+        paths = self.pictures
+        return _decoder_threads().map(lambda position: _stored(paths[position], most), positions.tolist())
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the pictures' names and labels; the files themselves are not read."""
@@ -227,6 +236,20 @@ class PictureDataset:
         pixels = [one for one in found if not isinstance(one, str)]
         empty = np.zeros((0, size, size, *((channels,) if channels > 1 else ())), np.uint8)
         return np.stack(pixels) if pixels else empty, [one if isinstance(one, str) else None for one in found]
+
+
+def _stored(path: str | None, most: int | None) -> Stored | None:
+    """Length of a file, and all or some of its bytes; None where there is nothing to read."""
+    if path is None:
+        return None
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            part = middle(length, most)
+            file.seek(part.start)
+            return (length, file.read(part.stop - part.start)) if length else None
+    except OSError:
+        return None
 
 
 @cache

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from psi_core.engine.devices import (
     worker_device,
 )
 from psi_core.engine.gradient_check import AMONG, engine_evidence
+from psi_core.engine.images import copies_among
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
@@ -32,6 +33,7 @@ from psi_core.runs.chunks import Arrays, chunk_path, chunk_range, finished_chunk
 from psi_core.runs.creation import record_model
 from psi_core.runs.event_log import EventLog, events_path, preview_path
 from psi_core.runs.events import (
+    COPIES_NAMED,
     BatchDone,
     Failed,
     Finished,
@@ -222,11 +224,16 @@ class Worker:
         """Evidence about gradient and network, written by worker 0 alone."""
         if self.number or self.orders.should_finish:
             return
-        first = None
+        first, copies = None, None
         with contextlib.suppress(PsiError):  # An image that cannot be read is reported when its chunk is made.
             first = maker.first_images(self.run.positions[:AMONG])
+            copies = copies_among(maker.dataset, self.run.positions)
         if first is not None:
-            self.log.write(engine_evidence(maker.plan, first, self.run.config.precision, device))
+            found = engine_evidence(maker.plan, first, self.run.config.precision, device)
+            if copies is not None:
+                named = tuple(copies[:COPIES_NAMED].tolist())
+                found = replace(found, copies=len(copies), copy_positions=named or None)
+            self.log.write(found)
 
     def _report_fit(self, event: FitAdvanced | Warned) -> None:
         if isinstance(event, FitAdvanced):

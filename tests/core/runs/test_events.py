@@ -105,7 +105,8 @@ LINES = (
     '{"event": "precision", "time": 5, "policy": "bf16", "sign_agreement": 0.92}',
     '{"event": "precision", "time": 5, "policy": "bf16", "sign_agreement": null}',
     '{"event": "evidence", "time": 6, "images": 8, "pixels": 5, "training_modules": 0, "repeat_difference": 0.0, '
-    '"finite_difference_error": 1.2e-08, "gradient_error": 3e-06, "seconds": 0.25}',
+    '"finite_difference_error": 1.2e-08, "gradient_error": 3e-06, "seconds": 0.25, '
+    '"copies": 2, "copy_positions": [3, 17]}',
     '{"event": "evidence", "time": 6, "images": 8, "pixels": 5, "training_modules": 0, "repeat_reason": "why", '
     '"gradient_reason": "why", "seconds": 0.25}',
     '{"event": "heartbeat", "time": 7}',
@@ -114,6 +115,7 @@ LINES = (
     '{"event": "failed", "time": 7, "error": "conv1: NaN", "error_type": "RunError"}',
     '{"event": "progress", "time": 8, "phase": "run", "done": 3, "total": 4, "images_per_second": 6.5}',
     '{"event": "images", "time": 8, "done": 3, "total": 4}',
+    '{"event": "tested", "time": 8, "part": "bits", "verdict": "passed", "words": "all alike", "seconds": 1.5}',
 )
 
 
