@@ -155,8 +155,8 @@ ATTACK_NAMES: tuple[str, ...] = tuple(row.name for row in ATTACKS if not row.is_
 
 CONTROL_NAMES: tuple[str, ...] = tuple(row.name for row in ATTACKS if row.is_control)
 
-DEFAULT_CONTROLS: tuple[str, ...] = ("sign-noise", "anti-fgsm")
-"""Controls of a run that names none."""
+DEFAULT_CONTROLS: tuple[str, ...] = ("sign-noise", "gaussian", "anti-fgsm")
+"""Controls of a run that names none. Without an attack of its own it goes without those that copy one's size."""
 
 _WITHOUT_FUNCTION = (
     Attack(BENIGN, "the images as they are", "none", needs_network=False),

@@ -337,6 +337,12 @@ class RunOptions(BaseModel):
         return values
 
     @model_validator(mode="after")
+    def _default_controls_have_a_size(self) -> "RunOptions":
+        if not self.attack and "controls" not in self.model_fields_set:
+            self.__dict__["controls"] = tuple(name for name in self.controls if not attack_row(name).copies_l2)
+        return self
+
+    @model_validator(mode="after")
     def _something_to_compare(self) -> "RunOptions":
         if not self.attack and not self.attacked:
             raise ValueError(

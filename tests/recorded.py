@@ -40,10 +40,20 @@ def record_run(
 
     Controls and other layers get noise without a shift, but for `noise_shift`, which all conditions but benign have in
     conv1. The first `silent` images are silent in fc1.
+    Its controls are a noise and a control of another kind, but for others among the `options`.
     A channel responds alike to all images of one class and chunk. Only `chunks` are written (all by default).
     `identity` is that of the process that stands for the worker.
     """
-    values = {"images": images, "chunk": chunk, "batch": 25, "threads": 2, "size": 28, "device": "cpu", **options}
+    values = {
+        "controls": "sign-noise,anti-fgsm",
+        "images": images,
+        "chunk": chunk,
+        "batch": 25,
+        "threads": 2,
+        "size": 28,
+        "device": "cpu",
+        **options,
+    }
     config = ResolvedConfig(**{"normalize": "none", "layers": [layer.name for layer in LAYERS], **values})
     runs_dir.mkdir(parents=True, exist_ok=True)
     directory = create_run(runs_dir, config, LAYERS)

@@ -213,7 +213,10 @@ def test_gaussian_noise_without_an_attack_to_size_it_is_refused():
 
 def test_the_default_run_is_the_study_with_its_controls():
     config = RunConfig()
-    assert [c.name for c in config.conditions] == ["benign", "fgsm@0.03", "sign-noise@0.03", "anti-fgsm@0.03"]
+    assert [c.name for c in config.conditions] == [
+        "benign",
+        *(f"{name}@0.03" for name in ("fgsm", "sign-noise", "gaussian", "anti-fgsm")),
+    ]
     assert (config.model, config.weights, config.data, config.split) == ("lenet5", "fitted", "mnist", "test")
     assert config.attack == ("fgsm",)
     assert (config.target, config.measures) == ("none", DEFAULT_MEASURES)
@@ -264,3 +267,15 @@ def test_a_resolved_run_asks_for_itself(config):
 def test_mean_and_sd_per_channel():
     assert parse_mean_sd("0.1307/0.3081") == ((0.1307,), (0.3081,))
     assert parse_mean_sd("0.5,0.4,0.3/1,2,3") == ((0.5, 0.4, 0.3), (1, 2, 3))
+
+
+def test_default_controls_go_without_those_that_need_an_attack():
+    alone = {"attack": "none", "attacked": "npz:a.npz"}
+    assert RunConfig().controls == ("sign-noise", "gaussian", "anti-fgsm")
+    assert RunConfig(**alone).controls == ("sign-noise", "anti-fgsm")
+    assert (
+        RunConfig.model_validate(RunConfig(**alone).model_dump(exclude_unset=True)).controls
+        == RunConfig(**alone).controls
+    )
+    with pytest.raises(ConfigError, match="gaussian takes its size from an attack"):
+        RunConfig(**alone, controls="sign-noise,gaussian")

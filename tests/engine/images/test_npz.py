@@ -116,7 +116,7 @@ def attacked():
 def test_external_images_are_a_condition_like_the_attack_that_made_them(tmp_path, attacked):
     place = saved(tmp_path / "attacked.npz", images=attacked, labels=DIGITS.labels[:40])
     run = analyze(small_config(**FIRST, epsilon=[0.1], attacked=place), tmp_path / "runs")
-    assert run.conditions == ["benign", "fgsm@0.1", "attacked", "sign-noise@0.1", "anti-fgsm@0.1"]
+    assert run.conditions == ["benign", "fgsm@0.1", "attacked", "sign-noise@0.1", "gaussian@0.1", "anti-fgsm@0.1"]
     for name in ("psi", "prediction", "linf", "l2"):
         made, external = run.array(name)[1], run.array(name)[2]
         assert np.allclose(made, external, atol=1e-6, equal_nan=True), name

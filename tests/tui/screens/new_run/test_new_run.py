@@ -10,6 +10,7 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Button, Static, TabbedContent
 
+from psi_core.conditions import CONTROL_NAMES
 from psi_core.config import RunConfig
 from psi_core.files import examples_directory
 from psi_core.presets import config_of
@@ -62,10 +63,10 @@ async def planned(pilot: Pilot[None], screen: NewRunScreen, words: str) -> None:
 async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_folders):
     async with filling_in(own_folders) as (app, pilot, screen):
         await fill(pilot, screen, {"images": "100", "device": "cpu"})
-        await planned(pilot, screen, "4 conditions x 4 layers x 100 images, time not known yet on this cpu")
+        await planned(pilot, screen, "5 conditions x 4 layers x 100 images, time not known yet on this cpu")
         await fill(pilot, screen, {"epsilon": "0.03,0.1", "layers": "fc1", "devices": "2"})
         await planned(
-            pilot, screen, "7 conditions x 1 layer x 100 images, time not known yet on this cpu with 2 workers"
+            pilot, screen, "9 conditions x 1 layer x 100 images, time not known yet on this cpu with 2 workers"
         )
         assert "fitted first" not in line(screen, "plan"), "LeNet-5's weights ship with the package"
         await fill(pilot, screen, {"model": "alexnet", "layers": "relu"})
@@ -75,7 +76,7 @@ async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_f
             await pilot.resize_terminal(*size)
             await press(pilot, "G")
             text = text_of(app)
-            assert "7 conditions x 7 layers" in text
+            assert "9 conditions x 7 layers" in text
             assert "psi-tui run --model alexnet --images 100 --epsilon 0.03,0.1 --device cpu --devices 2" in " ".join(
                 text.split()
             )
@@ -199,7 +200,7 @@ async def test_the_preset_for_evidence_keeps_model_and_data_and_its_command_is_w
         assert (program, run, options.pop("--model"), options.pop("--images")) == ("psi-tui", "run", "alexnet", "100")
         assert config_of("evidence") == RunConfig(**{name.strip("-"): text for name, text in options.items()})
         await press(pilot, "G")
-        assert "sign-noise-2 --measures" in " ".join(text_of(app).split()), "in sight at 80 columns"
+        assert f"{CONTROL_NAMES[-1]} --measures" in " ".join(text_of(app).split()), "in sight at 80 columns"
         assert "kurtosis" in " ".join(text_of(app).split())
 
 
