@@ -73,7 +73,8 @@ class RunOptions(BaseModel):
 
     model: Annotated[str, Option("What is measured", suggestions=MODEL_NAMES)] = Field(
         "lenet5",
-        description="lenet5, alexnet, vgg11, torchvision:NAME, timm:NAME, or a factory package.module:f, file.py:f",
+        description="lenet5, alexnet, vgg11, torchvision:NAME, timm:NAME, or a factory package.module:f, file.py:f; "
+        "hf:PLACE, robustbench:NAME",
     )
     weights: Annotated[str, Option("What is measured", suggestions=WEIGHTS_NAMES)] = Field(
         "fitted", description="fitted, random, imagenet, built, or a .safetensors, .pt or .pth file"

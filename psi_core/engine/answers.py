@@ -18,6 +18,7 @@ from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import describe_device, resolve_device, unusable_gpus, usable_cores
 from psi_core.engine.models.dry_forward import dry_forward
 from psi_core.engine.models.layers import NetworkTrace, describe_layers, select_calls
+from psi_core.engine.models.robustbench import robustbench_names
 from psi_core.engine.models.sources import (
     ARCHITECTURES,
     build_classifier,
@@ -37,9 +38,9 @@ from psi_core.runs.status import StatusReader
 
 
 def model_rows(pattern: str = "") -> list[dict[str, Any]]:
-    """Models by name: the bundled ones with all their figures, torchvision's and timm's with name and family alone.
+    """Models by name: the bundled ones with all their figures, those of zoos with name and family alone.
 
-    timm's are listed where it is installed.
+    timm's and RobustBench's are listed where these are installed; Hugging Face has no list.
 
     Args:
         pattern: part of the name; all by default.
@@ -54,9 +55,12 @@ def model_rows(pattern: str = "") -> list[dict[str, Any]]:
         f"torchvision:{name}": _family(name) for name in torchvision.models.list_models(module=torchvision.models)
     }
     others |= {f"timm:{name}": "timm" for name in timm_names()}
+    others |= {f"robustbench:{name}": "robustbench" for name in robustbench_names()}
     rows = [_bundled_row(name) for name in bundled]
     blank = {"size": None, "classes": None, "layers": None, "parameters": None, "multiply_adds": None}
-    rows += [{"name": name, "family": family, **blank} for name, family in others.items() if pattern.lower() in name]
+    rows += [
+        {"name": name, "family": family, **blank} for name, family in others.items() if pattern.lower() in name.lower()
+    ]
     if not rows:
         raise ModelError(unknown_name("models", pattern, [*ARCHITECTURES, *others]))
     return rows

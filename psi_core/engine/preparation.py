@@ -175,7 +175,7 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
     notes += folder_notes(dataset) if isinstance(dataset, PictureDataset) else []
     # A fitted head has the classes of the training part, in its order.
     if config.labels == "true" and (config.weights != "fitted" or config.data == "mnist"):
-        dataset = match_classes(dataset, trace.classes, config.model, config.class_order)
+        dataset = match_classes(dataset, trace.classes, config.model, config.class_order, source.class_names)
     external = _external_images(config, dataset, own_labels, positions, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     calls = with_named_axes(calls, config.channel_axis)
@@ -213,6 +213,8 @@ def _weights_file(
     source: ModelSource, config: RunConfig, classes: int
 ) -> tuple[Path | None, StateDict | None, list[str], int]:
     """Path, tensors and notes of the weights file, if there is one, and the classes of the head to build."""
+    if source.has_own_weights and config.weights in ("fitted", "random", "imagenet"):
+        raise ConfigError(f"weights: {source.name} comes with its own weights; leave --weights out, or name a file")
     if config.weights in ("fitted", "random", "built"):
         return None, None, [], classes
     path = imagenet_file(source) if config.weights == "imagenet" else Path(config.weights).expanduser().absolute()

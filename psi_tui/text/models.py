@@ -27,7 +27,7 @@ LAYER_FACTS: tuple[Column, ...] = (
 """Of a layer."""
 
 CHANNEL_AXIS = ScreenColumn(
-    "channel axis", lambda row: f"{row['channel_axis']}{'' if row.get('is_axis_known', True) else '?'}", 6
+    "channel axis", lambda row: f"{row['channel_axis']}{'' if row.get('is_axis_known', True) else '?'}", 8
 )
 """Axis of a layer's output (batch, ...) along which its channels lie; 1? where the network does not tell."""
 

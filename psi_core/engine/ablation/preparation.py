@@ -63,7 +63,8 @@ def prepare_ablation(config: AblationConfig) -> Ablation:
     if training is None:
         return Ablation(config, prepared, None, 0)
     images = _train_images(config, training)
-    training = match_classes(training, prepared.trace.classes, prepared.config.model)
+    head_names = prepared.source.class_names
+    training = match_classes(training, prepared.trace.classes, prepared.config.model, head_names=head_names)
     _require_images_of_every_class(config, prepared, training.labels[:images], least)
     return Ablation(config, prepared, training, images)
 

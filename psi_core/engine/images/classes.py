@@ -17,7 +17,9 @@ from psi_core.files import PACKAGE_DATA
 IMAGENET_CLASSES = 1000
 
 
-def match_classes(dataset: Dataset, head: int, model: str, class_order: ClassOrder = "auto") -> Dataset:
+def match_classes(
+    dataset: Dataset, head: int, model: str, class_order: ClassOrder = "auto", head_names: tuple[str, ...] = ()
+) -> Dataset:
     """The data set with labels that are the head's own class numbers.
 
     Classes are matched by what they are called: WordNet ids (`n01440764`) or ImageNet's names under a 1,000-way head,
@@ -30,11 +32,23 @@ def match_classes(dataset: Dataset, head: int, model: str, class_order: ClassOrd
         head: classes of the network.
         model: its name, for messages.
         class_order: order of a folder's classes: `text` as ImageFolder, `number` as timm.
+        head_names: what the network itself calls its classes; names, where the data has any, must be among them.
 
     Raises:
         ConfigError: the classes cannot be matched.
     """
     names = dataset.class_names
+    if head_names and head != IMAGENET_CLASSES:
+        known = [_spelling(name) for name in head_names]
+        alike = [known.index(_spelling(name)) if _spelling(name) in known else -1 for name in names]
+        if -1 not in alike and len({*alike}) == len(alike):
+            return dataset.with_classes(np.array(alike, np.int64)[dataset.labels], head_names)
+        if not all(name.isdecimal() for name in names) and names != ("unlabeled",):
+            raise ConfigError(
+                f"labels: {model} calls its classes {_first_three(head_names)} and {dataset.name} "
+                f"{_first_three(names)}, which cannot be matched, so true labels mean nothing; "
+                "call them alike or by number, or add --labels predicted"
+            )
     places = _head_places(names, head, class_order)
     all_names = (*names, *_empty_classes(dataset))
     if places is None and len(all_names) == head != len(names) and head != IMAGENET_CLASSES:

@@ -1,4 +1,4 @@
-"""Where models come from: bundled by name, torchvision, timm, or the user's factory.
+"""Where models come from: bundled by name, a zoo, or the user's factory.
 
 A source says how its network is built, what input it takes and how pixels are normalized, before any weights.
 torchvision takes as long to load as torch, so it is imported inside the functions that need it; LeNet-5 needs none.
@@ -17,6 +17,8 @@ from psi_core.config import RunConfig
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.complaints import COMPLAINTS
 from psi_core.engine.models.factories import find_factory
+from psi_core.engine.models.hugging_face import absolute_place, hugging_face_model
+from psi_core.engine.models.robustbench import robustbench_model
 from psi_core.engine.models.timm import timm_model
 from psi_core.errors import ModelError, unknown_name
 from psi_core.options import parse_mean_sd
@@ -103,7 +105,9 @@ class ModelSource:
         imagenet: name of its published weights in torchvision, or `timm:` and that in timm, or None.
         imagenet_normalization: what those weights expect, or None where it is `normalization`.
         is_plain: whether its networks are known to answer alike in every memory format, for one image and for many.
-        notes: one sentence for each thing that was done to its networks.
+        notes: one sentence for each thing that was done to its networks, or taken from where.
+        has_own_weights: whether its networks come trained, and can be had in no other way.
+        class_names: what their outputs are called, where the source knows.
     """
 
     name: str
@@ -116,6 +120,8 @@ class ModelSource:
     imagenet_normalization: str | None = None
     is_plain: bool = False
     notes: tuple[str, ...] = ()
+    has_own_weights: bool = False
+    class_names: tuple[str, ...] = ()
 
     def input_size(self, size: int | None) -> int:
         """The size asked for, or the model's own.
@@ -134,7 +140,9 @@ class ModelSource:
 
 
 def model_source(name: str) -> ModelSource:
-    """The source of a bundled name, `torchvision:NAME`, `timm:NAME`, `package.module:factory` or `file.py:factory`.
+    """The source of a bundled name, one of a zoo such as `torchvision:NAME`, or a factory.
+
+    A factory is written `package.module:factory` or `file.py:factory`.
 
     Raises:
         ModelError: there is no such model.
@@ -154,10 +162,8 @@ def model_source(name: str) -> ModelSource:
     family, separator, member = name.partition(":")
     if not separator:
         raise ModelError(unknown_name("model", name, ARCHITECTURES))
-    if family == "torchvision":
-        return _torchvision_source(name, member)
-    if family == "timm":
-        return _timm_source(name, member)
+    if family in _ZOOS:
+        return _ZOOS[family](name, member)
     factory = find_factory(name)
     return ModelSource(
         name, _on_meta_or_cpu(lambda _classes: factory.make()), factory.size, 1, None, "none", None, notes=factory.notes
@@ -165,7 +171,10 @@ def model_source(name: str) -> ModelSource:
 
 
 def absolute_model(name: str) -> str:
-    """The name with the path of a `file.py:factory` absolute, so that a run can be resumed from anywhere."""
+    """The name with the path of a file or a folder absolute, so that a run can be resumed from anywhere."""
+    family, _, member = name.partition(":")
+    if family == "hf":
+        return f"hf:{absolute_place(member)}"
     place, _, function = name.rpartition(":")
     return f"{Path(place).expanduser().absolute()}:{function}" if place.endswith(".py") else name
 
@@ -279,10 +288,42 @@ def _timm_source(name: str, member: str) -> ModelSource:
     )
 
 
+def _hugging_face_source(name: str, member: str) -> ModelSource:
+    known = hugging_face_model(member)
+    return ModelSource(
+        name=name,
+        build=_on_meta_or_cpu(lambda _classes: known.build()),
+        size=known.size,
+        smallest=1,
+        largest=None,
+        normalization=_normalization_name(known.mean, known.sd),
+        imagenet=None,
+        notes=known.notes,
+        has_own_weights=True,
+        class_names=known.class_names,
+    )
+
+
+def _robustbench_source(name: str, member: str) -> ModelSource:
+    known = robustbench_model(member)
+    return ModelSource(name, lambda _classes: known.build(), known.size, 1, None, "none", None, has_own_weights=True)
+
+
+_ZOOS: dict[str, Callable[[str, str], ModelSource]] = {
+    "torchvision": _torchvision_source,
+    "timm": _timm_source,
+    "hf": _hugging_face_source,
+    "robustbench": _robustbench_source,
+}
+"""By what stands before the colon: the source of a whole name and of the model in that zoo."""
+
+
 def _normalization_name(mean: Sequence[float], sd: Sequence[float]) -> str:
     """A normalization as a run's configuration writes it: `imagenet`, or MEAN/SD."""
     if (tuple(mean), tuple(sd)) == IMAGENET_MEAN_SD:
         return "imagenet"
+    if not any(mean) and set(sd) == {1.0}:
+        return "none"
     return "/".join(",".join(map(str, side)) for side in (mean, sd))
 
 

@@ -311,7 +311,7 @@ def _open_name(kind: LineKind, title: str, model: str) -> str:
 
 def _short(name: str) -> str:
     """A model's name below its source: `resnet18`; a factory keeps its own."""
-    return re.sub(r"^(torchvision|timm):", "", name)
+    return re.sub(r"^(torchvision|timm|robustbench):", "", name)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

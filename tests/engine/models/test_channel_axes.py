@@ -231,11 +231,11 @@ def values_of(place, name, **options):
     }
 
 
-def by_hand(config, last_axis):
+def by_hand(config, positions):
     """Float64 responses (image, channel, position) of each layer to benign images, from plain hooks."""
     prepared = prepare(config)
     network = prepared.classifier.network
-    inputs = read_inputs(load_dataset("mnist", "test"), np.arange(IMAGES), 32, 3, prepared.config.device)
+    inputs = read_inputs(load_dataset("mnist", "test"), positions, 32, 3, prepared.config.device)
     kept = []
     handles = [
         network.get_submodule(call.path).register_forward_hook(lambda _m, _i, output: kept.append(output.double()))
@@ -246,7 +246,7 @@ def by_hand(config, last_axis):
     for handle in handles:
         handle.remove()
     assert all(output.shape[-1] == call.channels for output, call in zip(kept, prepared.calls, strict=True))
-    return [output.relu().movedim(last_axis, 1).flatten(2) for output in kept]
+    return [output.relu().movedim(-1, 1).flatten(2) for output in kept]
 
 
 def psi_of(units):
@@ -259,7 +259,7 @@ def psi_of(units):
 def test_units_and_class_sums_equal_plain_hooks_in_float64(name, unit, place, tmp_path):
     config = RunConfig(**values_of(place, name, unit=unit))
     run = analyze(config, tmp_path)
-    for layer, at, responses in zip(run.layer_infos, range(9), by_hand(config, -1), strict=False):
+    for layer, at, responses in zip(run.layer_infos, range(9), by_hand(config, run.index), strict=False):
         assert layer.channel_axis == len(layer.shape)
         assert layer.channels == responses.shape[1] == layer.shape[-1]
         means = responses.mean(2)
