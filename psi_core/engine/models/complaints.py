@@ -1,6 +1,7 @@
 """Complaints: what a network that cannot be measured is told. The reason, the place in the user's code, the way out."""
 
 import re
+import sysconfig
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -12,14 +13,12 @@ from torch import Tensor
 
 from psi_core.errors import ModelError
 
-COMPLAINTS = (
-    *(RuntimeError, ValueError, TypeError, AttributeError, NameError, LookupError, AssertionError),
-    *(OSError, ImportError, ArithmeticError, SyntaxError),
-)
-"""What code that is being written raises, refused in a sentence; anything else is shown with its traceback."""
+COMPLAINTS = (Exception, SystemExit)
+"""What a user's code may raise: anything. Running it is a door, as a command is, and what it raises is its answer."""
 
 _NO_PLACE = tuple(str(Path(str(file)).parent) for file in (torch.__file__, __import__("psi_core").__file__))
-"""Folders of code that is not the user's."""
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+"""Folders of code that is not the user's; packages of others lie below the latter."""
 
 _MOST_IMAGES = 1024
 """The largest fixed batch that is looked for."""
@@ -125,8 +124,8 @@ def _is_mapping(given: Any) -> bool:
 def _places(error: BaseException) -> Iterator[str]:
     """File and line of every step in the user's code, the innermost last."""
     for frame in traceback.extract_tb(error.__traceback__):
-        is_own = not frame.filename.startswith(("<", *_NO_PLACE))
-        if is_own:
+        is_standard = frame.filename.startswith(_STANDARD_LIBRARY) and "site-packages" not in frame.filename
+        if not is_standard and not frame.filename.startswith(("<", *_NO_PLACE)):
             yield f"{Path(frame.filename).name} line {frame.lineno}"
 
 

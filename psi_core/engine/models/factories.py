@@ -7,6 +7,7 @@ import contextlib
 import copy
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def _find_factory(name: str) -> Factory:
     place, _, function = name.rpartition(":")
     path = Path(place).expanduser() if place.endswith(".py") else None
     folder = str(path.absolute().parent) if path else _current_folder()
-    with _importable(folder):
+    with _importable(folder), _contained(place):
         module = _import_file(path) if path else _import_module(place)
     factory = getattr(module, function, None)
     if not callable(factory):
@@ -64,7 +65,7 @@ def _find_factory(name: str) -> Factory:
 
     def make() -> tuple[nn.Module, tuple[str, ...]]:
         try:
-            with _importable(folder):
+            with _importable(folder), _contained(place):
                 made = factory if is_network else factory()
             network, notes = without_wrappers(require_network(made, name))
             network = copy.deepcopy(network) if is_network else network
@@ -106,6 +107,24 @@ def _importable(folder: str | None) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
+@contextlib.contextmanager
+def _contained(place: str) -> Iterator[None]:
+    """Within the block, a user's code sees an empty command line; what it sets for all of torch is set back."""
+    arguments, kind, has_gradients = sys.argv, torch.get_default_dtype(), torch.is_grad_enabled()
+    threads, folder = torch.get_num_threads(), _current_folder()
+    sys.argv = [place]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+        torch.set_default_dtype(kind)
+        torch.set_grad_enabled(has_gradients)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if folder is not None and folder != _current_folder():
+            os.chdir(folder)
+
+
 def _current_folder() -> str | None:
     try:
         return str(Path.cwd())
@@ -119,9 +138,8 @@ def _import_module(place: str) -> ModuleType:
     try:
         return importlib.import_module(place)
     except COMPLAINTS as error:
-        raise ModelError(
-            f"model: {place} cannot be imported ({complaint(error)}); check its name and PYTHONPATH"
-        ) from None
+        way_out = _way_out(error, "check its name and PYTHONPATH")
+        raise ModelError(f"model: {place} cannot be imported ({complaint(error)}); {way_out}") from None
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -135,10 +153,15 @@ def _import_file(path: Path) -> ModuleType:
     try:
         specification.loader.exec_module(module)
     except COMPLAINTS as error:
-        raise ModelError(
-            f"model: {path} cannot be imported ({complaint(error)}); mend it, or check PYTHONPATH"
-        ) from None
+        way_out = _way_out(error, "mend it, or check PYTHONPATH")
+        raise ModelError(f"model: {path} cannot be imported ({complaint(error)}); {way_out}") from None
     return module
+
+
+def _way_out(error: BaseException, usual: str) -> str:
+    """What helps where an import fails: code that parses, trains or exits must not run on import."""
+    is_own = isinstance(error, ImportError | SyntaxError | AttributeError | NameError)
+    return usual if is_own else "put what parses arguments, trains or exits under if __name__ == '__main__':"
 
 
 _PARALLEL: Mapping[str, str] = {

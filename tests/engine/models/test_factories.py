@@ -1,6 +1,8 @@
 """Factories: the user's own code, found, called and asked what it takes; refused in its own words."""
 
+import io
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -215,3 +217,42 @@ def test_an_input_size_that_is_no_number_of_pixels_is_refused(size, factories):
     factories.write_text(FACTORIES.replace("(1, 8, 8)", size))
     with pytest.raises(ModelError, match=r"has input_size .*; write pixels, or"):
         model_source(f"{factories}:sized")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import argparse\nassert not argparse.ArgumentParser().parse_known_args()[1]",
+        "torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\nimport os\nos.chdir('/')",
+    ],
+)
+def test_what_a_file_does_on_import_stays_in_it(code, factories, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["psi_core", "answer"])
+    before = Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled()
+    factories.write_text(f"{FACTORIES}\n{code}\n")
+    assert model_source(f"{factories}:sized").size == 8
+    assert (Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled()) == before
+    assert sys.argv == ["psi_core", "answer"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys\nsys.exit('trained')",
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--data', required=True)\np.parse_args()",
+        "open('train.csv')",
+        "import pickle\nraise pickle.PicklingError('no')",
+        "input('epochs? ')",
+    ],
+)
+def test_a_file_that_runs_on_import_is_told_what_to_guard(code, factories, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    factories.write_text(f"{FACTORIES}\n{code}\n")
+    with pytest.raises(ModelError, match=r"of_mine.py line \d+\); put what parses .* under if __name__ == '__main__':"):
+        model_source(f"{factories}:sized")
+
+
+def test_a_factory_that_exits_is_refused(factories):
+    factories.write_text(FACTORIES + "\ndef quits():\n    raise SystemExit(1)\n")
+    with pytest.raises(ModelError, match=r"quits cannot be called \(SystemExit: 1, of_mine.py line \d+\)"):
+        model_source(f"{factories}:quits")
