@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.engine.models",),
     ("psi_core.engine.attacks",),
     ("psi_core.engine.measure", "psi_core.engine.sampling"),
+    ("psi_core.engine.network_check",),
     ("psi_core.engine.preparation", "psi_core.engine.gradient_check"),
     ("psi_core.engine.work", "psi_core.engine.again", "psi_core.engine.ablation"),
     ("psi_core.engine.analysis",),

@@ -17,7 +17,7 @@ from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import describe_device, resolve_device, unusable_gpus, usable_cores
 from psi_core.engine.models.dry_forward import dry_forward
-from psi_core.engine.models.layers import NetworkTrace, describe_layers, select_calls
+from psi_core.engine.models.layers import NetworkTrace, completeness_of, describe_layers, select_calls
 from psi_core.engine.models.robustbench import robustbench_names
 from psi_core.engine.models.sources import (
     ARCHITECTURES,
@@ -76,6 +76,8 @@ def layer_rows(
     """Layers of a model in forward order, as `layers.json` holds them, with `default`: whether it is tapped by default,
     and `is_axis_known`: whether its channel axis is told by the network, or only taken to be 1.
 
+    Where not all activations are among them, `completeness` says which a run of these layers leaves out.
+
     The arguments are those of a run; `layers` of `all` gives every layer, also signed ones.
     """
     values: dict[str, Any] = {"model": model, "size": size, "layers": layers, "unit": unit, "rectify": rectify}
@@ -85,8 +87,10 @@ def layer_rows(
     shown = select_calls(trace, config.layers, "abs", config.model)
     defaults = {call.path for call in trace.calls if call.is_relu and call.is_per_image}
     infos = describe_layers(shown, config.unit)
+    completeness = completeness_of(trace, [call for call in trace.calls if call.path in defaults])
+    said = {"completeness": str(completeness)} if completeness.left_out else {}
     return [
-        {**asdict(info), "default": info.module in defaults, "is_axis_known": call.is_axis_known}
+        {**asdict(info), "default": info.module in defaults, "is_axis_known": call.is_axis_known, **said}
         for info, call in zip(infos, shown, strict=True)
     ]
 
@@ -138,7 +142,7 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
         prepared: the run.
         folder: folder of the earlier runs.
     """
-    config = prepared.config
+    config, completeness = prepared.config, completeness_of(prepared.trace, prepared.calls)
     return {
         "images": config.images,
         "conditions": [condition.name for condition in config.conditions],
@@ -151,6 +155,7 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "disk_bytes": prepared.disk_bytes(),
         "seconds": _expected_seconds(prepared, folder),
         "fit_needed": prepared.needs_fit,
+        "completeness": str(completeness) if completeness.left_out else "",
     }
 
 

@@ -23,6 +23,7 @@ from psi_core.engine.attacks.gradients import losses
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.devices import enter_device, precision
 from psi_core.engine.measure.step import StepPlan
+from psi_core.engine.network_check import CannotTellError, alone_fields, network_fields
 from psi_core.runs.events import EvidenceFound
 
 AMONG = 64
@@ -47,6 +48,9 @@ pixels at 1e-4, the second decides. A wrong gradient misses at both."""
 _BENT = 1e-4
 """Relative error that only a bend within the step, or a wrong gradient, explains."""
 
+_TELLABLE = 1e3 * 2.0**-52
+"""Rounding of a difference of logits, as a share of the largest, times 1,000: above it slopes have three digits."""
+
 _PULL = 0.05
 """How far at most a pixel is first drawn towards the other end of 0..1. Equal pixels, as a digit's black ones, tie in
 max pooling, where the loss has no derivative that differences could meet."""
@@ -61,10 +65,6 @@ _STREAM = Condition("soundness").stream
 
 FirstImages = tuple[Tensor, Tensor, Tensor]
 """Images (batch, channel, y, x) in 0..1, their labels and their positions in the data set."""
-
-
-class _CannotTellError(Exception):
-    """A check lacks what it needs."""
 
 
 def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> EvidenceFound:
@@ -85,6 +85,8 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Dev
     training = sum(module.training for module in plan.model.modules())  # Before: a forward may change it.
     with torch.random.fork_rng(devices=[device] if is_cuda else []):
         repeat = _findings("repeat", lambda: _repeat_fields(plan.model, images, policy, device), device)
+        alone = _findings("alone", lambda: alone_fields(plan.model, images, device), device)
+        network = _findings("network", lambda: network_fields(plan, images), device)
         gradient = _findings(
             "gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device), device
         )
@@ -95,10 +97,12 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Dev
         **repeat,
         **gradient,
         seconds=round(time.perf_counter() - started, 3),
+        **alone,
+        **network,
     )
 
 
-def _findings(check: str, look: Callable[[], dict[str, float]], device: Device) -> dict[str, Any]:
+def _findings(check: str, look: Callable[[], dict[str, Any]], device: Device) -> dict[str, Any]:
     """What a check found, or the reason why it found nothing.
 
     It looks from a thread of its own, where whatever a network of the user's own raises is a result like any other.
@@ -106,14 +110,15 @@ def _findings(check: str, look: Callable[[], dict[str, float]], device: Device) 
     with ThreadPoolExecutor(1, "check", enter_device, (device,)) as thread:
         looked = thread.submit(look)
     error = looked.exception()
-    if isinstance(error, _CannotTellError):
+    if isinstance(error, CannotTellError):
         return {f"{check}_reason": str(error)}
     if error is not None:
         return {f"{check}_reason": textwrap.shorten(f"{type(error).__name__}: {error}", 200).removesuffix(":")}
     found = looked.result()
-    if not all(math.isfinite(value) for value in found.values()):
+    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
+    if not all(math.isfinite(value) for value in numbers.values()):
         return {f"{check}_reason": "it came to NaN or infinity"}
-    return {name: float(f"{value:.6g}") for name, value in found.items()}
+    return {**found, **{name: float(f"{value:.6g}") for name, value in numbers.items()}}
 
 
 def _repeat_fields(model: nn.Module, images: Tensor, policy: str, device: Device) -> dict[str, float]:
@@ -125,24 +130,28 @@ def _repeat_fields(model: nn.Module, images: Tensor, policy: str, device: Device
 def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> dict[str, float]:
     parameters, work = sum(each.numel() for each in plan.model.parameters()), plan.trace.multiply_adds
     if parameters > _MOST_PARAMETERS:
-        raise _CannotTellError(f"{parameters / 1e6:,.0f} M parameters are too many for a copy in float64")
+        raise CannotTellError(f"{parameters / 1e6:,.0f} M parameters are too many for a copy in float64")
     if work > _MOST_MULTIPLY_ADDS:
-        raise _CannotTellError(f"{work / 1e9:,.0f} G multiply-adds a forward are too many in float64")
+        raise CannotTellError(f"{work / 1e9:,.0f} G multiply-adds a forward are too many in float64")
     shaken, gradient, aims = _run_gradient(plan, first, policy, device)
     if not bool(gradient.isfinite().all()):
-        raise _CannotTellError("the gradient holds NaN or infinity")
+        raise CannotTellError("the gradient holds NaN or infinity")
     moving = gradient.flatten(1).any(1)
     if not bool(moving.any()):
-        raise _CannotTellError(f"the gradient is 0 at every pixel of {len(shaken)} images")
+        raise CannotTellError(f"the gradient is 0 at every pixel of {len(shaken)} images")
     own = gradient[moving].flatten(1).double().cpu()
     images, targets = shaken[moving].double().cpu(), aims[moving].cpu()
     pixels = own.abs().topk(_pixels_of(first[0]), dim=1).indices
     with _in_float64(plan.model) as model:
         expected = _gradient(model, images, targets)
         slopes = expected.gather(1, pixels)
-        errors = torch.full_like(slopes, torch.inf)
+        errors, largest = torch.full_like(slopes, torch.inf), slopes.abs()
+        least = _TELLABLE * float(model(images).abs().max()) / _STEPS[0]
         for step in _STEPS:
-            errors = torch.minimum(errors, _errors(_central_differences(model, images, targets, pixels, step), slopes))
+            differences = _central_differences(model, images, targets, pixels, step)
+            largest = torch.maximum(largest, differences.abs())
+            errors = torch.minimum(errors, _errors(differences, slopes))
+            errors[torch.maximum(differences.abs(), slopes.abs()) < least] = 0
             if float(errors.max()) < _BENT:
                 break
         if float(errors.max()) >= _BENT:
@@ -152,7 +161,12 @@ def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: De
                 _central_differences(model, images, targets, pixels, _STEPS[-1])
             if narrowed.kinds:
                 kinds = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in narrowed.kinds))
-                raise _CannotTellError(f"it computes in {kinds} even where all it is given is float64")
+                raise CannotTellError(f"it computes in {kinds} even where all it is given is float64")
+        if float(largest.max()) < least:
+            steepest = f"{float(largest.max()):.1g}"
+            raise CannotTellError(
+                f"slopes are at most {steepest}, too small to tell beside rounding, below {least:.1g}"
+            )
     return {"finite_difference_error": float(errors.max()), "gradient_error": float(_turned(own, expected).max())}
 
 

@@ -15,6 +15,12 @@ from psi_core.evidence.arithmetic import (
 )
 from psi_core.evidence.check import Check, Status
 from psi_core.evidence.comparison import controls_present, duplicates, images_enough, noise_against_noise
+from psi_core.evidence.network import (
+    activations_measured,
+    alone_and_among_others,
+    normalized_once,
+    outputs_are_logits,
+)
 from psi_core.evidence.strength import (
     clean_accuracy,
     confident_images,
@@ -36,6 +42,10 @@ CHECKS: tuple[Callable[[Run], Check | None], ...] = (
     confident_images,
     finite_differences,
     deterministic,
+    alone_and_among_others,
+    outputs_are_logits,
+    normalized_once,
+    activations_measured,
     norms_within_epsilon,
     nothing_at_epsilon_0,
     noise_against_noise,

@@ -181,6 +181,17 @@ class EvidenceFound(_Timed):
         seconds: time that the checks took.
         copies: how many images of the run are stored byte for byte as another of them.
         copy_positions: positions in the data set of the first of these, at most COPIES_NAMED.
+        alone_difference: the largest difference of any image's logits alone and among the others, as a share of the
+            largest logit.
+        alone_cause: modules that make an image's numbers depend on its batch.
+        alone_reason: why that could not be measured.
+        outputs: what the network gives: `logits`, `probabilities`, or `sigmoids` of several labels.
+        normalized_by: the largest number that reaches the first layer, as a multiple of the largest that a normalized
+            pixel can be; None where the run normalizes nothing.
+        measured: how many of the network's activations are measured.
+        activations: how many there are.
+        left_out: which are not measured, and how they could be.
+        network_reason: why outputs, first layer and activations could not be looked at.
     """
 
     kind: ClassVar[str] = "evidence"
@@ -195,6 +206,15 @@ class EvidenceFound(_Timed):
     seconds: float | None = field(default=None, metadata=_OMIT_NONE)
     copies: int | None = field(default=None, metadata=_OMIT_NONE)
     copy_positions: tuple[int, ...] | None = field(default=None, metadata=_OMIT_NONE)
+    alone_difference: float | None = field(default=None, metadata=_OMIT_NONE)
+    alone_cause: str | None = field(default=None, metadata=_OMIT_NONE)
+    alone_reason: str | None = field(default=None, metadata=_OMIT_NONE)
+    outputs: str | None = field(default=None, metadata=_OMIT_NONE)
+    normalized_by: float | None = field(default=None, metadata=_OMIT_NONE)
+    measured: int | None = field(default=None, metadata=_OMIT_NONE)
+    activations: int | None = field(default=None, metadata=_OMIT_NONE)
+    left_out: str | None = field(default=None, metadata=_OMIT_NONE)
+    network_reason: str | None = field(default=None, metadata=_OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,3 +56,5 @@ def layers(model: str, size: str | None, with_all: bool, as_json: bool) -> None:
     else:
         columns = (*_LAYER_COLUMNS, *([_TAPPED_COLUMN] if with_all else []), CHANNEL_AXIS)
         print_table(output_console(), columns, [Section(found)])
+        if found and (completeness := found[0].get("completeness")):
+            narrate(f"By default {completeness}")

@@ -112,5 +112,7 @@ def _print_plan(plan: dict[str, Any], folder: str) -> None:
         "disk": f"{format_bytes(plan['disk_bytes'])} in {folder}",
         "weights": "to be fitted first" if plan["fit_needed"] else "ready",
     }
+    if completeness := plan.get("completeness"):
+        facts["complete"] = completeness
     for name, value in facts.items():
         write_result(f"{name:<10}  {value}")

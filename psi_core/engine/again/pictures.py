@@ -57,8 +57,9 @@ class PictureMaker:
         with precision(run.config.precision, CPU):
             images, labels, (changed,) = remake_images(run, prepared, np.array([index]), [condition])
             with torch.inference_mode():
-                probabilities = F.softmax(prepared.classifier(changed).float(), 1)[0]
-        return _picture(images, changed, (int(probabilities.argmax()), float(probabilities[int(labels)])))
+                logits = prepared.classifier(changed)[0]
+                probabilities = F.softmax(logits.float(), 0)
+        return _picture(images, changed, (int(logits.argmax()), float(probabilities[int(labels)])))
 
     def _prepared_of(self, run: Run) -> Prepared:
         if self._prepared is None or self._prepared[0] != run.directory:

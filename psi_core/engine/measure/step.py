@@ -349,7 +349,7 @@ class FusedStep:
         """The rows of one condition, float32 (row, image)."""
         probabilities = F.softmax(logits.float(), 1)
         confidence = probabilities.gather(1, labels[:, None])[:, 0]
-        per_image = dict(zip(PER_IMAGE, (probabilities.argmax(1), confidence, *norms), strict=True))
+        per_image = dict(zip(PER_IMAGE, (logits.argmax(1), confidence, *norms), strict=True))
         measured = {name: [measure_of(name, moments) for moments, _ in sums] for name in self.plan.measures}
         is_finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]
         return self.plan.layout.rows_of(per_image, measured, is_finite)

@@ -3,7 +3,8 @@
 Rectifiers are told by what they do: `clamp(min=0)`, a threshold at 0 and a maximum with 0 are ReLUs by other names.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,24 @@ RELUS = frozenset({"relu", "relu6", "clamp", "threshold", "maximum"})
 
 NONNEGATIVE = RELUS | {"sigmoid", "hardsigmoid", "softmax", "softplus"}
 """Kinds of call that never give a negative response; a `maximum` does where it is not one with 0."""
+
+_WORDS: Mapping[str, str] = {
+    **{"relu": "ReLU", "relu6": "ReLU6", "clamp": "clamp at 0", "threshold": "Threshold", "maximum": "maximum with 0"},
+    **{"softplus": "Softplus", "leaky_relu": "LeakyReLU", "prelu": "PReLU", "rrelu": "RReLU", "elu": "ELU"},
+    **{"selu": "SELU", "celu": "CELU", "gelu": "GELU", "silu": "SiLU", "mish": "Mish", "hardswish": "Hardswish"},
+    **{"tanh": "Tanh", "hardtanh": "Hardtanh", "softsign": "Softsign", "tanhshrink": "Tanhshrink"},
+    **{"softshrink": "Softshrink", "hardshrink": "Hardshrink"},
+}
+"""What activations of features are called; gates (sigmoid, softmax) are none."""
+
+_NODES: Mapping[str, str] = {
+    **{"Relu": "ReLU", "Threshold": "Threshold", "Clamp": "clamp at 0", "ClampMin": "clamp at 0", "Hardtanh": "ReLU6"},
+    **{"Maximum": "maximum with 0", "Softplus": "Softplus", "LeakyRelu": "LeakyReLU", "PreluKernel": "PReLU"},
+    **{"RreluWithNoise": "RReLU", "Elu": "ELU", "Celu": "CELU", "Gelu": "GELU", "Silu": "SiLU", "Mish": "Mish"},
+    **{"Hardswish": "Hardswish", "Tanh": "Tanh", "Mul": "product with a mask", "Where": "choice by a mask"},
+    "MaskedFill": "choice by a mask",
+}
+"""Nodes of a gradient's graph that are activations, and what they are called."""
 
 ACTIVATION_MODULES = (
     *(nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softplus),
@@ -87,6 +106,53 @@ def is_rectified(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         return kind in RELUS
     tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
     return any(not bool(each.any()) for each in tensors[1:]) or (len(tensors) > 1 and not bool(tensors[0].any()))
+
+
+def word_of(kind: str) -> str | None:
+    """What an activation of features is called; None for gates."""
+    return _WORDS.get(kind)
+
+
+def unseen_activations(output: Tensor, seen: Iterable[Any]) -> Counter[str]:
+    """Activations in the graph of a forward's output that no call has shown: written by hand, or in scripted code.
+
+    Args:
+        output: what a forward of at least two images gave, with its graph.
+        seen: nodes of the activations that were seen.
+    """
+    known = set(seen)
+    found: Counter[str] = Counter()
+    waiting, visited = [output.grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in visited:
+            continue
+        visited.add(node)
+        waiting += [following for following, _ in node.next_functions]
+        word = _NODES.get(node.name().partition("Backward")[0])
+        if word is not None and node not in known and _is_activation(node):
+            found[word] += 1
+    return found
+
+
+def _is_activation(node: Any) -> bool:
+    """Whether a node of that name is one: a clamp at 0, or a choice by a mask that is another for every image."""
+    name = node.name()
+    if name.startswith("Clamp"):
+        return getattr(node, "_saved_min", None) == 0
+    if name.startswith("Maximum"):
+        return any(not bool(each.any()) for each in (node._saved_self, node._saved_other) if each is not None)
+    if name.startswith(("Mul", "Where", "MaskedFill")):
+        masks = (getattr(node, f"_saved_{side}", None) for side in ("self", "other", "condition", "mask"))
+        return any(_is_mask(mask) for mask in masks if mask is not None)
+    return True
+
+
+def _is_mask(values: Tensor) -> bool:
+    """Whether values are all 0 or 1, and others for the second image than for the first."""
+    if values.dim() < 2 or len(values) < 2 or torch.equal(values[0], values[1]):
+        return False
+    return values.dtype == torch.bool or bool(((values == 0) | (values == 1)).all())
 
 
 def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], place: int, name: str, default: Any) -> Any:

@@ -4,12 +4,15 @@ Every network is traced once, with two images. One that is not known to be plain
 image, and with channels last, so that what would end a run later, or change its numbers, is known before it begins.
 """
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from psi_core.config import MemoryFormat
+from psi_core.engine.models.activations import unseen_activations
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.complaints import COMPLAINTS, complaint, refused_alone
 from psi_core.engine.models.layers import NetworkTrace, dry_images, trace_network
@@ -31,6 +34,7 @@ class _Forward:
         activations: outputs of every activation, in order.
         without_gradient: the first layer whose output needs no gradient, or empty.
         not_finite: the first layer that gave NaN or infinity, or empty.
+        unseen: activations that no call has shown.
     """
 
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -38,6 +42,7 @@ class _Forward:
     activations: list[Tensor] = field(default_factory=list)
     without_gradient: str = ""
     not_finite: str = ""
+    unseen: Counter[str] = field(default_factory=Counter)
 
     def is_like(self, other: "_Forward") -> bool:
         """Whether logits, gradient and all activations are the other's within rounding."""
@@ -68,19 +73,21 @@ def dry_forward(
     channels = input_channels(classifier.network)
     trace = trace_network(classifier.network, channels, size)
     classifier.output = trace.output
+    if source.is_plain:
+        classifier.lay_out(recorded or "channels_last")
+        return trace
     images = dry_images(channels, size).to(classifier.mean.device)
-    found: MemoryFormat = "channels_last" if source.is_plain else _fitting_format(classifier, images)
-    classifier.lay_out(recorded or found)
-    return trace
+    plain = _checked_forward(classifier, images)
+    classifier.lay_out(recorded or _fitting_format(classifier, images, plain))
+    return replace(trace, unseen=tuple(sorted(plain.unseen.items())))
 
 
-def _fitting_format(classifier: Classifier, images: Tensor) -> MemoryFormat:
-    """The memory format in which a network runs as it is meant to.
+def _fitting_format(classifier: Classifier, images: Tensor, plain: _Forward) -> MemoryFormat:
+    """The memory format in which a network runs as it is meant to, which its plain forward shows.
 
     Raises:
-        ModelError: it does not run for one image alone, has no gradient, or gives NaN.
+        ModelError: it does not run for one image alone.
     """
-    plain = _checked_forward(classifier, images)
     try:
         with untouched(classifier, images.device), torch.no_grad():
             classifier(images[:1])
@@ -124,7 +131,7 @@ def _checked_forward(classifier: Classifier, images: Tensor) -> _Forward:
 
 
 def _forward(classifier: Classifier, images: Tensor) -> _Forward:
-    found = _Forward()
+    found, seen = _Forward(), list[Any]()
 
     def receive(path: str, kind: str, output: Tensor) -> None:
         if not output.is_floating_point():
@@ -136,6 +143,7 @@ def _forward(classifier: Classifier, images: Tensor) -> _Forward:
             found.not_finite = path
         if kind != "module":
             found.activations.append(values.clone())
+            seen.append(output.grad_fn)
 
     with untouched(classifier, images.device):
         torch.manual_seed(0)  # Where chance decides, it decides alike.
@@ -144,6 +152,7 @@ def _forward(classifier: Classifier, images: Tensor) -> _Forward:
             logits = classifier(inputs)
         found.logits = logits.detach()
         if logits.requires_grad:
+            found.unseen = unseen_activations(logits, seen)
             weights = torch.linspace(-1, 1, logits.numel(), device=logits.device).view_as(logits)
             (found.gradient,) = torch.autograd.grad((logits * weights).sum(), inputs, allow_unused=True)
     return found

@@ -1,13 +1,14 @@
 """Layers: found by one dry forward, named, and chosen for a run."""
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from psi_core.engine.models.activations import NONNEGATIVE, is_rectified
+from psi_core.engine.models.activations import NONNEGATIVE, RELUS, is_rectified, word_of
 from psi_core.engine.models.channel_axes import ChannelAxes
 from psi_core.engine.models.classifier import Output, output_notes, read_output, uncompiled
 from psi_core.engine.models.complaints import COMPLAINTS, refused_forward
@@ -28,7 +29,7 @@ class LayerCall:
         owner: path of the module whose forward made it.
         kind: class of the module or name of the function.
         shape: shape of its output for one image.
-        is_activation: whether it is an activation, which every forward must repeat.
+        activation: kind of activation, which every forward must repeat; empty for other layers.
         is_relu: whether `--layers relu` takes it.
         is_nonnegative: whether its outputs cannot be negative.
         is_leaf: whether no other module runs inside it; `--layers all` takes these.
@@ -44,7 +45,7 @@ class LayerCall:
     owner: str
     kind: str
     shape: tuple[int, ...]
-    is_activation: bool
+    activation: str
     is_relu: bool
     is_nonnegative: bool
     is_leaf: bool
@@ -53,6 +54,11 @@ class LayerCall:
     multiply_adds: int
     channel_axis: int = 1
     is_axis_known: bool = True
+
+    @property
+    def is_activation(self) -> bool:
+        """Whether it is an activation."""
+        return bool(self.activation)
 
     @property
     def channels(self) -> int:
@@ -70,6 +76,7 @@ class NetworkTrace:
         classes: width of the logits.
         output: what the network gives.
         notes: a sentence about what its output was taken for, where it is not plain logits.
+        unseen: activations in its gradient's graph that no call has shown, by what they are called.
         activation_bytes: bytes of all leaf outputs for one image in float32, kept for the gradient.
     """
 
@@ -79,6 +86,7 @@ class NetworkTrace:
     output: Output
     activation_bytes: int
     notes: tuple[str, ...] = ()
+    unseen: tuple[tuple[str, int], ...] = ()
 
     @property
     def multiply_adds(self) -> int:
@@ -145,7 +153,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
                 owner=owner,
                 kind=kind if module is None else type(module).__name__,
                 shape=tuple(output.shape[1:]),
-                is_activation=kind != "module",
+                activation="" if kind == "module" else kind,
                 is_relu=is_relu,
                 is_nonnegative=is_relu or (kind in NONNEGATIVE and kind != "maximum"),
                 is_leaf=is_leaf,
@@ -281,6 +289,48 @@ def axis_notes(calls: Sequence[LayerCall]) -> list[str]:
         f"layers: where the channels of {shown} lie cannot be told; axis 1 is taken; "
         f"name another with --channel-axis {names[0]}=AXIS"
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How many of a network's activations are measured.
+
+    Attributes:
+        measured: activations that are tapped.
+        activations: all that fire in a forward, gates (sigmoid, softmax) left out.
+        left_out: which are not measured, and how they could be; empty where all are.
+    """
+
+    measured: int
+    activations: int
+    left_out: str
+
+    def __str__(self) -> str:
+        return f"measured {self.measured} of {self.activations} activations" + (self.left_out and f": {self.left_out}")
+
+
+def completeness_of(trace: NetworkTrace, tapped: Iterable[LayerCall]) -> Completeness:
+    """How many of a network's activations are among the tapped calls."""
+    paths = {call.path for call in tapped}
+    words = {call.path: word_of(call.activation) for call in trace.calls if _is_of_features(call)}
+    left_out = Counter(word for path, word in words.items() if path not in paths)
+    measured = len(words.keys() & paths)
+    parts = []
+    if left_out:
+        names = ", ".join(f"{count} {word}" for word, count in left_out.most_common())
+        signed = any(_is_of_features(c) and not c.is_nonnegative and c.path not in paths for c in trace.calls)
+        parts.append(f"{names} left out (--layers NAMES{' --rectify relu' if signed else ''})")
+    if trace.unseen:
+        names = ", ".join(f"{count} {word}" for word, count in trace.unseen)
+        parts.append(f"{names} in scripted code or written by hand, which cannot be tapped")
+    everything = len(words) + sum(count for _, count in trace.unseen)
+    return Completeness(measured, everything, "; ".join(parts))
+
+
+def _is_of_features(call: LayerCall) -> bool:
+    """Whether a call is an activation of features: no gate, no maximum of two of them, no cutting off of the image."""
+    is_rectifier = call.activation in RELUS
+    return call.is_per_image and word_of(call.activation) is not None and (call.is_relu or not is_rectifier)
 
 
 def exact_name(call: LayerCall) -> str:

@@ -43,6 +43,7 @@ def plan_sentence(plan: dict[str, Any]) -> str:
     device = "this cpu" if plan["device"] == "cpu" else plan["device"]
     place = device if plan["devices"] == 1 else f"{device} with {plan['devices']} workers"
     ending = "; weights are fitted first" if plan["fit_needed"] else ""
+    ending += f"; {plan['completeness']}" if plan.get("completeness") else ""
     return f"{' x '.join(amounts)}, {time} on {place}, {format_bytes(plan['disk_bytes'])}{ending}"
 
 

@@ -320,3 +320,67 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
 }
 """Networks that are refused before any work, and the sentence that says why."""
+
+DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
+    "normalized by the batch": (
+        "class Net(Base):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.norm = nn.BatchNorm2d(3, track_running_stats=False)\n"
+        "    def forward(self, x):\n        return super().forward(self.norm(x))",
+        {},
+        "alone",
+        "red",
+        "norm normalizes by the batch, so that every number depends on --batch",
+    ),
+    "batch discrimination": (
+        "class Net(Base):\n    def forward(self, x):\n        return super().forward(x + x.std(0, unbiased=False))",
+        {},
+        "alone",
+        "red",
+        "its forward mixes the images of a batch",
+    ),
+    "dropout that stays": (
+        "class Net(Base):\n    def forward(self, x):\n        return super().forward(F.dropout(x))",
+        {},
+        "deterministic",
+        "red",
+        "chance decides too",
+    ),
+    "probabilities": (
+        "class Net(Base):\n    def forward(self, x):\n        return super().forward(x).softmax(1)",
+        {},
+        "outputs",
+        "amber",
+        "its outputs are probabilities",
+    ),
+    "several labels": (
+        "class Net(Base):\n    def forward(self, x):\n        return super().forward(x).sigmoid()",
+        {},
+        "outputs",
+        "amber",
+        "sigmoids of several labels",
+    ),
+    "normalized twice": (
+        "class Net(Base):\n    def forward(self, x):\n        return super().forward((x - 0.45) / 0.22)",
+        {"normalize": "imagenet"},
+        "normalized once",
+        "amber",
+        "the network may normalize them again",
+    ),
+    "others beside ReLU": (
+        "class Net(Base):\n    def forward(self, x):\n        x = keep(self.relu(self.conv1(x)))\n"
+        "        x = F.gelu(F.leaky_relu(self.conv2(x)))\n        return self.fc((x * (x > 0)).flatten(1))",
+        {},
+        "activations",
+        "amber",
+        r"measured 1 of 4 activations: 1 LeakyReLU, 1 GELU left out \(--layers NAMES --rectify relu\); "
+        "1 product with a mask in scripted code or written by hand",
+    ),
+    "a slope that is too small": (
+        "class Net(Base):\n    def forward(self, x):\n        return torch.arange(10.0) + 1e-12 * super().forward(x)",
+        {},
+        "finite differences",
+        "none",
+        "too small to tell|the gradient is 0",
+    ),
+}
+"""Networks that are measured and doubted: options, and the check, its status and its words."""

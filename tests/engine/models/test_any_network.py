@@ -1,5 +1,6 @@
 """Any network: measured as a plain float64 reference measures it, or refused in a sentence before any work."""
 
+import re
 import sys
 import types
 
@@ -12,9 +13,21 @@ from psi_core.engine import analyze
 from psi_core.engine.images import load_dataset, network_inputs
 from psi_core.engine.preparation import prepare
 from psi_core.errors import ModelError
-from tests.engine.models.cases import PRELUDE, REFUSED, RIGHT
+from psi_core.evidence import checks_of
+from tests.engine.models.cases import DOUBTED, PRELUDE, REFUSED, RIGHT
 
 EPSILON, IMAGES = 0.05, 7
+
+BINARY = {
+    "a logit": "return z",
+    "a flat logit": "return z.squeeze(1)",
+    "squeezed": "return z.squeeze()",
+    "a sigmoid": "return torch.sigmoid(z * 5)",
+    "a flat sigmoid in place": "return z.flatten().mul(5).sigmoid_()",
+}
+"""Ways to give one number for two classes."""
+
+Z = {name: torch.logit if "sigmoid" in name else lambda given: given for name in BINARY}
 
 
 @pytest.fixture
@@ -90,3 +103,46 @@ def test_a_network_that_cannot_be_measured_is_refused_in_a_sentence(name, config
     with pytest.raises(ModelError, match=sentence) as refusal:
         prepare(config_of(source))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.fixture
+def checks_of_network(config_of, tmp_path):
+    def checked(source, **options):
+        run = analyze(config_of(source, **options), tmp_path / "runs")
+        return {check.name: check for check in checks_of(run)}, run
+
+    return checked
+
+
+@pytest.mark.parametrize("name", DOUBTED)
+def test_what_the_engine_sees_of_a_network_stands_in_the_evidence(name, checks_of_network):
+    source, options, check, status, sentence = DOUBTED[name]
+    checks, _ = checks_of_network(source, **options)
+    assert (checks[check].status, bool(re.search(sentence, checks[check].sentence))) == (status, True), checks[check]
+
+
+def test_a_plain_network_is_not_doubted(checks_of_network):
+    checks, _ = checks_of_network("Net = Base")
+    assert checks["alone"].status == checks["activations"].status == "green"
+    assert checks["activations"].sentence == "measured 2 of 2 activations"
+    assert not {"outputs", "normalized once"} & checks.keys()
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_one_logit_is_taken_as_the_second_of_two(name, config_of, tmp_path):
+    source = (
+        f"class Net(Base):\n    def forward(self, x):\n        z = super().forward(x)[:, 3:4]\n        {BINARY[name]}"
+    )
+    rows = load_dataset("mnist", "test")
+    keep = np.flatnonzero(rows.labels < 2)[:IMAGES]
+    np.savez(tmp_path / "two.npz", images=rows.images[keep], labels=rows.labels[keep])
+    config = config_of(source, data=f"npz:{tmp_path}/two.npz", images=IMAGES)
+    run = analyze(config, tmp_path / "runs")
+    assert any("logits 0 and z of two classes" in note for note in prepare(config).notes)
+    network = prepare(config).classifier.network
+    with torch.no_grad():
+        z = Z[name](network(network_inputs(torch.from_numpy(rows.images[keep]), 12, 3))).flatten()
+    np.testing.assert_array_equal(run.predictions[0], (z > 0).numpy())
+    assert (run.array("linf")[1] > 0.04).all()
+    confidence = torch.where(torch.tensor(rows.labels[keep]) == 1, z.sigmoid(), (-z).sigmoid())
+    np.testing.assert_allclose(run.array("confidence")[0], confidence, atol=1e-5)
