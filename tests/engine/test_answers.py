@@ -79,7 +79,7 @@ def test_what_a_model_prints_reads_or_leaves_by_disturbs_nobody(served: Served, 
     (tmp_path / "loud.py").write_text(LOUD)
     rows = served.ask("layers", model=f"{tmp_path / 'loud.py'}:build", size=8)["answer"]
     assert [row["units"] for row in rows] == [12]
-    for function, kind, said in (("leave", "EngineError", "SystemExit: 3"), ("fail", "ModelError", "no such luck")):
+    for function, kind, said in (("leave", "ModelError", "SystemExit: 3"), ("fail", "ModelError", "no such luck")):
         reply = served.ask("layers", model=f"{tmp_path / 'loud.py'}:{function}", size=8)
         assert (reply["kind"], said in reply["error"]) == (kind, True)
     assert "answer" in served.ask("layers", model="lenet5")

@@ -37,7 +37,7 @@ def config_of(tmp_path, monkeypatch):
 
     def configured(source, **options):
         (tmp_path / "net.py").write_text(f"{PRELUDE}\n{source}")
-        values = {"images": IMAGES, "batch": 3, "controls": "none", "epsilon": EPSILON, **options}
+        values = {"images": IMAGES, "order": "first", "batch": 3, "controls": "none", "epsilon": EPSILON, **options}
         return RunConfig(model=f"{tmp_path}/net.py:Net", **values)
 
     return configured
