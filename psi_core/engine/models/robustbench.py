@@ -84,7 +84,7 @@ def robustbench_model(name: str) -> RobustBenchModel:
     return RobustBenchModel(build, _SIZES[dataset])
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def _failures() -> tuple[type[BaseException], ...]:
     """What its loader raises; gdown, which it downloads with, has exceptions of its own kinds."""
     values = vars(sys.modules["gdown.exceptions"]).values() if "gdown.exceptions" in sys.modules else ()
     return (*COMPLAINTS, *(kind for kind in values if isinstance(kind, type) and issubclass(kind, Exception)))
