@@ -35,6 +35,7 @@ _MODULES = {
     "show": "show",
     "compare": "compare",
     "ablate": "ablate",
+    "report": "report",
     "export": "export",
     "resume": "control",
     "stop": "control",

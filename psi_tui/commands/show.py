@@ -1,5 +1,8 @@
 """`psi-tui show`: what a run found, as a table on screen or as text for elsewhere, or as a histogram."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import rich_click as click
 
 from psi_core.errors import ConfigError
@@ -19,12 +22,16 @@ from psi_core.tables import (
 from psi_core.tables.export import FORMATS, table_text
 from psi_tui.commands.options import chosen_format, json_option, run_argument, runs_dir_option
 from psi_tui.plots.layer_histogram import layer_histogram
-from psi_tui.shell.console import output_console, write_result
+from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text
+from psi_tui.shell.console import output_console, write_file, write_result
 from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, title
 from psi_tui.text.columns import Section, pick, print_table, screen_columns
 
 _FIRST = TABLES[0].name
 """What a run found: shown where no other table is asked for, in a layout of its own."""
+
+
+_PICTURES: dict[str, Callable[[Page], bytes]] = {".svg": lambda page: svg_text(page).encode(), ".png": png_bytes}
 
 
 @click.command()
@@ -37,6 +44,8 @@ _FIRST = TABLES[0].name
 )
 @click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
 @click.option("--subset", default="all", metavar="", help="all, correct, fooled or resisted images")
+@click.option("--to", "file", metavar="", help="file for --plot alone, light: .svg or .png")
+@click.option("--replace", is_flag=True, help="replace the file where there is one")
 @click.option("--format", metavar="", help=f"{', '.join(FORMATS)}, as export writes it (default: for this screen)")
 @runs_dir_option
 @json_option
@@ -49,6 +58,8 @@ def show(
     measure: str,
     bins: int | None,
     subset: str,
+    file: str | None,
+    replace: bool,
     format: str | None,  # noqa: A002
     runs_dir: str | None,
     as_json: bool,
@@ -60,10 +71,16 @@ def show(
     table = table_named(table or _FIRST).name
     if bins is not None:
         require_bins(bins)
+    if file is not None and (plot is None or Path(file).suffix not in _PICTURES):
+        raise ConfigError(f"to: {file} is to hold one plot; write --plot LAYER --to FILE.svg, or .png")
     found = load_run(run, runs_dir)
     if plot is not None:
         histogram = layer_histogram(found, plot, measure=measure, condition=condition, bins=bins, subset=subset)
-        if format is None:
+        if file is not None:
+            picture = _PICTURES[Path(file).suffix](draw_page(histogram.figure, histogram.title))
+            write_file(Path(file).expanduser(), picture, replace=replace)
+            write_result(file)
+        elif format is None:
             print_histogram(output_console(), found, histogram)
         else:
             text = table_text(found, "histogram", histogram.rows, format, View(subset, measure=measure))

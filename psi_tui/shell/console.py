@@ -1,7 +1,11 @@
 """Where words go: results to standard output, narration to standard error, errors in one sentence."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from psi_core.errors import ConfigError
+from psi_core.files import temporary_beside
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,3 +33,22 @@ def narrate(sentence: str) -> None:
 def write_result(text: str) -> None:
     """Writes a plain line to standard output, at once, so that a pipe's reader has it."""
     print(text, flush=True)  # noqa: T201
+
+
+def write_file(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Writes one file, all of it or none.
+
+    Raises:
+        ConfigError: there is such a file already, or it cannot be written.
+    """
+    if path.exists() and not replace:
+        raise ConfigError(f"to: {path} is there already; write another name, or --replace")
+    temporary = temporary_beside(path)
+    try:
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"to: {path} cannot be written ({error.strerror}); write another place") from None
