@@ -163,7 +163,14 @@ def _dotted(typed: str) -> str | None:
 def _model_folder(typed: str) -> str | None:
     if not _is_folder(typed):
         return None
+    if (Path(typed).expanduser() / "config.json").is_file():
+        return f"{typed} is a folder of Hugging Face's; write hf:{typed}"
     return f"{typed} is a folder; write file.py:NAME, the function or class that makes the network"
+
+
+def _hub_model(typed: str) -> str | None:
+    is_name = re.fullmatch(r"[\w-]+/[\w.-]+", typed)
+    return f"{typed!r} may be a name of Hugging Face's; write hf:{typed}" if is_name else None
 
 
 def _bundled_data(typed: str) -> str | None:
@@ -218,7 +225,9 @@ def _known_attack(typed: str) -> str | None:
 
 
 _ROWS: dict[str, tuple[Callable[[str], str | None], ...]] = {
-    "model": (*(_python_file, _notebook, _weights_file, _torchvision_model, _timm_model, _model_folder, _dotted),),
+    "model": (
+        *(_python_file, _notebook, _weights_file, _torchvision_model, _timm_model, _model_folder, _hub_model, _dotted),
+    ),
     "data": (_bundled_data, _torchvision_data, _place_of_data),
     "attacked": (_place_of_attacked,),
     "attack": (_known_attack,),

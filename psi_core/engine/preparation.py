@@ -203,6 +203,8 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
     if config.weights != "fitted":
         sha256 = file_sha256(place) if place is not None else state_sha256(classifier.network)
         card = _model_card(resolved, dataset, external, trace, str(place or config.weights), sha256)
+        if source.class_names and config.labels == "predicted":
+            card["class_names"] = list(source.class_names)
     notes += axis_notes(calls)
     return Prepared(
         resolved, source, classifier, dataset, positions, external, trace, calls, layers, card, tuple(notes)

@@ -25,6 +25,8 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "empty.py").write_text("x = 1\n")
     (tmp_path / "broken.py").write_text("def (\n")
     (tmp_path / "pictures").mkdir()
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "config.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
 
 
@@ -48,6 +50,8 @@ MODELS = [
     ("notebook.ipynb", "and notebook.py:NAME"),
     ("mypackage.models.Net", "write mypackage.models:Net"),
     ("pictures", "is a folder; write file.py:NAME"),
+    ("hub", "a folder of Hugging Face's; write hf:hub"),
+    ("google/vit-base-patch16-224", "write hf:google/vit-base-patch16-224"),
     ("alexnt", "did you mean 'alexnet'"),
 ]
 DATA = [
@@ -102,7 +106,7 @@ def test_the_nearest_thing_that_works_is_in_the_sentence(option, typed, said):
         RunConfig(**{option: typed})
     assert "\n" not in str(refusal.value)
     if written := re.search(
-        r"; write ((torchvision|folder|npz|npy|mine\.py|foolbox|mypackage\S*):\S+|mnist|bim)$", str(refusal.value)
+        r"; write ((torchvision|hf|folder|npz|npy|mine\.py|foolbox|mypackage\S*):\S+|mnist|bim)$", str(refusal.value)
     ):
         RunConfig(**{option: written[1]})
 

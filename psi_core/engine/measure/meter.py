@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from psi_core.config import Unit
 from psi_core.engine.measure.reducer import Reducer, measure_of
 from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.models.activations import NONNEGATIVE, is_rectified
+from psi_core.engine.models.channel_axes import ChannelAxes
 from psi_core.engine.models.taps import Taps
 from psi_core.errors import ConfigError, ModelError, unknown_name
 from psi_core.measures import MEASURES
@@ -43,7 +46,8 @@ class SparsenessMeter:
     Args:
         model: any module. Its hooks, modes and gradients are left as they were.
         layers: module paths to measure instead of the ReLUs, `#2` for a second call in one forward.
-        unit: `neuron` for every scalar, `channel` for the spatial mean of every feature map.
+        unit: `neuron` for every scalar, `channel` for a channel's mean over positions, `token` for a position's over
+            channels. Channels are found as a run finds them; where that cannot tell, they lie on axis 1.
         rectify: `relu` or `abs` for layers that respond below 0.
         measures: those that cost a pass of their own and are wanted too: `kurtosis`, `gini`, `entropy`.
 
@@ -63,7 +67,7 @@ class SparsenessMeter:
             if name not in MEASURES:
                 raise ConfigError(unknown_name("measure", name, MEASURES))
         for where, value, known in (
-            ("unit", unit, ("neuron", "channel")),
+            ("unit", unit, get_args(Unit)),
             ("rectify", rectify, ("none", "relu", "abs")),
         ):
             if value not in known:
@@ -74,11 +78,16 @@ class SparsenessMeter:
         self._reducer = Reducer(unit, rectify, measures)
         self._model = model
         self._taps = Taps(model, self._receive, with_modules=layers is not None)
+        self._has_tokens = unit == "token"
+        # For neurons it does not matter where channels lie, and to follow them costs time.
+        self._axes = None if unit == "neuron" else ChannelAxes()
         self._handles: list[RemovableHandle] = []
         self._seen: dict[str, None] = {}
         self._forwards: list[_Forward] = []
 
     def __enter__(self) -> "SparsenessMeter":
+        if self._axes is not None:
+            self._axes.__enter__()  # type: ignore[no-untyped-call]
         self._taps.__enter__()
         self._handles = [
             self._model.register_forward_pre_hook(self._begin_forward, prepend=True, with_kwargs=True),
@@ -92,6 +101,8 @@ class SparsenessMeter:
         for handle in self._handles:
             handle.remove()
         self._taps.__exit__(kind, error, traceback)
+        if self._axes is not None:
+            self._axes.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         self._drop_failed_forward()
 
     @property
@@ -139,7 +150,10 @@ class SparsenessMeter:
         with torch.no_grad():
             if self._rectify == "none" and kind not in NONNEGATIVE - {"maximum"} and bool((output < 0).any()):
                 raise ModelError(f"layers: {path} responds below 0, where sparseness means nothing; give rectify='abs'")
-            moments, _ = self._reducer(output)
+            if self._has_tokens and output.dim() < 3:
+                raise ModelError(f"unit: {path} gives one response a channel and so has no tokens; give layers=[...]")
+            axis = self._axes.axis_of(output) if self._axes is not None else None
+            moments, _ = self._reducer(output, axis or 1)
             if not bool(torch.isfinite(moments.squares).all()):
                 raise ModelError(f"layers: {path} responds with NaN or infinity; check weights and images")
             forward.moments[path] = moments
@@ -147,6 +161,8 @@ class SparsenessMeter:
     def _begin_forward(self, _module: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
         self._drop_failed_forward()
         tensors = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor) and value.dim()]
+        if self._axes is not None and tensors and tensors[0].dim() > 2:
+            self._axes.begin(tensors[0])
         self._forwards.append(_Forward(len(tensors[0]) if tensors else None, is_running=True))
 
     def _end_forward(self, _module: nn.Module, _inputs: object, _output: object) -> None:

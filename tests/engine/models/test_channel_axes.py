@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.models.convnext import CNBlockConfig
 
 from psi_core import RunConfig
-from psi_core.engine import analyze
+from psi_core.engine import SparsenessMeter, analyze
 from psi_core.engine.ablation.masking import masked_logits
 from psi_core.engine.answers import layer_rows
 from psi_core.engine.images import load_dataset, read_inputs
@@ -292,6 +292,33 @@ def test_a_run_may_name_the_axis_and_an_older_one_resumes_with_axis_1(place, tmp
     assert Run(older).layer_infos == named.layer_infos
     Worker(older).work()
     assert chunk_path(older, 1).read_bytes() == chunk_path(named.directory, 1).read_bytes()
+
+
+@pytest.mark.parametrize("unit", ["channel", "token"])
+def test_a_meter_in_a_notebook_follows_the_axes_too(unit):
+    network, images = seeded(NETWORKS["convnext"]).eval(), images_of(4, 3, 32)
+    layers = ["features.0.0", "features.1.0.block.4"]
+    kept = [network.get_submodule(each).register_forward_hook(lambda _m, _i, o: outputs.append(o)) for each in layers]
+    outputs = []
+    with torch.no_grad(), SparsenessMeter(network, layers, unit=unit, rectify="abs") as meter:
+        for part in images.split(3):
+            network(part)
+    for handle in kept:
+        handle.remove()
+    for at, axis in enumerate((1, 3)):
+        responses = torch.cat(outputs[at::2]).double().abs().movedim(axis, 1).flatten(2)
+        torch.testing.assert_close(
+            meter.psi[layers[at]], psi_of(responses.mean(2 if unit == "channel" else 1)), atol=2e-6, rtol=0
+        )
+
+
+def test_a_meter_refuses_tokens_where_there_are_none():
+    network = seeded(NETWORKS["vit"]).eval()
+    with (
+        pytest.raises(ModelError, match=r"heads\.head gives one response a channel and so has no tokens"),
+        SparsenessMeter(network, ["heads.head"], unit="token", rectify="abs"),
+    ):
+        network(images_of(2, 3, 32))
 
 
 def test_a_layer_without_tokens_is_refused_for_the_unit_token(place):

@@ -161,6 +161,13 @@ def test_classes_are_matched_by_what_the_network_calls_them(tmp_path):
     assert model_source(saved(tmp_path / "plain", VIT)).class_names == (), "LABEL_0 is no name"
 
 
+def test_predictions_are_counted_by_what_the_network_calls_its_classes(tmp_path):
+    names = {at: f"animal {at}" for at in range(4)}
+    model = saved(tmp_path, VIT, id2label=names, label2id={name: at for at, name in names.items()}, num_labels=4)
+    prepared = prepare(RunConfig(model=model, labels="predicted", layers="*.fc1", rectify="abs", images=4))
+    assert prepared.card["class_names"] == list(names.values())
+
+
 def test_a_path_becomes_absolute_and_a_name_of_the_hub_stays(vit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
