@@ -117,10 +117,9 @@ class RunOptions(BaseModel):
     rectify: Annotated[Literal["none", "relu", "abs"], Option("Layers")] = Field(
         "none", description="how signed layers are made non-negative"
     )
-    # Without an attack of its own a run needs external images.
     attack: Annotated[
         Names,
-        Option("Attack", names=(*ATTACK_NAMES, f"{FOOLBOX}NAME", "none"), beside={"attacked": "npz:any"}),
+        Option("Attack", names=(*ATTACK_NAMES, f"{FOOLBOX}NAME", "none")),
     ] = Field(("fgsm",), description=f"attacks, with commas, or none: {', '.join(ATTACK_NAMES)}, {FOOLBOX}NAME")
     epsilon: Annotated[Epsilons, Option("Attack")] = Field(
         (0.03,), description="largest pixel changes in 0..1, with commas"
@@ -337,19 +336,23 @@ class RunOptions(BaseModel):
                 return {**values, "weights": "built"}
         return values
 
+    @field_validator("attack", mode="before")
+    @classmethod
+    def _no_attack_by_name(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip(", "):
+            raise ValueError(f"attack: nothing is named; write one of {', '.join(ATTACK_NAMES)}, or none")
+        return value
+
     @model_validator(mode="after")
-    def _default_controls_have_a_size(self) -> "RunOptions":
+    def _default_controls_fit(self) -> "RunOptions":
+        """Controls that nobody named: none beside benign alone, and none that copy an attack's size without one."""
         if not self.attack and "controls" not in self.model_fields_set:
-            self.__dict__["controls"] = tuple(name for name in self.controls if not attack_row(name).copies_l2)
+            sized = tuple(name for name in self.controls if not attack_row(name).copies_l2)
+            self.__dict__["controls"] = sized if self.attacked else ()
         return self
 
     @model_validator(mode="after")
-    def _something_to_compare(self) -> "RunOptions":
-        if not self.attack and not self.attacked:
-            raise ValueError(
-                "attack: the list is empty, which leaves nothing to compare with benign; "
-                f"write one of {', '.join(ATTACK_NAMES)}, or images with --attacked"
-            )
+    def _controls_can_be_made(self) -> "RunOptions":
         sized = next((name for name in self.controls if attack_row(name).copies_l2), None)
         if sized is not None and not self.attack:
             raise ValueError(

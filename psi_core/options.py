@@ -31,7 +31,6 @@ class Option:
         suggestions: values that the form completes what is typed with.
         about: words about a choice, by choice, where the choices alone do not say enough.
         fits: what fits, for a refusal, where the type alone does not say it.
-        beside: what other options must hold for its own value to be judged alone.
     """
 
     group: Group = REST
@@ -43,7 +42,6 @@ class Option:
     suggestions: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
     fits: str = ""
-    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 def option_of(info: FieldInfo) -> Option:

@@ -69,7 +69,13 @@ def controls_present(run: Run) -> Check:
     name, controls = "controls", run.config.controls
     count = len(controls)
     noises = [control for control in controls if attack_row(control).kind == "noise"]
-    if not run.config.attack and all(each.control is None for each in run.condition_details if each.is_external):
+    if len(run.conditions) == 1:
+        return not_checked(name, "nothing was done to the images, so that nothing needs a control; add --attack fgsm")
+    if (
+        run.config.attacked
+        and not run.config.attack
+        and all(each.control is None for each in run.condition_details if each.is_external)
+    ):
         why = "no control has the size of the images attacked elsewhere; add --epsilon with their largest change"
         return Check(name, "amber", why, count, "controls")
     if not any(map(_is_sized, run.condition_details)):
@@ -89,7 +95,7 @@ def images_enough(run: Run) -> Check:
     counted = f"{count:,} {'image' if count == 1 else 'images'}{'' if count == run.images else ' so far'}"
     attacks = [at for at, each in enumerate(details) if not (each.is_benign or each.is_control or each.epsilon == 0)]
     if not attacks:
-        return not_checked(name, "no attack has an epsilon above 0, so that nothing can shift; add one")
+        return not_checked(name, "no attack has an epsilon above 0, so that nothing can shift; add --attack fgsm")
     psi, tests = run.psi.astype(np.float64), len(attacks) * len(run.layers)
     found = []
     for at in attacks:

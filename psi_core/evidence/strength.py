@@ -71,6 +71,8 @@ def success_with_epsilon(run: Run) -> Check:
         for number in range(1, len(places)):
             best = max((place for _, place in places[:number]), key=lambda place: rates[place])
             falls.append((rates[best] - rates[places[number][1]], best, places[number][1]))
+    if not run.config.attack and not run.config.attacked:
+        return not_checked(name, "nothing was done to the images; add --attack fgsm --epsilon 0.03,0.1")
     if not run.config.attack:
         return not_checked(name, "images attacked elsewhere have one size each; add an attack, such as --attack fgsm")
     if not falls:

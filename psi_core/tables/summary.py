@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from psi_core.conditions import EXTERNAL, epsilon_label
+from psi_core.conditions import BENIGN, EXTERNAL, epsilon_label
 from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError
 from psi_core.runs.run import Run
@@ -54,7 +54,8 @@ def run_summary(run: Run) -> RunSummary:
 def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
     """Accuracy in percent of what is there: benign, and under the headline condition.
 
-    None where there are no results yet, and for labels that are the network's own predictions.
+    None where there are no results yet, and for labels that are the network's own predictions; the second also where
+    nothing was done to the images.
     """
     if run.config.labels == "predicted":
         return None, None
@@ -62,7 +63,8 @@ def headline_accuracies(run: Run) -> tuple[float | None, float | None]:
         correct = (run.predictions == run.labels).mean(axis=-1) * 100
     except RunError:
         return None, None
-    return float(correct[0]), float(correct[run.conditions.index(headline_condition(run))])
+    attacked = run.conditions.index(headline_condition(run))
+    return float(correct[0]), float(correct[attacked]) if attacked else None
 
 
 def attack_text(config: ResolvedConfig) -> str:
@@ -71,15 +73,17 @@ def attack_text(config: ResolvedConfig) -> str:
     aim = "" if config.target == "none" else f" to {config.target}"
     own = [f"{', '.join(config.attack)} {epsilons}{aim}"] if config.attack else []
     external = [Path(config.attacked.partition(":")[2]).name] if config.attacked else []
-    return ", ".join([*own, *external])
+    controls = [f"{', '.join(config.controls)} {epsilons}"] if config.controls else [BENIGN]
+    return ", ".join([*own, *external] or controls)
 
 
 def headline_condition(run: Run) -> str:
     """The condition that stands for the run where there is room for one: the first attack at its largest epsilon, or
-    the images attacked elsewhere where the run has no attack of its own.
+    the images attacked elsewhere where the run has no attack of its own, else a control, or benign images alone.
     """
     first = next(iter(run.config.attack), EXTERNAL)
     attacks = [condition for condition in run.condition_details if condition.attack == first]
+    attacks = attacks or [*run.condition_details[1:]] or [*run.condition_details]
     return max(attacks, key=lambda condition: condition.epsilon).name
 
 

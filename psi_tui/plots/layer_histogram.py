@@ -36,10 +36,10 @@ class LayerHistogram:
 
     layer: str
     measure: str
-    conditions: tuple[str, str]
+    conditions: tuple[str, ...]
     edges: list[float]
-    counts: tuple[list[int], list[int]]
-    images: tuple[int, int]
+    counts: tuple[list[int], ...]
+    images: tuple[int, ...]
     control: str | None
     shift: Cell
     shift_from_control: Cell
@@ -51,15 +51,24 @@ class LayerHistogram:
 
     @property
     def shifts(self) -> str:
-        """Both differences, as the tables call them."""
+        """Both differences, as the tables call them; empty where nothing was done to the images."""
+        if self.is_alone:
+            return ""
         beyond = "" if self.control is None else f"  Δ-control {format_cell(self.shift_from_control, 'shift')}"
         return f"Δ {format_cell(self.shift, 'shift')}{beyond}"
 
     @property
     def short_shifts(self) -> str:
-        """Both differences without their names: from benign, from the control."""
+        """Both differences without their names: from benign, from the control; empty where there is but benign."""
+        if self.is_alone:
+            return ""
         shifts = (self.shift, *(() if self.control is None else (self.shift_from_control,)))
         return f"Δ {', '.join(format_cell(shift, 'shift') for shift in shifts)}"
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the run has benign images alone."""
+        return len(self.conditions) == 1
 
     @property
     def rows(self) -> list[Row]:
@@ -79,10 +88,12 @@ class LayerHistogram:
     @property
     def figure(self) -> MirroredHistogram:
         """As a plot."""
-        upper, lower = (
+        names = [
             f"{name}, {format_count(count)} images" for name, count in zip(self.conditions, self.images, strict=True)
-        )
-        return MirroredHistogram(tuple(self.edges), tuple(self.counts[0]), tuple(self.counts[1]), upper, lower)
+        ]
+        upper, lower = names if len(names) == 2 else (*names, "")
+        below = [0] * len(self.counts[0]) if self.is_alone else self.counts[1]
+        return MirroredHistogram(tuple(self.edges), tuple(self.counts[0]), tuple(below), upper, lower)
 
 
 def layer_histogram(
@@ -96,6 +107,8 @@ def layer_histogram(
     whole_range: bool = False,
 ) -> LayerHistogram:
     """Benign against another condition, over the range that the layer takes in all conditions of the run.
+
+    Where nothing was done to the images there is but benign.
 
     Args:
         run: a run with results.
@@ -112,8 +125,9 @@ def layer_histogram(
     if layer not in run.layers:
         raise ConfigError(unknown_name("layer", layer, run.layers))
     chosen = headline_condition(run) if condition is None else condition
-    if chosen not in run.conditions[1:]:
-        raise ConfigError(unknown_name("condition", chosen, run.conditions[1:]))
+    others = run.conditions[1:] or run.conditions
+    if chosen not in others:
+        raise ConfigError(unknown_name("condition", chosen, others))
     require_measure(measure, run.measures, run.name)
     values = run.array(measure)[:, run.layers.index(layer)]
     if whole_range:
@@ -122,18 +136,18 @@ def layer_histogram(
         edges = display_edges(values, bins or DISPLAY_BINS, measure)
     at = run.conditions.index(chosen)
     values = values[:, subset_mask(subset, run.predictions == run.labels)[at]]
-    benign, other = bin_counts(values[[0, at]], edges).tolist()
+    places = [0, at] if at else [0]
     named = run.condition_details[at].control
     control = named if named in run.conditions else None
     return LayerHistogram(
         layer,
         measure,
-        (run.conditions[0], chosen),
+        tuple(run.conditions[place] for place in places),
         edges.tolist(),
-        (benign, other),
-        (present(values[0]).size, present(values[at]).size),
+        tuple(bin_counts(values[places], edges).tolist()),
+        tuple(present(values[place]).size for place in places),
         control,
-        _mean_difference(values[at], values[0]),
+        _mean_difference(values[at], values[0]) if at else None,
         None if control is None else _mean_difference(values[at], values[run.conditions.index(control)]),
     )
 

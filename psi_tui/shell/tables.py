@@ -171,6 +171,8 @@ def print_histogram(console: "Console", run: Run, histogram: LayerHistogram) -> 
     note = f"{histogram.title}: images in each of {bins} bins from {low} to {high}"
     note += f"; {format_count(outside)} values lie outside" if outside else ""
     console.print(note, style="dim", soft_wrap=True)
+    if histogram.is_alone:
+        return
     condition = histogram.conditions[1]
     shifts = [f"{format_cell(histogram.shift, 'shift')} from {histogram.conditions[0]}"]
     if histogram.control is not None:

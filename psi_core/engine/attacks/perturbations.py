@@ -53,6 +53,9 @@ class Perturbations:
         Raises:
             ModelError: no gradient reaches the images.
         """
+        if len(self.conditions) == 1:  # Benign images alone need no gradient, and a network may have none.
+            gradient = torch.zeros_like(inputs)
+            return PerturbedBatch(self, model, inputs.detach(), gradient, labels, None, indices)
         targets = None if self.target == "none" else self._targets(logits.detach(), labels, indices)
         gradient = gradient_of(logits, inputs, labels if targets is None else targets, self.iteration.loss)
         gradient = gradient.neg_() if self.iteration.is_targeted else gradient
@@ -78,6 +81,8 @@ def perturbations_of(config: RunOptions) -> Perturbations:
 
 def forwards_per_image(config: RunOptions) -> int:
     """The work of one image in forwards; a gradient counts as two."""
+    if len(config.conditions) == 1:
+        return 1
     further = [each.row.gradients(config) for each in config.conditions if each.epsilon > 0]
     return len(config.conditions) + 1 + sum(2 * gradients for gradients in further)
 

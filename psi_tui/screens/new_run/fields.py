@@ -69,7 +69,7 @@ def refusal_of(name: str, text: str) -> str | None:
     if not text.strip() and info.default is None:
         return None
     try:
-        RunConfig(**{name: text.strip(), **option_of(info).beside})
+        RunConfig(**{name: text.strip()})
     except ConfigError as error:
         return str(error)
     return None

@@ -64,7 +64,8 @@ class AllLayersTab(ResultsTab):
     def show(self, view: ResultsView) -> None:
         self._view = view
         against = "Δ from benign" if view.condition.control is None else "Δ from benign, from control"
-        sides = f"{view.measured}: up benign, down {view.choices.condition}{view.subset_words}"
+        against = "" if view.condition.is_benign else against
+        sides = f"{view.measured}: {view.sides}{view.subset_words}"
         words = f"{profile_title(view)}   v: histograms" if self.shows_profile else f"{sides}   {against}"
         self.query_one("#all-layers-legend", Static).update(words, layout=False)
         self.query_one("#profile", Plot).about = view.subject(layer="")

@@ -16,6 +16,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from psi_core.conditions import BENIGN
 from psi_core.tables.classes import CLASS_COLUMNS
 from psi_core.tables.columns import Cell, as_number
 from psi_tui.plots.figures import Role, Scatter, Series
@@ -48,18 +49,22 @@ def class_scatter(benign: Sequence[Row], attacked: Sequence[Row], measure: str, 
         return Series(name, x, y, role)
 
     title = "mean PSI" if measure == "psi_mean" else "PSI of the class's mean response"
-    return Scatter((series(benign, "benign", "benign"), series(attacked, condition, "attacked")), title, "accuracy %")
+    drawn = [series(benign, BENIGN, "benign")]
+    if condition != BENIGN:
+        drawn.append(series(attacked, condition, "attacked"))
+    return Scatter(tuple(drawn), title, "accuracy %")
 
 
-def correlation_words(benign: Row, attacked: Row, *, is_wide: bool) -> str:
+def correlation_words(benign: Row, attacked: Row | None = None, *, is_wide: bool) -> str:
     """Pearson's r of sparseness and accuracy over the classes, with p and n: in words, or in numbers on one line.
 
     Args:
         benign: row of the correlation table.
-        attacked: likewise, under another condition.
+        attacked: likewise, under another condition; None where there is but benign.
         is_wide: whether there is room for words.
     """
-    rows = (benign, attacked)
+    rows = (benign,) if attacked is None else (benign, attacked)
+    attacked = rows[-1]
     is_without = benign["r"] is None and attacked["r"] is None
     if is_without and benign["verdict"] == attacked["verdict"]:
         return str(attacked["verdict"])
@@ -77,7 +82,7 @@ def class_level(benign: Sequence[Row], attacked: Sequence[Row], lifetimes: Seque
     Args:
         benign: rows of the classes table, of one layer.
         attacked: likewise, under the condition.
-        lifetimes: the rows of the lifetime table, benign and attacked; none until they are there.
+        lifetimes: the rows of the lifetime table, benign and attacked, or benign alone; none until they are there.
         width: of a line.
     """
     lines = [_line("", "benign", "attacked", "Δ", (), width)]
@@ -86,10 +91,11 @@ def class_level(benign: Sequence[Row], attacked: Sequence[Row], lifetimes: Seque
         numbers = (format_cell(before, "psi"), format_cell(after, "psi"), format_cell(after - before, "shift"))
         lines.append(_line(title, *numbers, _liu_remarks(name, benign[0]), width))
     if lifetimes:
-        before_row, after_row = lifetimes
+        before_row, after_row = lifetimes[0], lifetimes[-1]
+        attacked_mean = after_row["lifetime_mean"] if len(lifetimes) > 1 else None
         numbers = (
             format_cell(before_row["lifetime_mean"], "psi"),
-            format_cell(after_row["lifetime_mean"], "psi"),
+            format_cell(attacked_mean, "psi"),
             format_cell(after_row["delta_mean"], "shift"),
         )
         lines.append(_line("lifetime", *numbers, _lifetime_remarks(after_row), width))
@@ -238,7 +244,8 @@ class ClassesTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         self._view = view
-        benign, attacked = (_of_layer(view, "classes", name) for name in _sides(view))
+        benign = _of_layer(view, view.rows("classes", BENIGN))
+        attacked = _of_layer(view, view.second_rows("classes"))
         pairs = {str(b["label"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
         table = self.query_one(FittedTable)
         table.show_rows(pairs)
@@ -279,7 +286,7 @@ class ClassesTab(ResultsTab):
 
     def _correlation(self, view: ResultsView) -> str:
         rows = [row for row in _both_sides(view, "correlation") if row["measure"] == self._measure]
-        return correlation_words(rows[0], rows[1], is_wide=self.is_wide) if len(rows) == 2 else ""
+        return correlation_words(*rows, is_wide=self.is_wide) if rows else ""
 
     def action_toggle_view(self) -> None:
         self._is_of_means = not self._is_of_means
@@ -303,14 +310,11 @@ class ClassesTab(ResultsTab):
         }
 
 
-def _sides(view: ResultsView) -> tuple[str, str]:
-    return view.snapshot.run.conditions[0], view.choices.condition
-
-
 def _both_sides(view: ResultsView, table: str) -> list[Row]:
     """Rows of the chosen layer, benign first; none until they are there."""
-    return [row for condition in _sides(view) for row in _of_layer(view, table, condition)]
+    conditions = dict.fromkeys((BENIGN, view.choices.condition))
+    return [row for condition in conditions for row in _of_layer(view, view.rows(table, condition))]
 
 
-def _of_layer(view: ResultsView, table: str, condition: str) -> list[Row]:
-    return [row for row in view.rows(table, condition) if row["layer"] == view.choices.layer]
+def _of_layer(view: ResultsView, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["layer"] == view.choices.layer]

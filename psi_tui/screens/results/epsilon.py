@@ -43,7 +43,9 @@ class EpsilonTab(ResultsTab):
         run, layer, attack = view.snapshot.run, view.choices.layer, _chosen_attack(view)
         epsilons = sorted({condition.epsilon for condition in run.condition_details if not condition.is_external})
         note = f"{len(epsilons) - 1} epsilons and 0; shifts are of {attack}; c: next attack or control"
-        if len(epsilons) < 2:
+        if len(run.conditions) == 1:
+            note = "Nothing was done to the images, so there are no curves. For some: 3, then attack fgsm"
+        elif len(epsilons) < 2:
             note = "Images attacked elsewhere have no epsilon, so there are no curves. For some: 3, then attack fgsm"
         elif len(epsilons) == 2:
             note = "This run has one epsilon: two points a curve. For a sweep: 3, then epsilon 0.01,0.03,0.1,0.3"

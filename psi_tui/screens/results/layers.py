@@ -103,11 +103,14 @@ def _condition_line(view: ResultsView, width: int) -> str:
     subset = _subset_words(view)
     has_levels = not condition.is_external and not isinstance(condition.epsilon, Epsilon)
     levels = f" ({epsilon_in_levels(condition.epsilon)})" if has_levels else ""
-    text = f"{condition.name}{levels} against benign{subset}"
+    text = f"{condition.name}{levels} against benign{subset}" if not condition.is_benign else f"benign alone{subset}"
     if not (benign and attacked):
         return text
-    accuracies = format_accuracies(*(as_number(row[0]["accuracy_percent"]) for row in (benign, attacked)))
-    facts = [f"accuracy {accuracies} %"] if accuracies != MISSING else []
+    accuracies = [as_number(row[0]["accuracy_percent"]) for row in (benign, attacked)]
+    accuracy = format_accuracies(accuracies[0], None if condition.is_benign else accuracies[1])
+    facts = [f"accuracy {accuracy} %"] if accuracy != MISSING else []
+    if condition.is_benign:
+        return "   ".join([text, *facts])
     facts.append(f"fooled {format_cell(attacked[0]['success_percent'], 'percent')} %")
     facts.append(f"L∞ {format_cell(attacked[0]['linf_mean'], 'number')}")
     facts.append(f"L2 {format_cell(attacked[0]['l2_mean'], 'number')}")
@@ -196,7 +199,7 @@ class LayersTab(ResultsTab):
         table = self.query_one(FittedTable)
         chosen = view.choices.reading, view.choices.measure
         benign = view.rows("layers", view.snapshot.run.conditions[0])
-        attacked = view.rows("layers", view.choices.condition)
+        attacked = view.second_rows("layers")
         pairs = {str(b["layer"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
         with self.prevent(FittedTable.Highlighted):
             if chosen != self._columns:
@@ -235,7 +238,7 @@ class LayersTab(ResultsTab):
         )
         outside = f", {format_count(histogram.outside)} outside" if histogram.outside else ""
         bins = f"{len(histogram.edges) - 1} bins{outside}"
-        sides = f"up benign, down {choices.condition}"
+        sides = view.sides
         figure = replace(histogram.figure, subject=view.subject())
         return _Picture(figure, histogram.title, sides, histogram.shifts, bins)
 
@@ -279,7 +282,7 @@ class LayersTab(ResultsTab):
         line = self.query_one("#condition-line", Static)
         line.update(_condition_line(view, line.size.width), layout=False)
         row = next((row for row in attacked if row["layer"] == view.choices.layer), None)
-        verdict = f"{row['layer']}: {row['verdict']}" if row is not None else ""
+        verdict = f"{row['layer']}: {row['verdict']}" if row is not None and row["verdict"] else ""
         reading = view.choices.reading
         if reading != "L":
             verdict = f"{verdict}\npeak {reading}: {READINGS[reading]}"

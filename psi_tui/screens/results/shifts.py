@@ -36,12 +36,13 @@ def control_of(condition: Condition, conditions: Iterable[Condition]) -> Conditi
 
 def profile_title(view: ResultsView) -> str:
     """What `profile_of` shows."""
-    return f"mean shift of {view.measured} under {view.choices.condition}, layer by layer{view.subset_words}"
+    under = "" if view.condition.is_benign else f" under {view.choices.condition}"
+    return f"mean shift of {view.measured}{under}, layer by layer{view.subset_words}"
 
 
 def profile_of(view: ResultsView) -> Curves | None:
-    """Mean shifts of every layer under the chosen condition and its control; None before they are known."""
-    if not view.rows("layers", view.choices.condition):
+    """Mean shifts of every layer under the chosen condition and its control; None for benign, and before they come."""
+    if view.condition.is_benign or not view.rows("layers", view.choices.condition):
         return None
     layers = tuple(view.snapshot.run.layers)
     condition = view.condition

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from psi_core.conditions import Condition
+from psi_core.conditions import BENIGN, Condition
 from psi_core.measures import MEASURES
 from psi_core.statistics.histograms import DISPLAY_BINS, TABLE_BINS
 from psi_core.tables.columns import Row
@@ -29,6 +29,9 @@ _WORK_BEFORE = {
     "compile": "the step is being compiled, which takes a minute",
 }
 """What a run does before its first image, by phase."""
+
+_NAMES = ("condition", "layer", "label", "class_name")
+"""Columns that say of what a row is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,27 @@ class ResultsView:
         """Rows of a table under one condition; empty until they arrive."""
         return [row for row in self.tables.get(table, []) if row["condition"] == condition]
 
+    def second_rows(self, table: str) -> list[Row]:
+        """Rows under the chosen condition; where that is benign alone, rows without numbers, to stand beside benign."""
+        rows = self.rows(table, self.choices.condition)
+        if not self.condition.is_benign:
+            return rows
+        return [{name: cell if name in _NAMES else None for name, cell in row.items()} for row in rows]
+
     @property
     def measured(self) -> str:
         """What the numbers are of, as titles name it."""
         return MEASURES[self.choices.measure].heading
+
+    @property
+    def sides(self) -> str:
+        """What a mirrored histogram shows above and below."""
+        return BENIGN if self.condition.is_benign else f"up benign, down {self.choices.condition}"
+
+    @property
+    def both_names(self) -> str:
+        """What is compared."""
+        return BENIGN if self.condition.is_benign else f"{BENIGN} and {self.choices.condition}"
 
     @property
     def subset_words(self) -> str:
@@ -105,6 +125,8 @@ class ResultsView:
         progress = self.snapshot.progress
         if self.problem:
             return self.problem
+        if self.snapshot.has_results and self.condition.is_benign:
+            return "nothing was done to the images, so that there is nothing to compare"
         if self.snapshot.has_results:
             return "comparing the conditions ..."
         if progress.status == "running":

@@ -60,7 +60,7 @@ class ImagesTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         self._view = view
-        self.query_one(Input).placeholder = f"benign and {view.choices.condition}   / filters: {EXAMPLES}"
+        self.query_one(Input).placeholder = f"{view.both_names}   / filters: {EXAMPLES}"
         waiting = self.query_one("#image-waiting", Static)
         waiting.display = not view.snapshot.has_results
         self.table.display = view.snapshot.has_results
