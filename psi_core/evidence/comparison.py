@@ -43,7 +43,8 @@ def noise_against_noise(run: Run) -> Check:
     epsilons = f"{len(pairs)} epsilons" if len(pairs) > 1 else "1 epsilon"
     drawn = listed(row.name for row in _DRAWN_TWICE if row.second_draw in run.config.controls)
     sentence = f"two draws of {drawn} differ at 5 % in {alarms} of {len(p)} comparisons ({epsilons}, every layer)"
-    often = f"{max(100 * chance, 0.001):.2g} % of sound runs show as much"
+    percent = f"{100 * chance:.0f}" if chance > 0.1 else f"{max(100 * chance, 0.001):.2g}"
+    often = f"{percent} % of sound runs show as much"
     tail = {
         "green": f"{often}: false alarms are as rare as promised",
         "amber": f"{often}: mind small shifts",

@@ -61,7 +61,7 @@ def _compared(decision: Decision, deciding: Contrast, noise: str, moves: tuple[s
         case "equivalent":
             return f"equivalent to {noise}: {_within(deciding)}"
         case "depends":
-            shifts = (f"{each.delta:+.{_digits(each)}f} sd from {each.reference}" for each in decision.contrasts)
+            shifts = (f"{each.delta:+.2f} sd from {each.reference}" for each in decision.contrasts)
             return f"depends on the noise: {', '.join(shifts)}"
         case _:
             return _undecided(deciding, noise, decision.p_holm, moves)
