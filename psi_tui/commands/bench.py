@@ -10,7 +10,7 @@ from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import output_console, write_result
 from psi_tui.text.formatting import format_bytes, format_count, json_text
 
-_CONTENDERS = {"engine": "engine", "floor": "floor", "usual": "usual way"}
+_CONTENDERS = {"engine": "engine", "floor": "floor", "expert": "expert", "usual": "usual way"}
 
 
 @click.command()
@@ -29,7 +29,8 @@ def bench(rounds: int, scaling: bool, as_json: bool, **options: Any) -> None:
     """Time the engine and the floor alternately, and print the ratio of their speeds.
 
     The floor is one forward with gradient, the input gradient and one inference forward per further condition,
-    with the same model, batch and precision, and nothing measured. The usual way, timed too where torchattacks or
+    with the same model, batch and precision, and nothing measured. The expert is a script by hand: one gradient, and
+    hooks that reduce every activation at once. The usual way, timed too where torchattacks or
     foolbox is installed, attacks with that library, stores every activation by hooks and computes PSI from them.
     """
     question = {name: value for name, value in options.items() if value is not None}
@@ -58,5 +59,7 @@ def bench(rounds: int, scaling: bool, as_json: bool, **options: Any) -> None:
             say(f"{name:<10}{speed:10.2f} images/s{taken}")
     memory = "" if row["memory_ratio"] is None else f", of its memory {row['memory_ratio']:.3f}"
     say(f"{'ratio':<10}{row['ratio']:10.3f} of the floor's speed{memory}")
+    if row["expert_ratio"] is not None:
+        say(f"{'':<10}{row['expert_ratio']:10.3f} x an expert's script")
     if row["usual_ratio"] is not None:
         say(f"{'':<10}{row['usual_ratio']:10.3f} x the usual way ({row['usual_way']})")

@@ -1,4 +1,4 @@
-"""Engine, floor and usual way in turn in one process, on the same images: their speed and their memory.
+"""Engine, floor, an expert's script and the usual way in turn in one process, on the same images.
 
 The floor is the least that any program must compute: one forward with gradient, the input gradient, and one inference
 forward for every further condition. Its images lie ready as floats; it measures and keeps nothing.
@@ -19,7 +19,7 @@ from torch import Tensor
 from psi_core.config import RunConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
-from psi_core.engine.bench.usual_way import installed_library, usual_way
+from psi_core.engine.bench.usual_way import expert_way, installed_library, usual_way
 from psi_core.engine.devices import current_device, describe_device, precision
 from psi_core.engine.images import read_inputs
 from psi_core.engine.models.classifier import Classifier
@@ -37,16 +37,17 @@ Batch = tuple[Tensor, Tensor]
 
 
 def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) -> dict[str, Any]:
-    """Images per second and peak memory of engine, floor and usual way, and how they compare.
+    """Images per second and peak memory of engine, floor, expert's script and usual way, and how they compare.
 
-    `ratio` is the engine's speed over the floor's, `usual_ratio` over the usual way's: the median over rounds, each
+    `ratio` is the engine's speed over the floor's, `expert_ratio` over the script's of an expert, who keeps sums
+    instead of activations and shares one gradient, and `usual_ratio` over the usual way's: the median over rounds, each
     compared within itself. Memory is the peak in bytes, images included, model excluded; None where the system does not
     tell. Fields of the usual way are None where no library for it is installed.
 
     Args:
         config: the run to imitate, with random weights; its images are one chunk of two batches.
         rounds: how often each is timed, after one round of each to warm up.
-        with_usual: whether the usual way is timed where a library for it is installed.
+        with_usual: whether the expert's script is timed, and the usual way where a library for it is installed.
     """
     prepared = prepare(config.model_copy(update={"weights": "random"}))
     resolved = prepared.config
@@ -60,6 +61,9 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
         "floor": lambda: _floor(prepared.classifier, batches, len(resolved.conditions) - 1),
     }
     library = installed_library() if with_usual else None
+    if with_usual:
+        script = expert_way(prepared.classifier, resolved.conditions)
+        contenders["expert"] = lambda: [script(*batch) for batch in batches]
     if library is not None:
         measure = usual_way(library, prepared.classifier, resolved.conditions)
         contenders["usual"] = lambda: [measure(*batch) for batch in batches]
@@ -67,7 +71,7 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
         seconds = _seconds(contenders, rounds, device)
         memory = {name: peak_growth(work, device) for name, work in contenders.items()}
     for name in memory.keys() - {"engine"}:
-        # Floor and usual way work on batches made before, which the peak leaves out; one of them is counted here.
+        # All others work on batches made before, which the peak leaves out; one of them is counted here.
         memory[name] = None if (peak := memory[name]) is None else peak + batches[0][0].nbytes
     speeds = {name: images / statistics.median(taken) for name, taken in seconds.items()}
     return {
@@ -81,11 +85,14 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
         "engine_images_per_second": speeds["engine"],
         "floor_images_per_second": speeds["floor"],
         "ratio": _ratio(seconds, "floor"),
+        "expert_images_per_second": speeds.get("expert"),
+        "expert_ratio": _ratio(seconds, "expert") if with_usual else None,
         "usual_way": library,
         "usual_images_per_second": speeds.get("usual"),
         "usual_ratio": _ratio(seconds, "usual") if library is not None else None,
         "engine_memory": memory["engine"],
         "floor_memory": memory["floor"],
+        "expert_memory": memory.get("expert"),
         "usual_memory": memory.get("usual"),
         "memory_ratio": memory["engine"] / memory["floor"] if memory["engine"] and memory["floor"] else None,
         **describe_device(device),

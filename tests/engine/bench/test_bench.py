@@ -10,7 +10,7 @@ from psi_core.devices import CPU
 from psi_core.engine import fgsm, population_sparseness
 from psi_core.engine.bench.comparison import bench_row, peak_growth
 from psi_core.engine.bench.scaling import scaling
-from psi_core.engine.bench.usual_way import LIBRARIES, installed_library, usual_way
+from psi_core.engine.bench.usual_way import LIBRARIES, expert_way, installed_library, usual_way
 from tests.engine.networks import perceptron, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of foolbox, for a part of scipy's old name.
@@ -21,6 +21,7 @@ def test_all_are_timed_and_compared() -> None:
     assert (row["model"], row["images"], row["conditions"]) == ("lenet5", 16, 5)
     assert row["engine_images_per_second"] > 0
     assert row["ratio"] == pytest.approx(row["engine_images_per_second"] / row["floor_images_per_second"])
+    assert row["expert_ratio"] == pytest.approx(row["engine_images_per_second"] / row["expert_images_per_second"])
     assert row["usual_way"] == installed_library()
     assert row["usual_ratio"] == pytest.approx(row["engine_images_per_second"] / row["usual_images_per_second"])
 
@@ -37,12 +38,17 @@ def test_a_peak_is_seen_that_is_gone_again() -> None:
         assert peak_growth(lambda: None, CPU) < 2**22
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_the_usual_way_computes_the_same(library: str) -> None:
-    pytest.importorskip(library)
+@pytest.mark.parametrize("way", [*LIBRARIES, "expert"])
+def test_the_other_ways_compute_the_same(way: str) -> None:
     network = seeded(lambda: perceptron(10)).eval().requires_grad_(False)
     images, labels = torch.rand(4, 1, 8, 8), torch.tensor([1, 2, 3, 4])
-    found = usual_way(library, network, conditions_of(["fgsm"], [0.1], ["sign-noise"]))(images, labels)
+    conditions = conditions_of(["fgsm"], [0.1], ["sign-noise"])
+    if way == "expert":
+        found = expert_way(network, conditions)(images, labels)
+        assert not any(module._forward_hooks for module in network.modules())
+    else:
+        pytest.importorskip(way)
+        found = usual_way(way, network, conditions)(images, labels)
     attacked = fgsm(network, images, labels, 0.1)
     stored: list[torch.Tensor] = []
     first = next(module for module in network.modules() if isinstance(module, torch.nn.ReLU))
