@@ -66,11 +66,11 @@ class CompiledStep(FusedStep):
         self.clock.lap("benign")
         return found
 
-    def measure(self, changed: Tensor, images: Tensor, labels: Tensor) -> Measured:
+    def measure(self, changed: Tensor, images: Tensor) -> Measured:
         """As the eager step, by the compiled graph."""
         if self._measure is None:
-            self._measure = self._compiled(super().measure, changed, images, labels)
-        return self._measure(changed, images, labels)
+            self._measure = self._compiled(super().measure, changed, images)
+        return self._measure(changed, images)
 
     def _compiled(self, function: Callable[..., Any], *example: Tensor) -> Callable[..., Any]:
         clock, self.clock = self.clock, StageClock()  # The time that it takes to compile is no stage's.

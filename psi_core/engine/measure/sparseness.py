@@ -27,14 +27,14 @@ class Moments:
     """Sums over the units of one layer, per image.
 
     Attributes:
-        units: how many, N.
+        units: how many, N; of many layers at once float64 (layer, 1), and the sums (..., layer, batch).
         total: sum of the responses, float64 (batch,).
         squares: sum of their squares, float64 (batch,).
         active: how many are above 0, float64 (batch,).
         shape: measures that cost a pass of their own and were asked for, by name, float64 (batch,) each.
     """
 
-    units: int
+    units: int | Tensor
     total: Tensor
     squares: Tensor
     active: Tensor
@@ -46,17 +46,19 @@ def psi(moments: Moments) -> Tensor:
 
     1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
     """
-    if moments.units < 2:
+    if not isinstance(moments.units, Tensor) and moments.units < 2:
         return torch.full_like(moments.total, torch.nan)
     activity_ratio = n_eff(moments) / moments.units
     index = (1 - activity_ratio) / (1 - 1 / moments.units)
-    return _within_0_and_1(index)
+    return _within_0_and_1(index, moments.units)
 
 
-def _within_0_and_1(index: Tensor) -> Tensor:
-    """The index, clamped where rounding has carried it out of 0..1; NaN where only lost sums can have."""
-    near = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
-    return torch.where(near, index.clamp(0, 1), torch.nan)
+def _within_0_and_1(index: Tensor, units: int | Tensor) -> Tensor:
+    """The index, clamped where rounding has carried it out of 0..1; NaN where only lost sums can have, or of one unit."""
+    is_index = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
+    if isinstance(units, Tensor):
+        is_index &= units > 1
+    return torch.where(is_index, index.clamp(0, 1), torch.nan)
 
 
 def active_fraction(moments: Moments) -> Tensor:
@@ -82,11 +84,11 @@ def hoyer(moments: Moments) -> Tensor:
 
     1 means one unit carries it all, 0 that all respond alike, NaN that the layer is silent or has one unit.
     """
-    if moments.units < 2:
+    if not isinstance(moments.units, Tensor) and moments.units < 2:
         return torch.full_like(moments.total, torch.nan)
     root = moments.units**0.5
     index = (root - n_eff(moments).sqrt()) / (root - 1)
-    return _within_0_and_1(index)
+    return _within_0_and_1(index, moments.units)
 
 
 def kurtosis(responses: Tensor, total: Tensor) -> Tensor:

@@ -116,22 +116,17 @@ class RowLayout:
         """Rows of all conditions."""
         return self.conditions * (len(PER_IMAGE) + self.layers * (len(self.measures) + 1))
 
-    def rows_of(
-        self, per_image: Mapping[str, Tensor], measured: Mapping[str, Sequence[Tensor]], is_finite: Sequence[Tensor]
-    ) -> Tensor:
-        """The rows of one condition.
+    def block_of(self, per_image: Mapping[str, Tensor], measured: Mapping[str, Tensor], is_finite: Tensor) -> Tensor:
+        """The whole block.
 
         Args:
-            per_image: (image,) by the names of PER_IMAGE.
-            measured: (image,) of every layer, by measure.
-            is_finite: (image,) of every layer, whether its sums are finite.
+            per_image: (condition, image) by the names of PER_IMAGE.
+            measured: (condition, layer, image) by measure.
+            is_finite: (condition, layer, image), whether a layer's sums are finite.
         """
-        measures = [values for name in self.measures for values in measured[name]]
-        return torch.stack([row.float() for row in (*(per_image[name] for name in PER_IMAGE), *measures, *is_finite)])
-
-    def block_of(self, conditions: Sequence[Tensor]) -> Tensor:
-        """The whole block, from the rows of every condition."""
-        return torch.cat([*conditions])
+        first = torch.stack([per_image[name].float() for name in PER_IMAGE], 1)
+        rows = [first, *(measured[name].float() for name in self.measures), is_finite.float()]
+        return torch.cat(rows, 1).flatten(0, 1)
 
     def arrays(self, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """The numbers by name: PER_IMAGE (condition, image), measures (condition, layer, image)."""
@@ -209,11 +204,13 @@ class StepResult:
         return StepResult(self.values[:, :images], self.labels[:images], targets, means)
 
 
-Measured = tuple[Tensor, list[Tensor]]
-"""The rows of one condition, float32 (row, image), and the channel means of its layers, float64 (image, channel)."""
+Measured = tuple[Tensor, Tensor, Tensor, dict[str, Tensor], list[Tensor]]
+"""What one condition leaves: logits (image, class); L-infinity and L2 of the change, float32 (2, image); total, squares
+and count of the positive responses of every layer, float64 (3, layer, image); measures that cost a pass, by name, float64
+(layer, image); and the channel means of every layer, float64 (image, channel)."""
 
-BenignPass = tuple[Tensor, Tensor, Tensor | None, Tensor, list[Tensor]]
-"""The gradient that attacks share, labels, targets or None, and what `Measured` holds, all of the benign images."""
+BenignPass = tuple[Tensor, Tensor, Tensor | None, Measured]
+"""The gradient that attacks share, labels, targets or None, and what is measured, all of the benign images."""
 
 
 class FusedStep:
@@ -242,6 +239,8 @@ class FusedStep:
         self._known = frozenset(call.path for call in plan.trace.calls)
         self._activations = sum(call.is_activation for call in plan.trace.calls)
         self._expected = {call.path: (place, call.shape) for place, call in enumerate(plan.layers)}
+        self._units: list[int | Tensor] = []
+        self._units_there = torch.empty(0)
 
     @property
     def seconds(self) -> StageSeconds:
@@ -265,11 +264,10 @@ class FusedStep:
         plan = self.plan
         self.clock.start()
         images = laid_out(images, plan.model.memory_format)
-        gradient, labels, targets, rows, means = self.benign_pass(images.detach(), true_labels, indices)
+        gradient, labels, targets, benign = self.benign_pass(images.detach(), true_labels, indices)
         self.clock.lap("gradient")
         perturbed = PerturbedBatch(plan.perturbations, plan.model, images.detach(), gradient, labels, targets, indices)
-        values, channel_means = [rows], [means]
-        benign = rows, means
+        measured = [benign]
         with torch.inference_mode():
             for condition in plan.conditions[1:]:
                 if condition.is_external:
@@ -278,10 +276,8 @@ class FusedStep:
                 else:
                     changed = perturbed.images_under(condition)
                 is_repeated = self.repeats_benign and condition.epsilon == 0
-                rows, means = benign if is_repeated else self.measure(changed, perturbed.images, labels)
-                values.append(rows)
-                channel_means.append(means)
-            result = StepResult(plan.layout.block_of(values), labels, targets, channel_means)
+                measured.append(benign if is_repeated else self.measure(changed, perturbed.images))
+            result = StepResult(self._block(measured, labels), labels, targets, [means for *_, means in measured])
         self.clock.lap("attacked")
         return result
 
@@ -298,15 +294,15 @@ class FusedStep:
         self.clock.lap("benign")
         perturbed = plan.perturbations.begin_batch(plan.model, inputs, logits, labels, indices)
         with torch.no_grad():
-            nothing = torch.zeros(len(images), device=images.device)
-            rows = self._rows(logits.detach(), labels, (nothing, nothing), sums)
-        return perturbed.gradient, labels, perturbed.targets, rows, [means for _, means in sums]
+            nothing = torch.zeros(2, len(images), device=images.device)
+            measured = self._measured(logits.detach(), nothing, sums)
+        return perturbed.gradient, labels, perturbed.targets, measured
 
-    def measure(self, changed: Tensor, images: Tensor, labels: Tensor) -> Measured:
+    def measure(self, changed: Tensor, images: Tensor) -> Measured:
         """Changed images measured, and by how much they were changed."""
-        norms = change_norms(changed, images)
+        norms = torch.stack(change_norms(changed, images))
         logits, sums = self._forward(changed)
-        return self._rows(logits, labels, norms, sums), [means for _, means in sums]
+        return self._measured(logits, norms, sums)
 
     def _forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
         """Logits, and sums of every tapped layer, of one forward."""
@@ -343,13 +339,37 @@ class FusedStep:
             )
         return logits, sums
 
-    def _rows(
-        self, logits: Tensor, labels: Tensor, norms: tuple[Tensor, Tensor], sums: Sequence[tuple[Moments, Tensor]]
-    ) -> Tensor:
-        """The rows of one condition, float32 (row, image)."""
-        probabilities = F.softmax(logits.float(), 1)
-        confidence = probabilities.gather(1, labels[:, None])[:, 0]
-        per_image = dict(zip(PER_IMAGE, (logits.argmax(1), confidence, *norms), strict=True))
-        measured = {name: [measure_of(name, moments) for moments, _ in sums] for name in self.plan.measures}
-        is_finite = [torch.isfinite(moments.total) & torch.isfinite(moments.squares) for moments, _ in sums]
-        return self.plan.layout.rows_of(per_image, measured, is_finite)
+    def _measured(self, logits: Tensor, norms: Tensor, sums: Sequence[tuple[Moments, Tensor]]) -> Measured:
+        """One condition's sums, with every layer's in one tensor: few large operations follow, and no many small ones."""
+        moments = [each for each, _ in sums]
+        self._units = [each.units for each in moments]
+        kinds = [
+            [each.total for each in moments],
+            [each.squares for each in moments],
+            [each.active for each in moments],
+        ]
+        of_layers = torch.stack([torch.stack(each) for each in kinds])
+        costly = {name: torch.stack([each.shape[name] for each in moments]) for name in moments[0].shape}
+        return logits, norms, of_layers, costly, [means for _, means in sums]
+
+    def _block(self, measured: Sequence[Measured], labels: Tensor) -> Tensor:
+        """The numbers of all conditions, float32 (row, image), in the order of the plan's layout."""
+        every_logits, every_norms, every_sums, every_costly, _ = zip(*measured, strict=True)
+        logits, norms, sums = torch.stack(every_logits), torch.stack(every_norms), torch.stack(every_sums)
+        probabilities = F.softmax(logits.float(), 2)
+        confidence = probabilities.gather(2, labels.expand(len(measured), -1)[:, :, None])[:, :, 0]
+        values = logits.argmax(2), confidence, norms[:, 0], norms[:, 1]
+        total, squares, active = sums.unbind(1)
+        costly = {name: torch.stack([each[name] for each in every_costly]) for name in every_costly[0]}
+        moments = Moments(self._units_like(total), total, squares, active, costly)
+        return self.plan.layout.block_of(
+            dict(zip(PER_IMAGE, values, strict=True)),
+            {name: measure_of(name, moments) for name in self.plan.measures},
+            torch.isfinite(total) & torch.isfinite(squares),
+        )
+
+    def _units_like(self, total: Tensor) -> Tensor:
+        """How many units every layer has, float64 (layer, 1), where the sums are; it is copied there once."""
+        if len(self._units_there) != len(self._units):
+            self._units_there = torch.tensor(self._units, dtype=torch.float64).view(-1, 1).to(total.device)
+        return self._units_there

@@ -3,6 +3,7 @@
 The numbers of a batch leave the device in one copy, which nothing waits for until they are wanted.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,8 +68,10 @@ class ChannelSums:
 
     def __init__(self, conditions: int, channels: Sequence[int], device: Device) -> None:
         self._labels: list[int] = []
-        self._by_class = [torch.zeros(conditions, 0, each, dtype=torch.float64, device=device) for each in channels]
-        self._squares = [torch.zeros(conditions, each, dtype=torch.float64, device=device) for each in channels]
+        ends = np.cumsum([0, *channels]).tolist()
+        self._places = [slice(*each) for each in itertools.pairwise(ends)]
+        self._by_class = torch.zeros(conditions, 0, ends[-1], dtype=torch.float64, device=device)
+        self._squares = torch.zeros(conditions, ends[-1], dtype=torch.float64, device=device)
         self._device = device
 
     def add(self, labels: NDArray[np.int64], means: Sequence[Sequence[Tensor]]) -> None:
@@ -86,31 +89,33 @@ class ChannelSums:
             mine = mine.to(self._device, non_blocking=True)
             # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
             one_hot = (mine == torch.arange(len(places), device=self._device)[:, None]).double()
-            sums = [[(one_hot @ each, each.square().sum(0)) for each in layers] for layers in means]
-            # Nothing is added before all is there: where memory runs out, the batch comes again.
-            for condition, layers in enumerate(sums):
-                for place, (by_class, squares) in enumerate(layers):
-                    self._by_class[place][condition] += by_class
-                    self._squares[place][condition] += squares
+            for condition, layers in enumerate(means):
+                if self._device.is_cuda:  # One product: what a GPU is told costs more than what it computes.
+                    every = torch.cat([*layers], 1)
+                    self._by_class[condition] += one_hot @ every
+                    self._squares[condition] += every.square().sum(0)
+                    continue
+                for place, each in zip(self._places, layers, strict=True):
+                    self._by_class[condition, :, place] += one_hot @ each
+                    self._squares[condition, place] += each.square().sum(0)
 
     def by_class(self, layer: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sums of one layer for classes that were seen, (condition, class, channel)."""
         places = [self._labels.index(label) for label in labels.tolist()]
-        sums: NDArray[np.float64] = self._by_class[layer].cpu().numpy()[:, places]
+        sums: NDArray[np.float64] = self._by_class[:, :, self._places[layer]].cpu().numpy()[:, places]
         return sums
 
     def squares(self, layer: int) -> NDArray[np.float64]:
         """Sums of squares of one layer over all images, (condition, channel)."""
-        sums: NDArray[np.float64] = self._squares[layer].cpu().numpy()
-        return sums
+        sums: NDArray[np.float64] = self._squares[:, self._places[layer]].cpu().numpy()
+        return np.ascontiguousarray(sums)
 
     def _make_room(self, labels: NDArray[np.int64]) -> None:
         new = sorted({*labels.tolist()} - {*self._labels})
         if new:
-            self._by_class = [
-                torch.cat([each, each.new_zeros(each.shape[0], len(new), each.shape[2])], 1) for each in self._by_class
-            ]
             self._labels += new
+            conditions, _, channels = self._by_class.shape
+            self._by_class = torch.cat([self._by_class, self._by_class.new_zeros(conditions, len(new), channels)], 1)
 
 
 @dataclass(slots=True)

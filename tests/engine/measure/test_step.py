@@ -181,19 +181,15 @@ def test_what_the_layout_lays_it_finds_again():
     conditions, layers, measures, images = 2, 3, ("psi", "hoyer"), 5
     layout = RowLayout(conditions, layers, measures)
     random = torch.Generator().manual_seed(0)
-    laid = []
-    for _ in range(conditions):
-        per_image = {name: torch.rand(images, generator=random) for name in reversed(PER_IMAGE)}
-        measured = {name: [*torch.rand(layers, images, generator=random)] for name in reversed(measures)}
-        laid.append((per_image, measured, [*(torch.rand(layers, images, generator=random) > 0.5)]))
-    block = layout.block_of([layout.rows_of(*each) for each in laid]).numpy()
+    per_image = {name: torch.rand(conditions, images, generator=random) for name in reversed(PER_IMAGE)}
+    measured = {name: torch.rand(conditions, layers, images, generator=random) for name in reversed(measures)}
+    is_finite = torch.rand(conditions, layers, images, generator=random) > 0.5
+    block = layout.block_of(per_image, measured, is_finite).numpy()
     assert block.shape == (layout.rows, images) == (conditions * (4 + 2 * layers + layers), images)
     found = layout.arrays(block)
     assert [*found] == [*PER_IMAGE, *measures]
-    for place, (per_image, measured, is_finite) in enumerate(laid):
-        assert all(np.array_equal(found[name][place], values) for name, values in per_image.items())
-        assert all(np.array_equal(found[name][place], torch.stack(each)) for name, each in measured.items())
-        assert np.array_equal(layout.is_finite(block)[place], torch.stack(is_finite))
+    assert all(np.array_equal(found[name], values) for name, values in (per_image | measured).items())
+    assert np.array_equal(layout.is_finite(block), is_finite)
 
 
 class Watched(nn.Module):
