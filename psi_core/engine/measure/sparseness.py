@@ -54,7 +54,7 @@ def psi(moments: Moments) -> Tensor:
 
 
 def _within_0_and_1(index: Tensor, units: int | Tensor) -> Tensor:
-    """The index, clamped where rounding has carried it out of 0..1; NaN where only lost sums can have, or of one unit."""
+    """The index, clamped where rounding has carried it out of 0..1; NaN where only lost sums can, or of one unit."""
     is_index = (index >= -_ROUNDING) & (index <= 1 + _ROUNDING)
     if isinstance(units, Tensor):
         is_index &= units > 1

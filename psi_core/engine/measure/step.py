@@ -206,8 +206,8 @@ class StepResult:
 
 Measured = tuple[Tensor, Tensor, Tensor, dict[str, Tensor], list[Tensor]]
 """What one condition leaves: logits (image, class); L-infinity and L2 of the change, float32 (2, image); total, squares
-and count of the positive responses of every layer, float64 (3, layer, image); measures that cost a pass, by name, float64
-(layer, image); and the channel means of every layer, float64 (image, channel)."""
+and count of the positive responses of every layer, float64 (3, layer, image); measures that cost a pass, by name,
+float64 (layer, image); and the channel means of every layer, float64 (image, channel)."""
 
 BenignPass = tuple[Tensor, Tensor, Tensor | None, Measured]
 """The gradient that attacks share, labels, targets or None, and what is measured, all of the benign images."""
@@ -340,14 +340,10 @@ class FusedStep:
         return logits, sums
 
     def _measured(self, logits: Tensor, norms: Tensor, sums: Sequence[tuple[Moments, Tensor]]) -> Measured:
-        """One condition's sums, with every layer's in one tensor: few large operations follow, and no many small ones."""
+        """One condition's sums, those of all layers in one tensor: few large operations follow, not many small ones."""
         moments = [each for each, _ in sums]
         self._units = [each.units for each in moments]
-        kinds = [
-            [each.total for each in moments],
-            [each.squares for each in moments],
-            [each.active for each in moments],
-        ]
+        kinds = ([getattr(each, kind) for each in moments] for kind in ("total", "squares", "active"))
         of_layers = torch.stack([torch.stack(each) for each in kinds])
         costly = {name: torch.stack([each.shape[name] for each in moments]) for name in moments[0].shape}
         return logits, norms, of_layers, costly, [means for _, means in sums]

@@ -1,0 +1,153 @@
+"""One read of every response on a GPU: channel sums, sum of squares and count of positives of each image.
+
+Triton kernels, imported only where there is a GPU. The reducer's own sums are the reference, and what runs where these
+do not fit. Partial sums are float32 over at most 32 positions, then float64, in an order that only the shape decides.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_POSITIONS, _CHANNELS = 32, 64
+"""Positions and channels of a tile."""
+
+_FLAT_CHANNELS = 256
+"""Channels of a tile of a flat layer."""
+
+_PROGRAMS = 2048
+"""Programs that keep a large GPU busy; small batches of large maps are split for it."""
+
+_TILES = 8
+"""The least tiles of a program: below that its start would cost more than its work."""
+
+RECTIFICATIONS = {"none": 0, "relu": 1, "abs": 2}
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _sum_tiles(
+    responses: Any,
+    sums: Any,
+    squares: Any,
+    active: Any,
+    positions: int,
+    channels: int,
+    parts: int,
+    splits: int,
+    rows: int,
+    rectification: tl.constexpr,
+    high: tl.constexpr,
+    wide: tl.constexpr,
+) -> None:
+    """Sums over the positions of one split and the channels of one part, of one image."""
+    n, part, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
+    c = part * wide + tl.arange(0, wide)
+    in_channels = c < channels
+    base = responses + n * positions * channels
+    total = tl.zeros([wide], tl.float64)
+    square = tl.zeros([wide], tl.float64)
+    count = tl.zeros([wide], tl.int32)
+    first = split * rows
+    last = tl.minimum(first + rows, positions)
+    for start in range(first, last, high):
+        p = start + tl.arange(0, high)
+        here = (p < last)[:, None] & in_channels[None, :]
+        v = tl.load(base + p[:, None].to(tl.int64) * channels + c[None, :], mask=here, other=0.0).to(tl.float32)
+        if rectification == 1:
+            v = tl.where(v < 0, 0.0, v)  # NaN stays NaN.
+        elif rectification == 2:
+            v = tl.abs(v)
+        total += tl.sum(v, 0).to(tl.float64)
+        square += tl.sum(v * v, 0).to(tl.float64)
+        count += tl.sum((v > 0).to(tl.int32), 0)
+    place = n * splits + split
+    tl.store(sums + place * channels + c, total, mask=in_channels)
+    tl.store(squares + place * parts + part, tl.sum(square, 0))
+    tl.store(active + place * parts + part, tl.sum(count, 0))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _add_tiles(
+    sums: Any,
+    squares: Any,
+    active: Any,
+    means: Any,
+    moments: Any,
+    images: int,
+    positions: int,
+    channels: int,
+    parts: int,
+    splits: int,
+    faint: float,
+    wide: tl.constexpr,
+    many: tl.constexpr,
+) -> None:
+    """The sums of all splits and parts of one image."""
+    n = tl.program_id(0).to(tl.int64)
+    total = tl.zeros([wide], tl.float64)
+    for start in range(0, channels, wide):
+        c = start + tl.arange(0, wide)
+        in_channels = c < channels
+        of_channel = tl.zeros([wide], tl.float64)
+        for split in range(0, splits):
+            of_channel += tl.load(sums + (n * splits + split) * channels + c, mask=in_channels, other=0.0)
+        tl.store(means + n * channels + c, of_channel / positions, mask=in_channels)
+        total += of_channel
+    square = tl.zeros([many], tl.float64)
+    count = tl.zeros([many], tl.int64)
+    every = parts * splits
+    for start in range(0, every, many):
+        p = start + tl.arange(0, many)
+        square += tl.load(squares + n * every + p, mask=p < every, other=0.0)
+        count += tl.load(active + n * every + p, mask=p < every, other=0).to(tl.int64)
+    whole = tl.sum(total, 0)
+    power = tl.sum(square, 0)
+    # A sum that float32 has lost: 0, from which measures become NaN.
+    power = tl.where((power < faint) & (whole > 0), 0.0, power)
+    tl.store(moments + n, whole)
+    tl.store(moments + images + n, power)
+    tl.store(moments + 2 * images + n, tl.sum(count, 0).to(tl.float64))
+
+
+def fits(output: Tensor) -> bool:
+    """Whether the kernels read such a layer: flat, or its channels last in memory; of 32 or 16 bits."""
+    if output.dtype not in (torch.float32, torch.bfloat16, torch.float16) or not output.numel():
+        return False
+    if output.dim() == 4:
+        return output.is_contiguous(memory_format=torch.channels_last)
+    return (output.dim() == 2 and output.is_contiguous()) or (output.dim() == 3 and output.mT.is_contiguous())
+
+
+def one_pass(output: Tensor, rectify: str, faint: float) -> tuple[Tensor, Tensor]:
+    """Sums of one layer.
+
+    Args:
+        output: (batch, channel, ...), as `fits` wants it.
+        rectify: one of RECTIFICATIONS.
+        faint: sum of squares below which float32 may have lost some.
+
+    Returns:
+        Total, squares and count of the positive responses, float64 (3, batch); mean response of every channel, float64
+        (batch, channel).
+    """
+    images, channels = output.shape[:2]
+    positions = output[0, 0].numel()
+    is_flat = positions == 1
+    wide = min(_FLAT_CHANNELS if is_flat else _CHANNELS, triton.next_power_of_2(channels))
+    high = 1 if is_flat else min(_POSITIONS, triton.next_power_of_2(positions))
+    parts = triton.cdiv(channels, wide)
+    splits = max(1, min(triton.cdiv(_PROGRAMS, images * parts), triton.cdiv(positions, _TILES * high)))
+    rows = triton.cdiv(triton.cdiv(positions, splits), high) * high
+    splits = triton.cdiv(positions, rows)
+    new = output.new_empty
+    sums = new((images, splits, channels), dtype=torch.float64)
+    squares, active = (new((images, splits * parts), dtype=kind) for kind in (torch.float64, torch.int32))
+    means, moments = new((images, channels), dtype=torch.float64), new((3, images), dtype=torch.float64)
+    shape = positions, channels, parts, splits
+    _sum_tiles[(images, parts, splits)](
+        output, sums, squares, active, *shape, rows, RECTIFICATIONS[rectify], high, wide
+    )
+    _add_tiles[(images,)](sums, squares, active, means, moments, images, *shape, faint, 256, 64)
+    return moments, means
