@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.evidence",),
     ("psi_core.tables", "psi_core"),
     ("psi_core.serve",),
-    ("psi_core.engine.devices", "psi_core.engine.sums"),
+    ("psi_core.engine.devices", "psi_core.engine.sums", "psi_core.engine.kernels"),
     ("psi_core.engine.images",),
     ("psi_core.engine.models",),
     ("psi_core.engine.attacks",),

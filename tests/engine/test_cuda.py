@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from psi_core.conditions import Condition
-from psi_core.engine import analyze
+from psi_core.engine import analyze, kernels
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
 from psi_core.engine.bench.comparison import bench_row
@@ -89,3 +89,26 @@ def test_the_bench_counts_the_devices_memory():
     row = bench_row(small_config(model="alexnet", size=64, device="cuda", batch=32), rounds=2)
     assert row["engine_memory"] > 0
     assert row["memory_ratio"] < 2
+
+
+@pytest.mark.parametrize("model", ["lenet5", "alexnet"])
+def test_the_kernels_change_nothing_beyond_rounding(model, tmp_path, monkeypatch):
+    options = {"device": "cuda", "model": model, "controls": "sign-noise,gaussian,anti-fgsm"}
+    options |= {"weights": "random", "size": 64} if model == "alexnet" else {}
+    with_kernels = analyze(small_config(**options), tmp_path / "with")
+    kernels._are_usable.cache_clear()
+    monkeypatch.setenv("PSI_KERNELS", "0")
+    try:
+        without = analyze(small_config(**options), tmp_path / "without")
+    finally:
+        kernels._are_usable.cache_clear()
+    for condition in ("benign", "fgsm@0.1", "sign-noise@0.1", "anti-fgsm@0.1"):
+        at = with_kernels.conditions.index(condition)
+        np.testing.assert_allclose(with_kernels.psi[at], without.psi[at], atol=1e-6)
+    np.testing.assert_allclose(with_kernels.psi, without.psi, atol=1e-4)
+    np.testing.assert_allclose(with_kernels.array("linf"), without.array("linf"), atol=1e-5)
+    np.testing.assert_allclose(with_kernels.array("l2"), without.array("l2"), rtol=1e-5)
+
+
+def test_the_kernels_are_used_here():
+    assert kernels.kernels_for(torch.zeros(1, device="cuda"), "steps") is not None

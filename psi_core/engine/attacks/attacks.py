@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from psi_core.config import Loss
 from psi_core.engine.attacks.gradients import input_gradient, losses
 from psi_core.engine.attacks.noise import Noise
+from psi_core.engine.kernels import kernels_for
 from psi_core.engine.sums import cached_parts
 
 
@@ -78,7 +79,7 @@ class Batch:
 
 def fgsm(batch: Batch, epsilon: float) -> Tensor:
     """One step of `epsilon` up the loss (Goodfellow et al. 2015, arXiv:1412.6572)."""
-    return overwrite_with_step(batch.gradient.sign(), batch.images, epsilon)
+    return step_along_signs(batch.images, batch.gradient, epsilon)
 
 
 def fgm_l2(batch: Batch, epsilon: float) -> Tensor:
@@ -142,6 +143,15 @@ def mi_fgsm(batch: Batch, epsilon: float) -> Tensor:
     return changed
 
 
+def step_along_signs(images: Tensor, direction: Tensor, step: float) -> Tensor:
+    """Images plus `step` times the signs of a direction, kept in 0..1."""
+    kernels = kernels_for(images, "steps")
+    if kernels is not None and kernels.fits(images, direction):
+        stepped: Tensor = kernels.sign_step(images, direction, step)
+        return stepped
+    return overwrite_with_step(direction.sign(), images, step)
+
+
 def overwrite_with_step(direction: Tensor, images: Tensor, step: float) -> Tensor:
     """Writes the images plus `step` times `direction`, kept in 0..1, into `direction`, and returns it.
 
@@ -156,7 +166,7 @@ def _walked(batch: Batch, start: Tensor, epsilon: float, step: float, steps: int
     """So many steps from `start`, never further than epsilon from the images."""
     changed = start
     for _ in range(steps):
-        moved = overwrite_with_step(batch.gradient_at(changed).sign(), changed, step)
+        moved = step_along_signs(changed, batch.gradient_at(changed), step)
         changed = _within(batch.images, moved, epsilon)
     return changed
 

@@ -6,8 +6,9 @@ To add one: a function here, and the row of its name in `psi_core.conditions.ATT
 import torch
 from torch import Tensor
 
-from psi_core.engine.attacks.attacks import Batch, overwrite_with_step
+from psi_core.engine.attacks.attacks import Batch, overwrite_with_step, step_along_signs
 from psi_core.engine.attacks.gradients import change_norms
+from psi_core.engine.kernels import kernels_for
 
 _MOST_ROUNDS = 100
 """Rounds in which a Gaussian's scale is sought; on digits 5 do at epsilon 0.03. The L2 grows more slowly than the
@@ -19,6 +20,10 @@ _NEAR = 1e-6
 
 def sign_noise(batch: Batch, epsilon: float) -> Tensor:
     """One step of `epsilon` in a random direction of the same L-infinity norm."""
+    kernels = kernels_for(batch.images, "steps")
+    if kernels is not None and kernels.fits(batch.images):
+        stepped: Tensor = kernels.sign_step(batch.images, None, epsilon, batch.noise.keys())
+        return stepped
     return overwrite_with_step(batch.noise.signs(batch.images), batch.images, epsilon)
 
 
@@ -29,7 +34,7 @@ def sign_noise_2(batch: Batch, epsilon: float) -> Tensor:
 
 def anti_fgsm(batch: Batch, epsilon: float) -> Tensor:
     """One step of `epsilon` down the loss: the image statistics of FGSM without its harm."""
-    return overwrite_with_step(batch.gradient.sign(), batch.images, -epsilon)
+    return step_along_signs(batch.images, batch.gradient, -epsilon)
 
 
 def shuffled_fgsm(batch: Batch, epsilon: float) -> Tensor:
@@ -62,6 +67,10 @@ def gaussian(batch: Batch, epsilon: float) -> Tensor:
     """
     assert batch.l2 is not None, "its row says that it takes a size"
     images, l2 = batch.images, batch.l2
+    kernels = kernels_for(images, "steps")
+    if kernels is not None and kernels.fits(images):
+        noisy: Tensor = kernels.gaussian(images, batch.noise.keys(), l2, _NEAR, _MOST_ROUNDS)
+        return noisy
     normal = batch.noise.normal(images)
     scale = l2 / images.shape[1:].numel() ** 0.5
     for _ in range(_MOST_ROUNDS):

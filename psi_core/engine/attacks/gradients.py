@@ -5,12 +5,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psi_core.config import Loss
+from psi_core.engine.kernels import kernels_for
 from psi_core.engine.sums import cached_parts, flat_in_memory, sum_of_squares
 from psi_core.errors import ModelError
 
 
 def change_norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """L-infinity and L2 norm of each image's change, float32 (batch,)."""
+    kernels = kernels_for(images, "steps")
+    if kernels is not None and kernels.fits(changed, images):
+        norms: tuple[Tensor, Tensor] = kernels.norms(changed, images)
+        return norms
     pairs = zip(cached_parts(changed), cached_parts(images), strict=True)
     linf, squares = [], []
     for after, before in pairs:

@@ -57,11 +57,14 @@ class Noise:
             draw: number of the draw, 0..2**31-1; another draw gives other numbers.
             count: how many.
         """
+        counters = torch.arange(1, count + 1, dtype=torch.int64, device=self.indices.device)
+        return _mix(self.keys(draw)[:, None] + counters * _signed(_GAMMA))
+
+    def keys(self, draw: int = 0) -> Tensor:
+        """What the words of every image are counted on from, int64 (batch,)."""
         # Filled on the device: a number that is copied there waits for all that is queued.
         seeded = splitmix64(torch.full((), self.seed, dtype=torch.int64, device=self.indices.device))
-        keys = splitmix64(splitmix64(seeded ^ self.indices) ^ ((draw << 32) | self.stream))
-        counters = torch.arange(1, count + 1, dtype=torch.int64, device=self.indices.device)
-        return _mix(keys[:, None] + counters * _signed(_GAMMA))
+        return splitmix64(splitmix64(seeded ^ self.indices) ^ ((draw << 32) | self.stream))
 
     def signs(self, like: Tensor, draw: int = 0) -> Tensor:
         """+1 or -1 with equal chance for every element of `like` (batch, ...), independent; in its type.

@@ -1,18 +1,13 @@
 """Reducer: a layer's output reduced to sums as it fires, and its measures from these."""
 
-import os
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
-from importlib.util import find_spec
-from subprocess import SubprocessError
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from psi_core.engine.kernels import kernels_for
 from psi_core.engine.measure import sparseness
 from psi_core.engine.measure.sparseness import Moments
-from psi_core.engine.models.complaints import COMPLAINTS
 from psi_core.engine.sums import BLOCK, cached_parts, flat_in_memory, sum_of_squares
 from psi_core.measures import MEASURES
 
@@ -29,25 +24,6 @@ FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {name: getattr(sparseness, name
 def measure_of(name: str, moments: Moments) -> Tensor:
     """One measure of a layer, float64 (batch,)."""
     return moments.shape[name] if MEASURES[name].costs_a_pass else FUNCTIONS[name](moments)
-
-
-@cache
-def usable_kernels(device: torch.device) -> ModuleType | None:
-    """The module of kernels that read a layer once, where triton can compile them for the device; else None.
-
-    The environment variable PSI_KERNELS=0 leaves them out.
-    """
-    if os.environ.get("PSI_KERNELS") == "0" or find_spec("triton") is None:
-        return None
-    from psi_core.engine.measure import one_pass  # Not at the top: triton is not everywhere, and slow to load.
-
-    example = torch.linspace(-1, 1, 2 * 5 * 7, device=device).view(2, 5, 7).mT
-    try:
-        moments, _ = one_pass.one_pass(example, "relu", FAINT)
-    except (*COMPLAINTS, SubprocessError):  # No compiler for its launcher, or a device that it does not know.
-        return None
-    expected = example.relu().double().square().sum((1, 2))
-    return one_pass if torch.allclose(moments[1], expected, rtol=1e-6) else None
 
 
 class Reducer:
@@ -86,7 +62,7 @@ class Reducer:
         """
         whole = output.detach() if channel_axis == 1 else output.detach().movedim(channel_axis, 1)
         if whole.is_cuda and self.in_parts and self.unit == "neuron" and not self._shape_measures:
-            kernels = usable_kernels(whole.device)
+            kernels = kernels_for(whole, "one_pass")
             if kernels is not None and kernels.fits(whole):
                 moments, channel_means = kernels.one_pass(whole, self.rectify, FAINT)
                 return Moments(whole[0].numel(), *moments.unbind()), channel_means

@@ -10,7 +10,7 @@ pytest.importorskip("triton")
 
 CODE = """
 import torch
-from psi_core.engine.measure.one_pass import fits, one_pass
+from psi_core.engine.kernels.one_pass import fits, one_pass
 from psi_core.engine.measure.reducer import FAINT, Reducer
 
 torch.manual_seed(0)

@@ -4,7 +4,7 @@ Triton kernels, imported only where there is a GPU. The reducer's own sums are t
 do not fit. Partial sums are float32 over at most 32 positions, then float64, in an order that only the shape decides.
 """
 
-from typing import Any
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 import torch
 import triton
@@ -26,21 +26,21 @@ _TILES = 8
 RECTIFICATIONS = {"none": 0, "relu": 1, "abs": 2}
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _sum_tiles(
-    responses: Any,
-    sums: Any,
-    squares: Any,
-    active: Any,
-    positions: int,
-    channels: int,
-    parts: int,
-    splits: int,
-    rows: int,
+    responses,
+    sums,
+    squares,
+    active,
+    positions,
+    channels,
+    parts,
+    splits,
+    rows,
     rectification: tl.constexpr,
     high: tl.constexpr,
     wide: tl.constexpr,
-) -> None:
+):
     """Sums over the positions of one split and the channels of one part, of one image."""
     n, part, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     c = part * wide + tl.arange(0, wide)
@@ -68,22 +68,22 @@ def _sum_tiles(
     tl.store(active + place * parts + part, tl.sum(count, 0))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _add_tiles(
-    sums: Any,
-    squares: Any,
-    active: Any,
-    means: Any,
-    moments: Any,
-    images: int,
-    positions: int,
-    channels: int,
-    parts: int,
-    splits: int,
-    faint: float,
+    sums,
+    squares,
+    active,
+    means,
+    moments,
+    images,
+    positions,
+    channels,
+    parts,
+    splits,
+    faint,
     wide: tl.constexpr,
     many: tl.constexpr,
-) -> None:
+):
     """The sums of all splits and parts of one image."""
     n = tl.program_id(0).to(tl.int64)
     total = tl.zeros([wide], tl.float64)

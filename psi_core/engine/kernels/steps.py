@@ -1,0 +1,153 @@
+"""Changed images in one pass on a GPU: steps along signs, Gaussian noise of a given size, and norms of changes.
+
+A batch is float32 (image, channel, y, x), its channels last in memory. Random numbers are those of Noise in
+`psi_core.engine.attacks`: element e of an image, counted in row-major order, has the same wherever it lies.
+"""
+
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_VALUES = 1024
+"""Values of a program of steps and norms."""
+
+_TILE = 2048
+"""Values at a time of a program that takes a whole image through many rounds."""
+
+
+@triton.jit
+def _mixed(word):
+    word = (word ^ ((word >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    word = (word ^ ((word >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    return word ^ ((word >> 31) & 0x1FFFFFFFF)
+
+
+@triton.jit
+def _step_tiles(
+    images, direction, keys, changed, step, positions, channels, takes_noise: tl.constexpr, values: tl.constexpr
+):
+    """One tile of one image, one step along the signs of a direction, or along random signs."""
+    n, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    i = part * values + tl.arange(0, values)
+    here = i < positions * channels
+    at = n * positions * channels + i
+    x = tl.load(images + at, mask=here, other=0.0)
+    if takes_noise:
+        e = ((i % channels) * positions + i // channels).to(tl.int64)
+        word = _mixed(tl.load(keys + n) + (e // 64 + 1) * -7046029254386353131)
+        sign = ((word >> (e % 64)) & 1).to(tl.float32) * 2 - 1
+    else:
+        d = tl.load(direction + at, mask=here, other=0.0)
+        sign = tl.where(d > 0, 1.0, tl.where(d < 0, -1.0, d))  # NaN stays NaN, as sign() leaves it.
+    y = x + sign * step
+    tl.store(changed + at, tl.where(y < 0, 0.0, tl.where(y > 1, 1.0, y)), mask=here)
+
+
+@triton.jit
+def _norm_tiles(changed, images, largest, squares, elements, parts, values: tl.constexpr):
+    """The largest change of a tile, and the sum of the squares of its changes."""
+    n, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    i = part * values + tl.arange(0, values)
+    here = i < elements
+    at = n * elements + i
+    change = tl.load(changed + at, mask=here, other=0.0) - tl.load(images + at, mask=here, other=0.0)
+    tl.store(largest + n * parts + part, tl.max(tl.abs(change), 0))
+    tl.store(squares + n * parts + part, tl.sum(change * change, 0).to(tl.float64))
+
+
+@triton.jit
+def _normal(keys, n, e, elements):
+    """Standard normal numbers of elements of an image, by Box and Muller, in float64."""
+    gamma = -7046029254386353131
+    key = tl.load(keys + n)
+    one = (_mixed(key + (e + 1) * gamma) >> 11) & 0x1FFFFFFFFFFFFF
+    two = (_mixed(key + (elements + e + 1) * gamma) >> 11) & 0x1FFFFFFFFFFFFF
+    scale = 1.1102230246251565e-16
+    radius = tl.sqrt(-2.0 * tl.log(1.0 - one.to(tl.float64) * scale))
+    return (radius * tl.cos(two.to(tl.float64) * scale * 6.283185307179586)).to(tl.float32)
+
+
+@triton.jit
+def _gaussian_images(
+    images, keys, wanted, normal, changed, start, near, positions, channels, most, values: tl.constexpr
+):
+    """One image with Gaussian noise, whose scale is sought until the change has the L2 wanted, clipping included."""
+    n = tl.program_id(0).to(tl.int64)
+    elements = positions * channels
+    base = n * elements
+    goal = tl.load(wanted + n)
+    scale = goal * start
+    rounds = 0
+    is_off = True
+    while is_off & (rounds < most):
+        square = tl.zeros([values], tl.float64)
+        for first in range(0, elements, values):
+            i = first + tl.arange(0, values)
+            here = i < elements
+            x = tl.load(images + base + i, mask=here, other=0.0)
+            if rounds == 0:
+                e = ((i % channels) * positions + i // channels).to(tl.int64)
+                z = _normal(keys, n, e, elements)
+                tl.store(normal + base + i, z, mask=here)
+            else:
+                z = tl.load(normal + base + i, mask=here, other=0.0)
+            y = x + z * scale
+            y = tl.where(y < 0, 0.0, tl.where(y > 1, 1.0, y))
+            change = tl.where(here, y - x, 0.0)
+            square += (change * change).to(tl.float64)
+        realized = tl.sqrt(tl.sum(square, 0)).to(tl.float32)
+        is_off = tl.abs(realized - goal) > near * goal
+        rounds += 1
+        if is_off & (realized > 0) & (rounds < most):
+            scale = scale * goal / realized
+    for first in range(0, elements, values):
+        i = first + tl.arange(0, values)
+        here = i < elements
+        x = tl.load(images + base + i, mask=here, other=0.0)
+        y = x + tl.load(normal + base + i, mask=here, other=0.0) * scale
+        tl.store(changed + base + i, tl.where(y < 0, 0.0, tl.where(y > 1, 1.0, y)), mask=here)
+
+
+def fits(*batches: Tensor) -> bool:
+    """Whether the kernels read these: float32, channels last, fewer than 2**31 values an image."""
+    return all(
+        each.dtype == torch.float32
+        and each.dim() == 4
+        and each.is_contiguous(memory_format=torch.channels_last)
+        and 0 < each[:1].numel() < 2**31
+        for each in batches
+    )
+
+
+def sign_step(images: Tensor, direction: Tensor | None, step: float, keys: Tensor | None = None) -> Tensor:
+    """Images one step along the signs of a direction, or along random ones of these keys, in 0..1."""
+    count, channels, height, width = images.shape
+    changed = torch.empty_like(images)
+    grid = (count, triton.cdiv(channels * height * width, _VALUES))
+    others = (images if direction is None else direction), (images if keys is None else keys)
+    _step_tiles[grid](images, *others, changed, step, height * width, channels, keys is not None, _VALUES)
+    return changed
+
+
+def norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """L-infinity and L2 norm of each image's change, float32 (batch,)."""
+    elements = images[0].numel()
+    parts = triton.cdiv(elements, _VALUES)
+    largest = images.new_empty(len(images), parts)
+    squares = images.new_empty((len(images), parts), dtype=torch.float64)
+    _norm_tiles[(len(images), parts)](changed, images, largest, squares, elements, parts, _VALUES)
+    return largest.amax(1), squares.sum(1).sqrt().float()
+
+
+def gaussian(images: Tensor, keys: Tensor, l2: Tensor, near: float, most: int) -> Tensor:
+    """Images with Gaussian noise of these keys, each scaled until its change has its L2 within a share, in 0..1."""
+    count, channels, height, width = images.shape
+    normal, changed = torch.empty_like(images), torch.empty_like(images)
+    start = (channels * height * width) ** -0.5
+    _gaussian_images[(count,)](
+        images, keys, l2, normal, changed, start, near, height * width, channels, most, _TILE, num_warps=8
+    )
+    return changed
