@@ -262,9 +262,12 @@ def _external_images(
 
 
 def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
-    """500 images; on a CPU fewer for heavy models, and then a multiple of the batch."""
+    """500 images; on a CPU fewer for heavy models, and then a multiple of the batch; on a GPU at least four batches.
+
+    Between chunks a GPU waits until its numbers are taken in, so that few large chunks keep it busy.
+    """
     if device.is_cuda:
-        return _CHUNK_IMAGES
+        return batch * max(4, -(-_CHUNK_IMAGES // batch))
     per_image = trace.multiply_adds * forwards_per_image(config)
     affordable = int(_CPU_CHUNK_MULTIPLY_ADDS / max(1, per_image))
     if affordable >= _CHUNK_IMAGES:
