@@ -33,7 +33,7 @@ _NODES: Mapping[str, str] = {
     **{"Maximum": "maximum with 0", "Softplus": "Softplus", "LeakyRelu": "LeakyReLU", "PreluKernel": "PReLU"},
     **{"RreluWithNoise": "RReLU", "Elu": "ELU", "Celu": "CELU", "Gelu": "GELU", "Silu": "SiLU", "Mish": "Mish"},
     **{"Hardswish": "Hardswish", "Tanh": "Tanh", "Mul": "product with a mask", "Where": "choice by a mask"},
-    "MaskedFill": "choice by a mask",
+    **{"MaskedFill": "choice by a mask", "IndexPut": "assignment by a mask"},
 }
 """Nodes of a gradient's graph that are activations, and what they are called."""
 

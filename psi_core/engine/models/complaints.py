@@ -37,7 +37,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     (
         r"dtype|scalar type|Half|Double|Input type|BFloat16|Float but|not implemented for '\w+'",
         "model",
-        "call .float() on it in the factory: images come as float32",
+        "images come as float32: call .float() on it in the factory, and take casts out of its forward",
     ),
     (
         r"weight of size|to have (\d+) channels|normalized_shape|running_mean should contain",

@@ -23,6 +23,9 @@ from psi_core.errors import ModelError
 ALIKE = 1e-4
 """Largest distance of two outputs of an image, as a share of their length, that another order of sums explains."""
 
+GRADIENTS_ALIKE = 0.1
+"""The same for gradients: units within rounding of a ReLU's bend turn percents of one, AlexNet's by two."""
+
 
 @dataclass(slots=True)
 class _Forward:
@@ -46,11 +49,10 @@ class _Forward:
 
     def is_like(self, other: "_Forward") -> bool:
         """Whether logits, gradient and all activations are the other's within rounding."""
-        pairs = [(self.logits, other.logits), (self.gradient, other.gradient)]
-        if len(self.activations) != len(other.activations):
+        if self.gradient is None or other.gradient is None or len(self.activations) != len(other.activations):
             return False
-        pairs += zip(self.activations, other.activations, strict=True)
-        return all(a is not None and b is not None and _are_alike(a, b) for a, b in pairs)
+        pairs = zip((self.logits, *self.activations), (other.logits, *other.activations), strict=True)
+        return _are_alike(self.gradient, other.gradient, GRADIENTS_ALIKE) and all(_are_alike(*pair) for pair in pairs)
 
 
 def dry_forward(
@@ -110,8 +112,8 @@ def _checked_forward(classifier: Classifier, images: Tensor) -> _Forward:
     try:
         found = _forward(classifier, images)
     except COMPLAINTS as error:
-        is_checkpoint = "heckpoint" in str(error)
-        way_out = "write use_reentrant=False in its checkpoint()" if is_checkpoint else "mend its backward"
+        ways = {"heckpoint": "write use_reentrant=False in its checkpoint()", "numpy": "take numpy out of its forward"}
+        way_out = next((way for word, way in ways.items() if word in str(error)), "mend its backward")
         raise ModelError(f"model: no gradient can be taken through it ({complaint(error)}); {way_out}") from None
     if not bool(found.logits.isfinite().all()):
         place = f", first after {found.not_finite}" if found.not_finite else ""
@@ -158,10 +160,10 @@ def _forward(classifier: Classifier, images: Tensor) -> _Forward:
     return found
 
 
-def _are_alike(first: Tensor, second: Tensor) -> bool:
+def _are_alike(first: Tensor, second: Tensor, share: float = ALIKE) -> bool:
     if first.shape != second.shape:
         return False
     one, other = first.double().flatten(1), second.double().flatten(1)
     distance = torch.linalg.vector_norm(one - other, dim=1)
     # Written so that NaN is not alike.
-    return bool((distance <= ALIKE * torch.linalg.vector_norm(one, dim=1)).all())
+    return bool((distance <= share * torch.linalg.vector_norm(one, dim=1)).all())

@@ -23,6 +23,7 @@ from psi_core.engine.measure import compiled_step
 from psi_core.engine.measure.compiled_step import CompiledStep
 from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.models.sources import build_classifier, model_source
+from psi_core.engine.preparation import prepare
 from psi_core.errors import ModelError, RunError
 from psi_core.measures import MEASURES
 from tests.engine.measure.test_step import CONDITIONS, maker_of, reference_of, require_equal, small
@@ -304,3 +305,19 @@ def test_a_run_is_compiled_on_request_and_agrees(tmp_path, monkeypatch):
     assert compiled.psi[0].tolist() == compiled.psi[compiled.conditions.index("fgsm@0")].tolist()
     assert (compiled.predictions == eager.predictions).all()
     assert not np.signbit(compiled.array("linf")).any()
+
+
+def test_what_a_network_compiles_itself_is_seen_as_it_is_written(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "@torch.compile\ndef rectified(x):\n    return torch.relu(x)\n\n"
+        "class Net(nn.Module):\n    input_size = 8\n\n    def __init__(self):\n        super().__init__()\n"
+        "        self.fc, self.act = nn.Linear(64, 10), torch.compile(nn.ReLU())\n        self.compile()\n\n"
+        "    def forward(self, x):\n        return self.fc(self.act(rectified(x.flatten(1) - 0.5)))\n"
+    )
+    prepared = prepare(RunConfig(model=f"{tmp_path}/net.py:Net", images=3))
+    assert [layer.name for layer in prepared.layers] == ["relu", "act"]
+    assert list(prepared.notes) == [
+        "model: took compile() off it",
+        "model: took OptimizedModule off it; layers are named without '_orig_mod.'",
+    ]

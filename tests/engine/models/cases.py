@@ -219,6 +219,29 @@ class Net(Base):
     def forward(self, x):
         return self.fc(checkpoint(self.features, x, use_reentrant=False).flatten(1))
 """,
+    "an own backward that views": """
+class Halved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 0.5
+    @staticmethod
+    def backward(ctx, gradient):
+        return (gradient.view(-1) * 0.5).view_as(gradient)
+
+class Net(Base):
+    def forward(self, x):
+        x = keep(self.relu(self.conv1(x)))
+        return self.fc(keep(self.relu(self.conv2(Halved.apply(x)))).flatten(1))
+""",
+    "set to 0 in place": """
+class Net(Base):
+    def forward(self, x):
+        x[:, :, 0, 0] = 0
+        x = self.conv1(x)
+        x[:, 0] = 0
+        x = keep(self.relu(x))
+        return self.fc(keep(self.relu(self.conv2(x))).flatten(1))
+""",
     "two of it at a time": """
 class Net(Base):
     def forward(self, x):
@@ -244,11 +267,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "half precision": (
         "def Net():\n    return Base().half()",
-        r"^model: .*; call .float\(\) on it in the factory",
+        r"^model: .*; images come as float32: call .float\(\) on it in the factory",
     ),
     "double precision": (
         "def Net():\n    return Base().double()",
-        r"^model: .*; call .float\(\) on it in the factory",
+        r"^model: .*; images come as float32: call .float\(\) on it in the factory",
     ),
     "a fixed batch": (
         "class Net(Base):\n    def forward(self, x):\n        return self.fc(self.features(x).view(32, -1))",
@@ -275,6 +298,18 @@ REFUSED: dict[str, tuple[str, str]] = {
     "evaluated without a gradient": (
         "class Net(Base):\n    @torch.no_grad()\n    def forward(self, x):\n        return super().forward(x)",
         r"^model: no gradient reaches its input beyond conv1; take torch.no_grad\(\)",
+    ),
+    "numpy inside": (
+        "class Net(Base):\n    def forward(self, x):\n        return torch.from_numpy(super().forward(x).numpy())",
+        r"^model: no gradient can be taken through it .*net.py line 31\); take numpy out of its forward",
+    ),
+    "an error of its own kind": (
+        "class Odd(Exception):\n    pass\n\nclass Net(Base):\n    def forward(self, x):\n        raise Odd('no head')",
+        r"^model: its forward fails for 3 x 12 x 12 pixels \(Odd: no head, net.py line 34\)",
+    ),
+    "an exit": (
+        "class Net(Base):\n    def forward(self, x):\n        raise SystemExit(4)",
+        r"^model: its forward fails for 3 x 12 x 12 pixels \(SystemExit: 4, net.py line 31\)",
     ),
     "not a number": (
         "class Net(Base):\n    def forward(self, x):\n        return super().forward(x) / torch.zeros(())",
@@ -368,12 +403,13 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
     ),
     "others beside ReLU": (
         "class Net(Base):\n    def forward(self, x):\n        x = keep(self.relu(self.conv1(x)))\n"
-        "        x = F.gelu(F.leaky_relu(self.conv2(x)))\n        return self.fc((x * (x > 0)).flatten(1))",
+        "        x = F.gelu(F.leaky_relu(self.conv2(x)))\n        x = x * (x > 0)\n        x[x < 0.01] = 0\n"
+        "        return self.fc(x.flatten(1))",
         {},
         "activations",
         "amber",
-        r"measured 1 of 4 activations: 1 LeakyReLU, 1 GELU left out \(--layers NAMES --rectify relu\); "
-        "1 product with a mask in scripted code or written by hand",
+        r"measured 1 of 5 activations: 1 LeakyReLU, 1 GELU left out \(--layers NAMES --rectify relu\); "
+        "1 assignment by a mask, 1 product with a mask in scripted code or written by hand",
     ),
     "a slope that is too small": (
         "class Net(Base):\n    def forward(self, x):\n        return torch.arange(10.0) + 1e-12 * super().forward(x)",
