@@ -24,6 +24,8 @@ from psi_core.errors import ModelError
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.run import Run
 from psi_tui.text.models import CHANNEL_AXIS
+from tests.engine.measure.test_compiled_step import arrays_of, assert_equal, makers_of
+from tests.engine.measure.test_step import small
 from tests.engine.networks import images_of, seeded
 
 NETWORKS = {
@@ -292,6 +294,13 @@ def test_a_run_may_name_the_axis_and_an_older_one_resumes_with_axis_1(place, tmp
     assert Run(older).layer_infos == named.layer_infos
     Worker(older).work()
     assert chunk_path(older, 1).read_bytes() == chunk_path(named.directory, 1).read_bytes()
+
+
+def test_a_compiled_step_follows_the_axes_too():
+    network = seeded(lambda: torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=10))
+    options = {"layers": (LAYERS["vit"],), "rectify": "relu", "unit": "token"}
+    eager, compiled = makers_of(small(network), load_dataset("mnist", "test"), 32, **options)
+    assert_equal(arrays_of(compiled), arrays_of(eager))
 
 
 @pytest.mark.parametrize("unit", ["channel", "token"])
