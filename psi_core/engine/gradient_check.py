@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from psi_core.conditions import Condition
-from psi_core.devices import CPU, Device
+from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import losses
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.devices import enter_device, precision
@@ -139,10 +139,10 @@ def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: De
     moving = gradient.flatten(1).any(1)
     if not bool(moving.any()):
         raise CannotTellError(f"the gradient is 0 at every pixel of {len(shaken)} images")
-    own = gradient[moving].flatten(1).double().cpu()
-    images, targets = shaken[moving].double().cpu(), aims[moving].cpu()
+    own = gradient[moving].flatten(1).double()
+    images, targets = shaken[moving].double(), aims[moving]
     pixels = own.abs().topk(_pixels_of(first[0]), dim=1).indices
-    with _in_float64(plan.model) as model:
+    with _in_float64(plan.model, device) as model:
         expected = _gradient(model, images, targets)
         slopes = expected.gather(1, pixels)
         errors, largest = torch.full_like(slopes, torch.inf), slopes.abs()
@@ -214,16 +214,16 @@ def _run_gradient(plan: StepPlan, first: FirstImages, policy: str, device: Devic
 
 
 @contextmanager
-def _in_float64(model: nn.Module) -> Iterator[nn.Module]:
-    """A copy on the CPU in float64, made tensor by tensor: never a second one of the model's own type."""
+def _in_float64(model: nn.Module, device: Device) -> Iterator[nn.Module]:
+    """A copy in float64 on the run's device, made tensor by tensor: never a second one of the model's own type."""
     tensors: dict[int, Any] = {}
     for parameter in model.parameters():
-        moved = parameter.detach().to("cpu", torch.float64, copy=True)
+        moved = parameter.detach().to(device, torch.float64, copy=True)
         tensors[id(parameter)] = nn.Parameter(moved, requires_grad=False)
     for buffer in model.buffers():
         kind = torch.float64 if buffer.is_floating_point() else buffer.dtype
-        tensors[id(buffer)] = buffer.detach().to("cpu", kind, copy=True)
-    with precision("exact", CPU):
+        tensors[id(buffer)] = buffer.detach().to(device, kind, copy=True)
+    with precision("exact", device):
         yield copy.deepcopy(model, tensors)
 
 
@@ -242,8 +242,8 @@ def _central_differences(model: nn.Module, images: Tensor, targets: Tensor, pixe
     """
     slopes = []
     for pixel in pixels.T:
-        steps = torch.zeros(len(images), images[0].numel(), dtype=torch.float64)
-        steps[torch.arange(len(images)), pixel] = step
+        steps = torch.zeros(len(images), images[0].numel(), dtype=torch.float64, device=images.device)
+        steps[torch.arange(len(images), device=images.device), pixel] = step
         steps = steps.view_as(images)
         with torch.no_grad():
             after, before = (losses(model(images + each).double(), targets) for each in (steps, -steps))

@@ -15,7 +15,7 @@ from psi_core.devices import Device
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import automatic_batch, require_precision, resolve_device, unusable_gpus, usable_cores
-from psi_core.engine.images import Dataset, absolute_data, load_dataset, load_external
+from psi_core.engine.images import Dataset, absolute_data, dataset_size, load_dataset, load_external
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
 from psi_core.engine.images.folders import folder_notes
@@ -95,7 +95,7 @@ class Prepared:
     @property
     def recipe(self) -> Recipe:
         """The recipe that `fitted` stands for: the default one for this model, data and size."""
-        images = len(load_dataset(self.config.data, "train", self.config.resize))
+        images = dataset_size(self.config.data, "train", self.config.resize)
         epochs = default_epochs(images)
         return Recipe(self.config.model, self.config.data, self.config.size, images, epochs, resize=self.config.resize)
 

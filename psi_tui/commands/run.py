@@ -1,5 +1,7 @@
 """`psi-tui run`: starts a run in a session of its own and watches it from here."""
 
+import threading
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,8 @@ def start_and_follow(do: str, *, detach: bool, quiet: bool, **fields: Any) -> in
     if detach:
         write_result(str(directory))
         return 0
+    # The table at the end needs it, and it takes a second to load: meanwhile the worker works.
+    threading.Thread(target=import_module, args=("scipy.stats",), daemon=True).start()
     code = follow(directory, child, quiet=quiet)
     if code == 0:
         finished = load_run(directory)

@@ -31,6 +31,13 @@ def test_a_device_gives_what_a_cpu_gives(on_cpu, tmp_path):
     assert (run.predictions[benign] == on_cpu.predictions[benign]).all()
 
 
+def test_the_gradient_is_checked_on_the_device_itself(tmp_path):
+    run = analyze(small_config(device="cuda"), tmp_path)
+    (found,) = [event for event in events(run.directory) if event["event"] == "evidence"]
+    assert found["finite_difference_error"] < 1e-4
+    assert found["gradient_error"] < 1e-3
+
+
 def test_it_repeats_itself_bit_for_bit(tmp_path):
     first, second = (analyze(small_config(device="cuda"), tmp_path / name) for name in ("first", "second"))
     assert_same_results(first.directory, second.directory)

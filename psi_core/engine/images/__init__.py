@@ -7,7 +7,7 @@ torchvision). `load_external` gives images attacked elsewhere.
 from psi_core.engine.images.dataset import Dataset, Reading, Unreadable, copies_among
 from psi_core.engine.images.external import ExternalImages, load_external
 from psi_core.engine.images.inputs import network_inputs, read_inputs, unreadable_error
-from psi_core.engine.images.sources import absolute_data, load_dataset
+from psi_core.engine.images.sources import absolute_data, dataset_size, load_dataset
 
 __all__ = [
     "Dataset",
@@ -16,6 +16,7 @@ __all__ = [
     "Unreadable",
     "absolute_data",
     "copies_among",
+    "dataset_size",
     "load_dataset",
     "load_external",
     "network_inputs",

@@ -35,11 +35,16 @@ def load_mnist(split: str) -> ArrayDataset:
     Raises:
         DataError: its files are damaged.
     """
-    part = {"test": "t10k", "train": "train"}[split]
-    folder = PACKAGE_DATA / "mnist"
-    images = _read_idx(folder / f"{part}-images-idx3-ubyte.{'gz' if split == 'test' else 'xz'}")
-    labels = _read_idx(folder / f"{part}-labels-idx1-ubyte.gz").astype(np.int64)
+    images_file, labels_file = _mnist_files(split)
+    images, labels = _read_idx(images_file), _read_idx(labels_file).astype(np.int64)
     return ArrayDataset("mnist", images, labels, tuple(str(digit) for digit in range(10)))
+
+
+def _mnist_files(split: str) -> tuple[Path, Path]:
+    """Files of the images and of their labels."""
+    part, ending = {"test": ("t10k", "gz"), "train": ("train", "xz")}[split]
+    folder = PACKAGE_DATA / "mnist"
+    return folder / f"{part}-images-idx3-ubyte.{ending}", folder / f"{part}-labels-idx1-ubyte.gz"
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
@@ -181,6 +186,17 @@ def load_dataset(name: str, split: str, resize: int | None = None, class_order: 
     if kind == "torchvision":
         return load_torchvision(name, split, resize)
     raise DataError(unknown_name("data", name, DATA_NAMES))
+
+
+def dataset_size(name: str, split: str, resize: int | None = None) -> int:
+    """How many images a data set of `load_dataset` has.
+
+    Of the bundled digits only the labels are read: to unpack the training images takes longer than a short run.
+
+    Raises:
+        DataError: as `load_dataset` does.
+    """
+    return len(_read_idx(_mnist_files(split)[1])) if name == "mnist" else len(load_dataset(name, split, resize))
 
 
 def absolute_data(name: str) -> str:

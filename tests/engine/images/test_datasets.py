@@ -9,7 +9,9 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
-from psi_core.engine.images import load_dataset, network_inputs, sources
+from psi_core.config import RunConfig
+from psi_core.engine.images import dataset_size, load_dataset, network_inputs, sources
+from psi_core.engine.preparation import prepare
 from psi_core.errors import DataError
 from psi_core.files import PACKAGE_DATA
 
@@ -46,6 +48,15 @@ def spoiled(data):
         "other type": gzip.compress(plain[:2] + b"\x0d" + plain[3:], 1),
         "header only": gzip.compress(plain[:6]),
     }
+
+
+def test_digits_are_counted_without_unpacking_their_images(monkeypatch):
+    config = RunConfig(device="cpu", images=4)
+    recipe = prepare(config).recipe
+    monkeypatch.setattr(sources.lzma, "decompress", None)
+    assert [dataset_size("mnist", split) for split in ("test", "train")] == [10_000, 60_000]
+    assert prepare(config).recipe == recipe
+    assert recipe.images == 60_000
 
 
 def test_damaged_files_are_refused(tmp_path, monkeypatch):
