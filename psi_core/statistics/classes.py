@@ -14,6 +14,9 @@ from psi_core.statistics.paired import population_sparseness
 _ROUNDING = 1e-12
 """Relative to their size, how much class means differ by rounding alone: they are float64 sums divided by counts."""
 
+NEARLY_DEAD = 0.1
+"""Share of the median sd across classes of a layer's live channels below which a channel is nearly dead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
@@ -47,7 +50,8 @@ def liu_sparseness(
     Args:
         class_means: (..., class, channel); a class without images is NaN, and left out of mean and sd.
         reference: benign class means (class, channel), whose mean and sd across classes are applied to `class_means`,
-            so that an attack cannot move its own yardstick. None takes those of each `class_means` itself.
+            so that an attack cannot move its own yardstick; channels nearly dead there are left out, since any change
+            is a giant z-score by so short a yardstick. None takes those of each `class_means` itself, and all channels.
         drops_dead: leave out the channels that are dead in the reference.
 
     Returns:
@@ -56,7 +60,7 @@ def liu_sparseness(
     sparseness = np.full(class_means.shape[:-1], np.nan)
     for place in np.ndindex(class_means.shape[:-2]):
         means = class_means[place]
-        sparseness[place] = _liu(means, means if reference is None else reference, drops_dead)
+        sparseness[place] = _liu(means, reference, drops_dead)
     return sparseness
 
 
@@ -71,6 +75,25 @@ def dead_channels(class_means: NDArray[np.floating]) -> NDArray[np.bool_]:
     """
     mean, sd = _over_classes(class_means)
     return sd <= _ROUNDING * np.abs(mean)
+
+
+def nearly_dead_channels(class_means: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which live channels hardly vary across classes: with an sd below NEARLY_DEAD of their median.
+
+    Args:
+        class_means: (..., class, channel); a class without images is NaN.
+
+    Returns:
+        (..., channel).
+    """
+    _, sd = _over_classes(class_means)
+    is_live = ~dead_channels(class_means)
+    nearly_dead = np.zeros(sd.shape, np.bool_)
+    for place in np.ndindex(sd.shape[:-1]):
+        live = sd[place][is_live[place]]
+        if live.size:
+            nearly_dead[place] = is_live[place] & (sd[place] < NEARLY_DEAD * np.median(live))
+    return nearly_dead
 
 
 def lifetime_sparseness(total: ArrayLike, squares: ArrayLike, images: ArrayLike) -> NDArray[np.float64]:
@@ -105,13 +128,19 @@ def correlation(x: NDArray[np.floating], y: NDArray[np.floating]) -> Correlation
     return Correlation(x.size, float(found.statistic), float(interval.low), float(interval.high), float(found.pvalue))
 
 
-def _liu(class_means: NDArray[np.floating], reference: NDArray[np.floating], drops_dead: bool) -> NDArray[np.float64]:
+def _liu(
+    class_means: NDArray[np.floating], frozen: NDArray[np.floating] | None, drops_dead: bool
+) -> NDArray[np.float64]:
+    reference = class_means if frozen is None else frozen
     mean, sd = _over_classes(reference)
     is_dead = dead_channels(reference)
     # Dead channels have no yardstick, even where an attack wakes them: z = 0, Liu's answer to 0 / 0.
     z = np.divide(class_means - mean, sd, out=np.zeros(class_means.shape), where=~is_dead)
-    if drops_dead:
-        z = z[:, ~is_dead]
+    is_left_out = is_dead & drops_dead
+    if frozen is not None:
+        is_left_out |= nearly_dead_channels(frozen)
+    if drops_dead or is_left_out.any():  # A copy lies otherwise in memory, so that its sums round otherwise.
+        z = z[:, ~is_left_out]
     if not z.shape[-1]:
         return np.full(len(z), np.nan)
     low, high = z.min(axis=-1, keepdims=True), z.max(axis=-1, keepdims=True)

@@ -1,13 +1,13 @@
 """The classes table: recognition and sparseness by class."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.runs.run import LayerInfo, Run
-from psi_core.statistics.classes import dead_channels, liu_sparseness
+from psi_core.statistics.classes import NEARLY_DEAD, dead_channels, liu_sparseness, nearly_dead_channels
 from psi_core.statistics.paired import percent, population_sparseness
 from psi_core.tables.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, numbers
 from psi_core.tables.table import Cells, View, label_notes
@@ -29,25 +29,31 @@ CLASS_COLUMNS: tuple[Column, ...] = (
         "PSI Liu",
         "psi",
         "By the preset of Liu, Zhen & Liu 2020, each channel's mean and sd across classes frozen at benign, dead "
-        "channels kept; channels that hardly vary when benign dominate it under attack. Needs 3 classes.",
+        "channels kept, nearly dead ones left out. Needs 3 classes.",
         on_screen="Liu frozen",
     ),
     Column(
         "psi_liu_live",
         "PSI Liu live",
         "psi",
-        "The same without the dead channels; those nearly dead still dominate it under attack.",
+        "The same without the dead channels too.",
         on_screen="Liu live",
     ),
     Column(
         "psi_liu_separate",
         "PSI Liu separate",
         "psi",
-        "The same preset with each condition's own mean and sd, dead channels kept: an attack moves its own yardstick.",
+        "The same preset with each condition's own mean and sd, all channels kept: an attack moves its own yardstick.",
         on_screen="Liu separate",
     ),
     Column("dead_channels", "dead", "count", "Channels of the layer whose mean is alike for all benign classes."),
     Column("channels", "channels", "count", "Channels of the layer."),
+    Column(
+        "nearly_dead_channels",
+        "nearly dead",
+        "count",
+        f"Further channels whose sd across benign classes is below {NEARLY_DEAD:g} of the live ones' median.",
+    ),
 )
 
 
@@ -109,7 +115,8 @@ def class_rows(run: Run, _view: View) -> Iterator[Cells]:
     names = run.model.get("class_names") or []
     for at_layer, layer in enumerate(run.layer_infos):
         means = class_means(run, layer, values.labels)
-        of_means, of_liu, dead = population_sparseness(means), _liu_sparseness(means), _count_dead(means)
+        of_means, of_liu = population_sparseness(means), _liu_sparseness(means)
+        dead, nearly_dead = (_count(channels, means) for channels in (dead_channels, nearly_dead_channels))
         for at, condition in enumerate(run.conditions):
             for number, label in enumerate(values.labels.tolist()):
                 yield (
@@ -126,15 +133,16 @@ def class_rows(run: Run, _view: View) -> Iterator[Cells]:
                     ),
                     dead,
                     means.shape[-1],
+                    nearly_dead,
                 )
 
 
 def class_notes(run: Run, _view: View) -> list[str]:
-    """What dominates Liu's preset, and whose the labels are."""
+    """What Liu's preset leaves out, and whose the labels are."""
     of_liu = (
-        "PSI Liu takes each channel's mean and sd from benign; channels nearly dead there (in real networks with an sd "
-        "1e-7 of the median one) dominate it in every other condition, and PSI Liu live too: trust a change that PSI "
-        "Liu separate shows as well"
+        "PSI Liu and PSI Liu live take each channel's mean and sd across classes from benign and leave out channels "
+        f"nearly dead there (sd below {NEARLY_DEAD:g} of the live ones' median), which would dominate every other "
+        "condition; PSI Liu separate keeps them: trust a change that it shows as well"
     )
     return [of_liu, *label_notes(run)]
 
@@ -158,5 +166,6 @@ def _liu_sparseness(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], ..
     return liu_sparseness(means, means[0]), liu_sparseness(means, means[0], drops_dead=True), liu_sparseness(means)
 
 
-def _count_dead(means: NDArray[np.float64]) -> int | None:
-    return int(np.count_nonzero(dead_channels(means[0]))) if _has_spread(means) else None
+def _count(which: Callable[[NDArray[np.float64]], NDArray[np.bool_]], means: NDArray[np.float64]) -> int | None:
+    """How many channels are such when benign."""
+    return int(np.count_nonzero(which(means[0]))) if _has_spread(means) else None

@@ -111,9 +111,15 @@ def _mean(rows: Sequence[Row], name: str) -> float:
 def _liu_remarks(name: str, row: Row) -> tuple[str, ...]:
     if row["psi_liu"] is None and row["dead_channels"] is None:
         return ("needs 3 classes in finished chunks",)
-    dead, all_channels = (format_count(as_number(row[name])) for name in ("dead_channels", "channels"))
+    dead, all_channels, nearly_dead = (
+        format_count(as_number(row[name])) for name in ("dead_channels", "channels", "nearly_dead_channels")
+    )
+    frozen: tuple[str, ...] = ("mean over classes, z by the benign ones", "mean over classes, z by benign ones")
+    if row["nearly_dead_channels"]:
+        without = f"without {nearly_dead} nearly dead"
+        frozen = (f"{frozen[0]}, {without}", f"z by benign, {without}", without)
     return {
-        "psi_liu": ("mean over classes, z by the benign ones", "mean over classes, z by benign ones"),
+        "psi_liu": frozen,
         "psi_liu_live": (
             f"without the {dead} dead of {all_channels} channels",
             f"without {dead} dead of {all_channels}",

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from psi_core.statistics.classes import correlation, dead_channels, lifetime_sparseness, liu_sparseness
+from psi_core.statistics.classes import (
+    correlation,
+    dead_channels,
+    lifetime_sparseness,
+    liu_sparseness,
+    nearly_dead_channels,
+)
 from psi_core.statistics.paired import population_sparseness
 
 CLASS_MEANS = np.array([[3, 1, 5, 0], [1, 2, 4, 0]])
@@ -116,6 +122,47 @@ def test_a_channel_that_only_an_attack_wakes_stays_amid_the_others() -> None:
     assert np.array_equal(
         liu_sparseness(woken, CLASS_MEANS, drops_dead=True), liu_sparseness(CLASS_MEANS, drops_dead=True)
     )
+
+
+def faint(means: np.ndarray, share: float) -> np.ndarray:
+    """The same, channel 9 with an sd of so much of the live channels' median."""
+    sd = means.std(axis=0)
+    changed = means.copy()
+    changed[:, 9] *= share * np.median(np.delete(sd, [3, 5])) / sd[9]
+    return changed
+
+
+def test_a_channel_nearly_dead_when_benign_does_not_dominate_a_frozen_reference(means: np.ndarray) -> None:
+    benign = faint(means, 1e-7)
+    attacked = benign.copy()
+    attacked[:, 9] += np.linspace(0.1, 0.5, 10)  # By a millionfold of its sd.
+    assert nearly_dead_channels(benign).nonzero()[0].tolist() == [9]
+    others = np.arange(40) != 9
+    for drops_dead in (False, True):
+        frozen = liu_sparseness(attacked, benign, drops_dead=drops_dead)
+        expected = liu_sparseness(attacked[:, others], benign[:, others], drops_dead=drops_dead)
+        assert frozen == pytest.approx(expected)
+        assert frozen.max() < 0.9
+    assert min(plain_liu(attacked, benign)) > 0.99, "what it would have been"
+    separate = liu_sparseness(attacked)
+    assert separate == pytest.approx(plain_liu(attacked, attacked)), "with its own sd no channel is left out"
+
+
+def test_a_tenth_of_the_live_channels_median_divides(means: np.ndarray) -> None:
+    sd = means.std(axis=0)
+    for share, is_left_out in ((0.09, True), (0.11, False)):
+        changed = faint(means, share)
+        live = np.delete(changed.std(axis=0), [3, 5])
+        assert (changed.std(axis=0)[9] < 0.1 * np.median(live)) == is_left_out
+        assert nearly_dead_channels(changed)[9] == is_left_out
+        order = np.random.default_rng(6).permutation(40)
+        assert np.array_equal(nearly_dead_channels(1e-6 * changed[:, order]), nearly_dead_channels(changed)[order])
+    assert not nearly_dead_channels(means)[sd == 0].any(), "dead ones are counted as such"
+    assert np.array_equal(nearly_dead_channels(np.insert(faint(means, 0.01), 4, NAN, axis=0)), np.arange(40) == 9)
+    both = np.stack([means, faint(means, 0.01)])
+    assert nearly_dead_channels(both).sum(axis=1).tolist() == [0, 1]
+    for nothing in (np.zeros((3, 4)), np.zeros((3, 0)), np.full((3, 4), NAN), np.zeros((0, 5))):
+        assert not nearly_dead_channels(nothing).any()
 
 
 @pytest.mark.parametrize("drops_dead", [False, True])

@@ -45,7 +45,7 @@ def test_new_columns_come_after_the_old_ones(run: Run) -> None:
     names = [column.name for column in table_columns(run, "classes")]
     assert names == [
         *("layer", "condition", "label", "class_name", "images", "accuracy_percent", "psi_mean", "psi_class_mean"),
-        *(*LIU, "dead_channels", "channels"),
+        *(*LIU, "dead_channels", "channels", "nearly_dead_channels"),
     ]
 
 
@@ -62,27 +62,30 @@ def test_the_three_forms_equal_plain_loops(run: Run, responses: np.ndarray) -> N
     assert {*cells(rows, "channels", "benign", "conv1")} == {4}
 
 
-def test_nearly_dead_channels_dominate_the_frozen_reference_but_not_the_separate_one(
+def test_channels_nearly_dead_when_benign_are_left_out_of_the_frozen_forms_and_counted(
     own_folders: Path, responses: np.ndarray
 ) -> None:
     responses[0, :, 5] = 1e-7 * responses[1, :, 5]
     directory = record_run(own_folders)
     plant_responses(directory, "fc1", responses)
     rows = table_rows(load_run(directory), "classes")
-    assert {*cells(rows, "dead_channels", "benign")} == {1}
-    for column in ("psi_liu", "psi_liu_live"):
-        assert max(cells(rows, column, "benign")) < 0.9
-        assert min(cells(rows, column, "fgsm@0.03")) > 0.99
-    assert max(cells(rows, "psi_liu_separate", "fgsm@0.03")) < 0.9
     run = load_run(directory)
-    assert "channels nearly dead there" in table_text(run, "classes", rows, "md")
+    means, other, live = plain_means(run, responses), [0, 1, 2, 3, 4, 6, 7], [0, 1, 3, 4, 6, 7]
+    for at, condition in enumerate(run.conditions):
+        assert {*cells(rows, "dead_channels", condition)} == {*cells(rows, "nearly_dead_channels", condition)} == {1}
+        for column, kept in (("psi_liu", other), ("psi_liu_live", live)):
+            assert cells(rows, column, condition) == pytest.approx(plain_liu(means[at][:, kept], means[0][:, kept]))
+            assert max(cells(rows, column, condition)) < 0.9
+        assert cells(rows, "psi_liu_separate", condition) == pytest.approx(plain_liu(means[at], means[at]))
+    assert min(plain_liu(means[1], means[0])) > 0.99, "what it would have been"
+    assert "leave out channels nearly dead there (sd below 0.1 of the live" in table_text(run, "classes", rows, "md")
 
 
 def test_two_classes_have_no_spread_across_classes(own_folders: Path) -> None:
     run = load_run(record_run(own_folders, images=2))
     assert len(table_rows(run, "classes")) == 3 * 4 * 2
     for row in table_rows(run, "classes"):
-        assert [row[name] for name in (*LIU, "dead_channels")] == [None] * 4
+        assert [row[name] for name in (*LIU, "dead_channels", "nearly_dead_channels")] == [None] * 5
         assert row["psi_class_mean"] is not None
         assert row["channels"] in (4, 6, 8)
 

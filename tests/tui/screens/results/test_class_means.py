@@ -191,13 +191,17 @@ def test_where_there_is_no_coefficient_the_reason_is_told_once(is_wide):
 
 @pytest.mark.parametrize("channels", [4, 64, 4096])
 @pytest.mark.parametrize("width", [60, 78, 82, 120])
-def test_no_line_of_class_means_is_wider_than_there_is_room_for(channels, width):
-    classes = [dict.fromkeys(LIU.values(), 0.5) | {"dead_channels": channels // 3, "channels": channels}]
+@pytest.mark.parametrize("share", [0, 4])
+def test_no_line_of_class_means_is_wider_than_there_is_room_for(channels, width, share):
+    nearly_dead = channels // share if share else 0
+    counts = {"dead_channels": channels // 3, "channels": channels, "nearly_dead_channels": nearly_dead}
+    classes = [dict.fromkeys(LIU.values(), 0.5) | counts]
     lifetime = {"channels": channels, "dead": channels // 2, "delta_mean": -0.0123}
     lifetime |= {f"lifetime_{part}": 0.5 for part in ("mean", "median", "q25", "q75")}
     lines = class_level(classes, classes, [lifetime, lifetime], width).plain.splitlines()
     assert max(map(len, lines)) <= width
     if width >= 78:
         assert f"{channels // 3:,} dead of {channels:,}" in lines[2]
+        assert (f"without {nearly_dead:,} nearly dead" in lines[1]) == bool(nearly_dead)
         assert f"{channels - channels // 2:,} " in lines[4]
         assert "quartiles" in lines[4]
