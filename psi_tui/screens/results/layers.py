@@ -83,14 +83,14 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
     return pick(
         shown,
         layer=10,
-        **{name: 3 if letter == reading else 1 for letter, (name, _) in _PEAKS.items()},
-        benign=4,
+        **{name: 5 if letter == reading else 1 for letter, (name, _) in _PEAKS.items()},
+        benign=3,
         attacked=2,
         delta_mean=8,
-        delta_limits=4,
+        delta_limits=3,
         delta_control_mean=6,
         delta_sd=9,
-        p_holm=5,
+        p_holm=4,
         auroc=7,
         silent=8,
     )

@@ -39,8 +39,8 @@ BodyT = TypeVar("BodyT", bound=ResultsTab)
 
 TABS: tuple[Tab, ...] = (
     Tab("layers", "Layers", LayersTab),
-    Tab("map", "Map", MapTab),
     Tab("all_layers", "All layers", AllLayersTab),
+    Tab("map", "Map", MapTab),
     Tab("classes", "Classes", ClassesTab),
     Tab("epsilon", "Epsilon", EpsilonTab),
     Tab("images", "Images", ImagesTab),

@@ -31,7 +31,7 @@ async def test_the_map_has_every_layer_and_condition_and_opens_a_layer(own_folde
     async with running(own_folders, size, open_directory=directory) as (app, pilot):
         await until(pilot, lambda: "AUROC" in text_of(app), "the table")
         assert "▲ +" in text_of(app)  # The mark stands in the table of layers too.
-        await press(pilot, "greater_than_sign")
+        await press(pilot, "greater_than_sign", "greater_than_sign")
         await until(pilot, lambda: "beyond noise under fgsm@0.1: conv1" in text_of(app), "the map")
         table = app.screen.query_one(LayerMap)
         rows = {row["layer"]: row for row in app.screen.view.tables["layers"] if row["condition"] == "fgsm@0.03"}
