@@ -19,6 +19,18 @@ EXTERNAL = "attacked"
 FOOLBOX = "foolbox:"
 """Prefix of the name of one of foolbox's attacks, `foolbox:LinfDeepFoolAttack`."""
 
+MINIMUM_NORM = frozenset(
+    f"{FOOLBOX}{name}"
+    for name in (
+        *("BinarySearchContrastReductionAttack", "BoundaryAttack", "DDNAttack", "EADAttack", "GaussianBlurAttack"),
+        *("HopSkipJumpAttack", "InversionAttack", "L0BrendelBethgeAttack", "L0FMNAttack", "L1BrendelBethgeAttack"),
+        *("L1FMNAttack", "L2BrendelBethgeAttack", "L2CarliniWagnerAttack", "L2DeepFoolAttack", "L2FMNAttack"),
+        *("LInfFMNAttack", "LinearSearchBlendedUniformNoiseAttack", "LinearSearchContrastReductionAttack"),
+        *("LinfDeepFoolAttack", "LinfinityBrendelBethgeAttack", "NewtonFoolAttack", "SaltAndPepperNoiseAttack"),
+    )
+)
+"""Foolbox's attacks that look for the smallest change, whatever its size; a test holds the names to foolbox's own."""
+
 EPSILON_ROUNDING = 1e-6
 """How far float32 rounding may carry a pixel's change beyond epsilon; pixels lie in 0..1."""
 
@@ -200,14 +212,19 @@ class Epsilon(float):
         return self.written
 
 
+def attack_class(attack: str) -> str:
+    """The name of an attack without options: `foolbox:EADAttack` of `foolbox:EADAttack:steps=50`."""
+    return ":".join(attack.split(":")[:2])
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One thing that is done to the images.
 
     Attributes:
         attack: `benign`, or the name of an attack or control.
-        epsilon: largest change of a pixel, in units of the 0..1 pixel range; 0 for benign, NaN for external images, of
-            which only the realized norms are known.
+        epsilon: largest change of a pixel, in units of the 0..1 pixel range; 0 for benign, NaN for external images and
+            attacks at the distance that they find, of which only the realized norms are known.
         control: name of the condition that the differences are also taken against: the run's first control at this
             epsilon, and for that one a second draw of its noise; None where the run has none.
     """
@@ -220,13 +237,20 @@ class Condition:
     def of_name(cls, name: str) -> "Condition":
         """The condition of a name; its control is not in it."""
         attack, _, epsilon = name.partition("@")
-        number = Epsilon(epsilon) if "/" in epsilon else float(epsilon or 0)
-        return cls(attack, math.nan if attack == EXTERNAL else number)
+        if attack == EXTERNAL or (attack.startswith(FOOLBOX) and not epsilon):
+            return cls(attack, math.nan)
+        return cls(attack, Epsilon(epsilon) if "/" in epsilon else float(epsilon or 0))
 
     @property
     def name(self) -> str:
-        """`benign`, or `attack@epsilon`; the epsilon reads back as the same float."""
-        return self.attack if self.attack in (BENIGN, EXTERNAL) else f"{self.attack}@{epsilon_text(self.epsilon)}"
+        """`benign`, or `attack@epsilon`, where it has one; the epsilon reads back as the same float."""
+        has_none = self.is_benign or not self.has_epsilon
+        return self.attack if has_none else f"{self.attack}@{epsilon_text(self.epsilon)}"
+
+    @property
+    def has_epsilon(self) -> bool:
+        """Whether its size was chosen; else only the realized norms are known."""
+        return not math.isnan(self.epsilon)
 
     @property
     def is_benign(self) -> bool:
@@ -285,12 +309,19 @@ def file_word(condition: str) -> str:
 
 
 def conditions_of(
-    attacks: Iterable[str], epsilons: Iterable[float], controls: Iterable[str], *, has_external: bool = False
+    attacks: Iterable[str],
+    epsilons: Iterable[float],
+    controls: Iterable[str],
+    *,
+    has_external: bool = False,
+    has_own_distances: bool = True,
 ) -> tuple[Condition, ...]:
     """The conditions of a run in order: benign, every attack at every epsilon, external images, every control.
 
     Everything is compared with the first control at the same epsilon; that one with its second draw, if the run has it.
-    Controls come at every epsilon above 0. External images have none: their epsilon is not known.
+    Controls come at every epsilon above 0. External images have none: their epsilon is not known. Nor have attacks that
+    look for the smallest change, which come once at the distance that they find, before they are brought within every
+    epsilon; runs of older versions have not that (`has_own_distances`).
     """
     epsilons, controls = list(epsilons), list(controls)
 
@@ -299,7 +330,11 @@ def conditions_of(
         named = attack_row(attack).second_draw if attack == first else first
         return Condition(named, epsilon).name if named is not None and named in controls and epsilon > 0 else None
 
-    attacked = [Condition(attack, epsilon, control_at(attack, epsilon)) for attack in attacks for epsilon in epsilons]
+    attacked = []
+    for attack in attacks:
+        if has_own_distances and attack_class(attack) in MINIMUM_NORM:
+            attacked.append(Condition(attack, math.nan))
+        attacked += [Condition(attack, epsilon, control_at(attack, epsilon)) for epsilon in epsilons]
     controlled = [
         Condition(control, epsilon, control_at(control, epsilon))
         for control in controls

@@ -369,7 +369,10 @@ class RunOptions(BaseModel):
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The run's conditions in order, benign first."""
-        return conditions_of(self.attack, self.epsilon, self.controls, has_external=bool(self.attacked))
+        own = getattr(self, "own_distances", True)
+        return conditions_of(
+            self.attack, self.epsilon, self.controls, has_external=bool(self.attacked), has_own_distances=own
+        )
 
 
 class RunConfig(RunOptions):
@@ -410,7 +413,7 @@ class ResolvedConfig(RunOptions):
     """A run as it is computed. Nothing is left to choose, so that all workers compute alike.
 
     Layers stand by their exact names, files by their absolute paths. No option chooses `memory_format`: the network
-    does. Runs of older versions, which do not name it, had channels last.
+    does. Runs of older versions, which do not name it, had channels last; nor had they attacks at their own distances.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value cannot stand.
@@ -423,7 +426,8 @@ class ResolvedConfig(RunOptions):
     chunk: Count
     threads: Count
     memory_format: MemoryFormat = "channels_last"
+    own_distances: bool = False
 
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed."""
-        return RunConfig(**{**self.model_dump(exclude={"memory_format"}), **changes})
+        return RunConfig(**{**self.model_dump(exclude={"memory_format", "own_distances"}), **changes})

@@ -185,6 +185,7 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
             **config.model_dump(),
             "weights": str(place) if place is not None and config.weights != "imagenet" else config.weights,
             "device": device,
+            "own_distances": getattr(config, "own_distances", True),
             "size": size,
             "images": len(positions),
             "normalize": normalize,

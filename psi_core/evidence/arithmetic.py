@@ -80,13 +80,13 @@ def norms_within_epsilon(run: Run) -> Check:
     elements = _input_elements(run)
     reached, unbounded, too_far = [], [], []
     for at, condition in enumerate(run.condition_details):
-        if condition.is_benign or condition.is_external:
+        if condition.is_benign or not condition.has_epsilon:
             continue
         is_l2 = condition.row.norm == "l2"
         if is_l2 and elements is None:
             unbounded.append(condition.name)
             continue
-        largest = float(run.array("l2" if is_l2 else "linf")[at].max())
+        largest = float(run.array("l2" if is_l2 else "linf")[at][~np.isnan(run.array("linf")[at])].max(initial=0))
         bound = condition.epsilon * (math.sqrt(elements or 1) if is_l2 else 1)
         # Written so that NaN is too far.
         if not largest <= (bound * (1 + L2_ROUNDING) if is_l2 else bound + EPSILON_ROUNDING):

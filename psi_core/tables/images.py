@@ -34,6 +34,14 @@ CONDITION_COLUMNS: tuple[Column, ...] = (
 )
 
 
+def _norms(linf: NDArray[np.float64], l2: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean and largest L-infinity and mean L2 of the images that were attacked; NaN where an attack failed on all."""
+    there = ~np.isnan(linf)
+    if not there.any():
+        return math.nan, math.nan, math.nan
+    return float(linf[there].mean()), float(linf[there].max()), float(l2[there].mean())
+
+
 def condition_rows(run: Run, _view: View) -> Iterator[Cells]:
     """One row per condition: how far the images moved, and what that did to the recognition.
 
@@ -53,7 +61,7 @@ def condition_rows(run: Run, _view: View) -> Iterator[Cells]:
             images,
             as_cell(accuracy[at]) if run.config.labels == "true" else None,
             None if condition.is_benign else as_cell(fooled[at]),
-            *numbers(linf[at].mean(), linf[at].max(), l2[at].mean()),
+            *numbers(*_norms(linf[at], l2[at])),
             as_cell(unmoved[at]) if condition.follows_gradient else None,
             None if run.config.target == "none" else run.config.target,
             None if reached is None else as_cell(reached[at]),
@@ -87,7 +95,8 @@ def image_rows(run: Run, _view: View) -> Iterator[Cells]:
     correct: list[list[bool]] | list[list[None]] = [[None] * len(index)] * len(conditions)
     if run.config.labels == "true":
         correct = (run.predictions == run.labels).tolist()
-    prediction, *measured = (run.array(name).tolist() for name in ("prediction", "confidence", "linf", "l2"))
+    prediction, confidence = run.array("prediction").tolist(), run.array("confidence").tolist()
+    measured = [confidence, *(_without_nan(run.array(name)) for name in ("linf", "l2"))]
     psi = [_without_nan(run.psi[:, number]) for number in range(len(run.layers))]
     for image in range(len(index)):
         for at, condition in enumerate(conditions):

@@ -84,7 +84,7 @@ def headline_condition(run: Run) -> str:
     first = next(iter(run.config.attack), EXTERNAL)
     attacks = [condition for condition in run.condition_details if condition.attack == first]
     attacks = attacks or [*run.condition_details[1:]] or [*run.condition_details]
-    return max(attacks, key=lambda condition: condition.epsilon).name
+    return max(attacks, key=lambda condition: condition.epsilon if condition.has_epsilon else -1).name
 
 
 def _summary(run: Run) -> RunSummary:

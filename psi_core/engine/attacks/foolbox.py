@@ -5,6 +5,7 @@ What comes back is checked for shape, numbers and range, and brought to within e
 
 import ast
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import ModuleType
@@ -16,6 +17,12 @@ from torch import Tensor, nn
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.noise import Noise
 from psi_core.errors import ConfigError, ModelError, unknown_name
+
+_NEED_MORE = ("BinarizationRefinementAttack", "DatasetAttack", "GenAttack", "PointwiseAttack")
+"""Attacks that ask for starting points, other images or targets of their own only when they run; one of no distance."""
+
+_FAILURES = (ModelError, ValueError, TypeError, AssertionError, IndexError, ArithmeticError)
+"""What foolbox raises where it fails on an image; the first is ours, for what is no image."""
 
 _ROUNDING = 1e-4
 """The most that rounding can carry a pixel beyond 0..1; what goes further was not meant to stay inside."""
@@ -37,7 +44,7 @@ def require_foolbox_attack(name: str) -> None:
 class FoolboxAttack:
     """One of foolbox's attacks on one batch.
 
-    Attacks that look for the smallest change do so once, for all epsilons: `within` shortens what they found.
+    Attacks that look for the smallest change do so once: `smallest` gives what they found, and `within` shortens it.
 
     Args:
         name: name of its class, `LinfDeepFoolAttack`, with options behind colons.
@@ -45,6 +52,9 @@ class FoolboxAttack:
         images: (batch, channel, height, width) in 0..1.
         labels: int64 (batch,), to be missed, or to be reached.
         iteration: says which; steps are the attack's own.
+
+    Attributes:
+        failed: images that it gave no change for, bool (batch,); None before the first call.
     """
 
     def __init__(self, name: str, model: nn.Module, images: Tensor, labels: Tensor, iteration: Iteration) -> None:
@@ -55,43 +65,85 @@ class FoolboxAttack:
         foolbox = _foolbox()
         self._model = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
         criteria = foolbox.criteria
-        self._criterion = (criteria.TargetedMisclassification if iteration.is_targeted else criteria.Misclassification)(
-            labels
-        )
+        self._criterion_of = criteria.TargetedMisclassification if iteration.is_targeted else criteria.Misclassification
+        self._labels = labels
+        self.failed: Tensor | None = None
         self._is_smallest = isinstance(self._attack, foolbox.attacks.base.MinimizationAttack)
         self._smallest: Tensor | None = None
 
     def within(self, epsilon: float, noise: Noise) -> Tensor:
         """Changed images, no further than epsilon in the attack's own norm; in L2 that is epsilon x sqrt(pixels x
-        channels), the length of an FGSM step.
+        channels), the length of an FGSM step. Images that the attack failed on are left as they are.
 
         Raises:
-            ModelError: foolbox gave anything but images of that shape in 0..1.
+            ModelError: foolbox gave anything but images of that shape in 0..1, or failed on every image.
         """
         radius = epsilon if self._norm == "linf" else epsilon * self._images.shape[1:].numel() ** 0.5
         if self._is_smallest:
-            if self._smallest is None:
-                self._smallest = self._run(None, noise)
-            return self._shortened(self._smallest, radius)
+            return self._shortened(self.smallest(noise), radius)
         return self._shortened(self._run(radius, noise), radius)
 
+    def smallest(self, noise: Noise) -> Tensor:
+        """Changed images at the distance that the attack found; those that it failed on as they are.
+
+        Raises:
+            ModelError: as `within`.
+        """
+        if self._smallest is None:
+            self._smallest = self._run(None, noise)
+        return self._smallest
+
     def _run(self, radius: float | None, noise: Noise) -> Tensor:
-        devices = [self._images.device] if self._images.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        """What foolbox gives for the batch, or image by image where it fails on the whole."""
+        try:
+            found, failed = self._attacked(slice(None), radius, noise)
+        except _FAILURES as error:
+            found, failed = self._one_by_one(radius, noise, error)
+        self.failed = failed
+        return torch.where(failed.view(-1, *[1] * (found.dim() - 1)), self._images, found)
+
+    def _one_by_one(self, radius: float | None, noise: Noise, cause: Exception) -> tuple[Tensor, Tensor]:
+        """Each image alone, and whether the attack failed on it.
+
+        Raises:
+            ModelError: it failed on every image, and not because it found no image to begin from.
+        """
+        found, failed = (
+            self._images.clone(),
+            torch.ones(len(self._images), dtype=torch.bool, device=self._images.device),
+        )
+        for at in range(len(found)):
+            try:
+                found[at : at + 1], failed[at : at + 1] = self._attacked(slice(at, at + 1), radius, noise)
+            except _FAILURES as error:
+                cause = error
+        if bool(failed.all()) and "init_attack failed" not in str(cause):
+            if isinstance(cause, ModelError):
+                raise cause
+            raise ModelError(f"attack: foolbox:{self._name} failed ({cause}); choose another attack") from cause
+        return found, failed
+
+    def _attacked(self, part: slice, radius: float | None, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Some images as foolbox changes them, and for which it sought the smallest change and found none."""
+        images = self._images[part]
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Foolbox warns of images without a start, which are told in numbers here.
             # Its random numbers come from torch's generator: chunk and batch, which stand fixed, decide them.
             torch.manual_seed(int(noise.words(0, 1)[0, 0]) & (2**63 - 1))
-            try:
-                found = self._attack(self._model, self._images.clone(), self._criterion, epsilons=radius)[0]
-            except (ValueError, TypeError, AssertionError, IndexError) as error:
-                raise ModelError(f"attack: foolbox:{self._name} failed ({error}); choose another attack") from error
-        return self._checked(found)
+            found, _, success = self._attack(
+                self._model, images.clone(), self._criterion_of(self._labels[part]), epsilons=radius
+            )
+        # Within a radius that was asked for, an image that is not fooled is no failure.
+        failed = ~torch.as_tensor(success, device=images.device) & (radius is None)
+        return self._checked(found, images), failed
 
-    def _checked(self, found: object) -> Tensor:
+    def _checked(self, found: object, images: Tensor) -> Tensor:
         where = f"attack: foolbox:{self._name}"
-        if not isinstance(found, Tensor) or found.shape != self._images.shape:
+        if not isinstance(found, Tensor) or found.shape != images.shape:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ModelError(f"{where} gave {shape} for {tuple(self._images.shape)}; choose another attack")
-        found = found.detach().to(self._images.dtype)
+            raise ModelError(f"{where} gave {shape} for {tuple(images.shape)}; choose another attack")
+        found = found.detach().to(images.dtype)
         is_fine = torch.isfinite(found) & (found >= -_ROUNDING) & (found <= 1 + _ROUNDING)
         if not bool(is_fine.all()):
             raise ModelError(f"{where} gave pixels outside 0..1 or that are no numbers; choose another attack")
@@ -151,13 +203,15 @@ def _option(class_name: str, text: str, parameters: Mapping[str, inspect.Paramet
 
 
 def _norm(attack: Any) -> str:
+    """The norm in which changes are brought within epsilon: the attack's own, or L2 where it seeks fewest pixels."""
     p = getattr(getattr(attack, "distance", None), "p", None)
-    if p not in (2, float("inf")):
+    is_smallest = isinstance(attack, _foolbox().attacks.base.MinimizationAttack)
+    if p not in (2, float("inf")) and not (p in (0, 1) and is_smallest):
         raise ConfigError(
             f"attack: foolbox:{type(attack).__name__} measures neither L2 nor L-infinity; choose one that does, "
             "such as foolbox:LinfDeepFoolAttack"
         )
-    return "l2" if p == 2 else "linf"
+    return "linf" if p == float("inf") else "l2"
 
 
 @cache
@@ -170,7 +224,7 @@ def _attack_classes() -> dict[str, Callable[..., Any]]:
         for name, each in vars(foolbox.attacks).items()
         if inspect.isclass(each) and issubclass(each, base) and not inspect.isabstract(each)
     }
-    return {name: each for name, each in sorted(found.items()) if not _needs_more(each)}
+    return {name: each for name, each in sorted(found.items()) if name not in _NEED_MORE and not _needs_more(each)}
 
 
 def _needs_more(made: Callable[..., Any]) -> bool:

@@ -144,7 +144,15 @@ class PerturbedBatch:
         if name not in self._foolbox:
             assert self.model is not None, "without a model there are only conditions that need none"
             self._foolbox[name] = FoolboxAttack(name, self.model, batch.images, batch.labels, batch.iteration)
-        return self._foolbox[name].within(float(condition.epsilon), batch.noise)
+        if condition.has_epsilon:
+            return self._foolbox[name].within(float(condition.epsilon), batch.noise)
+        return self._foolbox[name].smallest(batch.noise)
+
+    def failed_under(self, condition: Condition) -> Tensor | None:
+        """Images that an attack failed on, bool (batch,), once `images_under` has left them as they are; else None."""
+        is_asked = condition.is_foolbox and condition.epsilon != 0
+        attack = self._foolbox.get(condition.attack.removeprefix(FOOLBOX)) if is_asked else None
+        return None if attack is None else attack.failed
 
     def _first_attacks_l2(self, condition: Condition) -> Tensor:
         attack = sizing_attack(condition, self.perturbations.conditions)

@@ -276,7 +276,11 @@ class FusedStep:
                 else:
                     changed = perturbed.images_under(condition)
                 is_repeated = self.repeats_benign and condition.epsilon == 0
-                measured.append(benign if is_repeated else self.measure(changed, perturbed.images))
+                found = benign if is_repeated else self.measure(changed, perturbed.images)
+                if (failed := perturbed.failed_under(condition)) is not None:
+                    # No distance is known of images that an attack failed on.
+                    found = (found[0], found[1].masked_fill(failed, torch.nan), *found[2:])
+                measured.append(found)
             result = StepResult(self._block(measured, labels), labels, targets, [means for *_, means in measured])
         self.clock.lap("attacked")
         return result

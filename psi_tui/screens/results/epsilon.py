@@ -41,7 +41,7 @@ class EpsilonTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         run, layer, attack = view.snapshot.run, view.choices.layer, _chosen_attack(view)
-        epsilons = sorted({condition.epsilon for condition in run.condition_details if not condition.is_external})
+        epsilons = sorted({condition.epsilon for condition in run.condition_details if condition.has_epsilon})
         note = f"{len(epsilons) - 1} epsilons and 0; shifts are of {attack}; c: next attack or control"
         if len(run.conditions) == 1:
             note = "Nothing was done to the images, so there are no curves. For some: 3, then attack fgsm"
@@ -90,7 +90,7 @@ def _written(epsilons: Sequence[float]) -> tuple[tuple[float, str], ...]:
 
 def _swept(run: Run) -> list[Condition]:
     """Conditions that have an epsilon."""
-    return [condition for condition in run.condition_details if not (condition.is_benign or condition.is_external)]
+    return [condition for condition in run.condition_details if condition.has_epsilon and not condition.is_benign]
 
 
 def _attacks(run: Run) -> list[str]:

@@ -101,7 +101,7 @@ def _condition_line(view: ResultsView, width: int) -> str:
     condition, benign = view.condition, view.rows("conditions", view.snapshot.run.conditions[0])
     attacked = view.rows("conditions", view.choices.condition)
     subset = _subset_words(view)
-    has_levels = not condition.is_external and not isinstance(condition.epsilon, Epsilon)
+    has_levels = condition.has_epsilon and not isinstance(condition.epsilon, Epsilon)
     levels = f" ({epsilon_in_levels(condition.epsilon)})" if has_levels else ""
     text = f"{condition.name}{levels} against benign{subset}" if not condition.is_benign else f"benign alone{subset}"
     if not (benign and attacked):

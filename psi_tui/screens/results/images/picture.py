@@ -161,7 +161,7 @@ def _facts(run: Run, image: int, condition: str) -> str:
         mark = "✓" if taken == label else "✗"
         lines.append(f"{title:<8} {mark} taken for {class_name(taken)}, {confidence:.3f} for {class_name(label)}")
     linf, l2 = (float(run.array(name)[at, place]) for name in ("linf", "l2"))
-    lines[1] += f"   L∞ {linf:.4f}, L2 {l2:.3f}"
+    lines[1] += "   the attack failed on it" if np.isnan(l2) else f"   L∞ {linf:.4f}, L2 {l2:.3f}"
     psi = run.psi[:, :, place].astype(np.float64)
     cells = [
         f"{layer} {format_cell(float(benign), 'psi')} {format_cell(float(attacked - benign), 'shift')}"
