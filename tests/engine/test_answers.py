@@ -120,3 +120,15 @@ def test_an_incomplete_picture_is_not_kept(caching: Served, tmp_path: Path) -> N
     assert "none yet" in answer["reason"]
     assert answer["attacked"] is None
     assert not (cache_directory() / "pictures").exists()
+
+
+def test_layers_and_plan_say_which_activations_are_left_out(tmp_path: Path) -> None:
+    said = "measured 14 of 33 activations: 19 Hardswish left out (--layers NAMES --rectify relu)"
+    model = "torchvision:mobilenet_v3_small"
+    assert {row["completeness"] for row in layer_rows(model, size=32)} == {said}
+    config = {"model": model, "size": 32, "weights": "random", "images": 3, "labels": "predicted"}
+    assert plan(config, str(tmp_path))["completeness"] == said
+    every = {**config, "layers": ["relu", "*.2"], "rectify": "relu"}
+    assert plan(every, str(tmp_path))["completeness"] != said
+    assert "completeness" not in layer_rows("lenet5")[0]
+    assert plan({"images": 3}, str(tmp_path))["completeness"] == ""

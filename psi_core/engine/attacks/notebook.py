@@ -1,6 +1,7 @@
 """Attacks on any module, from a notebook: the functions of `attacks` behind checks, leaving no trace on the model."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,14 +90,27 @@ def attack(
         targets = labels.detach().to(images.device, torch.int64, copy=True)
         with untouched(model, images.device), torch.enable_grad():
             inputs = originals.detach().requires_grad_()
-            logits = model(inputs)
+            attacked = _OfACopy(model)
+            logits = attacked(inputs)
             _require_logits_for(targets, logits)
             perturbed = perturbations.begin_batch(
-                model, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device)
+                attacked, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device)
             )
             if perturbed.gradient.isnan().any():
                 raise ModelError("model: the gradient of its loss holds NaN; check its weights")
             return perturbed.images_under(condition).detach().clone()
+
+
+class _OfACopy(nn.Module):
+    """A model that gets a copy of its input, which it may change in place."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Any:
+        """What the model gives."""
+        return self.model(images.clone())
 
 
 def _require_images(images: Tensor, labels: Tensor) -> None:

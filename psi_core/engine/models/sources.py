@@ -186,6 +186,8 @@ def build_classifier(source: ModelSource, classes: int, normalize: str) -> Class
         ModelError: the normalization has another number of channels than the network's first layer.
     """
     network = source.build(classes)
+    if any(tensor.device.type not in ("cpu", "meta") for tensor in network.parameters()):
+        network.cpu()  # A factory that moves it to a GPU: the run does that itself.
     channels = input_channels(network)
     mean, sd = normalization(normalize)
     if len(mean) not in (1, channels):

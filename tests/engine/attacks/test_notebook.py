@@ -166,3 +166,19 @@ def test_attack_refuses_what_cannot_stand(options, word, images, labels):
     with pytest.raises(ValueError, match=word) as refusal:
         attack(perceptron(), images, labels, **options)
     assert isinstance(refusal.value, PsiError)
+
+
+def test_a_model_may_change_its_input_in_place(images, labels):
+    class Scales(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = perceptron()
+
+        def forward(self, inputs):
+            return self.network(inputs.mul_(2).sub_(1))
+
+    model, before = Scales(), images.clone()
+    for name in ("fgsm", "bim"):
+        attacked = attack(model, images, labels, name, 0.1)
+        assert 0 < (attacked - images).abs().max() <= 0.1 + 1e-6
+    assert torch.equal(images, before)

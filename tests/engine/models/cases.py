@@ -242,6 +242,11 @@ class Net(Base):
         x = keep(self.relu(x))
         return self.fc(keep(self.relu(self.conv2(x))).flatten(1))
 """,
+    "logits that softmax cannot tell apart": """
+class Net(Base):
+    def forward(self, x):
+        return super().forward(x) * 1e-9
+""",
     "two of it at a time": """
 class Net(Base):
     def forward(self, x):
@@ -410,6 +415,14 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
         "amber",
         r"measured 1 of 5 activations: 1 LeakyReLU, 1 GELU left out \(--layers NAMES --rectify relu\); "
         "1 assignment by a mask, 1 product with a mask in scripted code or written by hand",
+    ),
+    "scripted inside": (
+        "class Net(Base):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.conv1 = torch.jit.script(nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU()))",
+        {},
+        "activations",
+        "amber",
+        "measured 2 of 3 activations: 1 ReLU in scripted code or written by hand, which cannot be tapped",
     ),
     "a slope that is too small": (
         "class Net(Base):\n    def forward(self, x):\n        return torch.arange(10.0) + 1e-12 * super().forward(x)",

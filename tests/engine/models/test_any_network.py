@@ -114,6 +114,7 @@ def checks_of_network(config_of, tmp_path):
     return checked
 
 
+@pytest.mark.filterwarnings("ignore")  # Of torch.jit, which is on its way out.
 @pytest.mark.parametrize("name", DOUBTED)
 def test_what_the_engine_sees_of_a_network_stands_in_the_evidence(name, checks_of_network):
     source, options, check, status, sentence = DOUBTED[name]

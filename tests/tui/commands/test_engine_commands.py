@@ -12,6 +12,7 @@ import pytest
 from psi_core.config import RunConfig
 from psi_core.runs.finding import list_runs, load_run
 from psi_core.runs.status import STOP_FILE
+from psi_tui.screens.new_run.screen import plan_sentence
 from psi_tui.shell import bar
 from tests.recorded import record_run
 
@@ -251,13 +252,24 @@ def test_plan_says_what_a_run_would_cost(psi, engine):
     plan = {
         "images": 10000, "conditions": ["benign", "fgsm@0.03"], "layers": ["conv1", "fc2"], "units": 6508,
         "chunks": 20, "batch": 256, "device": "cpu", "devices": 2, "disk_bytes": 12_345_678, "seconds": 95.0,
-        "fit_needed": True,
+        "fit_needed": True, "completeness": "measured 11 of 52 activations: 41 Hardswish left out",
     }  # fmt: skip
     engine(f"print({json.dumps(json.dumps({'id': 1, 'answer': plan}))})")
     outcome = psi("run", "--plan")
     assert outcome.code == 0
+    assert plan_sentence(plan).endswith("12.3 MB; weights are fitted first; " + str(plan["completeness"]))
+    assert f"complete    {plan['completeness']}" in outcome.out
     for fact in ("10,000 in chunks of 500", "fgsm@0.03", "6,508 units", "2 workers", "1 min 35 s", "12.3 MB", "fitted"):
         assert fact in outcome.out
+
+
+def test_layers_say_what_a_run_of_them_leaves_out(psi, engine):
+    row = {"name": "0", "module": "0", "kind": "ReLU", "shape": [4], "units": 4, "channels": 4, "channel_axis": 1}
+    said = "measured 1 of 2 activations: 1 GELU left out (--layers NAMES --rectify relu)"
+    rows = [{**row, "parameters": 0, "multiply_adds": 0, "default": True, "completeness": said}]
+    engine(f"print({json.dumps(json.dumps({'id': 1, 'answer': rows}))})")
+    outcome = psi("layers", "net.py:Net")
+    assert (outcome.code, said in " ".join(outcome.err.split())) == (0, True)
 
 
 def test_a_live_bar_tells_phase_rate_and_shares(psi, engine, monkeypatch, capsys):
