@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TypeAlias
 
+from psi_core.conditions import BENIGN
 from psi_core.config import RunConfig
 from psi_core.options import flag_of, option_text
 from psi_core.runs.run import Run
@@ -99,8 +100,8 @@ def made_by(run: Run) -> str:
     words = ["psi-tui", "run"]
     for name, info in RunConfig.model_fields.items():
         value = getattr(run.config, name, info.default)
-        text = option_text(value)
-        if value == info.default or text in ("", option_text(info.default)):
+        text = option_text(value) or "none"
+        if value is None or text == option_text(info.default):
             continue
         words += [flag_of(name)] if value is True else [f"{flag_of(name)}={text}"]
     return shlex.join(words)
@@ -148,7 +149,10 @@ def card(run: Run) -> str:
     chosen = headline_condition(run)
     rows = [row for row in table_rows(run, "layers") if row["condition"] == chosen]
     width = max((len(str(row["layer"])) for row in rows), default=0)
-    lines = [f"{run.name}: {run_line(run)}", f"{chosen}, layer by layer, in benign sd beyond noise:"]
+    lines = [f"{run.name}: {run_line(run)}"]
+    if chosen == BENIGN:
+        return "\n".join([*lines, "nothing was done to the images", made_by(run)])
+    lines.append(f"{chosen}, layer by layer, in benign sd beyond noise:")
     lines += [
         f"  {row['layer']:<{width}}  {format_cell(row['delta_sd'], 'sd'):>7}  {row['verdict'] or ''}" for row in rows
     ]

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
+from psi_core.conditions import BENIGN
 from psi_core.measures import MEASURES
 from psi_core.tables.columns import as_number
 from psi_tui.screens.base import Pane
@@ -91,7 +92,9 @@ class MapTab(ResultsTab):
         chosen = view.choices.condition
         claimed = [layer for layer, rows in found.items() if chosen in rows and is_claimed(rows[chosen])]
         heading = f"{view.measured}: shift beyond noise, in benign sd{view.subset_words}"
-        if found:
+        if found and chosen == BENIGN:
+            heading = "Nothing was done to the images, so nothing can lie beyond noise. For a run that attacks: 3"
+        elif found:
             told = ", ".join(claimed) if len(claimed) <= _MOST_NAMES else f"{len(claimed)} of {len(found)} layers"
             heading = f"{heading}   beyond noise under {chosen}: {told or 'none'}"
         self.query_one("#map-heading", Static).update(heading, layout=False)

@@ -76,6 +76,14 @@ def test_a_card_fits_a_chat(own_folders, psi):
     assert lines[-1].startswith("psi-tui run")
 
 
+def test_a_run_of_benign_images_alone_is_reported_too(own_folders, psi):
+    record_run(own_folders, name="alone", attack="none", controls="none")
+    assert psi("report", "alone").out.startswith("# alone")
+    card = psi("report", "alone", "--card").out
+    assert "nothing was done" in card
+    assert "--attack=none" in card
+
+
 def test_one_plot_alone_is_a_light_picture(own_folders, tmp_path, psi):
     record_run(own_folders, name="mine")
     for name in ("plot.svg", "plot.png"):
