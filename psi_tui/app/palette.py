@@ -1,4 +1,4 @@
-"""The command palette's provider: every action of the present screen by its words, named set-ups, and the themes."""
+"""The command palette's provider: every action of the present screen, every place to go to, set-ups and themes."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,11 +12,18 @@ from textual.screen import Screen
 from psi_core.options import option_text
 from psi_core.presets import PRESETS, Preset
 from psi_tui.plots.themes import THEMES
+from psi_tui.screens.base import PsiScreen
 from psi_tui.services.services import Services
+
+_MOVES = ("move(", "cursor_", "page_", "scroll_", "step_pane(")
+"""How the names of actions begin that only move."""
 
 
 class ActionProvider(Provider):
-    """Every action that a key has now, with that key; last the presets and the themes, which have none."""
+    """Every action that a key has now, with that key; then places of the screen, runs, presets and themes.
+
+    Last come the keys that only move: nobody looks for these here.
+    """
 
     async def discover(self) -> Hits:
         """All of them."""
@@ -32,16 +39,22 @@ class ActionProvider(Provider):
                 yield Hit(score, matcher.highlight(text), act)
 
     def _actions(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        said: set[str] = set()
+        keys: dict[str, tuple[Callable[[], object], bool]] = {}
         for node, binding in bindings_of(self.screen):
             text = f"{binding.description}  ({self.app.get_key_display(binding)})"
-            if text not in said:
-                said.add(text)
-                yield text, partial(self.app.run_action, binding.action, node)
+            is_move = binding.action.rpartition(".")[2].startswith(_MOVES)
+            keys.setdefault(text, (partial(self.app.run_action, binding.action, node), is_move))
+        yield from ((text, act) for text, (act, is_move) in keys.items() if not is_move)
+        if isinstance(self.screen, PsiScreen):
+            yield from self.screen.places()
+        app = cast(Services, self.app)
+        for entry in app.entries or ():
+            yield f"open run {entry.name}: {entry.model}, {entry.attack}", partial(app.open_run, entry.directory)
         for name, preset in PRESETS.items():
             yield f"new run: preset {name}: {preset.description}", partial(self._begin, preset)
         for theme in THEMES:
             yield f"theme {theme.name.removeprefix('psi-')}", partial(setattr, self.app, "theme", theme.name)
+        yield from ((text, act) for text, (act, is_move) in keys.items() if is_move)
 
     def _begin(self, preset: Preset) -> None:
         """Opens the form filled with a preset."""

@@ -1,5 +1,6 @@
 """What all five screens share: the frame, and the keys that move, zoom, copy, export and help."""
 
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from textual import getters
@@ -101,6 +102,10 @@ class PsiScreen(Screen[None]):
     def copies(self) -> dict[str, str]:
         """What `y` offers: a title, and the text that would be copied."""
         return {}
+
+    def places(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """What the palette can go to on this screen: words, and what goes there."""
+        yield from ()
 
     def action_move(self, where: str) -> None:
         """Moves in the focused widget, whatever it is."""

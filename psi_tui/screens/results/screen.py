@@ -3,7 +3,9 @@
 The screen follows the open run, asks for tables and computes in threads, and hands views to the active tab.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
@@ -351,6 +353,18 @@ class ResultsScreen(PsiScreen):
             subset = _after(tuple(SUBSETS), view.choices.subset)
             self._choose(subset=subset)
             self.hint(f"{subset}: {SUBSETS[subset]}")
+
+    def places(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Tabs, and what can be chosen of the open run."""
+        view = self.view
+        if view is None:
+            return
+        for tab in TABS:
+            yield f"tab {tab.title}", partial(setattr, self.tabs, "active", tab.name)
+        run = view.snapshot.run
+        for choice, values in (("condition", run.conditions[1:]), ("layer", run.layers), ("measure", run.measures)):
+            for value in values:
+                yield f"{choice} {value}", partial(self._choose, **{choice: value})
 
     # Acting on the run.
 

@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from psi_core.runs.finding import list_runs
 from psi_tui.app.help import HelpScreen
+from psi_tui.app.palette import ActionProvider
 from psi_tui.services import services
 from psi_tui.services.state import State, load_state
 from psi_tui.widgets.dialogs import ChoiceDialog, ConfirmDialog, ErrorDialog, ExportDialog
@@ -334,3 +335,22 @@ async def test_an_export_asks_before_it_replaces_files_and_j_and_k_move_in_it(ow
             assert "Replace" in text_of(app)
             await press(pilot, keys[-1])
             await until(pilot, lambda text=text: (folder / "layers.md").read_text().startswith(text), "the table", 120)
+
+
+async def test_the_palette_goes_to_runs_tabs_layers_and_conditions_and_names_moves_last(own_folders):
+    directory = record_run(own_folders, name="mine", epsilon="0.03,0.1")
+    record_run(own_folders, name="other")
+    async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
+        offered = dict(ActionProvider(app.screen)._actions())
+        words = list(offered)
+        moves = [place for place, text in enumerate(words) if text.startswith(("down  (", "page down  ("))]
+        assert moves
+        assert min(moves) > max(place for place, text in enumerate(words) if text.startswith(("tab ", "open run ")))
+        offered["tab Map"]()
+        offered["layer fc1"]()
+        offered["condition fgsm@0.03"]()
+        await settled(pilot)
+        assert app.screen.tabs.active == "map"
+        assert (app.screen.choices.layer, app.screen.choices.condition) == ("fc1", "fgsm@0.03")
+        next(act for text, act in offered.items() if text.startswith("open run other"))()
+        await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "other", "the other run")
