@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_tui.app",),
     ("psi_tui.commands",),
     ("psi_tui.cli", "psi_tui"),
+    ("psi_tui.__main__",),
 )
 """Wings from the ground up: folders, and pages that lie in no folder of their own. Imports go down, never sideways."""
 

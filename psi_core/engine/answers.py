@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -16,7 +17,9 @@ from psi_core.config import RunConfig
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import describe_device, resolve_device, unusable_gpus, usable_cores
+from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.dry_forward import dry_forward
+from psi_core.engine.models.fitting import has_fast_bf16
 from psi_core.engine.models.layers import NetworkTrace, completeness_of, describe_layers, select_calls
 from psi_core.engine.models.robustbench import robustbench_names
 from psi_core.engine.models.sources import (
@@ -27,7 +30,8 @@ from psi_core.engine.models.sources import (
 )
 from psi_core.engine.models.timm import timm_names
 from psi_core.engine.preparation import Prepared, prepare
-from psi_core.errors import ModelError, PsiError, unknown_name
+from psi_core.engine.work.chunk_maker import make_chunk_maker
+from psi_core.errors import DataError, ModelError, PsiError, unknown_name
 from psi_core.files import cache_directory, runs_directory
 from psi_core.pictures import keep_picture, picture_answer, require_image
 from psi_core.runs.chunks import chunk_count
@@ -182,8 +186,45 @@ def _images_per_second(run: Run) -> float:
     return sum(worker.progress.images_per_second for worker in workers if worker.progress and worker.phase == "run")
 
 
-def plan(config: Mapping[str, Any], runs_dir: str | None = None) -> dict[str, Any]:
+_BF16_PAYS = 100_000_000
+"""Multiply-adds of an image from which on bf16 is faster on a processor made for it; LeNet-5 has 0.4 million."""
+
+_LOOKED_AT = 4
+"""Images whose gradients are compared at both precisions, which takes AlexNet a second."""
+
+
+def faster_at(prepared: Prepared) -> str:
+    """What bf16 would bring on a processor that is made for it, and cost in signs of the gradient; empty where nothing.
+
+    On two cores with AVX512-BF16 VGG11 and ResNet-18 were 1.3 to 1.9 times as fast, most in large batches.
+    """
+    config = prepared.config
+    is_light = prepared.trace.multiply_adds < _BF16_PAYS
+    if config.device.is_cuda or config.precision != "exact" or is_light or not has_fast_bf16(config.device):
+        return ""
+    if config.weights == "fitted":
+        checkpoint = find_checkpoint(prepared.recipe)
+        if checkpoint is None:
+            return ""
+        prepared = prepared.with_checkpoint(checkpoint)
+    try:
+        share = make_chunk_maker(config, prepared, config.device).sign_agreement(
+            "bf16", prepared.positions[:_LOOKED_AT]
+        )
+    except DataError:  # An image that cannot be read is reported by the run.
+        return ""
+    if math.isnan(share):
+        return ""
+    return f"--precision bf16, up to 1.9 times as fast here; it turns {100 * (1 - share):.1f} % of the gradient's signs"
+
+
+def plan(config: Mapping[str, Any], runs_dir: str | None = None, offers: bool = False) -> dict[str, Any]:
     """What a run of this configuration would do and cost; everything that `start` would refuse is refused.
+
+    Args:
+        config: fields of RunConfig.
+        runs_dir: folder of the runs.
+        offers: whether to look for a faster way too, as `faster`; it may take a second.
 
     Raises:
         ConfigError, ModelError, DataError: it cannot stand.
@@ -191,7 +232,7 @@ def plan(config: Mapping[str, Any], runs_dir: str | None = None) -> dict[str, An
     prepared = prepare(RunConfig(**config))
     folder = runs_directory(runs_dir)
     require_writable(folder, prepared.disk_bytes())
-    return plan_of(prepared, folder)
+    return plan_of(prepared, folder) | ({"faster": faster_at(prepared)} if offers else {})
 
 
 _PICTURES = PictureMaker()

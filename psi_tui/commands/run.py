@@ -72,7 +72,7 @@ def run(
         return
     if plan:
         with waiting("checking model and data", quiet=quiet):
-            answer = ask("plan", config=question, runs_dir=folder)
+            answer = ask("plan", config=question, runs_dir=folder, offers=True)
         _print_plan(answer, folder)
         return
     context.exit(start_and_follow("start", detach=detach, quiet=quiet, config=question, runs_dir=folder))
@@ -118,5 +118,7 @@ def _print_plan(plan: dict[str, Any], folder: str) -> None:
     }
     if completeness := plan.get("completeness"):
         facts["complete"] = completeness
+    if faster := plan.get("faster"):
+        facts["faster"] = faster
     for name, value in facts.items():
         write_result(f"{name:<10}  {value}")

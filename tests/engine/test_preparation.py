@@ -1,5 +1,6 @@
 """Preparation: every field resolved, everything checked, before anything is written."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from psi_core.config import RunConfig
-from psi_core.engine import analyze
+from psi_core.engine import analyze, answers
 from psi_core.engine.answers import plan_of
 from psi_core.engine.models.sources import ARCHITECTURES
 from psi_core.engine.preparation import prepare
@@ -91,6 +92,27 @@ def test_a_plan_knows_the_time_only_from_an_earlier_run(tmp_path: Path) -> None:
     assert 0 < plan_of(prepared, tmp_path)["seconds"] < 600
     size = sum(path.stat().st_size for path in Run(run.directory).directory.rglob("*") if path.is_file())
     assert size < plan["disk_bytes"] < size + 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "has_bf16", "is_offered"),
+    [
+        ({"size": 64}, True, True),
+        ({"size": 64}, False, False),
+        ({"size": 64, "precision": "bf16"}, True, False),
+        ({"model": "lenet5"}, True, False),
+        ({"size": 64, "weights": "fitted"}, True, False),
+    ],
+)
+def test_a_plan_offers_bf16_where_it_pays_and_says_what_it_costs(options, has_bf16, is_offered, monkeypatch):
+    monkeypatch.setattr(answers, "has_fast_bf16", lambda _device: has_bf16)
+    monkeypatch.setattr(answers, "_BF16_PAYS", 10_000_000)  # As a larger image would have.
+    monkeypatch.setattr(answers, "find_checkpoint", lambda _recipe: None)
+    found = answers.faster_at(prepare(small_config(**{"model": "alexnet", "device": "cpu", **options})))
+    assert bool(found) == is_offered
+    if is_offered:
+        share = float(re.search(r"turns ([0-9.]+) % of the gradient's signs", found)[1])
+        assert 0 < share < 30
 
 
 def test_bf16_is_one_precision_for_all_conditions(tmp_path: Path) -> None:

@@ -128,3 +128,8 @@ def test_the_real_engine_answers(own_folders):
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("psi-tui: ")
     assert not own_folders.exists() or not list(own_folders.iterdir())
+
+
+def test_it_is_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "psi_tui", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("psi-tui ")
