@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.conditions import Condition
+from psi_core.conditions import Condition, noises_of
 from psi_core.measures import MEASURES, require_measure
 from psi_core.runs.run import Run
 from psi_core.statistics.contrasts import Decision, classes_moved, rank_biserial
@@ -190,10 +190,15 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
 
 
 def layer_notes(run: Run, view: View) -> list[str]:
-    """What a peak is, and whose the labels are."""
+    """What a peak and a shift beyond noise are, and whose the labels are."""
     place = "" if MEASURES[view.measure].is_share else " over the layer's range"
     peak = f"peak: the fullest of {view.bins} bins{place}; peak % is its share of images: concentration, not sparseness"
-    return [peak, *label_notes(run)]
+    details = run.condition_details
+    has_noise = any(noises_of(each, details) for each in details)
+    beyond = (
+        "beyond, sd: from the noise it differs from least, in benign sd; below 0.2 negligible, 0.5 small, 0.8 medium"
+    )
+    return [peak, *([beyond] if has_noise else []), *label_notes(run)]
 
 
 def _verdict(condition: Condition, decision: Decision, moves: tuple[str, str]) -> str:

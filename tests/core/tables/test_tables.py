@@ -9,7 +9,7 @@ import scipy.stats
 from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.runs.chunks import read_arrays, write_arrays
 from psi_core.statistics.paired import population_sparseness
-from psi_core.tables import TABLE_NAMES, View, table_columns, table_rows
+from psi_core.tables import TABLE_NAMES, View, table_columns, table_notes, table_rows
 from psi_core.tables.columns import readable
 from tests.recorded import record_run, replant
 
@@ -308,3 +308,9 @@ def test_a_run_without_results_says_so(table: str, own_folders: Path) -> None:
 )
 def test_readable_cells(cell: object, kind: str, text: str) -> None:
     assert readable(cell, kind) == text
+
+
+def test_what_the_sd_of_a_shift_is_is_told_where_there_is_noise(own_folders: Path) -> None:
+    for controls, count in (("sign-noise", 1), ("anti-fgsm", 0), ("none", 0)):
+        notes = table_notes(load_run(record_run(own_folders, controls=controls)), "layers")
+        assert sum(note.startswith("beyond, sd:") for note in notes) == count

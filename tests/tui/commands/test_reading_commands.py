@@ -57,7 +57,7 @@ def test_every_table_fits_the_screen(psi, own_folders, monkeypatch, columns, tab
     outcome = psi("show", "latest", "--table", table)
     assert outcome.code == 0
     assert ESCAPE not in outcome.out
-    notes = ("peak:", "silent", "evidence:")
+    notes = ("peak:", "beyond, sd:", "silent", "evidence:")
     table_lines = [line for line in outcome.out.splitlines()[1:] if not line.startswith(notes)]
     assert max(map(cell_len, table_lines)) <= max(columns, 70 if table == "layers" else 0)
 
