@@ -213,11 +213,13 @@ def test_layers_that_are_no_activations_are_masked_where_they_are_rectified():
         ({"train_images": 3, "shared": True}, None),
         ({"train_images": 3, "shared": True, "by": "sparseness"}, "no class has 2 among the first 3"),
         ({"data": "npz:x.npz", "weights": "random"}, "npz:x.npz has no train part"),
-        ({"data": "npz:x.npz", "weights": "random", "by": "random"}, "there is no file"),
+        ({"data": "npz:y.npz", "weights": "random", "by": "random"}, "there is no file"),
     ],
     ids=str,
 )
-def test_what_cannot_be_ordered_is_refused_before_any_work(values, said):
+def test_what_cannot_be_ordered_is_refused_before_any_work(values, said, tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", images=np.zeros((4, 28, 28), np.uint8), labels=np.arange(4))
+    monkeypatch.chdir(tmp_path)
     config = AblationConfig(**SHARED | values)
     if said is None:
         prepare_ablation(config)
