@@ -40,6 +40,7 @@ _MODULES = {
     "resume": "control",
     "stop": "control",
     "delete": "control",
+    "trash": "trash",
     "fit": "fit",
     "models": "models",
     "layers": "models",

@@ -70,6 +70,7 @@ class RunsScreen(PsiScreen):
         Binding("x", "stop", "stop"),
         Binding("r", "resume", "resume", show=False),
         Binding("d", "delete", "delete"),
+        Binding("u", "undo_delete", "bring the deleted one back", show=False),
         Binding("question_mark", "app.help", "help", key_display="?"),
         Binding("q", "app.quit", "quit"),
     ]
@@ -233,6 +234,9 @@ class RunsScreen(PsiScreen):
     def action_delete(self) -> None:
         if entry := self._need_run():
             self.app.delete_run(entry.directory, entry.name, entry.progress.status)
+
+    def action_undo_delete(self) -> None:
+        self.app.undo_delete()
 
     def action_export(self) -> None:
         if entry := self._need_run():

@@ -14,8 +14,10 @@ from textual.timer import Timer
 
 from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.measures import MEASURES
-from psi_core.runs.creation import delete_run, require_deletable
+from psi_core.runs.creation import require_deletable
+from psi_core.runs.run import Run
 from psi_core.runs.status import request_stop
+from psi_core.runs.trash import put_in_trash, take_from_trash, trashed_runs
 from psi_core.tables import TABLE_NAMES
 from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.plots.figures import Palette
@@ -276,8 +278,22 @@ class Services(App[None]):
             return
         self.say(f"{name} stops after its open chunk; r resumes it")
 
+    def undo_delete(self) -> None:
+        """Brings the run back that was deleted last, in this session or before."""
+        found = trashed_runs(self.runs_dir)
+        if not found:
+            self.say("nothing was deleted in the last 14 days")
+            return
+        name = _was_called(found[-1])
+        try:
+            take_from_trash(found[-1])
+        except PsiError as error:
+            self.show_error(error)
+        else:
+            self.say(f"{name} is back")
+
     def delete_run(self, directory: Path, name: str, status: str) -> None:
-        """Deletes a run after a question."""
+        """Moves a run to the trash after a question."""
         from psi_tui.widgets.dialogs import ConfirmDialog
 
         try:
@@ -290,14 +306,22 @@ class Services(App[None]):
             if not is_sure:
                 return
             try:
-                delete_run(directory)
+                put_in_trash(directory)
             except PsiError as error:
                 self.show_error(error)
             else:
-                self.say(f"{name} is deleted")
+                self.say(f"{name} is deleted; u brings it back, for 14 days")
 
         question = f"Delete {name} ({status}) with all its results?\n{directory}"
         self.push_screen(ConfirmDialog(question, yes="delete"), answered)
+
+
+def _was_called(trashed: Path) -> str:
+    """The name of a run in the trash, as its list had it."""
+    try:
+        return Run(trashed).name
+    except (PsiError, OSError):
+        return trashed.name
 
 
 def _tables_in(folder: Path, suffix: str) -> list[Path]:

@@ -354,3 +354,19 @@ async def test_the_palette_goes_to_runs_tabs_layers_and_conditions_and_names_mov
         assert (app.screen.choices.layer, app.screen.choices.condition) == ("fc1", "fgsm@0.03")
         next(act for text, act in offered.items() if text.startswith("open run other"))()
         await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "other", "the other run")
+
+
+async def test_u_brings_the_deleted_run_back_after_a_new_start_too(own_folders, psi):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await press(pilot, "u")
+        assert "nothing was deleted" in said(app)
+        await press(pilot, "d", "y")
+        await until(pilot, lambda: not list_runs(examples=False), "the deletion")
+        assert "u brings it back" in said(app)
+    assert len(psi("trash").out.splitlines()) == 1
+    async with running(own_folders) as (app, pilot):
+        await press(pilot, "u")
+        await until(pilot, lambda: [run.name for run in list_runs(examples=False)] == ["mine"], "the run")
+        assert "mine is back" in said(app)
+    assert "empty" in psi("trash").err

@@ -1,0 +1,104 @@
+"""Deleted runs, for a while: a hidden folder beside the runs, from which they come back by one key.
+
+What lies there too long is removed for good. Nothing that was not put there is touched, and no link is followed.
+"""
+
+import os
+import re
+import shutil
+import stat
+import time
+from pathlib import Path
+
+from psi_core.errors import RunError
+from psi_core.runs.creation import require_deletable
+
+TRASH = ".trash"
+"""Name of the folder beside the runs; a list of runs passes over hidden names."""
+
+KEPT_SECONDS = 14 * 24 * 3600.0
+"""How long a deleted run can come back."""
+
+_NAME = re.compile(r"(\d{10,12})-(\d+)-(.+)", re.DOTALL)
+"""When, which one of that second, and what it was called."""
+
+
+def put_in_trash(directory: Path) -> Path:
+    """Moves a run into the trash beside it and gives its place there; what lies there too long is removed.
+
+    Raises:
+        RunError: it ships with the package, a worker still writes to it, or it cannot be moved.
+    """
+    require_deletable(directory)
+    folder = directory.parent / TRASH
+    try:
+        folder.mkdir(exist_ok=True)
+        _require_folder(folder)
+        now = int(time.time())
+        place = sum(_when(path.name)[0] == now for path in trashed_runs(directory.parent))
+        trashed = folder / f"{now}-{place}-{directory.name}"
+        directory.rename(trashed)
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be moved to the trash ({error.strerror}); check who owns it") from None
+    empty_trash(directory.parent, KEPT_SECONDS)
+    return trashed
+
+
+def take_from_trash(trashed: Path) -> Path:
+    """Moves a run back to where it was, and gives its place.
+
+    Raises:
+        RunError: it is not in the trash any more, or another has its place by now.
+    """
+    found = _NAME.fullmatch(trashed.name)
+    if found is None or trashed.parent.name != TRASH or not os.path.lexists(trashed):
+        raise RunError(f"{trashed}: is not in the trash; it may have been removed for good")
+    directory = trashed.parent.parent / found[3]
+    if os.path.lexists(directory):
+        raise RunError(f"{directory}: is there again; move it away, then take the deleted one back")
+    try:
+        trashed.rename(directory)
+    except OSError as error:
+        raise RunError(f"{trashed}: cannot be moved back ({error.strerror}); check who owns it") from None
+    return directory
+
+
+def trashed_runs(runs_dir: Path) -> list[Path]:
+    """What lies in the trash of a runs directory, the newest last."""
+    try:
+        _require_folder(runs_dir / TRASH)
+        found = [path for path in (runs_dir / TRASH).iterdir() if _NAME.fullmatch(path.name)]
+    except (OSError, RunError):
+        return []
+    return sorted(found, key=lambda path: _when(path.name))
+
+
+def empty_trash(runs_dir: Path, older_than: float = 0.0) -> int:
+    """Removes for good what has been in the trash for so many seconds, and gives how many runs that were.
+
+    Raises:
+        RunError: one of them cannot be removed.
+    """
+    latest = time.time() - older_than
+    doomed = [path for path in trashed_runs(runs_dir) if _when(path.name)[0] <= latest]
+    for path in doomed:
+        try:
+            if path.is_symlink():
+                path.unlink()
+            else:
+                shutil.rmtree(path)  # It unlinks links, and follows none.
+        except OSError as error:
+            raise RunError(f"{path}: cannot be removed ({error.strerror}); check who owns it") from None
+    return len(doomed)
+
+
+def _when(name: str) -> tuple[int, int]:
+    found = _NAME.fullmatch(name)
+    assert found is not None, "it was put there by this page"
+    return int(found[1]), int(found[2])
+
+
+def _require_folder(folder: Path) -> None:
+    """Refuses a trash that is a link, or no folder: whatever lies behind it is not ours."""
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise RunError(f"{folder}: is no folder of its own; move it away, it stands in the place of the trash")

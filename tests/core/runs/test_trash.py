@@ -1,0 +1,72 @@
+"""What is deleted can come back; what is removed for good was put there, and nothing behind a link is touched."""
+
+import pytest
+
+from psi_core.errors import RunError
+from psi_core.runs import trash
+from psi_core.runs.finding import list_runs
+from psi_core.runs.trash import TRASH, empty_trash, put_in_trash, take_from_trash, trashed_runs
+from tests.recorded import record_run
+
+
+def contents(directory):
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_deleted_run_is_off_the_list_and_comes_back_as_it_was(own_folders):
+    directory = record_run(own_folders, name="mine")
+    before = contents(directory)
+    trashed = put_in_trash(directory)
+    assert list_runs(examples=False) == []
+    assert trashed_runs(own_folders) == [trashed]
+    assert take_from_trash(trashed) == directory
+    assert contents(directory) == before
+    assert trashed_runs(own_folders) == []
+    with pytest.raises(RunError, match="not in the trash"):
+        take_from_trash(trashed)
+
+
+def test_the_one_deleted_last_lies_last_and_none_takes_the_place_of_another(own_folders):
+    first = record_run(own_folders, name="first")
+    second = record_run(own_folders, name="second")
+    places = [put_in_trash(first), put_in_trash(second)]
+    assert trashed_runs(own_folders) == places
+    first.mkdir()
+    with pytest.raises(RunError, match="there again"):
+        take_from_trash(places[0])
+    assert places[0].is_dir()
+
+
+def test_what_lies_there_too_long_is_removed_and_nothing_else(own_folders, tmp_path, monkeypatch):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    directory = record_run(own_folders, name="old")
+    (directory / "link").symlink_to(precious)
+    monkeypatch.setattr(trash.time, "time", lambda: 1_700_000_000.0)
+    old = put_in_trash(directory)
+    (own_folders / TRASH / "notes.txt").write_text("mine")
+    link = own_folders / "20261128-120000-aaaaaa"
+    link.symlink_to(precious)
+    monkeypatch.setattr(trash.time, "time", lambda: 1_800_000_000.0)
+    young = put_in_trash(record_run(own_folders, name="young"))
+    assert not old.exists()
+    assert young.is_dir()
+    assert put_in_trash(link).is_symlink()
+    assert empty_trash(own_folders) == 2
+    assert (precious / "file").read_text() == "mine"
+    assert [path.name for path in (own_folders / TRASH).iterdir()] == ["notes.txt"]
+
+
+def test_a_trash_that_is_a_link_is_refused_and_the_run_stays(own_folders, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "1700000000-0-precious").mkdir()
+    directory = record_run(own_folders, name="mine")
+    (own_folders / TRASH).symlink_to(elsewhere)
+    with pytest.raises(RunError, match="no folder of its own"):
+        put_in_trash(directory)
+    assert directory.is_dir()
+    assert trashed_runs(own_folders) == []
+    assert empty_trash(own_folders) == 0
+    assert [path.name for path in elsewhere.iterdir()] == ["1700000000-0-precious"]
