@@ -33,7 +33,7 @@ _AVERAGING_COUNT = "n_averaged"
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 """Heads of GoogLeNet and Inception that only training uses; the networks here have none."""
 
-_BESIDE = re.compile(r"((.*_)?(criterion|loss|metrics?|acc|accuracy|auroc|f1)(_\w+)?)\.|\w*total_(ops|params)$")
+_BESIDE = re.compile(r"((.*_)?(criterion|loss|metrics?|acc|accuracy|auroc)(_\w+)?)\.|\w*total_(ops|params)$")
 """What training keeps beside a network's own tensors: losses' weights, metrics, thop's counts."""
 
 _MEAN = re.compile(r"(^|[._])(\w*_)?(mean|means|mu)$")

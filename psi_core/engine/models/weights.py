@@ -36,11 +36,12 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
         ModelError: it is another architecture; names the first tensor that differs, and both shapes.
     """
     own = network.state_dict()
+    constants = [name for name, tensor in network.named_buffers() if is_normalization(name, tensor.shape)]
     wanted = {
         name: tensor
         for name, tensor in own.items()
         # Files from before torch 0.4.1 lack this count of batches; files of the network inside a wrapper its constants.
-        if name in state or not (name.endswith("num_batches_tracked") or is_normalization(name, tensor.shape))
+        if name in state or not (name.endswith("num_batches_tracked") or name in constants)
     }
     for name, tensor in wanted.items():
         if name not in state:

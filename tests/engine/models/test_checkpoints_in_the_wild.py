@@ -165,6 +165,13 @@ def test_a_network_inside_a_wrapper_takes_the_weights_of_the_network_alone(state
     assert took.mean.item() == 0.5
 
 
+def test_a_learned_scale_that_a_file_lacks_is_no_constant(state, tmp_path):
+    learned = nn.Sequential(collections.OrderedDict(model=perceptron()))
+    learned.register_parameter("sigma", nn.Parameter(torch.ones(1)))
+    with pytest.raises(ModelError, match="lacks sigma"):
+        taken(state, tmp_path, network=learned)
+
+
 @pytest.mark.parametrize(
     ("values", "both"),
     [
