@@ -4,7 +4,7 @@ The numbers of a batch leave the device in one copy, which nothing waits for unt
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,15 +89,16 @@ class ChannelSums:
             mine = mine.to(self._device, non_blocking=True)
             # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
             one_hot = (mine == torch.arange(len(places), device=self._device)[:, None]).double()
-            for condition, layers in enumerate(means):
-                if self._device.is_cuda:  # One product: what a GPU is told costs more than what it computes.
-                    every = torch.cat([*layers], 1)
-                    self._by_class[condition] += one_hot @ every
-                    self._squares[condition] += every.square().sum(0)
-                    continue
-                for place, each in zip(self._places, layers, strict=True):
-                    self._by_class[condition, :, place] += one_hot @ each
-                    self._squares[condition, place] += each.square().sum(0)
+            places_of = self._places
+            groups: Iterator[Sequence[Tensor]] = iter(means)
+            if self._device.is_cuda:  # One product: what a GPU is told costs more than what it computes.
+                places_of, groups = [slice(None)], ([torch.cat([*layers], 1)] for layers in means)
+            sums = [[(one_hot @ each, each.square().sum(0)) for each in group] for group in groups]
+            # Nothing is added before all of it is there: a batch for which memory runs out comes again.
+            for condition, found in enumerate(sums):
+                for place, (by_class, squares) in zip(places_of, found, strict=True):
+                    self._by_class[condition, :, place] += by_class
+                    self._squares[condition, place] += squares
 
     def by_class(self, layer: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sums of one layer for classes that were seen, (condition, class, channel)."""
@@ -113,9 +114,9 @@ class ChannelSums:
     def _make_room(self, labels: NDArray[np.int64]) -> None:
         new = sorted({*labels.tolist()} - {*self._labels})
         if new:
-            self._labels += new
             conditions, _, channels = self._by_class.shape
             self._by_class = torch.cat([self._by_class, self._by_class.new_zeros(conditions, len(new), channels)], 1)
+            self._labels += new  # Last, as above.
 
 
 @dataclass(slots=True)

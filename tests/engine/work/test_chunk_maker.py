@@ -173,6 +173,24 @@ def test_numbers_for_whose_sums_there_is_no_room_are_computed_again(
         assert arrays[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6, nan_ok=True)
 
 
+@pytest.mark.parametrize("full", ["product", "room"])
+def test_class_sums_for_which_memory_runs_out_half_way_are_as_they_were(full, monkeypatch):
+    sums = ChannelSums(2, [3, 2], CPU)
+    labels, means = np.array([0, 1]), [[torch.ones(2, 3).double(), torch.ones(2, 2).double()] for _ in range(2)]
+    sums.add(labels, means)
+    more, broken = np.array([1, 7]), [means[0], [means[1][0], torch.ones(3, 2).double()]]
+    if full == "room":
+        broken = means
+        monkeypatch.setattr(torch, "cat", lambda *_given: torch.zeros(2) + torch.zeros(3))
+    with pytest.raises(RuntimeError):
+        sums.add(more, broken)
+    monkeypatch.undo()
+    sums.add(more, means)
+    for layer in (0, 1):
+        assert sums.by_class(layer, np.array([0, 1, 7]))[0, :, 0].tolist() == [1, 2, 1]
+        assert (sums.squares(layer) == 4).all()
+
+
 @pytest.mark.parametrize("message", [FULL, "GET was unable to find an engine to execute this computation"])
 def test_looks_at_the_first_images_take_as_many_as_fit(classifier, digits, message, monkeypatch):
     read, fitting = ReadAhead.read, 2
