@@ -28,7 +28,7 @@ DEFAULT_TRAIN_IMAGES = 2000
 
 RUN_FIELDS = (
     *("model", "weights", "data", "split", "images", "size", "resize", "normalize", "rectify", "channel_axis"),
-    *("epsilon", "seed", "precision", "device", "batch", "threads"),
+    *("epsilon", "seed", "precision", "device", "batch", "threads", "class_order"),
 )
 """Options of a run that an ablation takes; its labels are the true ones."""
 

@@ -202,8 +202,10 @@ def test_controls_can_be_left_out(none):
 
 def test_several_attacks_and_one_of_foolbox_make_one_run():
     config = RunConfig(attack="fgsm,pgd,foolbox:LinfDeepFoolAttack", epsilon="0,0.1", controls="gaussian")
-    names = ("fgsm@0", "fgsm@0.1", "pgd@0", "pgd@0.1", "foolbox:LinfDeepFoolAttack@0", "foolbox:LinfDeepFoolAttack@0.1")
-    assert [c.name for c in config.conditions] == ["benign", *names, "gaussian@0.1"]
+    names = ("fgsm@0", "fgsm@0.1", "pgd@0", "pgd@0.1")
+    deepfool = "foolbox:LinfDeepFoolAttack"
+    expected = ["benign", *names, deepfool, f"{deepfool}@0", f"{deepfool}@0.1", "gaussian@0.1"]
+    assert [c.name for c in config.conditions] == expected
 
 
 def test_gaussian_noise_without_an_attack_to_size_it_is_refused():
@@ -242,7 +244,7 @@ CHOSEN = {"images": 60, "size": 28, "device": "cpu", "batch": 20, "chunk": 40, "
 
 
 def test_a_resolved_run_has_the_options_of_an_asked_one_in_their_order():
-    assert list(ResolvedConfig.model_fields) == [*RunConfig.model_fields, "memory_format"]
+    assert list(ResolvedConfig.model_fields) == [*RunConfig.model_fields, "memory_format", "own_distances"]
 
 
 @pytest.mark.parametrize("option", LEFT_TO_THE_ENGINE)
@@ -257,7 +259,7 @@ def test_a_resolved_run_asks_for_itself(config):
     resolved = ResolvedConfig(**{**config.model_dump(), **CHOSEN})
     asked = resolved.asked()
     assert asked == RunConfig(**{**config.model_dump(), **CHOSEN})
-    assert asked.model_dump(mode="json") == resolved.model_dump(mode="json", exclude={"memory_format"})
+    assert asked.model_dump(mode="json") == resolved.model_dump(mode="json", exclude={"memory_format", "own_distances"})
     assert ResolvedConfig(**json.loads(resolved.model_dump_json())) == resolved
     assert resolved.asked(device="auto", images=None) == RunConfig(
         **{**config.model_dump(), **CHOSEN, "device": "auto", "images": None}

@@ -64,14 +64,18 @@ def prepare_ablation(config: AblationConfig) -> Ablation:
         return Ablation(config, prepared, None, 0)
     images = _train_images(config, training)
     head_names = prepared.source.class_names
-    training = match_classes(training, prepared.trace.classes, prepared.config.model, head_names=head_names)
+    if config.weights != "fitted" or config.data == "mnist":  # A fitted head has the training part's own classes.
+        training = match_classes(
+            training, prepared.trace.classes, prepared.config.model, config.class_order, head_names
+        )
     _require_images_of_every_class(config, prepared, training.labels[:images], least)
     return Ablation(config, prepared, training, images)
 
 
 def _training_part(config: AblationConfig) -> Dataset:
+    class_order = "auto" if config.weights == "fitted" else config.class_order  # Fits number classes by text.
     try:
-        return load_dataset(config.data, "train", config.resize)
+        return load_dataset(config.data, "train", config.resize, class_order)
     except DataError as error:
         reason = str(error).removeprefix("data: ").partition(";")[0]
         raise DataError(

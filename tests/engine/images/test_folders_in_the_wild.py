@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from psi_core.ablation import AblationConfig
 from psi_core.engine import analyze
+from psi_core.engine.ablation.preparation import prepare_ablation
 from psi_core.engine.images import load_dataset
 from psi_core.engine.images.classes import match_classes
 from psi_core.engine.preparation import prepare
@@ -181,3 +183,20 @@ def test_sixteen_bit_files_of_fewer_bits_are_said(most, bits, tmp_path):
     assert f"multiplied by {2 ** (16 - bits)}" in note
     Image.fromarray(np.full((28, 28), 65535, np.uint16)).save(tmp_path / "1" / "a.png")
     assert prepare(small_config(data=f"folder:{tmp_path}", images=2)).notes == ()
+
+
+def test_an_ablation_takes_the_order_too(tmp_path):
+    for part in ("train", "test"):
+        pictures(tmp_path / "data" / part, *map(str, range(12)))
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2704, 12))\n"
+    )
+    options = {"model": f"{tmp_path / 'net.py'}:make", "weights": "built", "data": f"folder:{tmp_path / 'data'}"}
+    options |= {"layer": "1", "by": "response", "size": 28, "device": "cpu"}
+    with pytest.raises(ConfigError, match="--class-order"):
+        prepare_ablation(AblationConfig(**options))
+    ablation = prepare_ablation(AblationConfig(class_order="text", **options))
+    label_of = dict(zip(ablation.training.places, ablation.training.labels.tolist(), strict=True))
+    assert (label_of["10/a.png"], label_of["2/a.png"]) == (2, 4)
