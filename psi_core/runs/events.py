@@ -53,6 +53,7 @@ class Started(_Timed):
         driver: version of the NVIDIA driver; None without one.
         worker: its rank, from 0.
         workers: how many share the run.
+        sums: what sums a GPU's layers, `kernels` or `torch`; they round otherwise. None on a CPU and in older runs.
     """
 
     kind: ClassVar[str] = "started"
@@ -70,6 +71,7 @@ class Started(_Timed):
     driver: str | None = None
     worker: int | None = None
     workers: int | None = None
+    sums: str | None = field(default=None, metadata=_OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True)

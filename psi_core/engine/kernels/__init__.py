@@ -13,12 +13,23 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from psi_core.devices import Device
+from psi_core.engine.devices import current_device
+
 
 def kernels_for(values: Tensor, name: str) -> ModuleType | None:
     """The module of kernels of that name, `one_pass` or `steps`, where they run on the device of these values."""
     is_plain = type(values) is Tensor  # Not while a compiler traces.
     is_here = is_plain and values.is_cuda and _are_usable(values.device)
     return import_module(f"psi_core.engine.kernels.{name}") if is_here else None
+
+
+def sums_on(device: Device) -> str | None:
+    """What sums the layers of a run on a device: `kernels` or `torch`, which round otherwise; None on a CPU."""
+    if not device.is_cuda:
+        return None
+    with current_device(device):
+        return "kernels" if _are_usable(torch.device(device)) else "torch"
 
 
 @cache

@@ -22,6 +22,7 @@ from psi_core.engine.devices import (
 )
 from psi_core.engine.gradient_check import AMONG, engine_evidence
 from psi_core.engine.images import copies_among
+from psi_core.engine.kernels import sums_on
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
@@ -88,6 +89,16 @@ class ShareProgress:
         self.total = max(self.total, self.done)
 
 
+def _difference(first: Started, own: Started) -> str:
+    """Why this worker rounds otherwise than the one that began the run, in half a sentence; empty where it does not."""
+    if first.device_name != own.device_name:
+        return f"the run began on {first.device_name}, this is {own.device_name}"
+    if first.sums != own.sums:
+        ways = {"kernels": "kernels of the engine's own", "torch": "torch", None: "an older version"}
+        return f"the layers of the run were summed by {ways.get(first.sums, first.sums)}, now by {ways.get(own.sums)}"
+    return ""
+
+
 _PREVIEW_SECONDS = 1.0
 _FREE_RANK_POLL_SECONDS = 0.2
 
@@ -145,13 +156,13 @@ class Worker:
             RunError: another worker of that rank is at work.
         """
         self._require_free_rank()
-        earlier = self._earlier_device()
+        earlier = self._first_start()
         device = worker_device(available_device(self.run.config.device), self._local)
-        started = Started(**own_identity(), **describe_device(device), worker=self.number, workers=self.workers)
+        facts = {**own_identity(), **describe_device(device), "sums": sums_on(device)}
+        started = Started(**facts, worker=self.number, workers=self.workers)
         self.log.write(started)
-        if earlier not in (None, started.device_name):
-            text = f"the run began on {earlier}, this is {started.device_name}; new chunks agree within rounding only"
-            self.log.write(Warned(text))
+        if earlier is not None and (text := _difference(earlier, started)):
+            self.log.write(Warned(f"{text}; new chunks agree within rounding only"))
         with self._heartbeat():
             try:
                 outcome = self._work(device)
@@ -208,11 +219,10 @@ class Worker:
             checkpoint = ensure_fitted(prepared.recipe, device, self._report_fit, lambda: self.orders.should_finish)
         return prepared.with_checkpoint(checkpoint)
 
-    def _earlier_device(self) -> str | None:
-        """Name of the device on which the run began, or None if this is the beginning."""
+    def _first_start(self) -> Started | None:
+        """How the first worker of the run began, or None if this is the beginning."""
         started = [worker.started for worker in StatusReader(self.run.directory).poll() if worker.started]
-        first = min(started, key=lambda event: event.time, default=None)
-        return None if first is None else first.device_name
+        return min(started, key=lambda event: event.time, default=None)
 
     def _report_precision(self, maker: ChunkMaker) -> None:
         policy = self.run.config.precision

@@ -63,6 +63,31 @@ def test_too_little_memory_halves_the_batch_and_names_the_chunk(
     assert run.psi == pytest.approx(whole.psi, abs=1e-6, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("torch", "kernels", ["summed by torch, now by kernels of the engine's own"]),
+        ("kernels", "torch", ["summed by kernels of the engine's own, now by torch"]),
+        (None, "kernels", ["summed by an older version, now by kernels"]),
+        ("kernels", "kernels", []),
+        (None, None, []),
+    ],
+)
+def test_other_sums_are_warned_of(
+    first: str | None, second: str | None, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = new_run(tmp_path, images=10)
+    (directory / "stop").touch()
+    for sums in (first, second):
+        monkeypatch.setattr(worker, "sums_on", lambda _device, sums=sums: sums)
+        Worker(directory).work()
+    starts = [event for event in events(directory) if event["event"] == "started"]
+    assert [event.get("sums", "left out") for event in starts] == [first or "left out", second or "left out"]
+    texts = [event["text"] for event in events(directory) if event["event"] == "warning" and "summed" in event["text"]]
+    assert len(texts) == len(said)
+    assert all(part in text for text, part in zip(texts, said, strict=True))
+
+
 def test_going_on_elsewhere_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = new_run(tmp_path, images=30)
     facts = worker.describe_device(CPU)
