@@ -174,7 +174,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
 
     def can_take(number: int) -> bool:
         try:
-            with untouched(network, device), torch.inference_mode():
+            with untouched(network, device), torch.no_grad():
                 network(images[:1].expand(number, -1, -1, -1).clone())
         except COMPLAINTS:
             return False
@@ -182,7 +182,9 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
 
     axes.begin(images)
     try:
-        with untouched(network, device), torch.inference_mode(), uncompiled(), axes, taps:
+        with untouched(network, device), torch.no_grad(), uncompiled(), axes, taps:
+            # No inference mode: what a network keeps for its next forward must take gradients there.
+            torch.manual_seed(0)  # Layers that are made at the first forward are the same in every process.
             given = network(images)
     except COMPLAINTS as error:  # torch complains by RuntimeError, vision transformers by AssertionError.
         raise refused_forward(error, taps.failed_in, images, can_take) from None

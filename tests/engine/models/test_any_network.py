@@ -14,7 +14,8 @@ from psi_core.engine.images import load_dataset, network_inputs
 from psi_core.engine.preparation import prepare
 from psi_core.errors import ModelError
 from psi_core.evidence import checks_of
-from tests.engine.models.cases import DOUBTED, PRELUDE, REFUSED, RIGHT
+from tests.engine.models.cases import PRELUDE, RIGHT
+from tests.engine.models.doubtful_cases import DOUBTED, REFUSED
 
 EPSILON, IMAGES = 0.05, 7
 
@@ -86,7 +87,8 @@ def test_a_network_is_measured_as_a_plain_reference_measures_it(name, config_of,
     config = config_of(RIGHT[name])
     run = analyze(config, tmp_path / "runs")
     dataset = load_dataset("mnist", "test")
-    images = network_inputs(torch.from_numpy(dataset.images[:IMAGES].copy()), 12, 3)
+    channels = prepare(config).trace.channels
+    images = network_inputs(torch.from_numpy(dataset.images[:IMAGES].copy()), 12, channels)
     labels = torch.from_numpy(dataset.labels[:IMAGES])
     benign, predicted, attacked, attacked_predicted = reference(RIGHT[name], prepare(config), images, labels)
     np.testing.assert_allclose(run.psi[0], benign, atol=2e-5)
@@ -127,6 +129,20 @@ def test_a_plain_network_is_not_doubted(checks_of_network):
     assert checks["alone"].status == checks["activations"].status == "green"
     assert checks["activations"].sentence == "measured 2 of 2 activations"
     assert not {"outputs", "normalized once"} & checks.keys()
+
+
+def test_a_layer_made_at_the_first_forward_is_the_same_in_every_process(config_of):
+    source = (
+        "class Net(Base):\n    def forward(self, x):\n        x = self.features(x).flatten(1)\n"
+        "        if not hasattr(self, 'head'):\n            self.head = nn.Linear(x.shape[1], 10)\n"
+        "        return self.head(x)"
+    )
+    digests = set()
+    for seed in range(2):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            digests.add(prepare(config_of(source)).card["sha256"])
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("name", BINARY)
