@@ -16,10 +16,15 @@ from textual.message_pump import MessagePump
 from textual.screen import Screen
 from textual.timer import Timer
 
+from psi_tui.screens.base import PsiScreen
 from psi_tui.widgets.dialogs import Question
 
 _LOOK_AGAIN_SECONDS = 0.1
 """What a key waits for may be gone: a widget that was closed over it."""
+
+
+_PATIENCE_SECONDS = 2.0
+"""A key waits no longer for a run to be read: a slow disk must not take the keys away."""
 
 
 class KeyPassed(Message):
@@ -77,7 +82,7 @@ class OrderlyApp(App[None]):
         """Hands out the first of the waiting keys, if it may go."""
         if self._under_way is not None and not _is_reachable(self._under_way):
             self._under_way = None
-        while self._waiting and self._under_way is None and self.screen_stack and self._is_painted(self.screen):
+        while self._waiting and self._under_way is None and self.screen_stack and self._is_ready(self._waiting[0]):
             event = self._waiting.popleft()
             if not isinstance(self.screen, Question) or self.screen.could_be_read_at(event.time):
                 self._under_way = start = self.focused or self.screen
@@ -99,6 +104,13 @@ class OrderlyApp(App[None]):
     async def _look_again(self) -> None:
         self._look_again_timer = None
         await self._answer_next()
+
+    def _is_ready(self, event: events.Event) -> bool:
+        """Whether the screen in front can answer a key: it is painted, and has what it waits for."""
+        screen = self.screen
+        is_waiting = isinstance(screen, PsiScreen) and not screen.is_ready
+        is_patient = KeyPassed(self, is_last=True).time - event.time < _PATIENCE_SECONDS
+        return self._is_painted(screen) and not (is_waiting and is_patient)
 
     def _is_painted(self, screen: Screen[Any]) -> bool:
         """Whether a screen has been painted; one that has not tells when it is."""

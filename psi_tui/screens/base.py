@@ -71,6 +71,11 @@ class PsiScreen(Screen[None]):
         yield from self.compose_body()
         yield KeyFooter()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether what it was opened for is there; a key that was typed ahead waits for that."""
+        return True
+
     def compose_body(self) -> ComposeResult:
         """Everything between the top line and the keys."""
         yield from ()

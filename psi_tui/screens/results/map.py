@@ -12,7 +12,7 @@ from psi_core.conditions import BENIGN
 from psi_core.measures import MEASURES
 from psi_core.tables.columns import as_number
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.tab import LayerWanted, ResultsTab
+from psi_tui.screens.results.tab import LayerChosen, LayerWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import MISSING, Row, format_cell
@@ -57,7 +57,11 @@ class MapTab(ResultsTab):
         with Pane(id="map-pane"):
             yield LayerMap((), id="layer-map")
             yield Static(id="map-waiting", markup=False, classes="empty")
+        yield Static(id="map-verdict", markup=False)
         yield Static(id="map-legend", markup=False)
+
+    def on_mount(self) -> None:
+        self._layer = ""
 
     @property
     def _table(self) -> LayerMap:
@@ -73,15 +77,17 @@ class MapTab(ResultsTab):
         table = self._table
         # Attacks before controls, and the largest epsilon last to go.
         order = sorted(conditions, key=lambda each: (not each.is_control, each.epsilon))
-        table.show_columns(
-            [
-                ScreenColumn("layer", lambda row: row["layer"], 100, is_text=True),
-                *(_column(each.name, titles[each.name], order.index(each)) for each in conditions),
-            ],
-            {title: self._style_of(name) for name, title in titles.items()},
-        )
-        table.show_rows({layer: {"layer": layer, **found[layer]} for layer in run.layers if layer in found})
-        table.select_key(view.choices.layer)
+        with self.prevent(FittedTable.Highlighted):
+            table.show_columns(
+                [
+                    ScreenColumn("layer", lambda row: row["layer"], 100, is_text=True),
+                    *(_column(each.name, titles[each.name], order.index(each)) for each in conditions),
+                ],
+                {title: self._style_of(name) for name, title in titles.items()},
+            )
+            table.show_rows({layer: {"layer": layer, **found[layer]} for layer in run.layers if layer in found})
+            table.select_key(view.choices.layer)
+        self._layer = view.choices.layer
         table.display = bool(found)
         waiting = self.query_one("#map-waiting", Static)
         waiting.display = not found
@@ -99,6 +105,9 @@ class MapTab(ResultsTab):
             heading = f"{heading}   beyond noise under {chosen}: {told or 'none'}"
         self.query_one("#map-heading", Static).update(heading, layout=False)
         up, down = MEASURES[view.choices.measure].moves
+        row = found.get(view.choices.layer, {}).get(chosen)
+        verdict = "" if row is None or not row["verdict"] else f"{row['layer']} under {chosen}: {row['verdict']}"
+        self.query_one("#map-verdict", Static).update(verdict)
         self.query_one("#map-legend", Static).update(
             f"▲ {up}, ▼ {down} beyond noise   = equivalent to noise   < less than noise   ? undecided   "
             "below 0.2 negligible (dim), from 0.5 medium, from 0.8 large (bold)"
@@ -108,6 +117,12 @@ class MapTab(ResultsTab):
         colors = self.app.current_theme.variables
         palette = self.app.palette
         return _Style(condition, colors.get("benign", palette.benign), colors.get("attacked", palette.attacked))
+
+    @on(FittedTable.Highlighted)
+    def _layer_chosen(self, message: FittedTable.Highlighted[str]) -> None:
+        message.stop()
+        if message.key is not None and message.key != self._layer:
+            self.post_message(LayerChosen(message.key))
 
     @on(FittedTable.Selected)
     def _open_layer(self, message: FittedTable.Selected[str]) -> None:

@@ -103,6 +103,12 @@ class ResultsScreen(PsiScreen):
         self.watch(self.app, "snapshot", self._show_snapshot)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the run that was opened is the one on screen."""
+        directory = self.app.open_directory
+        return directory is None or (self._shown is not None and self._shown.run.directory == directory)
+
+    @property
     def tabs(self) -> TabbedContent:
         return self.query_one(TabbedContent)
 
@@ -309,6 +315,7 @@ class ResultsScreen(PsiScreen):
     def _go_to(self, body: type[BodyT]) -> BodyT:
         """Makes the tab of a class the active one."""
         self.tabs.active = next(tab.name for tab in TABS if tab.body is body)
+        self.refresh_tab()  # At once: out of sight it takes no key.
         return self.query_one(body)
 
     def action_step_layer(self, by: int) -> None:
