@@ -1,6 +1,7 @@
 """Many keys in one packet, as a slow line brings them: each acts on what the one before it left; none ends the app."""
 
 import os
+import random
 import subprocess
 
 import pytest
@@ -9,6 +10,7 @@ from textual.keys import _character_to_key
 from textual.widgets import Input
 
 from psi_core.runs.finding import list_runs
+from psi_tui.services import services
 from tests.engine.processes import wait_until
 from tests.recorded import record_run
 from tests.tui.apps import running, settled, text_of, until
@@ -144,3 +146,22 @@ def test_bytes_that_are_no_letters_end_nothing(own_folders):
         os.write(terminal.master, b"q")
         assert terminal.process.wait(10) == 0
         assert "Traceback" not in terminal.text
+
+
+ALL_KEYS = (
+    *("12345", "/:?", "jkhlgG", "[]<>cmbfpvxrndsSyeouta+-"),
+    ("enter", "escape", "tab", "up", "down", "left", "pageup", "pagedown", "space", "backspace", "ctrl+p", "ctrl+r"),
+)
+
+
+async def test_random_bursts_end_nothing_and_lose_no_run(own_folders, monkeypatch, tmp_path):
+    for name in ("one", "two"):
+        record_run(own_folders, name=name, epsilon="0.03,0.1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(services, "start_child", lambda _do, **_fields: own_folders)
+    generator = random.Random(2)
+    async with running(own_folders) as (app, pilot):
+        for _ in range(6):
+            await burst(pilot, *generator.choices([key for keys in ALL_KEYS for key in keys], k=20))
+            assert app._exception is None
+        assert len(list_runs(examples=False)) == 2
