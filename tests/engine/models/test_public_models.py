@@ -92,7 +92,9 @@ def test_psi_of_every_relu_call_equals_that_of_its_clone(name, count, size, tmp_
     torch.testing.assert_close(measured, expected, atol=2e-6, rtol=0, equal_nan=True)
 
     model = f"torchvision:{name}"
-    run = analyze(RunConfig(model=model, weights="random", size=size, images=5, batch=2, controls="none"), tmp_path)
+    run = analyze(
+        RunConfig(model=model, weights="random", size=size, images=5, batch=2, controls="none", order="first"), tmp_path
+    )
     assert [layer.module for layer in run.layer_infos] == list(meter.psi)
     np.testing.assert_allclose(run.psi[0], expected, atol=2e-6, rtol=0)
     assert list(run.predictions[0]) == logits.argmax(1).tolist()
@@ -129,7 +131,11 @@ def test_a_classifier_with_its_own_normalization_gives_the_accuracy_and_psi_comp
     state = {f"module.{name}": tensor for name, tensor in fitted.state_dict().items()}
     torch.save({"model_state_dict": state, "epoch": 1}, tmp_path / "mine.pt")
     config = RunConfig(
-        model=f"{tmp_path}/mine.py:net", weights=f"{tmp_path}/mine.pt", normalize="0.1307/0.3081", images=100
+        model=f"{tmp_path}/mine.py:net",
+        weights=f"{tmp_path}/mine.pt",
+        normalize="0.1307/0.3081",
+        images=100,
+        order="first",
     )
     run = analyze(config.model_copy(update={"batch": 16, "controls": ()}), tmp_path / "runs")
 
