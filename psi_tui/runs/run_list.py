@@ -34,7 +34,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
     ),
     "beyond_noise": ScreenColumn("beyond noise", lambda row: _shifts(row)[0], is_text=True),
     "shift": ScreenColumn("Δ", lambda row: _shifts(row)[1], is_text=True),
-    "status": ScreenColumn("status", lambda row: row["status"], is_text=True),
+    "status": ScreenColumn("status", lambda row: row["status"], is_text=True, is_whole=True),
     "age": ScreenColumn("age", lambda row: row["age"]),
 }
 """What lists of runs tell of one, from rows with these keys: texts, but for `done`, `total` and `summary`."""

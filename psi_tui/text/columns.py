@@ -35,12 +35,14 @@ class ScreenColumn:
         cell: the text of a row's cell.
         importance: where the width is short, the column with the lowest goes first; the first column never goes.
         is_text: set flush left; numbers are flush right.
+        is_whole: whether a text is never shortened.
     """
 
     title: str
     cell: Callable[[Row], str]
     importance: int = 0
     is_text: bool = False
+    is_whole: bool = False
 
 
 def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dict[str, ScreenColumn]:
@@ -219,7 +221,10 @@ def _has_value(place: int, rows: Sequence[Sequence[str]]) -> bool:
 def _shortened(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
     """Rows with every text at most so wide; numbers are left as they are."""
     return [
-        [elided(text, width) if column.is_text else text for column, text in zip(columns, row, strict=True)]
+        [
+            elided(text, width) if column.is_text and not column.is_whole else text
+            for column, text in zip(columns, row, strict=True)
+        ]
         for row in rows
     ]
 
