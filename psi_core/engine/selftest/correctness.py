@@ -184,7 +184,7 @@ def _events(run: Run) -> list[Any]:
 
 
 _SHARES = (0.5, 0.25, 0.12)
-"""Shares of the memory that a whole batch takes, to which torch is then held."""
+"""Shares of the memory that a whole batch takes besides what lies there anyway, to which torch is then held."""
 
 
 def memory(trial: Trial) -> Finding:
@@ -192,13 +192,17 @@ def memory(trial: Trial) -> Finding:
     if not trial.device.is_cuda:
         return Finding("left out", "only a GPU's memory can be made scarce")
     options = {"images": 1024, "chunk": 512, "batch": 512}
+    free_memory(trial.device)
     torch.cuda.reset_peak_memory_stats(trial.device)
     whole = analyze(trial.config(**options), trial.folder / "memory-whole")
     peak = torch.cuda.max_memory_allocated(trial.device)
-    figures: dict[str, Any] = {"peak_bytes": peak}
+    free_memory(trial.device)
+    # What earlier parts left, and the network: without those nothing runs at all.
+    fixed = torch.cuda.memory_reserved(trial.device) + 4 * int(whole.model["parameters"])
+    figures: dict[str, Any] = {"peak_bytes": peak, "fixed_bytes": fixed}
     odd = []
     for share in _SHARES:
-        with _held_to(share * peak, trial.device):
+        with _held_to(fixed + share * max(0, peak - fixed), trial.device):
             run = analyze(trial.config(**options), trial.folder / f"memory-{share}")
         told = [each.batch for each in _events(run) if isinstance(each, Warned) and each.batch is not None]
         apart = psi_apart(whole.psi[0], run.psi[0])

@@ -118,9 +118,8 @@ def waiting(trial: Trial) -> Finding:
     places: collections.Counter[str] = collections.Counter()
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        frames = [frame for frame in traceback.extract_stack() if "psi_core" in frame.filename]
-        if "synchroniz" in str(message) and frames:
-            places[f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"] += 1
+        if "synchroniz" in str(message):
+            places[_place(traceback.extract_stack())] += 1
 
     with _ready(trial, model=trial.models[0], batch=64) as (config, maker), warnings.catch_warnings():
         _make(maker, 3 * config.batch)
@@ -134,6 +133,12 @@ def waiting(trial: Trial) -> Finding:
     odd = [place for place in places if not place.startswith(_MAY_WAIT)]
     words = f"the host waits {sum(places.values())} times in a chunk of three batches, never in a step"
     return finding(not odd, words, f"the host waits for the device in {listed(odd)}", dict(places))
+
+
+def _place(stack: traceback.StackSummary) -> str:
+    """File and line of the package that was under way, this page left out."""
+    frames = [frame for frame in stack if "psi_core" in frame.filename and frame.filename != __file__]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "elsewhere"
 
 
 @contextmanager

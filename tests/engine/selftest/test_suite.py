@@ -1,12 +1,13 @@
 """The self-test: parts by name, within a time, each one's failure its own; and what its parts would find."""
 
 import json
+import traceback
 
 import numpy as np
 import pytest
 
 from psi_core.devices import CPU
-from psi_core.engine.selftest import suite
+from psi_core.engine.selftest import speed, suite
 from psi_core.engine.selftest.correctness import agreement, signs
 from psi_core.engine.selftest.part import Finding, Part, Trial, differences
 from psi_core.engine.selftest.suite import selftest
@@ -71,3 +72,14 @@ def test_one_flipped_bit_is_a_difference(tmp_path):
     assert 0 < found.psi < 1e-6
     chunk_path(other, 0).unlink()
     assert differences(one, other).missing == 1
+
+
+def test_a_wait_is_told_by_the_line_that_was_under_way():
+    def innermost():
+        return traceback.extract_stack()
+
+    stack = traceback.StackSummary.from_list(
+        [("/x/psi_core/engine/work/open_chunk.py", 7, "take", ""), (speed.__file__, 121, "note", "")]
+    )
+    assert speed._place(stack) == "open_chunk.py:7"
+    assert speed._place(innermost()) == "elsewhere"
