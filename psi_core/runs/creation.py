@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
-from psi_core.files import is_example, temporary_beside
+from psi_core.files import temporary_beside
 from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.run import FORMAT, POSITIONS, LayerInfo
-from psi_core.runs.status import StatusReader
 
 
 def require_writable(folder: Path, needed_bytes: int) -> None:
@@ -112,33 +111,6 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
                 f"{what}: the images are others than those that the run began with, so that positions would not fit; "
                 "put the old ones back, or start a new run"
             )
-
-
-def require_deletable(directory: Path) -> None:
-    """Refuses to delete a run that must stay.
-
-    Raises:
-        RunError: it ships with the package, or a worker still writes to it.
-    """
-    if is_example(directory):
-        raise RunError(f"{directory.name}: ships with psi-tui and is never deleted; name a run of your own")
-    if any(worker.is_alive for worker in StatusReader(directory).poll()):
-        raise RunError(f"{directory.name}: still runs; stop it first with psi-tui stop {directory.name}")
-
-
-def delete_run(directory: Path) -> None:
-    """Removes a run directory. A rename takes it off the list at once; the disk follows.
-
-    Raises:
-        RunError: it ships with the package, a worker still writes to it, or it cannot be removed.
-    """
-    require_deletable(directory)
-    doomed = directory.with_name(f".{directory.name}.deleted")
-    try:
-        directory.rename(doomed)
-        shutil.rmtree(doomed)
-    except OSError as error:
-        raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None
 
 
 @contextlib.contextmanager

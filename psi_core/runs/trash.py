@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from psi_core.errors import RunError
-from psi_core.runs.creation import require_deletable
+from psi_core.runs.deletion import require_deletable, require_nothing_else
 
 TRASH = ".trash"
 """Name of the folder beside the runs; a list of runs passes over hidden names."""
@@ -27,9 +27,11 @@ def put_in_trash(directory: Path) -> Path:
     """Moves a run into the trash beside it and gives its place there; what lies there too long is removed.
 
     Raises:
-        RunError: it ships with the package, a worker still writes to it, or it cannot be moved.
+        RunError: it ships with the package, a worker still writes to it, it holds what no run writes, or it cannot be
+            moved.
     """
     require_deletable(directory)
+    require_nothing_else(directory)
     folder = directory.parent / TRASH
     try:
         folder.mkdir(exist_ok=True)

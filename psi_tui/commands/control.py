@@ -5,7 +5,8 @@ import sys
 import rich_click as click
 
 from psi_core.errors import ConfigError, RunError
-from psi_core.runs.creation import delete_run, require_deletable
+from psi_core.files import runs_directory
+from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import request_stop
 from psi_tui.commands.options import run_argument, runs_dir_option
@@ -49,13 +50,22 @@ def resume(context: click.RichContext, run: str, runs_dir: str | None, detach: b
 @run_argument
 @runs_dir_option
 @click.option("--yes", is_flag=True, help="do not ask")
-def delete(run: str, runs_dir: str | None, yes: bool) -> None:
-    """Delete a run and all its results."""
+@click.option("--force", is_flag=True, help="also a run that does not lie in the runs directory")
+def delete(run: str, runs_dir: str | None, yes: bool, force: bool) -> None:
+    """Delete a run and all its results.
+
+    Only what a run writes is removed, in a directory that is named as the run is; other files stay.
+    """
     found = load_run(run, runs_dir)
     require_deletable(found.directory)
+    if not force and found.directory.resolve().parent != runs_directory(runs_dir).resolve():
+        raise RunError(
+            f"delete: {found.directory} does not lie in {runs_directory(runs_dir)}; add --force if you mean it"
+        )
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("delete: there is no terminal to ask at; write --yes")
         click.confirm(f"Delete {found.name} with all its results in {found.directory}?", abort=True, err=True)
-    delete_run(found.directory)
-    narrate(f"{found.name} is deleted")
+    left = delete_run(found.directory)
+    stays = f"; {found.directory} stays, with what no run writes: {', '.join(left)}" if left else ""
+    narrate(f"{found.name} is deleted{stays}")

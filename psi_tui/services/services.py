@@ -14,7 +14,7 @@ from textual.timer import Timer
 
 from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.measures import MEASURES
-from psi_core.runs.creation import require_deletable
+from psi_core.runs.deletion import require_deletable
 from psi_core.runs.run import Run
 from psi_core.runs.status import request_stop
 from psi_core.runs.trash import put_in_trash, take_from_trash, trashed_runs

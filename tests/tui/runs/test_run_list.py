@@ -1,7 +1,7 @@
 """The home screen's list: complete, in order, cheap to follow, and blind to what is no run."""
 
 from psi_core.runs.chunks import chunk_path
-from psi_core.runs.creation import delete_run
+from psi_core.runs.deletion import delete_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.runs.run_list import RunList
 from tests.core.living import Worker
