@@ -431,3 +431,8 @@ class ResolvedConfig(RunOptions):
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed."""
         return RunConfig(**{**self.model_dump(exclude={"memory_format", "own_distances"}), **changes})
+
+
+def is_factory(model: str) -> bool:
+    """Whether a model is a function of somebody's code, `file.py:function` or `package.module:function`."""
+    return model not in MODEL_NAMES and not model.startswith(("torchvision:", "timm:", "hf:", "robustbench:"))

@@ -36,6 +36,11 @@ def cache_directory() -> Path:
     return Path(platformdirs.user_cache_dir(_APPLICATION, appauthor=False))
 
 
+def state_directory() -> Path:
+    """The user's state folder: what the app remembers, and which runs may run code. It may not have been made yet."""
+    return Path(platformdirs.user_state_dir(_APPLICATION, appauthor=False))
+
+
 def checkpoints_directory() -> Path:
     """Where fitted weights lie with their cards."""
     return cache_directory() / "checkpoints"

@@ -32,6 +32,7 @@ from psi_core.runs.events import ImagesWritten
 from psi_core.runs.processes import Rank, rank_of, start_child
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE
+from psi_core.runs.trust import require_trusted
 from psi_core.serve import Reply
 from psi_core.tables.export import IMAGE_FORMATS
 
@@ -61,6 +62,7 @@ def resume(run: str, reply: Reply) -> None:
     found = Run(Path(run).absolute())
     if found.status == "running":
         raise RunError(f"{found.name}: it is running; watch it with psi-tui watch {found.id}")
+    require_trusted(found)
     (found.directory / STOP_FILE).unlink(missing_ok=True)
     _answer_and_work(found, None, reply)
 

@@ -19,7 +19,8 @@ from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import temporary_beside
 from psi_core.runs.chunks import CHUNKS
-from psi_core.runs.run import FORMAT, POSITIONS, LayerInfo
+from psi_core.runs.run import FORMAT, POSITIONS, LayerInfo, Run
+from psi_core.runs.trust import record_own
 
 
 def require_writable(folder: Path, needed_bytes: int) -> None:
@@ -72,10 +73,12 @@ def create_run(
         write_json(temporary / "layers.json", [asdict(layer) for layer in layers])
         if positions is not None and positions[-1] >= len(positions):
             np.save(temporary / POSITIONS, positions)
-        return temporary.rename(folder / identity)
+        directory = temporary.rename(folder / identity)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    record_own(Run(directory))
+    return directory
 
 
 def write_json(path: Path, values: Any) -> None:

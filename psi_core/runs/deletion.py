@@ -6,7 +6,6 @@ Links are unlinked and never followed. What cannot be removed whole stays where 
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,13 +102,15 @@ def _entries(directory: Path) -> Iterator[tuple[str, bool]]:
     """Everything in a run directory by its path there, and whether it is the run's own; links are not followed."""
     for entry in os.scandir(directory):
         if entry.name in _FOLDERS and entry.is_dir(follow_symlinks=False):
-            for inner in os.scandir(entry.path):
-                path = f"{entry.name}/{inner.name}"
-                is_folder = stat.S_ISDIR(inner.stat(follow_symlinks=False).st_mode)
-                yield (f"{path}/" if is_folder else path), not is_folder and _OWN.fullmatch(path) is not None
-            continue
-        is_folder = entry.is_dir(follow_symlinks=False)
-        yield (f"{entry.name}/" if is_folder else entry.name), not is_folder and _OWN.fullmatch(entry.name) is not None
+            yield from (_entry(inner, f"{entry.name}/{inner.name}") for inner in os.scandir(entry.path))
+        else:
+            yield _entry(entry, entry.name)
+
+
+def _entry(entry: os.DirEntry[str], path: str) -> tuple[str, bool]:
+    if entry.is_dir(follow_symlinks=False):
+        return f"{path}/", False
+    return path, entry.is_symlink() or _OWN.fullmatch(path) is not None
 
 
 def _identity(directory: Path) -> object:

@@ -1,6 +1,7 @@
 """A run directory as its readers see it: configuration, layers, status and results."""
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,7 @@ class Run:
         id: its identity, which is also the directory's name.
         created: when, ISO 8601 with time zone.
         config: what it computes.
+        fingerprint: SHA-256 of `config.json` but for the name, which may change: whoever edits it makes another run.
     """
 
     def __init__(self, directory: Path, *, preview: bool = False) -> None:
@@ -102,6 +104,7 @@ class Run:
         if found != FORMAT:
             raise RunError(f"{directory}: format {found!r} is not {FORMAT}, which this version reads; upgrade psi-tui")
         try:
+            self.fingerprint = _fingerprint(values)
             self.id, self.created = str(values["id"]), str(values["created"])
             if not re.fullmatch(IDENTITY, self.id):
                 raise ValueError(f"its id is {self.id[:100]!r}, which names no run directory")
@@ -392,6 +395,12 @@ class Run:
         if not self.has_sums:
             raise RunError(f"{self.name}: no class sums yet; wait for its first chunk")
         return (read_arrays(path, names.__contains__) for path in self._chunk_paths)
+
+
+def _fingerprint(values: Mapping[str, Any]) -> str:
+    """Of the values as they stand, so that it stays the same in versions with further options."""
+    known = {key: value for key, value in values.items() if key != "name"}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _read_json(path: Path) -> Any:

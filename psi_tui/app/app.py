@@ -18,13 +18,14 @@ from textual.timer import Timer
 from textual.worker import WorkerFailed
 
 from psi_core.errors import PsiError
+from psi_core.files import state_directory
 from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.palette import ActionProvider
 from psi_tui.plots.themes import THEMES, Colors, colors_from, themes_for
 from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsListed, RunsWatcher, WatchingFailed
 from psi_tui.services.services import Services
-from psi_tui.services.state import ScreenName, state_directory, write_whole
+from psi_tui.services.state import ScreenName, write_whole
 
 _REST_SECONDS = 0.15
 

@@ -9,7 +9,8 @@ from psi_core.files import runs_directory
 from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import request_stop
-from psi_tui.commands.options import run_argument, runs_dir_option
+from psi_core.runs.trust import trust as trust_run
+from psi_tui.commands.options import run_argument, runs_dir_option, trust_option
 from psi_tui.commands.run import start_and_follow
 from psi_tui.shell.console import narrate
 
@@ -31,8 +32,11 @@ def stop(run: str, runs_dir: str | None) -> None:
 @runs_dir_option
 @click.option("--detach", is_flag=True, help="print the run's path and return; the run goes on")
 @click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
+@trust_option
 @click.pass_context
-def resume(context: click.RichContext, run: str, runs_dir: str | None, detach: bool, quiet: bool) -> None:
+def resume(
+    context: click.RichContext, *, run: str, runs_dir: str | None, detach: bool, quiet: bool, trust: bool
+) -> None:
     """Make the chunks that a stopped, failed or lost run still misses."""
     found = load_run(run, runs_dir)
     status = found.status
@@ -43,6 +47,8 @@ def resume(context: click.RichContext, run: str, runs_dir: str | None, detach: b
     if status == "done":
         narrate(f"{found.name} is finished; nothing to resume")
         return
+    if trust:
+        trust_run(found)
     context.exit(start_and_follow("resume", detach=detach, quiet=quiet, run=str(found.directory)))
 
 

@@ -6,9 +6,10 @@ from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.events import Event, ImagesWritten
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
+from psi_core.runs.trust import trust as trust_run
 from psi_core.tables import TABLE_NAMES, tables_taking
 from psi_core.tables.export import FORMATS, IMAGE_FORMATS, export_run
-from psi_tui.commands.options import run_argument, runs_dir_option
+from psi_tui.commands.options import run_argument, runs_dir_option, trust_option
 from psi_tui.engine.client import EngineError, NoAnswerError, ask
 from psi_tui.runs.progress import Progress
 from psi_tui.shell.bar import progress_view
@@ -34,6 +35,7 @@ _OF_A_MEASURE = tables_taking("measure")
 @click.option("--measure", metavar="", help=f"{' and '.join(_OF_A_MEASURE)} of these measures too, with commas")
 @click.option("--images", is_flag=True, help="also the images of every condition, made again")
 @click.option("--image-formats", metavar="", help="npz (exact) and png (8 bits), with commas (default: both)")
+@trust_option
 @runs_dir_option
 def export(
     *,
@@ -44,6 +46,7 @@ def export(
     measure: str | None,
     images: bool,
     image_formats: str | None,
+    trust: bool,
     runs_dir: str | None,
 ) -> None:
     """Writes the tables, and the images where they are asked for."""
@@ -61,6 +64,8 @@ def export(
     for path in export_run(found, folder, format, names, measures):
         write_result(str(path))
     if images or image_formats is not None:
+        if trust:
+            trust_run(found)
         for place in _export_images(found, folder, kinds):
             write_result(place)
 

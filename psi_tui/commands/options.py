@@ -18,6 +18,9 @@ runs_dir_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table, in full precision")
 ascii_option = click.option("--ascii", "ascii_only", is_flag=True, help="the app draws with ASCII alone")
+trust_option = click.option(
+    "--trust", is_flag=True, help="run the code that the run's model names, though the run was not made here"
+)
 run_argument = click.argument("run")
 """A run by path, id, unique name, unique prefix, or `latest`."""
 

@@ -13,6 +13,7 @@ from textual.reactive import var
 from textual.timer import Timer
 
 from psi_core.errors import ConfigError, PsiError, RunError
+from psi_core.files import state_directory
 from psi_core.measures import MEASURES
 from psi_core.runs.deletion import require_deletable
 from psi_core.runs.run import Run
@@ -26,7 +27,7 @@ from psi_tui.runs.open_run import Snapshot
 from psi_tui.runs.run_list import RunEntry
 from psi_tui.runs.watcher import RunWatcher
 from psi_tui.services.clipboard import copy
-from psi_tui.services.state import ScreenName, load_state, state_directory
+from psi_tui.services.state import ScreenName, load_state
 
 if TYPE_CHECKING:
     from psi_tui.widgets.dialogs import ExportChoice

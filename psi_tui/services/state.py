@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import platformdirs
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,12 +17,7 @@ from pydantic import (
 )
 from pydantic_core.core_schema import ValidationInfo
 
-from psi_core.files import temporary_beside
-
-
-def state_directory() -> Path:
-    """Where the app keeps its memory and the text copied last; it may not have been made yet."""
-    return Path(platformdirs.user_state_dir("psi-tui", appauthor=False))
+from psi_core.files import state_directory, temporary_beside
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -20,6 +20,7 @@ from psi_core.engine.preparation import Prepared
 from psi_core.errors import PsiError
 from psi_core.pictures import PICTURE_SIZE, Picture, Pixels, area_average
 from psi_core.runs.run import Run
+from psi_core.runs.trust import require_trusted
 
 _ANOTHER_DRAW = (
     "attack: foolbox may change an image otherwise when it is alone; see what was measured with psi-tui export --images"
@@ -47,6 +48,7 @@ class PictureMaker:
         Raises:
             PsiError: not even the benign image can be made.
         """
+        require_trusted(run)
         try:
             prepared = self._prepared_of(run)
         except PsiError as error:

@@ -19,6 +19,7 @@ from psi_core.engine.models.weights import file_sha256
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.errors import DataError, ModelError
 from psi_core.runs.run import Run
+from psi_core.runs.trust import require_trusted
 
 
 def reopen(run: Run, device: Device) -> Prepared:
@@ -29,6 +30,7 @@ def reopen(run: Run, device: Device) -> Prepared:
     Raises:
         PsiError: weights or images are missing, or are others than the run's.
     """
+    require_trusted(run)
     recorded = run.model
     if not recorded:
         raise ModelError(f"weights: {run.name} has none yet; wait until it measures images, or resume it")

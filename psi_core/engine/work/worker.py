@@ -49,6 +49,7 @@ from psi_core.runs.events import (
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
+from psi_core.runs.trust import require_trusted
 
 
 class ShareProgress:
@@ -176,6 +177,8 @@ class Worker:
     def _work(self, device: Device) -> str:
         self.log.write(PhaseBegan("load"))
         with cpu_threads(self.run.config.threads), current_device(device):
+            if self._prepared is None:
+                require_trusted(self.run)
             config = self.run.config
             prepared = self._prepared or prepare(config.asked(device=device, devices=1), config.memory_format)
             if not np.array_equal(prepared.positions, self.run.positions):

@@ -12,13 +12,12 @@ from textual.widgets import Button, Static, TabbedContent
 
 from psi_core.conditions import CONTROL_NAMES
 from psi_core.config import RunConfig
-from psi_core.files import examples_directory
+from psi_core.files import examples_directory, state_directory
 from psi_core.presets import config_of
 from psi_core.runs.run import Run
 from psi_tui.app.app import PsiApp
 from psi_tui.screens.new_run.screen import NewRunScreen
 from psi_tui.services.services import PrefillForm
-from psi_tui.services.state import state_directory
 from tests.tui.apps import NARROW, press, running, settled, text_of, until
 from tests.tui.warm_engine import warm_client, warm_engine  # noqa: F401 - fixtures
 

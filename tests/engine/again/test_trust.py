@@ -1,0 +1,91 @@
+"""Whose code is run: that of runs made here, and of others only after a word."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from psi_core import ModelError, Run
+from psi_core.engine import analyze
+from psi_core.engine.again.pictures import PictureMaker
+from psi_core.engine.again.run_images import reopen
+from psi_core.engine.commands import resume
+from psi_core.engine.work.worker import Worker
+from psi_core.files import state_directory
+from psi_core.runs.trust import require_trusted, trust
+from psi_core.serve import Reply
+from tests.engine.processes import small_config
+
+CODE = """
+import torch
+from pathlib import Path
+
+Path(__file__).with_name("ran").touch()
+
+def build():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 4, 5), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(2304, 10))
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Run]:
+    """A run of a file's network, made here."""
+    (tmp_path / "mine.py").write_text(CODE)
+    run = analyze(
+        small_config(images=20, chunk=20, size=28, model=f"{tmp_path / 'mine.py'}:build", weights="built"), tmp_path
+    )
+    (tmp_path / "ran").unlink()
+    return run
+
+
+def looked_at(run: Run) -> bool:
+    """Whether the code ran when an image was looked at."""
+    PictureMaker().make(run, 3, run.condition_details[1])
+    return Path(run.config.model.rpartition(":")[0]).with_name("ran").exists()
+
+
+def test_a_run_made_here_runs_its_code_wherever_it_is_moved(own: Run, tmp_path: Path) -> None:
+    assert looked_at(own)
+    assert looked_at(Run(own.directory.rename(tmp_path / "moved")))
+
+
+def test_a_foreign_run_runs_no_code_until_it_is_trusted(own: Run, tmp_path: Path) -> None:
+    (state_directory() / "trusted-runs.txt").unlink()
+    (own.directory / "chunks" / "00000.npz").unlink()
+
+    def resumed() -> None:
+        with (tmp_path / "reply").open("w") as file:
+            resume(str(own.directory), Reply(file))
+
+    doors = (
+        lambda: looked_at(own),
+        lambda: reopen(own, own.config.device),
+        lambda: Worker(own.directory).work(),
+        resumed,
+    )
+    for door in doors:
+        with pytest.raises(ModelError, match=rf"{tmp_path}/mine\.py, which was not run; .*--trust"):
+            door()
+        assert not (tmp_path / "ran").exists()
+    trust(own)
+    assert looked_at(own)
+
+
+@pytest.mark.parametrize("model", ["os:getcwd", "evil.py:f", "/x/evil.py:f", "lenet5.py:f", "torchvision.models:f"])
+def test_whoever_changes_the_configuration_loses_the_trust(own: Run, model: str) -> None:
+    path = own.directory / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "name": "another name"}))
+    require_trusted(Run(own.directory))
+    path.write_text(json.dumps({**values, "model": model}))
+    with pytest.raises(ModelError, match="was not made here"):
+        require_trusted(Run(own.directory))
+    path.write_text(json.dumps({**values, "model": "lenet5", "weights": "random"}))
+    require_trusted(Run(own.directory))
+
+
+def test_a_copy_of_an_own_run_is_one_s_own(own: Run, tmp_path: Path) -> None:
+    require_trusted(Run(Path(shutil.copytree(own.directory, tmp_path / "copy"))))
