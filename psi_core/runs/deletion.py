@@ -29,15 +29,14 @@ def require_deletable(directory: Path) -> None:
     """Refuses to delete a run that must stay, or a directory that may be more than a run.
 
     Raises:
-        RunError: it ships with the package, a worker still writes to it, or the directory is a link or has another name
-            than the run.
+        RunError: it ships with the package, a worker still writes to it, or the directory has another name than the
+            run. A link to one can always go.
     """
     if is_example(directory):
         raise RunError(f"{directory.name}: ships with psi-tui and is never deleted; name a run of your own")
-    real = directory.absolute()
-    if real.is_symlink():
-        raise RunError(f"{real}: is a link, and nothing behind one is deleted; unlink it, or name the directory itself")
-    real = real.resolve()
+    if directory.is_symlink():
+        return
+    real = directory.absolute().resolve()
     identity = _identity(real)
     if identity is None:
         raise RunError(f"{real}: cannot be deleted; it holds no run that can be read")
@@ -55,7 +54,7 @@ def require_nothing_else(directory: Path) -> None:
     Raises:
         RunError: there are such files.
     """
-    foreign = foreign_files(directory)
+    foreign = [] if directory.is_symlink() else foreign_files(directory)
     if foreign:
         raise RunError(f"{directory}: holds what no run writes ({_listed(foreign)}); move that away first")
 
@@ -74,6 +73,9 @@ def delete_run(directory: Path) -> list[str]:
         RunError: as of `require_deletable`, or something cannot be removed.
     """
     require_deletable(directory)
+    if directory.is_symlink():
+        directory.unlink()
+        return []
     directory = directory.absolute().resolve()
     doomed = directory.with_name(f".{directory.name}.deleted")
     left = foreign_files(directory)

@@ -57,11 +57,11 @@ def test_a_directory_of_another_name_is_no_run_directory(run, tmp_path):
     assert (project / "main.py").exists()
 
 
-def test_a_link_to_a_run_is_refused(run, tmp_path):
+def test_of_a_link_to_a_run_the_link_goes(run, tmp_path):
     link = tmp_path / run.name
     link.symlink_to(run)
-    with pytest.raises(RunError, match="is a link"):
-        delete_run(link)
+    assert delete_run(link) == []
+    assert not link.is_symlink()
     assert (run / "config.json").exists()
 
 
