@@ -14,24 +14,37 @@ from psi_core.runs.finding import list_runs
 from psi_core.tables import table_rows
 
 
-@pytest.fixture(scope="module")
-def example():
-    return load_run("example-alexnet")
+LAYERS = {
+    "alexnet": ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2"],
+    "vgg11": [*(f"conv{number}" for number in range(1, 9)), "fc1", "fc2"],
+}
+EXAMPLES = [f"example-{model}" for model in LAYERS]
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def example(request):
+    return load_run(request.param)
 
 
 def test_it_is_found_by_name_and_never_the_latest(own_folders, example):
     assert example.is_example
     assert example.status == "done"
-    assert [run.name for run in list_runs()] == ["example-alexnet"]
+    assert [run.name for run in list_runs()] == EXAMPLES
     with pytest.raises(RunError):
         load_run("latest")
 
 
 def test_it_holds_what_was_asked_of_it(example):
     config = example.config
-    assert (config.model, config.data, config.images, config.weights) == ("alexnet", "mnist", 10_000, "fitted")
-    assert {"benign", "fgsm@0.03", "fgsm@0.1", "sign-noise@0.03", "anti-fgsm@0.1"} <= set(example.conditions)
-    assert example.layers == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2"]
+    assert (config.data, config.images, config.weights, config.loss) == ("mnist", 10_000, "fitted", "margin")
+    changes = ("fgsm", "sign-noise", "gaussian", "anti-fgsm", "donor")
+    assert example.conditions == ["benign", *(f"{name}@{epsilon}" for name in changes for epsilon in (0.03, 0.1))]
+    assert example.layers == LAYERS[config.model]
+    assert example.square_sums("fc1") is not None
+
+
+def test_it_is_small_enough_to_ship(example):
+    assert sum(path.stat().st_size for path in example.directory.rglob("*") if path.is_file()) < 12e6
 
 
 def test_the_command_of_its_card_is_its_configuration(example):
@@ -50,33 +63,32 @@ def test_its_numbers_are_those_of_a_network_that_was_attacked(example):
     at = {name: place for place, name in enumerate(example.conditions)}
     assert correct[0] > 0.985
     assert correct[at["fgsm@0.1"]] < correct[at["fgsm@0.03"]] < correct[0]
-    assert correct[at["sign-noise@0.1"]] > 0.98
+    assert min(correct[at[name]] for name in ("sign-noise@0.1", "gaussian@0.1", "donor@0.1")) > 0.98
     assert np.isfinite(example.psi).all()
     epsilons = np.array([condition.epsilon for condition in example.condition_details])
-    assert (example.array("linf").max(axis=1) <= epsilons + 1e-6).all()
+    bounded = [condition.row.norm == "linf" for condition in example.condition_details]
+    assert (example.array("linf").max(axis=1) <= epsilons + 1e-6)[bounded].all()
 
 
-def test_fgsm_at_a_tenth_is_beyond_noise_in_most_layers_by_little(example):
-    rows = {(row["condition"], row["layer"]): row for row in table_rows(example, "layers")}
-    assert all(row["verdict"] for (condition, _), row in rows.items() if condition != "benign")
-    beyond = [row for layer in example.layers if (row := rows["fgsm@0.1", layer])["verdict"].startswith("beyond noise")]
-    assert len(beyond) >= 5
-    assert max(abs(row["delta_sd"]) for row in beyond) < 0.25
-    assert all(rows["sign-noise@0.1", layer]["verdict"].startswith("noise itself") for layer in example.layers)
-    # Next to all of conv1's shift comes with any change of that size.
-    assert rows["fgsm@0.1", "conv1"]["verdict"].endswith("negligible")
-    assert rows["fgsm@0.1", "conv1"]["equivalent"] == 1
+def test_what_fgsm_does_beyond_noise_is_small_in_every_layer(example):
+    rows = [row for row in table_rows(example, "layers") if row["condition"] != "benign"]
+    assert all(row["verdict"] for row in rows)
+    attacked = [row for row in rows if row["attack"] == "fgsm"]
+    beyond = [row for row in attacked if row["verdict"].startswith("beyond noise")]
+    assert len(beyond) >= len(attacked) // 2
+    assert 0.1 < max(abs(row["delta_sd"]) for row in beyond) < 0.25
+    assert all(row["verdict"].endswith(("negligible", "small")) for row in beyond)
 
 
 def test_some_of_its_images_can_be_seen_without_its_weights(own_folders, example):
     pictured = {int(path.name.split("-")[0]) for path in (example.directory / "pictures").iterdir()}
     assert {0, 1, 2} <= pictured
     flipped = np.flatnonzero((example.predictions[0] == example.labels) & (example.predictions[2] != example.labels))
-    assert set(flipped[:10].tolist()) <= pictured
-    for condition in ("fgsm@0.03", "fgsm@0.1", "anti-fgsm@0.03"):
+    assert set(flipped[:6].tolist()) <= pictured
+    for condition in ("fgsm@0.03", "fgsm@0.1", "anti-fgsm@0.03", "gaussian@0.1", "donor@0.1"):
         picture = find_picture(example, 0, condition)
         at = example.conditions.index(condition)
-        assert picture.linf == pytest.approx(float(example.array("linf")[at, 0]))
+        assert picture.linf == pytest.approx(float(example.array("linf")[at, 0]), rel=1e-3)
         assert picture.prediction == example.predictions[at, 0]
 
 

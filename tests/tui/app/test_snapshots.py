@@ -17,7 +17,7 @@ SIZES = {"80x24": NARROW, "140x40": WIDE}
 
 async def show_runs(app, pilot):
     await press(pilot, "1")
-    await until(pilot, lambda: app.entries[0].summary is not None, "the example's numbers")
+    await until(pilot, lambda: all(each.summary is not None for each in app.entries), "the examples' numbers")
 
 
 async def show_explore(app, pilot):

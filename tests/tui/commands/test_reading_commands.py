@@ -25,9 +25,9 @@ def test_no_runs_is_no_error(psi):
 def test_runs_lists_what_there_is(psi, own_folders, monkeypatch):
     record_run(own_folders, name="mine", epsilon="0.01,0.03")
     record_run(own_folders, chunks=[0], labels="predicted")
-    unfinished, mine, example = json.loads(psi("runs", "--json").out)
+    unfinished, mine, *examples = json.loads(psi("runs", "--json").out)
     rows = table_rows(load_run("mine"), "conditions")
-    assert example["is_example"]
+    assert [each["is_example"] for each in examples] == [True, True]
     assert (mine["name"], mine["status"], mine["images_done"]) == ("mine", "done", 60)
     assert mine["accuracy_percent"] == pytest.approx(rows[0]["accuracy_percent"])
     assert mine["attacked_accuracy_percent"] == pytest.approx(rows[2]["accuracy_percent"])
