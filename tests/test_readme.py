@@ -6,13 +6,16 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from psi_core import RunConfig
 from psi_core.conditions import ATTACKS
 from psi_core.runs.finding import load_run
+from psi_core.tables import table_rows
 from psi_tui.cli import _MODULES
 from tests.engine.picture_files import digit_folder
 
@@ -55,3 +58,16 @@ def test_the_examples_of_an_own_model_and_own_images_run(tmp_path: Path, own_fol
     made, given = (run for run in runs if run.config.model != last.config.model)
     assert given.conditions == ["benign", "attacked"]
     assert np.array_equal(given.psi[1], made.psi[1], equal_nan=True)
+
+
+def test_the_figure_of_the_notebook_shows_the_tables_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "matplotlib" in block]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert (tmp_path / "beyond-noise.svg").stat().st_size > 1000
+    rows = [row for row in table_rows(load_run("example-vgg11"), "layers") if row["condition"] == "fgsm@0.1"]
+    sd = {row["layer"]: row["psi_sd"] for row in table_rows(load_run("example-vgg11"), "layers") if not row["epsilon"]}
+    expected = [row["delta_control_mean"] / sd[row["layer"]] for row in rows]
+    assert [bar.get_height() for bar in names["bars"]] == pytest.approx(expected, abs=1e-4)

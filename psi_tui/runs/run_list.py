@@ -210,5 +210,6 @@ def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> R
     )
 
 
-def _place(entry: RunEntry) -> tuple[bool, bool, float]:
-    return entry.is_example, entry.progress.status != "running", -entry.created.timestamp()
+def _place(entry: RunEntry) -> tuple[bool, bool, float, str]:
+    newest = 0.0 if entry.is_example else -entry.created.timestamp()
+    return entry.is_example, entry.progress.status != "running", newest, entry.name if entry.is_example else ""

@@ -13,7 +13,6 @@ from psi_core.pictures import find_picture
 from psi_core.runs.finding import list_runs
 from psi_core.tables import table_rows
 
-
 LAYERS = {
     "alexnet": ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2"],
     "vgg11": [*(f"conv{number}" for number in range(1, 9)), "fc1", "fc2"],
