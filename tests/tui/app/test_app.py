@@ -191,7 +191,7 @@ async def test_deleting_asks_first_and_spares_examples_and_live_runs(own_folders
         assert [run.name for run in list_runs(examples=False)] == ["old", "live"]
         await press(pilot, "d", "y")
         await until(pilot, lambda: [run.name for run in list_runs(examples=False)] == ["live"], "the deletion")
-        await until(pilot, lambda: len(app.entries) == 2, "the shorter list")
+        await until(pilot, lambda: len(app.entries) == 3, "the shorter list")
         app.heard.clear()
         await press(pilot, "G", "d")
         assert "never deleted" in said(app)
