@@ -182,7 +182,9 @@ def test_targets_are_the_least_likely_the_next_or_any_other_class():
 
     def targets(target, rows=slice(None)):
         inputs = images[rows].clone().requires_grad_()
-        perturbations = Perturbations((Condition(BENIGN),), Iteration(is_targeted=True), target, 3)
+        perturbations = Perturbations(
+            (Condition(BENIGN), Condition("fgsm", 0.1)), Iteration(is_targeted=True), target, 3
+        )
         return perturbations.begin_batch(MODEL, inputs, MODEL(inputs), LABELS[rows], torch.arange(6)[rows]).targets
 
     others = logits.scatter(1, LABELS[:, None], torch.inf)
@@ -194,7 +196,7 @@ def test_targets_are_the_least_likely_the_next_or_any_other_class():
 def test_random_targets_are_every_other_class_equally_often():
     labels = torch.zeros(3000, dtype=torch.int64)
     inputs = torch.zeros(3000, 1, 8, 8, requires_grad=True)
-    perturbations = Perturbations((Condition(BENIGN),), Iteration(is_targeted=True), "random", 3)
+    perturbations = Perturbations((Condition(BENIGN), Condition("fgsm", 0.1)), Iteration(is_targeted=True), "random", 3)
     counts = torch.bincount(perturbations.begin_batch(MODEL, inputs, MODEL(inputs), labels, torch.arange(3000)).targets)
     assert counts[0] == 0
     assert abs(counts[1].item() - 1500) < 5 * (3000 / 4) ** 0.5

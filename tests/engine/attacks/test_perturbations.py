@@ -108,7 +108,7 @@ def test_class_sums_take_room_for_the_classes_of_the_chunk_only():
     expected = np.stack([means[:, labels == label].sum(1) for label in present], 1)
     np.testing.assert_allclose(sums.by_class(0, present), expected, rtol=1e-12)
     np.testing.assert_allclose(sums.squares(0), means.square().sum(1), rtol=1e-12)
-    assert sums._by_class[0].shape == (2, 3, 4)
+    assert sums._by_class.shape == (2, 3, 4)
 
 
 def test_a_configuration_says_what_is_done():
@@ -121,9 +121,9 @@ def test_a_configuration_says_what_is_done():
 @pytest.mark.parametrize(
     ("options", "forwards"),
     [
-        # Benign and its gradient, FGSM, two controls.
-        ({}, 5),
-        ({"epsilon": "0,0.1,0.2"}, 9),
+        # Benign and its gradient, FGSM, three controls.
+        ({}, 6),
+        ({"epsilon": "0,0.1,0.2"}, 11),
         ({"attack": "pgd", "controls": "none", "steps": 10, "restarts": 3}, 3 + 60),
         ({"attack": "bim", "controls": "none", "steps": 10}, 3 + 18),
         ({"attack": "r-fgsm", "controls": "none"}, 3 + 2),

@@ -13,6 +13,7 @@ from psi_core.engine.models.sources import (
     model_source,
     resolved_normalization,
 )
+from psi_core.engine.preparation import prepare
 from psi_core.errors import ModelError
 from tests.engine.networks import images_of, seeded
 
@@ -103,7 +104,7 @@ def test_a_normalization_of_other_channels_is_refused():
 
 
 def test_a_classifier_comes_in_eval_mode_frozen_and_channels_last():
-    classifier = build_classifier(model_source("alexnet"), 10, "imagenet")
+    classifier = prepare(RunConfig(model="alexnet", weights="random", size=64)).classifier
     assert not any(module.training for module in classifier.modules())
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     assert classifier.network.features[3].weight.is_contiguous(memory_format=torch.channels_last)

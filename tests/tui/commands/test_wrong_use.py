@@ -34,7 +34,7 @@ WRONG = {
     "no spec": (["run", "no.toml"], "no.toml"),
     "unknown preset": (["run", "--preset", "study-imagnet"], "'study-imagenet'"),
     "negative epsilon": (["run", "--epsilon", "-0.1,0.03"], "-0.1 lies outside 0 to 1"),
-    "epsilon in levels": (["run", "--epsilon", "8"], "0.0314"),
+    "epsilon in levels": (["run", "--epsilon", "8"], "8/255"),
     "unknown model": (["run", "--model", "alexnt"], "'alexnet'"),
     "no images": (["run", "--images", "0"], "images"),
     "unknown split": (["run", "--split", "tests"], "'test'"),
