@@ -20,6 +20,9 @@ from PIL import Image
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Pillow's modes of gray with more than 8 bits; 65535 is white."""
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Kinds of pictures that are opened, by Pillow's names. Some of the others start programs, as PostScript does."""
+
 _ORIENTATION = 0x0112
 """EXIF's tag of how the camera was held."""
 
@@ -32,6 +35,15 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def open_picture(file: str) -> Image.Image:
+    """A picture of one of FORMATS by its content, not yet loaded; its name's ending tells nothing.
+
+    Raises:
+        OSError: it is of no such kind; as everything in UNREADABLE.
+    """
+    return Image.open(file, formats=FORMATS)
 
 
 def decoded(image: Image.Image, size: int, channels: int, resize: int | None) -> NDArray[np.uint8]:
@@ -106,7 +118,7 @@ def main() -> None:
         pictures = []
         for file in request["files"]:
             try:
-                with Image.open(file) as image:
+                with open_picture(file) as image:
                     pictures.append(
                         pixels_of(
                             image,

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,22 @@ def temporary_beside(path: Path) -> Path:
     The process id shows whose it was; the random part sets apart workers in containers, whose process ids are alike.
     """
     return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to; the file takes the place of `path` when the block ends, and goes where the block fails.
+
+    A reader sees all of it or what was there before. A link in its place is replaced, and what it points to stays.
+    """
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # The cause is worth more than what cleaning up says.
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 _TEMPORARY = r"\.[0-9]+-[0-9a-f]{6}\.tmp"
@@ -117,12 +134,8 @@ class Cache:
         path = self.path(name)
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = temporary_beside(path)
-            try:
+            with replacing(path) as temporary:
                 temporary.write_bytes(data)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
             self._remove_longest_unused()
 
     def _remove_longest_unused(self) -> None:

@@ -32,7 +32,7 @@ from psi_core.runs.events import ImagesWritten
 from psi_core.runs.processes import Rank, rank_of, start_child
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE
-from psi_core.runs.trust import require_trusted
+from psi_core.runs.trust import require_no_links, require_trusted
 from psi_core.serve import Reply
 from psi_core.tables.export import IMAGE_FORMATS
 
@@ -56,13 +56,14 @@ def resume(run: str, reply: Reply) -> None:
     """Answers with {"run": path} and makes what a run still misses.
 
     Raises:
-        RunError: there is no such run, or it is running.
+        RunError: there is no such run, it is running, or something in its directory is a link.
     """
     keep_freed_memory()
     found = Run(Path(run).absolute())
     if found.status == "running":
         raise RunError(f"{found.name}: it is running; watch it with psi-tui watch {found.id}")
     require_trusted(found)
+    require_no_links(found)
     (found.directory / STOP_FILE).unlink(missing_ok=True)
     _answer_and_work(found, None, reply)
 
@@ -71,6 +72,7 @@ def work(run_directory: Path) -> int:
     """Works as the worker that the environment says, and gives the exit code."""
     keep_freed_memory()
     run, rank = Run(run_directory.absolute()), rank_of()
+    require_no_links(run)
     terminal = os.dup(2)  # torchrun and srun show what their workers say there.
     code = _work_logged(run, rank, None)
     if code:

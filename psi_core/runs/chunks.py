@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.errors import RunError
-from psi_core.files import temporary_beside
+from psi_core.files import replacing
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ClassSums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
@@ -61,16 +61,10 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     The temporary name never ends in `.npz`: what a killed worker leaves is no chunk.
     """
     named: Mapping[str, Any] = arrays
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **named)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **named)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> Arrays:

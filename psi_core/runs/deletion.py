@@ -19,6 +19,8 @@ _OWN = re.compile(
 )
 """What a run writes, by its path in the directory."""
 
+_CONFIG = "config.json"
+
 _FOLDERS = ("chunks", "pictures")
 
 _NAMED = 3
@@ -83,9 +85,10 @@ def delete_run(directory: Path) -> list[str]:
         directory.rename(doomed)
     except OSError as error:
         raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None
+    config = (doomed / _CONFIG).read_bytes()
     try:
         own = [path for path, is_own in _entries(doomed) if is_own]
-        for path in sorted(own, key=lambda path: path == "config.json"):  # Last: as long as it is there, so is the run.
+        for path in sorted(own, key=lambda path: path == _CONFIG):  # Last: as long as it is there, so is the run.
             (doomed / path).unlink()
         for folder in (doomed / name for name in _FOLDERS):
             if folder.is_dir() and not folder.is_symlink() and next(folder.iterdir(), None) is None:
@@ -94,6 +97,8 @@ def delete_run(directory: Path) -> list[str]:
             doomed.rmdir()
             return []
     except OSError as error:
+        if not (doomed / _CONFIG).exists():
+            (doomed / _CONFIG).write_bytes(config)
         doomed.rename(directory)
         raise RunError(f"{directory}: cannot be deleted whole ({error.strerror}); check who owns its files") from None
     doomed.rename(directory)
@@ -117,7 +122,7 @@ def _entry(entry: os.DirEntry[str], path: str) -> tuple[str, bool]:
 
 def _identity(directory: Path) -> object:
     try:
-        values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        values = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return values.get("id") if isinstance(values, dict) else None

@@ -10,6 +10,7 @@ import os
 from psi_core.config import is_factory
 from psi_core.errors import ModelError, RunError
 from psi_core.files import state_directory
+from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.run import Run
 
 _NAME = "trusted-runs.txt"
@@ -39,6 +40,17 @@ def record_own(run: Run) -> None:
     """Trusts a run that was just made here; where that cannot be recorded, the user is asked for a word later."""
     with contextlib.suppress(RunError):
         trust(run)
+
+
+def require_no_links(run: Run) -> None:
+    """Refuses to write into a run directory in which something is a link: it could lead to any file of the user's.
+
+    Raises:
+        RunError: there is one; the sentence names it.
+    """
+    for path in (*run.directory.iterdir(), *(run.directory / CHUNKS).glob("*")):
+        if path.is_symlink():
+            raise RunError(f"{path}: is a link, and a run writes through none; put in its place what it points to")
 
 
 def require_trusted(run: Run) -> None:

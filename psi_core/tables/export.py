@@ -11,7 +11,7 @@ from itertools import groupby, product
 from pathlib import Path
 
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.files import temporary_beside
+from psi_core.files import replacing
 from psi_core.measures import require_measure
 from psi_core.runs.run import Run
 from psi_core.tables import (
@@ -164,14 +164,9 @@ def write_table(rows: Iterable[Row], columns: Sequence[Column], path: Path, form
 
 
 def _write(text: str, path: Path) -> None:
-    temporary = temporary_beside(path)
     try:
-        try:
+        with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another folder with --to") from None
 

@@ -26,6 +26,13 @@ from psi_core.tables.columns import (
 )
 from psi_core.tables.table import Cells, View, label_notes
 
+_CONSISTENCY = Column(
+    "effect_size", "d_z", "number", "Consistency against benign: mean difference / its sd (d_z); no effect size.", True
+)
+_CONSISTENCY_CONTROL = Column(
+    "effect_size_control", "d_z control", "number", "Consistency against the control, likewise."
+)
+
 
 def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
     """Columns of the layers table of one measure; its mean, spread and quartiles bear its name."""
@@ -67,13 +74,7 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         *active,
         *delta_columns("", "benign", True),
         Column("delta_median", "d median", "shift", "Median difference from benign, by image."),
-        Column(
-            "effect_size",
-            "d_z",
-            "number",
-            "Consistency against benign: mean difference / its sd (d_z); no effect size.",
-            True,
-        ),
+        _CONSISTENCY,
         Column("p_value", "p", "p", "Wilcoxon signed-rank test against benign."),
         Column("p_holm", "p Holm", "p", "The same p, by Holm over all layers and attacks of the run.", True),
         Column("percent_lower", "lower %", "percent", f"Share of images whose {called} falls."),
@@ -86,7 +87,7 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         Column("auroc_ci_high", "AUROC high", "number", "Upper end of its 95 % interval, by image (DeLong)."),
         Column("control", "control", "text", "The control that the next columns compare with.", True),
         *delta_columns("_control", "control", True),
-        Column("effect_size_control", "d_z control", "number", "Consistency against the control, likewise."),
+        _CONSISTENCY_CONTROL,
         Column("p_control_holm", "p Holm control", "p", "Wilcoxon p against the control, Holm likewise."),
         Column("auroc_control", "AUROC control", "number", f"P(attacked {called} > control {called}), ties half."),
         Column("verdict", "verdict", "text", "What the numbers say, in words."),
@@ -313,16 +314,10 @@ MEASURE_COLUMNS: tuple[Column, ...] = (
     Column("sd", "sd", "psi", "Standard deviation over images, ddof 1.", True),
     Column("median", "median", "psi", "Median over images.", True),
     *delta_columns("", "benign", True),
-    Column(
-        "effect_size",
-        "d_z",
-        "number",
-        "Consistency against benign: mean difference / its sd (d_z); no effect size.",
-        True,
-    ),
+    _CONSISTENCY,
     Column("control", "control", "text", "The control that the next columns compare with.", True),
     *delta_columns("_control", "control", True),
-    Column("effect_size_control", "d_z control", "number", "Consistency against the control, likewise."),
+    _CONSISTENCY_CONTROL,
 )
 
 

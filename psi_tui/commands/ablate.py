@@ -13,7 +13,7 @@ from psi_core.tables.export import FORMATS
 from psi_tui.commands.options import chosen_format, config_options, json_option, typed_values
 from psi_tui.engine.client import EngineError
 from psi_tui.shell.ablation import print_ablation
-from psi_tui.shell.console import narrate, output_console, write_result
+from psi_tui.shell.console import narrate, output_console, require_free, write_file, write_result
 from psi_tui.shell.follow import INTERRUPTED, finished_job
 
 _RANKING_LINES = "\n\n".join(f"{name}: {meaning}." for name, meaning in RANKINGS.items())
@@ -50,6 +50,7 @@ ablation prints no rows."""
 @click.option("--plot", is_flag=True, help="curves of accuracy over channels kept, too")
 @click.option("--format", metavar="", help=f"{', '.join(FORMATS)} (default: for this screen)")
 @click.option("--to", "file", metavar="", help="file to write, as --format or its ending says (default: csv)")
+@click.option("--replace", is_flag=True, help="replace the file where there is one")
 @json_option
 @click.option_panel(
     "Ablation", options=["--layer", "--keep", "--drop", "--by", "--rectify", "--shared", "--train-images"]
@@ -67,6 +68,7 @@ def ablate(
     plot: bool,
     format: str | None,  # noqa: A002
     file: str | None,
+    replace: bool,
     as_json: bool,
     **_options: Any,
 ) -> None:
@@ -85,7 +87,7 @@ def ablate(
     question = typed_values(context, AblationConfig)
     AblationConfig(**question)
     if path is not None:
-        _require_writable(path)
+        _require_writable(path, replace=replace)
     finished = finished_job("ablate", question, hint="Ctrl-C leaves; no rows are printed then")
     if finished is None:
         narrate("interrupted; an ablation prints all of its rows or none")
@@ -96,11 +98,16 @@ def ablate(
         return
     print_ablation(output_console(), result, with_plot=plot)
     if path is not None and format is not None:
-        _write(path, result.text(format))
+        try:
+            write_file(path, result.text(format).encode(), replace=replace)
+        except ConfigError as error:
+            raise EngineError(f"{error}; the rows stand above") from None
         narrate(f"written: {path}")
 
 
-def _require_writable(path: Path) -> None:
+def _require_writable(path: Path, *, replace: bool) -> None:
+    """Refuses a file that could not be written once all is computed."""
+    require_free(path, replace=replace)
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
@@ -109,10 +116,3 @@ def _require_writable(path: Path) -> None:
         temporary.unlink()
     except OSError as error:
         raise ConfigError(f"to: {path} cannot be written ({error.strerror}); name another file") from None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise EngineError(f"to: {path} cannot be written ({error.strerror}); the rows stand above") from None

@@ -27,7 +27,7 @@ from psi_tui.runs.open_run import Snapshot
 from psi_tui.runs.run_list import RunEntry
 from psi_tui.runs.watcher import RunWatcher
 from psi_tui.services.clipboard import copy
-from psi_tui.services.state import ScreenName, load_state
+from psi_tui.services.state import ScreenName, load_state, write_whole
 
 if TYPE_CHECKING:
     from psi_tui.widgets.dialogs import ExportChoice
@@ -220,14 +220,9 @@ class Services(App[None]):
         self.call_from_thread(self.say, f"{len(paths)} files written to {choice.folder}")
 
     def _save_screenshot(self, folder: Path) -> None:
-        from psi_core.files import temporary_beside
-
         path = folder / f"psi-tui-{self.clock():%Y%m%d-%H%M%S}.svg"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = temporary_beside(path)
-            temporary.write_text(self.export_screenshot(), encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, self.export_screenshot().encode())
         except OSError as error:
             self.show_error(ConfigError(f"{folder}: cannot be written to ({error.strerror}); name another folder"))
         else:

@@ -1,6 +1,5 @@
 """What the app remembers from one start to the next: one small JSON file in the user's state folder."""
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core.core_schema import ValidationInfo
 
-from psi_core.files import state_directory, temporary_beside
+from psi_core.files import replacing, state_directory
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -26,15 +25,9 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    temporary = temporary_beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # The cause is worth more than what cleaning up says.
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 ScreenName: TypeAlias = Literal["runs", "explore", "new_run", "results", "compare"]

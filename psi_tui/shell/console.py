@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psi_core.errors import ConfigError
-from psi_core.files import temporary_beside
+from psi_core.files import replacing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,20 +35,25 @@ def write_result(text: str) -> None:
     print(text, flush=True)  # noqa: T201
 
 
+def require_free(path: Path, *, replace: bool) -> None:
+    """Refuses to replace a file without a word.
+
+    Raises:
+        ConfigError: there is one, and it is not to be replaced.
+    """
+    if path.is_file() and not replace:
+        raise ConfigError(f"to: {path} is there already; write another name, or --replace")
+
+
 def write_file(path: Path, data: bytes, *, replace: bool = False) -> None:
     """Writes one file, all of it or none.
 
     Raises:
         ConfigError: there is such a file already, or it cannot be written.
     """
-    if path.exists() and not replace:
-        raise ConfigError(f"to: {path} is there already; write another name, or --replace")
-    temporary = temporary_beside(path)
+    require_free(path, replace=replace)
     try:
-        try:
+        with replacing(path) as temporary:
             temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"to: {path} cannot be written ({error.strerror}); write another place") from None

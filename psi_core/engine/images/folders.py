@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
-from psi_core.decoder import SIXTEEN_BITS, UNREADABLE
+from psi_core.decoder import SIXTEEN_BITS, UNREADABLE, open_picture
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.errors import DataError
 
@@ -132,7 +131,7 @@ def folder_notes(dataset: PictureDataset) -> list[str]:
 def _bits_used(file: str) -> int:
     """Bits of the largest value of a picture with more than 8 bits; 0 for others, and where it cannot be read."""
     try:
-        with Image.open(file) as image:
+        with open_picture(file) as image:
             return int(np.max(np.asarray(image))).bit_length() if image.mode in SIXTEEN_BITS else 0
     except UNREADABLE:
         return 0

@@ -1,6 +1,7 @@
 """The parts of the self-test in order, and how they are run: by name, within a time, each one told as it ends."""
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from psi_core.engine.devices import describe_device, free_memory, resolve_device
+from psi_core.engine.models.complaints import COMPLAINTS
 from psi_core.engine.selftest import correctness, speed
 from psi_core.engine.selftest.part import Finding, Part, Trial
 from psi_core.errors import ConfigError, PsiError, unknown_name
-from psi_core.files import plain, temporary_beside
+from psi_core.files import plain, replacing
 from psi_core.runs.events import PartTested
 from psi_core.serve import Reply
 
@@ -77,7 +79,7 @@ def _looked(part: Part, trial: Trial) -> Finding:
     """What a part found; an error is a failure, and its traceback goes to standard error."""
     try:
         return part.look(trial)
-    except Exception as error:  # noqa: BLE001 - the self-test's door: whatever a part raises is what it found.
+    except (*COMPLAINTS, PsiError, subprocess.SubprocessError) as error:
         if not isinstance(error, PsiError):
             traceback.print_exc(file=sys.stderr)
         return Finding("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
@@ -89,8 +91,7 @@ def _keep(found: dict[str, Any], to: str | None) -> None:
     if to is None:
         return
     try:
-        temporary = temporary_beside(Path(to))
-        temporary.write_text(json.dumps(plain(found), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(to)
+        with replacing(Path(to)) as temporary:
+            temporary.write_text(json.dumps(plain(found), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"json: {to} cannot be written ({error.strerror}); name another file") from None

@@ -24,7 +24,7 @@ from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.results.map import beyond_cell
 from psi_tui.screens.results.shifts import profile_of, profile_title
-from psi_tui.screens.results.tab import LayerChosen, ResultsTab
+from psi_tui.screens.results.tab import LayerChosen, LayerRowsTab
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
 from psi_tui.text.columns import (
     ScreenColumn,
@@ -166,7 +166,7 @@ class LayerTable(FittedTable):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "enlarge")]
 
 
-class LayersTab(ResultsTab):
+class LayersTab(LayerRowsTab):
     """Table, verdict, histogram; from 140 columns a tree of the layers too."""
 
     TABLES: ClassVar[tuple[str, ...]] = ("layers", "conditions")
@@ -192,7 +192,6 @@ class LayersTab(ResultsTab):
     def on_mount(self) -> None:
         self._columns: tuple[Reading, str] = ("L", "psi")
         self._listed: tuple[str, ...] = ()
-        self._layer = ""
 
     def show(self, view: ResultsView) -> None:
         self._show_tree(view)
@@ -216,7 +215,7 @@ class LayersTab(ResultsTab):
         if histogram.about != view.subject():
             histogram.about, histogram.empty = view.subject(), ""
             self.query_one(HistogramPane).border_title = f"{view.measured} of {view.choices.layer}"
-        self._layer = view.choices.layer
+        self.shown_layer = view.choices.layer
         table.display = bool(pairs)
         waiting = self.query_one("#layer-waiting", Static)
         waiting.display = not pairs
@@ -292,12 +291,6 @@ class LayersTab(ResultsTab):
         room = int(self.size.height * share) - min(3, lines) - 1
         self.query_one("#layer-table-pane").styles.max_height = max(3, room)
 
-    @on(FittedTable.Highlighted)
-    def _layer_chosen(self, message: FittedTable.Highlighted[str]) -> None:
-        message.stop()
-        if message.key is not None and message.key != self._layer:
-            self.post_message(LayerChosen(message.key))
-
     @on(FittedTable.Selected)
     def _make_large(self, message: FittedTable.Selected[str]) -> None:
         message.stop()
@@ -308,5 +301,5 @@ class LayersTab(ResultsTab):
     def _node_chosen(self, message: Tree.NodeHighlighted[str]) -> None:
         message.stop()
         node: TreeNode[str] = message.node
-        if node.data is not None and node.data != self._layer:
+        if node.data is not None and node.data != self.shown_layer:
             self.post_message(LayerChosen(node.data))

@@ -12,7 +12,7 @@ from psi_core.conditions import BENIGN
 from psi_core.measures import MEASURES
 from psi_core.tables.columns import as_number
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.tab import LayerChosen, LayerWanted, ResultsTab
+from psi_tui.screens.results.tab import LayerRowsTab, LayerWanted
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import MISSING, Row, format_cell
@@ -45,7 +45,7 @@ class LayerMap(FittedTable):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "open the layer")]
 
 
-class MapTab(ResultsTab):
+class MapTab(LayerRowsTab):
     """A row a layer, a column a condition, and below what the glyphs say."""
 
     TABLES: ClassVar[tuple[str, ...]] = ("layers",)
@@ -59,9 +59,6 @@ class MapTab(ResultsTab):
             yield Static(id="map-waiting", markup=False, classes="empty")
         yield Static(id="map-verdict", markup=False)
         yield Static(id="map-legend", markup=False)
-
-    def on_mount(self) -> None:
-        self._layer = ""
 
     @property
     def _table(self) -> LayerMap:
@@ -87,7 +84,7 @@ class MapTab(ResultsTab):
             )
             table.show_rows({layer: {"layer": layer, **found[layer]} for layer in run.layers if layer in found})
             table.select_key(view.choices.layer)
-        self._layer = view.choices.layer
+        self.shown_layer = view.choices.layer
         table.display = bool(found)
         waiting = self.query_one("#map-waiting", Static)
         waiting.display = not found
@@ -117,12 +114,6 @@ class MapTab(ResultsTab):
         colors = self.app.current_theme.variables
         palette = self.app.palette
         return _Style(condition, colors.get("benign", palette.benign), colors.get("attacked", palette.attacked))
-
-    @on(FittedTable.Highlighted)
-    def _layer_chosen(self, message: FittedTable.Highlighted[str]) -> None:
-        message.stop()
-        if message.key is not None and message.key != self._layer:
-            self.post_message(LayerChosen(message.key))
 
     @on(FittedTable.Selected)
     def _open_layer(self, message: FittedTable.Selected[str]) -> None:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import getters
+from textual import getters, on
 from textual.containers import Container
 from textual.message import Message
 
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.services.services import Services
+from psi_tui.widgets.fitted_table import FittedTable
 
 
 class LayerChosen(Message):
@@ -80,6 +81,19 @@ class ResultsTab(Container):
     def copies(self, view: ResultsView) -> dict[str, str]:
         """What `y` offers here: a title, and the text."""
         return {}
+
+
+class LayerRowsTab(ResultsTab):
+    """A tab with a table of layers: the row under the cursor is the layer that all tabs show."""
+
+    shown_layer: str = ""
+    """The layer that it shows; the table says so too when it is put there, and that is no choice."""
+
+    @on(FittedTable.Highlighted)
+    def _layer_chosen(self, message: FittedTable.Highlighted[str]) -> None:
+        message.stop()
+        if message.key is not None and message.key != self.shown_layer:
+            self.post_message(LayerChosen(message.key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+from psi_core import Run
 from psi_core.errors import RunError
 from psi_core.runs.deletion import delete_run, foreign_files, require_deletable
 from psi_core.runs.trash import put_in_trash
@@ -73,6 +75,21 @@ def test_a_delete_that_fails_leaves_the_run_where_it_was(run, monkeypatch):
     with pytest.raises(RunError, match="Operation not permitted"):
         delete_run(run)
     assert json.loads((run / "config.json").read_text())["id"] == run.name
+
+
+def test_a_file_that_appears_meanwhile_leaves_a_run_that_can_be_read(run, monkeypatch):
+    rmdir = Path.rmdir
+
+    def crowded(path):
+        if path.name == f".{run.name}.deleted":
+            (path / "appeared").touch()
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", crowded)
+    with pytest.raises(RunError, match="cannot be deleted whole"):
+        delete_run(run)
+    assert Run(run).id == run.name
+    assert (run / "appeared").exists()
 
 
 def test_the_trash_takes_nothing_that_is_not_a_runs(run):

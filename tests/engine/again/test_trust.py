@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from psi_core import ModelError, Run
+from psi_core import ModelError, Run, RunError
 from psi_core.engine import analyze
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.again.run_images import reopen
-from psi_core.engine.commands import resume
+from psi_core.engine.commands import resume, work
 from psi_core.engine.work.worker import Worker
 from psi_core.files import state_directory
 from psi_core.runs.trust import require_trusted, trust
 from psi_core.serve import Reply
 from tests.engine.processes import small_config
+from tests.recorded import record_run
 
 CODE = """
 import torch
@@ -89,3 +90,21 @@ def test_whoever_changes_the_configuration_loses_the_trust(own: Run, model: str)
 
 def test_a_copy_of_an_own_run_is_one_s_own(own: Run, tmp_path: Path) -> None:
     require_trusted(Run(Path(shutil.copytree(own.directory, tmp_path / "copy"))))
+
+
+@pytest.mark.parametrize("name", ["chunks", "events-0.jsonl", "engine-0.log", "chunks/00001.npz"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    directory = record_run(tmp_path / "runs", images=20, chunk=10)
+    elsewhere = tmp_path / "elsewhere"
+    linked = directory / name
+    if linked.is_dir():
+        linked.rename(elsewhere)
+    else:
+        elsewhere.write_text("mine")
+        linked.unlink(missing_ok=True)
+    linked.symlink_to(elsewhere)
+    with (tmp_path / "reply").open("w") as file:
+        for door in (lambda: resume(str(directory), Reply(file)), lambda: work(directory)):
+            with pytest.raises(RunError, match="is a link"):
+                door()
+    assert elsewhere.is_dir() or elsewhere.read_text() == "mine"

@@ -126,8 +126,9 @@ def test_a_picture_that_ends_its_decoder_is_left_out_with_a_reason(tmp_path):
     deadly.touch()
     script = tmp_path / "mortal.py"
     script.write_text(
-        "import os, sys\nfrom PIL import Image\nfrom psi_core import decoder\nopened = Image.open\n"
-        "Image.open = lambda file: os.kill(os.getpid(), 11) if 'deadly' in file else opened(file)\ndecoder.main()\n"
+        "import os\nfrom psi_core import decoder\nopened = decoder.open_picture\n"
+        "decoder.open_picture = lambda file: os.kill(os.getpid(), 11) if 'deadly' in file else opened(file)\n"
+        "decoder.main()\n"
     )
     pool = DecoderPool(1)
     start = subprocess.Popen

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from psi_core.ablation import AblationConfig
+from psi_core.decoder import UNREADABLE, open_picture
 from psi_core.engine import analyze
 from psi_core.engine.ablation.preparation import prepare_ablation
 from psi_core.engine.images import load_dataset
@@ -200,3 +201,14 @@ def test_an_ablation_takes_the_order_too(tmp_path):
     ablation = prepare_ablation(AblationConfig(class_order="text", **options))
     label_of = dict(zip(ablation.training.places, ablation.training.labels.tolist(), strict=True))
     assert (label_of["10/a.png"], label_of["2/a.png"]) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", b"P7\n"]
+)
+def test_a_picture_is_opened_only_as_a_kind_that_is_promised(content, tmp_path):
+    """Pillow starts Ghostscript for PostScript, whatever the name's ending says."""
+    file = tmp_path / "0.png"
+    file.write_bytes(content)
+    with pytest.raises(UNREADABLE, match="cannot identify"):
+        open_picture(str(file))

@@ -79,7 +79,7 @@ def test_a_wait_is_told_by_the_line_that_was_under_way():
         return traceback.extract_stack()
 
     stack = traceback.StackSummary.from_list(
-        [("/x/psi_core/engine/work/open_chunk.py", 7, "take", ""), (speed.__file__, 121, "note", "")]
+        [("psi_core/engine/measure/step.py", 7, "measure", ""), (speed.__file__, 121, "note", "")]
     )
-    assert speed._place(stack) == "open_chunk.py:7"
+    assert speed._place(stack) == "step.py:7"
     assert speed._place(innermost()) == "elsewhere"

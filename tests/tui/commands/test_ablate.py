@@ -186,6 +186,19 @@ def test_csv_holds_every_row_in_full(psi, answered, tmp_path, how):
     assert ("written: " in outcome.err) == path.exists() == ("keep %" in outcome.out)
 
 
+def test_a_file_that_is_there_is_replaced_by_a_word_alone_and_no_link_is_written_through(psi, answered, tmp_path):
+    mine, link = tmp_path / "mine.csv", tmp_path / "link.csv"
+    mine.write_text("mine")
+    link.symlink_to(mine)
+    for place in (mine, link):
+        refused = psi("ablate", "--layer", "conv2", "--to", place)
+        assert refused.code == 2
+        assert "is there already" in refused.err
+    psi("ablate", "--layer", "conv2", "--to", link, "--replace")
+    assert mine.read_text() == "mine"
+    assert "keep" in link.read_text()
+
+
 def test_other_formats(psi, answered, tmp_path):
     rows = json.loads(psi("ablate", "--layer", "conv2", "--json").out)
     assert rows == rows_of()

@@ -110,6 +110,16 @@ def test_a_detached_run_can_be_stopped_and_resumed(psi):
     assert not directory.exists()
 
 
+def test_a_run_outside_the_runs_directory_is_deleted_by_force_alone(psi, own_folders, tmp_path):
+    directory = record_run(tmp_path / "elsewhere")
+    refused = psi("delete", directory, "--yes")
+    assert refused.code == 2
+    assert "add --force" in refused.err
+    assert directory.is_dir()
+    assert psi("delete", directory, "--yes", "--force").code == 0
+    assert not directory.exists()
+
+
 def test_a_detached_run_lets_go_of_every_pipe():
     command = [COMMAND, "run", *SMALL, "--images", "9000", "--chunk", "50", *SLOW, "--detach"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
