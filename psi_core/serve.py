@@ -27,9 +27,9 @@ from psi_core.runs.events import Event, event_line
 from psi_core.runs.processes import recorded_config, share_cores
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS
-from psi_core.tables import View, cached_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import export_run
+from psi_core.tables.registry import View, cached_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ _MODULES = {
     "resume": "control",
     "stop": "control",
     "delete": "control",
-    "trash": "trash",
+    "trash": "control",
     "fit": "fit",
     "models": "models",
     "layers": "models",

@@ -168,7 +168,7 @@ def test_an_attack_a_control_a_measure_and_a_check_are_a_function_and_a_row(tmp_
 
 def test_a_table_is_a_function_and_a_row(tmp_path: Path, own_folders: Path) -> None:
     copy_packages(tmp_path)
-    page, registry = (tmp_path / "psi_core" / "tables" / name for name in ("images.py", "__init__.py"))
+    page, registry = (tmp_path / "psi_core" / "tables" / name for name in ("images.py", "registry.py"))
     code, row = code_with("def confidence_rows"), code_with('Table("confidence"')
     page.write_text(f"{page.read_text(encoding='utf-8')}\n\n{code}", encoding="utf-8")
     before, first, after = registry.read_text(encoding="utf-8").partition("TABLES: tuple[Table, ...] = (\n")
@@ -203,7 +203,7 @@ def test_a_table_is_a_function_and_a_row(tmp_path: Path, own_folders: Path) -> N
     assert said[4].startswith("| condition | confidence |\n| --- | ---: |\n| benign | 0.")
     with (out / "confidence.csv").open(encoding="utf-8", newline="") as file:
         assert [{**row, "confidence_mean": float(row["confidence_mean"])} for row in csv.DictReader(file)] == rows
-    asked = "import json, sys, psi_core, psi_core.tables as tables; "
+    asked = "import json, sys, psi_core, psi_core.tables.registry as tables; "
     asked += "print(json.dumps(tables.cached_rows(psi_core.load_run(sys.argv[1]), 'confidence')))"
     answer = subprocess.run(
         [sys.executable, "-c", asked, run],

@@ -15,7 +15,7 @@ import torch
 from psi_core import RunConfig
 from psi_core.conditions import ATTACKS
 from psi_core.runs.finding import load_run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_tui.cli import _MODULES
 from tests.engine.picture_files import digit_folder
 

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from psi_core.conditions import Epsilon
+
+if TYPE_CHECKING:  # The app's first paint does not wait for it.
+    import numpy as np
+    from numpy.typing import NDArray
 
 Cell: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Cell]
@@ -87,18 +88,18 @@ def decimals(value: float) -> int:
     return max(0, 4 - whole) if math.isfinite(value) else 0
 
 
-def as_cell(value: float | np.generic | NDArray[np.generic]) -> Cell:
+def as_cell(value: "float | np.generic | NDArray[np.generic]") -> Cell:
     """A number for a row: NaN becomes None, numpy's types Python's."""
-    number: Cell = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    number: Cell = value.item() if hasattr(value, "item") else value
     return None if isinstance(number, float) and math.isnan(number) else number
 
 
-def numbers(*values: float | np.generic | NDArray[np.generic]) -> tuple[Cell, ...]:
+def numbers(*values: "float | np.generic | NDArray[np.generic]") -> tuple[Cell, ...]:
     """Cells side by side, each as `as_cell` gives it."""
     return tuple(as_cell(value) for value in values)
 
 
-def as_cells(values: NDArray[np.floating]) -> list[float | None]:
+def as_cells(values: "NDArray[np.floating]") -> list[float | None]:
     """Many numbers for rows, from an array of one axis: NaN becomes None."""
     return [None if math.isnan(value) else value for value in values.tolist()]
 

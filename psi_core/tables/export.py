@@ -14,7 +14,8 @@ from psi_core.errors import ConfigError, unknown_name
 from psi_core.files import replacing
 from psi_core.measures import require_measure
 from psi_core.runs.run import Run
-from psi_core.tables import (
+from psi_core.tables.columns import TEXT_KINDS, Cell, Column, Row, readable
+from psi_core.tables.registry import (
     TABLE_NAMES,
     WHOLE,
     View,
@@ -24,7 +25,6 @@ from psi_core.tables import (
     table_rows,
     tables_taking,
 )
-from psi_core.tables.columns import TEXT_KINDS, Cell, Column, Row, readable
 
 
 def csv_text(rows: Iterable[Row], columns: Sequence[Column]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
@@ -22,10 +22,12 @@ from psi_core.files import state_directory
 from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.palette import ActionProvider
-from psi_tui.plots.themes import THEMES, Colors, colors_from, themes_for
-from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsListed, RunsWatcher, WatchingFailed
+from psi_tui.plots.themes import THEMES, Colors, themes_for
 from psi_tui.services.services import Services
 from psi_tui.services.state import ScreenName, write_whole
+
+if TYPE_CHECKING:
+    from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsListed, RunsWatcher, WatchingFailed
 
 _REST_SECONDS = 0.15
 
@@ -115,7 +117,7 @@ class PsiApp(RepaintingApp, Services):
         self.animation_level = "none"
         self._first_run = open_directory
         self._ascii_filter = AsciiFilter()
-        self._runs_watcher = RunsWatcher(runs_dir, self.post_message)
+        self._runs_watcher: RunsWatcher | None = None
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self.state.theme if self.state.theme in self.available_themes else THEMES[0].name
@@ -133,21 +135,23 @@ class PsiApp(RepaintingApp, Services):
 
     def on_mount(self) -> None:
         """Begins to read; the first screen is painted before that."""
-        if not self.is_headless:
-            self.use_colors(colors_from(self.console.color_system))
         self.call_after_refresh(self._begin)
 
     def use_colors(self, colors: Colors) -> None:
         """Puts our themes into colors that the terminal has."""
         for theme in themes_for(colors):
             self.register_theme(theme)
-        self.refresh_css(animate=False)
+        if self.is_running:
+            self.refresh_css(animate=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """What our styles name and other themes lack."""
         return {**super().get_theme_variable_defaults(), "separator": self.current_theme.panel or "ansi_bright_black"}
 
     def _begin(self) -> None:
+        from psi_tui.runs.watcher import RunsWatcher
+
+        self._runs_watcher = RunsWatcher(self.runs_dir, self.post_message)
         self._runs_watcher.start()
         if self._first_run is not None:
             self.open_run(self._first_run)
@@ -160,29 +164,30 @@ class PsiApp(RepaintingApp, Services):
 
     def on_unmount(self) -> None:
         """Lets go of threads and children; runs go on."""
-        self._runs_watcher.stop()
+        if self._runs_watcher is not None:
+            self._runs_watcher.stop()
         self.close_run()
         self.statistics.close()
         self.engine.close()
         self.state.save()
 
-    def on_runs_listed(self, message: RunsListed) -> None:
+    def on_runs_listed(self, message: "RunsListed") -> None:
         """Hands the list to the screens."""
         self.entries = message.entries
 
-    def on_run_advanced(self, message: RunAdvanced) -> None:
+    def on_run_advanced(self, message: "RunAdvanced") -> None:
         """Hands the open run to the results screen."""
         if message.snapshot.run.directory == self.open_directory:
             self.snapshot = message.snapshot
 
-    def on_reading_failed(self, message: ReadingFailed) -> None:
+    def on_reading_failed(self, message: "ReadingFailed") -> None:
         """Lets go of a run that cannot be read."""
         if message.directory == self.open_directory:
             self.close_run()
-            self.go("runs")
+            self._goes_by_itself("runs")
             self.show_error(PsiError(message.sentence))
 
-    def on_watching_failed(self, message: WatchingFailed) -> None:
+    def on_watching_failed(self, message: "WatchingFailed") -> None:
         """Leaves by the app's door."""
         raise message.error
 

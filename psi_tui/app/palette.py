@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 from textual.screen import Screen
 
-from psi_core.options import option_text
-from psi_core.presets import PRESETS, Preset
 from psi_tui.plots.themes import THEMES
 from psi_tui.screens.base import PsiScreen
 from psi_tui.services.services import Services
+
+if TYPE_CHECKING:
+    from psi_core.presets import Preset
 
 _MOVES = ("move(", "cursor_", "page_", "scroll_", "step_pane(")
 """How the names of actions begin that only move."""
@@ -47,6 +48,8 @@ class ActionProvider(Provider):
         yield from ((text, act) for text, (act, is_move) in keys.items() if not is_move)
         if isinstance(self.screen, PsiScreen):
             yield from self.screen.places()
+        from psi_core.presets import PRESETS
+
         app = cast(Services, self.app)
         for entry in app.entries or ():
             yield f"open run {entry.name}: {entry.model}, {entry.attack}", partial(app.open_run, entry.directory)
@@ -56,8 +59,10 @@ class ActionProvider(Provider):
             yield f"theme {theme.name.removeprefix('psi-')}", partial(setattr, self.app, "theme", theme.name)
         yield from ((text, act) for text, (act, is_move) in keys.items() if is_move)
 
-    def _begin(self, preset: Preset) -> None:
+    def _begin(self, preset: "Preset") -> None:
         """Opens the form filled with a preset."""
+        from psi_core.options import option_text
+
         app = cast(Services, self.app)
         app.new_run(**{name: option_text(value) for name, value in preset.values.items()})
 

@@ -10,7 +10,8 @@ from psi_core.errors import ConfigError
 from psi_core.files import temporary_beside
 from psi_core.tables.ablation import AblationResult
 from psi_core.tables.export import FORMATS
-from psi_tui.commands.options import chosen_format, config_options, json_option, typed_values
+from psi_tui.commands.config_options import config_options, typed_values
+from psi_tui.commands.options import chosen_format, json_option
 from psi_tui.engine.client import EngineError
 from psi_tui.shell.ablation import print_ablation
 from psi_tui.shell.console import narrate, output_console, require_free, write_file, write_result

@@ -4,7 +4,7 @@ import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.finding import load_run
-from psi_core.tables import cached_rows
+from psi_core.tables.registry import cached_rows
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.screens.comparison import (
     LETTERS,

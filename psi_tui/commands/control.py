@@ -1,4 +1,4 @@
-"""`psi-tui stop`, `resume` and `delete`: what can be done to a run that exists."""
+"""`psi-tui stop`, `resume`, `delete` and `trash`: what can be done to a run that exists, or did."""
 
 import sys
 
@@ -9,10 +9,11 @@ from psi_core.files import runs_directory
 from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import request_stop
+from psi_core.runs.trash import empty_trash, take_from_trash, trashed_runs
 from psi_core.runs.trust import trust as trust_run
 from psi_tui.commands.options import run_argument, runs_dir_option, trust_option
 from psi_tui.commands.run import start_and_follow
-from psi_tui.shell.console import narrate
+from psi_tui.shell.console import narrate, write_result
 
 
 @click.command()
@@ -75,3 +76,23 @@ def delete(run: str, runs_dir: str | None, yes: bool, force: bool) -> None:
     left = delete_run(found.directory)
     stays = f"; {found.directory} stays, with what no run writes: {', '.join(left)}" if left else ""
     narrate(f"{found.name} is deleted{stays}")
+
+
+@click.command()
+@click.option("--empty", is_flag=True, help="remove them for good")
+@click.option("--undo", is_flag=True, help="put the one deleted last back")
+@runs_dir_option
+def trash(*, empty: bool, undo: bool, runs_dir: str | None) -> None:
+    """List the runs that were deleted in the app; after 14 days they are removed for good."""
+    folder = runs_directory(runs_dir)
+    found = trashed_runs(folder)
+    if empty:
+        count = empty_trash(folder)
+        narrate(f"{count} {'run' if count == 1 else 'runs'} removed for good")
+    elif undo and found:
+        write_result(str(take_from_trash(found[-1])))
+    elif not found:
+        narrate(f"the trash of {folder} is empty")
+    else:
+        for path in found:
+            write_result(str(path))

@@ -43,12 +43,14 @@ def start_app(*, runs_dir: str | None = None, ascii_only: bool = False, director
     """
     require_terminal("psi-tui runs" if directory is None else f"psi-tui show {directory.name}")
     from psi_tui.app.app import PsiApp
+    from psi_tui.plots.themes import colors_from
 
     for name in ("COLUMNS", "LINES"):  # Exported by a shell or a readline, they would pin the size for good.
         os.environ.pop(name, None)
     sys.setswitchinterval(_SWITCH_SECONDS)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Started below nohup, it would outlive its terminal and spin.
     app = PsiApp(runs_directory(runs_dir), open_directory=directory, ascii_only=ascii_only)
+    app.use_colors(colors_from(app.console.color_system))
     app.run()
     return app.return_code or 0
 

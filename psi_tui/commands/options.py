@@ -1,17 +1,8 @@
-"""Options that several commands share, and those of `run`, which are made from RunConfig's fields."""
-
-from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+"""Options that several commands share. The command's own group needs them, so nothing heavy is imported here."""
 
 import rich_click as click
-from click.core import ParameterSource
 
-from psi_core.config import RunConfig, RunOptions
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.options import REST, choices_of, flag_of, option_groups, option_text
-from psi_core.tables.export import FORMATS
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 runs_dir_option = click.option(
     "--runs-dir", metavar="DIR", help="folder of the run directories (default: $PSI_RUNS_DIR, else your data folder)"
@@ -25,49 +16,14 @@ run_argument = click.argument("run")
 """A run by path, id, unique name, unique prefix, or `latest`."""
 
 
-def config_options(command: Command, fields: Collection[str] = RunConfig.model_fields) -> Command:
-    """Gives a command one option for each field of RunConfig, or for some of them, in the order of the fields.
-
-    Values are passed on as they were typed: RunConfig alone says what is right.
-    """
-    for name, info in reversed(RunConfig.model_fields.items()):
-        if name not in fields:
-            continue
-        help_text = ": ".join(filter(None, (info.description, ", ".join(choices_of(info)))))
-        if info.annotation is bool:
-            command = click.option(flag_of(name), name, is_flag=True, help=help_text)(command)
-            continue
-        default = option_text(info.default)
-        command = click.option(
-            flag_of(name), name, metavar="", default=default, show_default=bool(default), help=help_text
-        )(command)
-    return command
-
-
-def config_panels(command: Command) -> Command:
-    """Groups the options of RunConfig in a command's help as the form groups them; the rest stay with its own."""
-    for heading, names in reversed(option_groups(RunConfig.model_fields).items()):
-        if heading != REST:
-            command = click.option_panel(heading, options=[flag_of(name) for name in names])(command)
-    return command
-
-
-def typed_values(context: click.Context, config: type[RunOptions] = RunConfig) -> dict[str, Any]:
-    """The fields of a configuration that were typed on this command line: text, or True for a flag."""
-    sources = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-    return {
-        name: context.params[name]
-        for name in config.model_fields
-        if name in context.params and context.get_parameter_source(name) in sources
-    }
-
-
 def chosen_format(format: str | None, *, as_json: bool) -> str | None:  # noqa: A002
     """The format asked for, or None for the screen; `--json` is `--format json`.
 
     Raises:
         ConfigError: there is no such format, or it is not JSON and `--json` is there too.
     """
+    from psi_core.tables.export import FORMATS
+
     if format is None:
         return "json" if as_json else None
     if format not in FORMATS:

@@ -28,8 +28,9 @@ def report(
     if path is not None and path.suffix not in _SUFFIXES:
         raise ConfigError(f"to: {path.name} ends in none of {', '.join(_SUFFIXES)}; write report.html or report.md")
     found = load_run(run, runs_dir)
-    if condition is not None and condition not in found.conditions[1:]:
-        raise ConfigError(unknown_name("condition", condition, found.conditions[1:]))
+    known = found.conditions[1:] or found.conditions
+    if condition is not None and condition not in known:
+        raise ConfigError(unknown_name("condition", condition, known))
     if found.missing_chunks:
         narrate(f"{found.name} is not finished; the report holds what is there")
     if is_short:

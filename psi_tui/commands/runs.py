@@ -13,10 +13,10 @@ from psi_core.runs.finding import list_runs
 from psi_core.runs.run import Run
 from psi_core.tables.summary import run_summary
 from psi_tui.commands.options import json_option, runs_dir_option
-from psi_tui.runs.run_list import RUN_COLUMNS, age_text
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.text.columns import Section, pick, print_table
 from psi_tui.text.formatting import json_text
+from psi_tui.text.runs import RUN_COLUMNS, age_text
 
 _COLUMNS = pick(
     RUN_COLUMNS,

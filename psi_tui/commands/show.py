@@ -7,7 +7,8 @@ import rich_click as click
 
 from psi_core.errors import ConfigError
 from psi_core.runs.finding import load_run
-from psi_core.tables import (
+from psi_core.tables.export import FORMATS, table_text
+from psi_core.tables.registry import (
     TABLE_NAMES,
     TABLES,
     WHOLE,
@@ -19,7 +20,6 @@ from psi_core.tables import (
     table_rows,
     tables_taking,
 )
-from psi_core.tables.export import FORMATS, table_text
 from psi_tui.commands.options import chosen_format, json_option, run_argument, runs_dir_option
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text

@@ -123,9 +123,6 @@ def _of_worker(number: int, count: int, worker: WorkerState | None, done: int, t
     return WorkerProgress(number, state, worker.phase or "load", done, total, rate or None)
 
 
-STATUS_GLYPHS = {"running": "▶", "done": "✓", "failed": "✗", "stopped": "■", "queued": "…", "lost": "?"}
-"""One character beside the word of each status."""
-
 PARTS = {"benign": "benign + PSI", "gradient": "gradient", "attacked": "attacked + PSI"}
 """The parts of the fused step as events name them, and as the screen does."""
 

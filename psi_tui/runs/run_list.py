@@ -18,36 +18,6 @@ from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.tables.summary import RunSummary, run_summary
 from psi_tui.runs.progress import Progress, progress_of
-from psi_tui.text.columns import ScreenColumn
-from psi_tui.text.formatting import Row, format_accuracies, format_age, format_headline, format_progress
-
-RUN_COLUMNS: dict[str, ScreenColumn] = {
-    "run": ScreenColumn("run", lambda row: row["run"], is_text=True),
-    "model": ScreenColumn("model", lambda row: row["model"], is_text=True),
-    "data": ScreenColumn("data", lambda row: row["data"], is_text=True),
-    "attack": ScreenColumn("attack", lambda row: row["attack"], is_text=True),
-    "epsilon": ScreenColumn("epsilon", lambda row: row["epsilon"], is_text=True),
-    "images": ScreenColumn("images", lambda row: format_progress(row["done"], row["total"])),
-    "accuracy": ScreenColumn(
-        "accuracy %",
-        lambda row: format_accuracies(row["summary"].accuracy_percent, row["summary"].attacked_accuracy_percent),
-    ),
-    "beyond_noise": ScreenColumn("beyond noise", lambda row: _shifts(row)[0], is_text=True),
-    "shift": ScreenColumn("Δ", lambda row: _shifts(row)[1], is_text=True),
-    "status": ScreenColumn("status", lambda row: row["status"], is_text=True, is_whole=True),
-    "age": ScreenColumn("age", lambda row: row["age"]),
-}
-"""What lists of runs tell of one, from rows with these keys: texts, but for `done`, `total` and `summary`."""
-
-
-def _shifts(row: Row) -> tuple[str, str]:
-    summary: RunSummary = row["summary"]
-    return format_headline(summary.shift_layer, summary.shift, summary.delta_sd, has_noise=summary.has_noise)
-
-
-def age_text(created: datetime, is_example: bool, now: datetime) -> str:
-    """How long ago a run was made; of a shipped one, that it is an example."""
-    return "example" if is_example else format_age(created.isoformat(), now)
 
 
 def file_stamp(path: Path) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """What all five screens share: the frame, and the keys that move, zoom, copy, export and help."""
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import getters
 from textual.app import ComposeResult
@@ -10,9 +10,11 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
 
-from psi_tui.runs.run_list import RunEntry
 from psi_tui.services.services import Services
 from psi_tui.widgets.navigation import KeyFooter, NavigationBar
+
+if TYPE_CHECKING:
+    from psi_tui.runs.run_list import RunEntry
 
 _MOVES: dict[str, tuple[str, ...]] = {
     "up": ("cursor_up", "scroll_up"),
@@ -97,7 +99,7 @@ class PsiScreen(Screen[None]):
             before, self._focus_before = self._focus_before, None
             self.set_focus(before)
 
-    def _count_live(self, entries: tuple[RunEntry, ...] | None) -> None:
+    def _count_live(self, entries: "tuple[RunEntry, ...] | None") -> None:
         live = sum(entry.progress.status == "running" for entry in entries or ())
         self.query_one(NavigationBar).live = live
 

@@ -1,7 +1,7 @@
 """Screen 1, the home: every run, live ones on top, the shipped examples below."""
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -9,21 +9,19 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from psi_core.tables.summary import RunSummary
-from psi_tui.runs.progress import STATUS_GLYPHS, Progress
-from psi_tui.runs.run_list import RUN_COLUMNS, RunEntry, age_text
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.text.columns import pick
-from psi_tui.text.formatting import (
-    Row,
-    format_count,
-    format_duration,
-)
+from psi_tui.text.formatting import Row, format_count, format_duration
+from psi_tui.text.runs import RUN_COLUMNS, STATUS_GLYPHS, age_text
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.prompt_line import TextField
 
+if TYPE_CHECKING:
+    from psi_tui.runs.progress import Progress
+    from psi_tui.runs.run_list import RunEntry
 
-def _status(progress: Progress) -> str:
+
+def _status(progress: "Progress") -> str:
     text = f"{STATUS_GLYPHS[progress.status]} {progress.status}"
     if progress.status == "running":
         if progress.phase != "run":
@@ -100,15 +98,15 @@ class RunsScreen(PsiScreen):
         return self.query_one("#runs-table", FittedTable)
 
     @property
-    def current(self) -> RunEntry | None:
+    def current(self) -> "RunEntry | None":
         """The run under the cursor."""
         return next((entry for entry in self._visible() if str(entry.directory) == self.table.current), None)
 
-    def _visible(self) -> list[RunEntry]:
+    def _visible(self) -> "list[RunEntry]":
         wanted = self.query_one(Input).value.lower().split()
         return [entry for entry in self.app.entries or () if all(word in _text(entry) for word in wanted)]
 
-    def _show(self, entries: tuple[RunEntry, ...] | None) -> None:
+    def _show(self, entries: "tuple[RunEntry, ...] | None") -> None:
         known = {str(entry.directory) for entry in entries or ()}
         self.marked = {key: entry for key, entry in self.marked.items() if key in known}
         visible = self._visible()
@@ -123,7 +121,7 @@ class RunsScreen(PsiScreen):
                 "epsilon": entry.epsilon,
                 "done": entry.progress.done,
                 "total": entry.progress.total,
-                "summary": entry.summary or RunSummary(),
+                "summary": entry.summary,
                 "status": _status(entry.progress),
                 "age": age_text(entry.created, entry.is_example, now),
             }
@@ -138,7 +136,7 @@ class RunsScreen(PsiScreen):
         if visible and self.focused is None:  # It had no rows before.
             self.set_focus(self.table)
 
-    def _why_empty(self, entries: tuple[RunEntry, ...] | None) -> str:
+    def _why_empty(self, entries: "tuple[RunEntry, ...] | None") -> str:
         if entries is None:
             return "reading the runs ..."
         if entries:
@@ -153,7 +151,7 @@ class RunsScreen(PsiScreen):
         if entry is not None:
             detail.update(self._detail(entry))
 
-    def _detail(self, entry: RunEntry) -> Content:
+    def _detail(self, entry: "RunEntry") -> Content:
         facts = [
             f"{format_count(entry.progress.total)} images of {entry.data}",
             f"{entry.attack} {entry.epsilon}".strip(),
@@ -249,13 +247,13 @@ class RunsScreen(PsiScreen):
             own["command that makes the run again"] = entry.command
         return {**own, "this table": self.table.tab_separated()} if self.app.entries else own
 
-    def _need_run(self) -> RunEntry | None:
+    def _need_run(self) -> "RunEntry | None":
         entry = self.current
         if entry is None:
             self.hint("no run is under the cursor; n starts one")
         return entry
 
 
-def _text(entry: RunEntry) -> str:
+def _text(entry: "RunEntry") -> str:
     words = (entry.name, entry.id, entry.model, entry.data, entry.attack, entry.progress.status)
     return " ".join((*words, "example" if entry.is_example else "")).lower()

@@ -15,21 +15,16 @@ from textual.timer import Timer
 from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.files import state_directory
 from psi_core.measures import MEASURES
-from psi_core.runs.deletion import require_deletable
-from psi_core.runs.run import Run
-from psi_core.runs.status import request_stop
-from psi_core.runs.trash import put_in_trash, take_from_trash, trashed_runs
-from psi_core.tables import TABLE_NAMES
 from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
-from psi_tui.runs.open_run import Snapshot
-from psi_tui.runs.run_list import RunEntry
-from psi_tui.runs.watcher import RunWatcher
 from psi_tui.services.clipboard import copy
 from psi_tui.services.state import ScreenName, load_state, write_whole
 
 if TYPE_CHECKING:
+    from psi_tui.runs.open_run import Snapshot
+    from psi_tui.runs.run_list import RunEntry
+    from psi_tui.runs.watcher import RunWatcher
     from psi_tui.widgets.dialogs import ExportChoice
 
 
@@ -65,8 +60,8 @@ class Services(App[None]):
         engine: the process that is asked for models, plans and pictures.
     """
 
-    entries: var[tuple[RunEntry, ...] | None] = var(None)
-    snapshot: var[Snapshot | None] = var(None)
+    entries: "var[tuple[RunEntry, ...] | None]" = var(None)
+    snapshot: "var[Snapshot | None]" = var(None)
     compared: var[tuple[Path, ...]] = var(())
 
     def __init__(self, runs_dir: Path, clock: Callable[[], datetime]) -> None:
@@ -139,15 +134,30 @@ class Services(App[None]):
         """The run on the results screen, or None."""
         return self._run_watcher.directory if self._run_watcher is not None else None
 
-    def open_run(self, directory: Path) -> None:
-        """Shows a run on the results screen."""
+    def open_run(self, directory: Path, *, is_unasked: bool = False) -> None:
+        """Shows a run on the results screen; one that nobody asks for now, only if nothing lies over this screen."""
         if directory != self.open_directory:
+            from psi_tui.runs.watcher import RunWatcher
+
             self.close_run()
             self._run_watcher = RunWatcher(directory, self.post_message)
             self._run_watcher.start()
             if directory != self.state.run:
                 self.remember(run=directory, condition="")  # A condition chosen for one run says nothing of another.
-        self.go("results")
+        if not is_unasked:
+            self.go("results")
+        elif not self._goes_by_itself("results"):
+            self.say("the run has begun; 4 shows it")
+
+    def _goes_by_itself(self, name: ScreenName) -> bool:
+        """Goes to a screen that no key asked for, unless a question or the palette lies over the present one.
+
+        What lies there belongs to its screen, and keys that are meant for it must not go elsewhere.
+        """
+        is_free = len(self.screen_stack) == 1
+        if is_free:
+            self.go(name)
+        return is_free
 
     def close_run(self) -> None:
         """Lets go of the open run, if there is one."""
@@ -240,7 +250,7 @@ class Services(App[None]):
 
         def open_it(directory: Path) -> None:
             self.remember(results_tab="")  # Not the tab that the previous run was left on.
-            self.open_run(directory)
+            self.open_run(directory, is_unasked=True)
 
         self.guarded(start)
 
@@ -266,6 +276,8 @@ class Services(App[None]):
         if status != "running":
             self.say(f"{name} is {status}, not running; nothing to stop")
             return
+        from psi_core.runs.status import request_stop
+
         try:
             request_stop(directory)
         except OSError as error:
@@ -276,6 +288,8 @@ class Services(App[None]):
 
     def undo_delete(self) -> None:
         """Brings the run back that was deleted last, in this session or before."""
+        from psi_core.runs.trash import take_from_trash, trashed_runs
+
         found = trashed_runs(self.runs_dir)
         if not found:
             self.say("nothing was deleted in the last 14 days")
@@ -290,6 +304,8 @@ class Services(App[None]):
 
     def delete_run(self, directory: Path, name: str, status: str) -> None:
         """Moves a run to the trash after a question."""
+        from psi_core.runs.deletion import require_deletable
+        from psi_core.runs.trash import put_in_trash
         from psi_tui.widgets.dialogs import ConfirmDialog
 
         try:
@@ -301,6 +317,8 @@ class Services(App[None]):
         def answered(is_sure: bool | None) -> None:
             if not is_sure:
                 return
+            if directory == self.open_directory:
+                self.close_run()
             try:
                 put_in_trash(directory)
             except PsiError as error:
@@ -314,6 +332,8 @@ class Services(App[None]):
 
 def _was_called(trashed: Path) -> str:
     """The name of a run in the trash, as its list had it."""
+    from psi_core.runs.run import Run
+
     try:
         return Run(trashed).name
     except (PsiError, OSError):
@@ -322,6 +342,8 @@ def _was_called(trashed: Path) -> str:
 
 def _tables_in(folder: Path, suffix: str) -> list[Path]:
     """Tables that an export of this format into this folder would replace."""
+    from psi_core.tables.registry import TABLE_NAMES
+
     return [path for name in TABLE_NAMES for path in [folder / f"{name}.{suffix}"] if path.exists()]
 
 

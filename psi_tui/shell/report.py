@@ -4,6 +4,7 @@ The page is a list of parts, which become HTML or Markdown; plots lie in it as S
 """
 
 import base64
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from psi_core.conditions import BENIGN
 from psi_core.config import RunConfig
 from psi_core.options import flag_of, option_text
 from psi_core.runs.run import Run
-from psi_core.tables import table_columns, table_notes, table_rows
 from psi_core.tables.columns import Column, Row, as_number, readable
 from psi_core.tables.export import markdown_text, run_line
+from psi_core.tables.registry import table_columns, table_notes, table_rows
 from psi_core.tables.summary import headline_condition
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.plots.page import draw_page, svg_text
@@ -70,27 +71,40 @@ def report_parts(run: Run, condition: str | None = None) -> list[Part]:
     chosen = condition or headline_condition(run)
     layers = table_rows(run, "layers")
     compared = [row for row in layers if row["condition"] == chosen]
-    parts: list[Part] = [Words(f"{run_line(run)}; {run.status}; id {run.id}"), Heading("Verdicts")]
-    parts.append(_listing(run, "layers", [row for row in layers if row["noise"]], ("layer", "condition", "verdict")))
+    parts: list[Part] = [Words(f"{run_line(run)}; {run.status}; id {run.id}")]
+    if chosen == BENIGN:
+        parts.append(Words("nothing was done to the images"))
+    else:
+        parts.append(Heading("Verdicts"))
+        parts.append(
+            _listing(run, "layers", [row for row in layers if row["verdict"]], ("layer", "condition", "verdict"))
+        )
     parts.append(Heading("Layers"))
     parts.append(_listing(run, "layers", layers))
     parts += [Words(note) for note in table_notes(run, "layers")]
     parts += [Heading("Recognition"), _listing(run, "conditions", table_rows(run, "conditions"))]
     parts += [Heading("Evidence"), _listing(run, "evidence", table_rows(run, "evidence"))]
-    parts.append(Heading(f"PSI of the layers, benign against {chosen}"))
-    furthest = sorted(compared, key=lambda row: -abs(as_number(row["delta_sd"]) or 0.0))[:_MOST_PLOTS]
+    parts.append(Heading("PSI of the layers" + ("" if chosen == BENIGN else f", benign against {chosen}")))
+    furthest = sorted(compared, key=_how_far, reverse=True)[:_MOST_PLOTS]
     shown = {row["layer"] for row in furthest}
     for row in compared:
         if row["layer"] in shown:
             histogram = layer_histogram(run, str(row["layer"]), condition=chosen)
             svg = svg_text(draw_page(histogram.figure, histogram.title))
-            parts.append(Plate(f"{histogram.title}: {row['verdict'] or ''}", svg))
+            parts.append(Plate(f"{histogram.title}: {row['verdict']}" if row["verdict"] else histogram.title, svg))
     parts += [Heading("How it was made"), Words(made_by(run), is_code=True)]
     configuration = {name: option_text(value) for name, value in run.config if option_text(value)}
     parts.append(Words("\n".join(f"{name} = {text}" for name, text in configuration.items()), is_code=True))
     hashes = {name: run.model[name] for name in ("weights", "source", "sha256") if run.model.get(name)}
     parts += [Heading("Weights"), Words("\n".join(f"{name} = {value}" for name, value in hashes.items()), is_code=True)]
     return parts
+
+
+def _how_far(row: Row) -> tuple[bool, float]:
+    """By what layers are chosen: how far they lie beyond noise; after those, how far from benign."""
+    beyond = row["delta_sd"] is not None
+    shift = as_number(row["delta_sd"] if beyond else row["delta_mean"])
+    return beyond, 0.0 if math.isnan(shift) else abs(shift)
 
 
 def made_by(run: Run) -> str:
@@ -100,10 +114,9 @@ def made_by(run: Run) -> str:
     words = ["psi-tui", "run"]
     for name, info in RunConfig.model_fields.items():
         value = getattr(run.config, name, info.default)
-        text = option_text(value) or "none"
-        if value is None or text == option_text(info.default):
-            continue
-        words += [flag_of(name)] if value is True else [f"{flag_of(name)}={text}"]
+        text = option_text(value)
+        if value is not None and text != option_text(info.default):
+            words += [flag_of(name)] if value is True else [f"{flag_of(name)}={text or 'none'}"]
     return shlex.join(words)
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from psi_core.evidence import checks_of, tally
 from psi_core.runs.run import Run
-from psi_core.tables import WHOLE, View, table_notes, table_rows
 from psi_core.tables.columns import Column
 from psi_core.tables.layers import layer_columns
+from psi_core.tables.registry import WHOLE, View, table_notes, table_rows
 from psi_tui.plots import draw
 from psi_tui.plots.figures import Figure
 from psi_tui.plots.layer_histogram import LayerHistogram

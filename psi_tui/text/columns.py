@@ -40,7 +40,7 @@ class ScreenColumn:
 
     title: str
     cell: Callable[[Row], str]
-    importance: int = 0
+    importance: float = 0
     is_text: bool = False
     is_whole: bool = False
 

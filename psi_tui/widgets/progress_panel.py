@@ -15,7 +15,6 @@ from psi_tui.runs.open_run import Snapshot
 from psi_tui.runs.progress import (
     PARTS,
     PHASE_WORDS,
-    STATUS_GLYPHS,
     WorkerProgress,
     count_words,
     most_urgent,
@@ -24,6 +23,7 @@ from psi_tui.runs.progress import (
     time_words,
 )
 from psi_tui.text.formatting import format_accuracies, format_bytes, format_count, format_duration, format_rate
+from psi_tui.text.runs import STATUS_GLYPHS
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 

@@ -11,7 +11,7 @@ from psi_core.errors import RunError
 from psi_core.files import examples_directory
 from psi_core.pictures import find_picture
 from psi_core.runs.finding import list_runs
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 
 LAYERS = {
     "alexnet": ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2"],

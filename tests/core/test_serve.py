@@ -10,7 +10,7 @@ import pytest
 from psi_core import Run
 from psi_core.files import plain
 from psi_core.runs.chunks import read_arrays, write_arrays
-from psi_core.tables import TABLE_NAMES, View, table_rows
+from psi_core.tables.registry import TABLE_NAMES, View, table_rows
 from tests.core.served import Served, endless_run
 from tests.recorded import record_run
 

@@ -15,8 +15,8 @@ from psi_core.engine import analyze
 from psi_core.engine.again.export import export_images
 from psi_core.errors import ConfigError
 from psi_core.runs.finding import load_run
-from psi_core.tables import WHOLE, cached_rows, table_rows
 from psi_core.tables.export import export_run
+from psi_core.tables.registry import WHOLE, cached_rows, table_rows
 from psi_core.tables.summary import attack_text
 from psi_tui.plots.canvas import Tick
 from psi_tui.plots.figures import Curves, Series

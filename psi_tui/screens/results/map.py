@@ -14,11 +14,17 @@ from psi_core.tables.columns import as_number
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import LayerRowsTab, LayerWanted
 from psi_tui.screens.results.view import ResultsView
-from psi_tui.text.columns import ScreenColumn
+from psi_tui.text.columns import KEY_IMPORTANCE, ScreenColumn
 from psi_tui.text.formatting import MISSING, Row, format_cell
 from psi_tui.widgets.fitted_table import FittedTable
 
-_GLYPHS = {"beyond": ("▼", "▲"), "less": ("<", "<"), "equivalent": ("=", "="), "undecided": ("?", "?")}
+_GLYPHS = {
+    "beyond": ("▼", "▲"),
+    "less": ("<", "<"),
+    "equivalent": ("=", "="),
+    "depends": ("±", "±"),
+    "undecided": ("?", "?"),
+}
 """By the first word of a verdict, for values below 0 and from 0 on: colors alone tell nothing."""
 
 _SMALL, _LARGE = 0.2, 0.8
@@ -78,7 +84,15 @@ class MapTab(LayerRowsTab):
             table.show_columns(
                 [
                     ScreenColumn("layer", lambda row: row["layer"], 100, is_text=True),
-                    *(_column(each.name, titles[each.name], order.index(each)) for each in conditions),
+                    *(
+                        _column(
+                            each.name,
+                            titles[each.name],
+                            len(order) if each.name == view.choices.condition else order.index(each),
+                            len(order) + 1,
+                        )
+                        for each in conditions
+                    ),
                 ],
                 {title: self._style_of(name) for name, title in titles.items()},
             )
@@ -97,17 +111,21 @@ class MapTab(LayerRowsTab):
         heading = f"{view.measured}: shift beyond noise, in benign sd{view.subset_words}"
         if found and chosen == BENIGN:
             heading = "Nothing was done to the images, so nothing can lie beyond noise. For a run that attacks: 3"
+        elif found and not any(rows[chosen]["delta_sd"] is not None for rows in found.values() if chosen in rows):
+            heading = (
+                f"No noise is of the size of {chosen}, so nothing can lie beyond it; --controls sign-noise,gaussian"
+            )
         elif found:
             told = ", ".join(claimed) if len(claimed) <= _MOST_NAMES else f"{len(claimed)} of {len(found)} layers"
             heading = f"{heading}   beyond noise under {chosen}: {told or 'none'}"
-        self.query_one("#map-heading", Static).update(heading, layout=False)
+        self.query_one("#map-heading", Static).update(heading)
         up, down = MEASURES[view.choices.measure].moves
         row = found.get(view.choices.layer, {}).get(chosen)
         verdict = "" if row is None or not row["verdict"] else f"{row['layer']} under {chosen}: {row['verdict']}"
         self.query_one("#map-verdict", Static).update(verdict)
         self.query_one("#map-legend", Static).update(
-            f"▲ {up}, ▼ {down} beyond noise   = equivalent to noise   < less than noise   ? undecided   "
-            "below 0.2 negligible (dim), from 0.5 medium, from 0.8 large (bold)"
+            f"▲ {up}, ▼ {down} beyond noise   = equivalent to it   < less   ± depends on it   ? undecided   "
+            "from 0.2 small (below: dim), 0.5 medium, 0.8 large (bold)"
         )
 
     def _style_of(self, condition: str) -> "_Style":
@@ -156,5 +174,7 @@ def _title(name: str, chosen: str) -> str:
     return f"[{name}]" if name == chosen else name
 
 
-def _column(name: str, title: str, importance: int) -> ScreenColumn:
+def _column(name: str, title: str, place: int, places: int) -> ScreenColumn:
+    """A condition's column; it goes before the layers' names do, one of a lower place before one of a higher."""
+    importance = KEY_IMPORTANCE * place / places
     return ScreenColumn(title, lambda row: beyond_cell(row[name]) if name in row else MISSING, importance)

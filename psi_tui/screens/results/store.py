@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from psi_core.errors import PsiError
-from psi_core.tables import View, table_named
 from psi_core.tables.columns import Row
+from psi_core.tables.registry import View, table_named
 from psi_tui.engine.client import Client
 
 Key: TypeAlias = tuple[str, str, str]

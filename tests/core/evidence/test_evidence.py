@@ -13,7 +13,7 @@ from psi_core.evidence import checks_of, tally
 from psi_core.evidence.check import at_least
 from psi_core.evidence.comparison import HARDLY_CHANCE, RARE, chance_of
 from psi_core.runs.chunks import Arrays
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from tests.core.planted import Change, fooled, found, planted_run
 from tests.recorded import record_run
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from psi_core.statistics.recognition import fooled_percent, reached_percent, targets_of, unmoved_percent
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from tests.core.planted import fooled, planted_run
 
 

@@ -8,8 +8,8 @@ import pytest
 from psi_core import Run, load_run
 from psi_core.runs.chunks import add_square_sums, chunk_path, read_arrays, write_arrays
 from psi_core.runs.event_log import preview_path
-from psi_core.tables import table_notes, table_rows
 from psi_core.tables.columns import Row
+from psi_core.tables.registry import table_notes, table_rows
 from tests.recorded import plant_responses, record_run, remove_square_sums
 
 CHANNELS = "layer condition channel response_mean lifetime_sparseness lifetime_delta"

@@ -8,9 +8,9 @@ import pytest
 from psi_core import Run, RunError, load_run
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
 from psi_core.runs.event_log import preview_path
-from psi_core.tables import table_columns, table_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import table_text
+from psi_core.tables.registry import table_columns, table_rows
 from tests.core.statistics.test_classes import plain_liu
 from tests.recorded import plant_responses, record_run
 

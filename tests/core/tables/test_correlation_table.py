@@ -7,9 +7,9 @@ import pytest
 import scipy.stats
 
 from psi_core import Run, load_run
-from psi_core.tables import table_rows
 from psi_core.tables.columns import Row
 from psi_core.tables.export import table_text
+from psi_core.tables.registry import table_rows
 from psi_core.tables.table import OWN_LABELS
 from tests.recorded import plant_responses, record_run, replant
 

@@ -9,8 +9,8 @@ import scipy.stats
 
 from psi_core import Run, load_run
 from psi_core.statistics.detectors import detect_by_all_layers, split_halves
-from psi_core.tables import table_rows
 from psi_core.tables.export import table_text
+from psi_core.tables.registry import table_rows
 from tests.recorded import record_run, replant
 
 COLUMNS = "layer condition reference images auroc auroc_ci_low auroc_ci_high tpr_percent tnr_percent"

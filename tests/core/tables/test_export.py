@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from psi_core import ConfigError, Run, RunError, load_run
-from psi_core.tables import TABLE_NAMES, table_rows
 from psi_core.tables.columns import Column
 from psi_core.tables.export import FORMATS, export_run, write_table
+from psi_core.tables.registry import TABLE_NAMES, table_rows
 from tests.recorded import record_run
 
 COLUMNS = (Column("name", "n_1", "text", "A name."), Column("value", "value %", "percent", "A value."))

@@ -5,7 +5,7 @@ import pytest
 
 from psi_core import Run
 from psi_core.evidence import checks_of
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from tests.recorded import record_run, replant
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from psi_core import load_run
-from psi_core.tables import TABLE_NAMES
 from psi_core.tables.export import export_run
+from psi_core.tables.registry import TABLE_NAMES
 from tests.recorded import record_run
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,10 +9,18 @@ import scipy.stats
 from psi_core import ConfigError, Run, load_run
 from psi_core.measures import DEFAULT_MEASURES, MEASURES
 from psi_core.statistics.histograms import display_edges, measure_edges, table_edges
-from psi_core.tables import TABLE_NAMES, View, cached_rows, table_columns, table_notes, table_rows, tables_taking
 from psi_core.tables.columns import readable
 from psi_core.tables.export import export_run, table_text
 from psi_core.tables.layers import layer_columns
+from psi_core.tables.registry import (
+    TABLE_NAMES,
+    View,
+    cached_rows,
+    table_columns,
+    table_notes,
+    table_rows,
+    tables_taking,
+)
 from tests.recorded import record_run
 
 OTHERS = DEFAULT_MEASURES[1:]

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 from psi_core import Run, load_run
-from psi_core.tables import TABLE_NAMES, View, table_columns, table_notes, table_rows
 from psi_core.tables.columns import Column, readable
 from psi_core.tables.export import FORMATS, PAGE_FORMATS, export_run, latex_text, markdown_text, run_line, table_text
+from psi_core.tables.registry import TABLE_NAMES, View, table_columns, table_notes, table_rows
 from psi_core.tables.table import OWN_LABELS
 from tests.recorded import record_run
 

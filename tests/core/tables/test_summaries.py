@@ -10,7 +10,7 @@ import pytest
 
 from psi_core import Run, load_run
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_core.tables.summary import RunSummary, headline_condition, run_summary
 from tests.recorded import record_run
 

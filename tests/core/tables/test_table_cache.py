@@ -12,8 +12,8 @@ from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.files import cache_directory, plain
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
 from psi_core.runs.event_log import preview_path
-from psi_core.tables import TABLE_NAMES, View, cached_rows, table_rows
 from psi_core.tables.cache import CACHE, remembered
+from psi_core.tables.registry import TABLE_NAMES, View, cached_rows, table_rows
 from tests.recorded import record_run
 
 

@@ -9,8 +9,8 @@ import scipy.stats
 from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.runs.chunks import read_arrays, write_arrays
 from psi_core.statistics.paired import population_sparseness
-from psi_core.tables import TABLE_NAMES, View, table_columns, table_notes, table_rows
 from psi_core.tables.columns import readable
+from psi_core.tables.registry import TABLE_NAMES, View, table_columns, table_notes, table_rows
 from tests.recorded import record_run, replant
 
 LAYERS_CSV = (

@@ -2,7 +2,7 @@
 
 from psi_core.config import RunConfig
 from psi_core.engine import analyze
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 
 LOUD = ("beyond", "less", "depends")
 

@@ -20,7 +20,7 @@ from psi_core.engine.preparation import prepare
 from psi_core.errors import ConfigError, ModelError
 from psi_core.files import PACKAGE_DATA
 from psi_core.runs.finding import load_run
-from psi_core.tables import TABLE_NAMES, table_rows
+from psi_core.tables.registry import TABLE_NAMES, table_rows
 from psi_core.tables.summary import headline_condition
 from tests.engine.networks import images_of, seeded
 from tests.engine.processes import small_config

@@ -10,7 +10,7 @@ from psi_core.engine.images import load_dataset
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError, PsiError, RunError
 from psi_core.runs.finding import load_run
-from psi_core.tables import TABLE_NAMES, table_rows
+from psi_core.tables.registry import TABLE_NAMES, table_rows
 from tests.engine.picture_files import DIGITS, colored, digit_folder
 from tests.engine.processes import events, small_config
 

@@ -14,7 +14,7 @@ from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError
 from psi_core.files import PACKAGE_DATA
 from psi_core.runs.finding import load_run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from tests.engine.picture_files import DIGITS, colored, digit_folder
 from tests.engine.processes import small_config
 

@@ -10,11 +10,12 @@ from textual.command import CommandPalette
 from textual.widgets import Input
 
 from psi_core.runs.finding import list_runs
+from psi_core.tables.export import FORMATS
 from psi_tui.app.help import HelpScreen
 from psi_tui.app.palette import ActionProvider
 from psi_tui.services import services
 from psi_tui.services.state import State, load_state
-from psi_tui.widgets.dialogs import ChoiceDialog, ConfirmDialog, ErrorDialog, ExportDialog
+from psi_tui.widgets.dialogs import FORMAT_WORDS, ChoiceDialog, ConfirmDialog, ErrorDialog, ExportDialog
 from tests.core.living import Worker
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
@@ -318,6 +319,10 @@ def test_a_fresh_start_needs_no_gpu_no_cache_and_no_runs(own_folders):
         terminal.process.wait(5)
         assert time.monotonic() - began < 5
     assert json.loads((own_folders.parent / "state" / "psi-tui" / "app.json").read_text())["screen"] == "results"
+
+
+def test_every_format_of_a_table_can_be_chosen():
+    assert set(FORMAT_WORDS) == {*FORMATS, "svg"}
 
 
 async def test_an_export_asks_before_it_replaces_files_and_j_and_k_move_in_it(own_folders, tmp_path):

@@ -165,3 +165,29 @@ async def test_random_bursts_end_nothing_and_lose_no_run(own_folders, monkeypatc
             await burst(pilot, *generator.choices([key for keys in ALL_KEYS for key in keys], k=20))
             assert app._exception is None
         assert len(list_runs(examples=False)) == 2
+
+
+async def test_a_run_that_opens_by_itself_leaves_alone_what_lies_over_the_screen(own_folders):
+    directory = record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await burst(pilot, "ctrl+p")
+        app.open_run(directory, is_unasked=True)
+        await settled(pilot)
+        assert (app.current_mode, len(app.screen_stack)) == ("runs", 2)
+        await burst(pilot, "escape", "4")
+        assert app.current_mode == "results"
+
+
+async def test_the_open_run_is_deleted_like_any_other(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await burst(pilot, "enter")
+        await until(pilot, lambda: app.snapshot is not None, "the run")
+        await burst(pilot, "1", "d")
+        await burst(pilot, "y")
+        await until(
+            pilot, lambda: app.entries is not None and not any(each.name == "mine" for each in app.entries), "it"
+        )
+        await settled(pilot)
+        assert app.open_directory is None
+        assert len(app.screen_stack) == 1, "no error lies over the list"

@@ -29,7 +29,10 @@ Bare().run()
 
 CHUNK = 40
 
-NOT_BEFORE_FIRST_PAINT = ("torch", "torchvision", "scipy", "plotext", "PIL", "pynvml", "psi_core.engine")
+NOT_BEFORE_FIRST_PAINT = (
+    *("torch", "torchvision", "scipy", "plotext", "PIL", "pynvml", "psi_core.engine"),
+    *("numpy", "psi_core.config", "psi_core.runs.run", "psi_core.tables.registry"),
+)
 
 
 @pytest.fixture

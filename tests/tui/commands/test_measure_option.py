@@ -7,7 +7,7 @@ import pytest
 
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
-from psi_core.tables import View, table_rows
+from psi_core.tables.registry import View, table_rows
 from tests.recorded import record_run
 
 

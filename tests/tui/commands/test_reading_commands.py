@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
-from psi_core.tables import TABLE_NAMES, View, table_rows
+from psi_core.tables.registry import TABLE_NAMES, View, table_rows
 from tests.recorded import record_run
 
 ESCAPE = "\x1b"

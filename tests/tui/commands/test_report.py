@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from psi_core.runs.run import Run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from tests.recorded import record_run
 
 

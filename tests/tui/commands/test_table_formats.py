@@ -7,8 +7,8 @@ import json
 import pytest
 
 from psi_core.runs.finding import load_run
-from psi_core.tables import TABLE_NAMES, View
 from psi_core.tables.export import FORMATS, table_text
+from psi_core.tables.registry import TABLE_NAMES, View
 from psi_core.tables.table import OWN_LABELS
 from tests.recorded import record_run
 

@@ -12,7 +12,7 @@ import pytest
 
 from psi_core import ConfigError, Run, RunError
 from psi_core.files import plain
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_tui.engine.client import Client, EngineError, start
 from tests.core.served import endless_run
 from tests.recorded import record_run

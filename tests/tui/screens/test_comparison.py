@@ -6,7 +6,7 @@ import math
 import pytest
 
 from psi_core.runs.finding import load_run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_tui.screens.comparison import QUANTITIES, ComparedRun, aligned_layers, comparison_curves, comparison_rows
 from tests.recorded import record_run
 from tests.tui.apps import press, running, text_of, until

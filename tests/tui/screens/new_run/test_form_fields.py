@@ -7,7 +7,7 @@ import pytest
 
 from psi_core.config import RunConfig
 from psi_core.files import runs_directory
-from psi_tui.commands.options import typed_values as typed_on_command_line
+from psi_tui.commands.config_options import typed_values as typed_on_command_line
 from psi_tui.commands.run import run as run_click_command
 from psi_tui.screens.new_run.canvas import LABEL_WIDTH
 from psi_tui.screens.new_run.fields import GROUPS, default_text, form_field, refusal_of, typed_values

@@ -3,8 +3,8 @@
 import pytest
 
 from psi_core.runs.finding import load_run
-from psi_core.tables import TABLE_NAMES, table_columns, table_notes, table_rows
 from psi_core.tables.export import export_run
+from psi_core.tables.registry import TABLE_NAMES, table_columns, table_notes, table_rows
 from psi_core.tables.summary import attack_text, headline_condition, run_summary
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.results.screen import TABS

@@ -7,7 +7,7 @@ import pytest
 
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
 from psi_core.runs.finding import load_run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_tui.screens.results.classes import class_level, correlation_words
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.plot import Plot

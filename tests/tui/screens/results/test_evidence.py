@@ -7,7 +7,7 @@ import pytest
 from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.finding import load_run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_tui.screens.results.evidence import MARKS, CheckList, check_lines
 from psi_tui.screens.results.store import TableStore
 from psi_tui.text.formatting import format_cell

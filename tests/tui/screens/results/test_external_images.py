@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from psi_core.tables import TABLE_NAMES
+from psi_core.tables.registry import TABLE_NAMES
 from psi_tui.screens.results import screen
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until

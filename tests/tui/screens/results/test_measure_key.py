@@ -6,8 +6,8 @@ from textual.widgets import Static, TabbedContent
 
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
-from psi_core.tables import View, table_rows
 from psi_core.tables.columns import readable
+from psi_core.tables.registry import View, table_rows
 from psi_tui.screens.results.all_layers import AllLayersTab
 from psi_tui.widgets.plot import Plot
 from tests.recorded import record_run

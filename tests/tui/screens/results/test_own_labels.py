@@ -4,7 +4,7 @@ import pytest
 from textual.widgets import TabbedContent
 
 from psi_core.runs.finding import load_run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_tui.screens.results.epsilon import EpsilonTab
 from psi_tui.widgets.plot import Plot
 from tests.recorded import record_run

@@ -12,8 +12,8 @@ from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
-from psi_core.tables import table_columns, table_rows
 from psi_core.tables.export import csv_text
+from psi_core.tables.registry import table_columns, table_rows
 from psi_tui.screens.results.layers import LayersTab
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.plot import Plot

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psi_core import load_run
 from psi_core.errors import ConfigError, RunError
 from psi_core.runs.run import Run
-from psi_core.tables import table_rows
+from psi_core.tables.registry import table_rows
 from psi_tui.screens.results.images.index import OUTCOMES, QUANTITIES, WORDS, ImageIndex
 from tests import recorded
 from tests.recorded import record_run
