@@ -169,7 +169,7 @@ def decide(
     - beyond, less: every noise is told from the condition, all in one direction. `less` where the noise moves the
       layer further, the way of the condition, or where that hardly moves it;
     - equivalent: every contrast is shown to lie within a tenth of the benign sd;
-    - depends: two noises are told from the condition in opposite directions;
+    - depends: every noise is told from the condition, and two in opposite directions;
     - undecided.
 
     Args:
@@ -191,12 +191,13 @@ def decide(
 
 
 def _beside_noise(against_benign: Contrast, contrasts: Sequence[Contrast], p_holm: float) -> Finding:
-    told = {float(np.sign(each.shift)) for each in contrasts if each.is_told}
-    if len(told) == 1 and p_holm < SIGNIFICANT and all(each.is_told for each in contrasts):
-        return "beyond" if float(np.sign(_own_move(against_benign, contrasts))) in told else "less"
+    is_told = p_holm < SIGNIFICANT and all(each.is_told for each in contrasts)
+    ways = {float(np.sign(each.shift)) for each in contrasts} if is_told else set()
+    if len(ways) == 1:
+        return "beyond" if float(np.sign(_own_move(against_benign, contrasts))) in ways else "less"
     if all(each.is_equivalent for each in contrasts):
         return "equivalent"
-    return "depends" if len(told) == 2 else "undecided"
+    return "depends" if ways else "undecided"
 
 
 def _own_move(against_benign: Contrast, contrasts: Sequence[Contrast]) -> float:

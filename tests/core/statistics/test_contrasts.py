@@ -123,7 +123,9 @@ UP, DOWN, SAME, UNCLEAR = moved_to(0.4), moved_to(-0.4), moved_to(0.01, 0.05), m
         (moved_to(-0.2, 0.1), [moved_to(-0.7)], "beyond"),
         (moved_to(0.1, 0.15), [moved_to(0.12)], "beyond"),
         (moved_to(0.6), [UP, DOWN], "depends"),
+        (moved_to(0.6), [moved_to(0.05, 0.02), moved_to(-0.05, 0.02)], "equivalent"),
         (moved_to(0.6), [UP, SAME], "undecided"),
+        (moved_to(0.6), [UP, SAME, DOWN], "undecided"),
         (moved_to(0.6), [UP, UNCLEAR], "undecided"),
         (moved_to(0.6), [UNCLEAR], "undecided"),
         (moved_to(0.6), [SAME], "equivalent"),
@@ -140,7 +142,7 @@ def test_the_finding(against_benign, contrasts, finding):
     assert decision.finding == finding
     smallest = min(contrasts, key=lambda each: abs(each.delta), default=None)
     assert decision.deciding == smallest
-    if finding == "beyond":
+    if finding in ("beyond", "less", "depends"):
         assert decide(against_benign, contrasts, 0.06).finding == "undecided", "of so many layers one is told by chance"
 
 

@@ -26,12 +26,13 @@ def decided(
     images: int = 100,
     planted: float = 0.0,
     noise_shift: float = 0.0,
+    displaced: float = 0.0,
     controls: Sequence[str] = BOTH,
     blocks: bool = False,
 ) -> list[list[Decision]]:
     """Decisions of a run, attacks first, then noises; the attacks lie `planted` benign sd beyond noise in layer 0.
 
-    The first noise of each epsilon is one for all attacks, as in a run, so that their tests go together. With
+    The last noise lies `displaced` benign sd from the first. The first noise of each epsilon is one for all attacks, as in a run, so that their tests go together. With
     `blocks`, a fifth of every image's own move is its 50 neighbors' too, as in files sorted by class or writer.
     """
     conditions = conditions_of([f"attack{number}" for number in range(attacks)], [0.1], controls)
@@ -43,6 +44,7 @@ def decided(
     own[0] = 0
     own[1:] += noise_shift
     own[1 : attacks + 1, 0] += planted
+    own[-1] += displaced
     kept = np.ones((len(conditions), images), np.bool_)
     return [each for each in decisions_of(benign + own, kept, conditions) if each is not None]
 
@@ -65,6 +67,14 @@ def test_of_runs_without_an_effect_at_most_5_percent_claim_one(
     runs = [decided(random, attacks=attacks, controls=controls, noise_shift=noise_shift) for _ in range(repeats)]
     assert np.mean([claims(each[:attacks]) for each in runs]) <= most(0.05, repeats)
     assert np.mean([claims(each[attacks:]) for each in runs]) <= most(0.05, repeats), "noise against noise"
+
+
+@pytest.mark.parametrize(("displaced", "attacks", "repeats"), [(0.2, 4, 100), (-1.0, 16, 60)])
+def test_nor_do_they_where_two_noises_differ_from_each_other(displaced: float, attacks: int, repeats: int) -> None:
+    """An attack that does what one of them does is not said to depend on the noise."""
+    random = np.random.default_rng(attacks)
+    runs = [decided(random, attacks=attacks, displaced=displaced) for _ in range(repeats)]
+    assert np.mean([claims(each[:attacks]) for each in runs]) <= most(0.05, repeats)
 
 
 def test_nor_do_they_in_files_whose_neighbors_go_together() -> None:
