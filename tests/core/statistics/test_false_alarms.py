@@ -32,8 +32,9 @@ def decided(
 ) -> list[list[Decision]]:
     """Decisions of a run, attacks first, then noises; the attacks lie `planted` benign sd beyond noise in layer 0.
 
-    The last noise lies `displaced` benign sd from the first. The first noise of each epsilon is one for all attacks, as in a run, so that their tests go together. With
-    `blocks`, a fifth of every image's own move is its 50 neighbors' too, as in files sorted by class or writer.
+    The last noise lies `displaced` benign sd from the first. The first noise of each epsilon is one for all attacks,
+    as in a run, so that their tests go together. With `blocks`, a fifth of every image's own move is its 50 neighbors'
+    too, as in files sorted by class or writer.
     """
     conditions = conditions_of([f"attack{number}" for number in range(attacks)], [0.1], controls)
     benign = random.normal(0, 1, (1, layers, images))
