@@ -81,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-_TEMPORARY = r"\.[0-9]+-[0-9a-f]{6}\.tmp"
+TEMPORARY = r"\.[0-9]+-[0-9a-f]{6}\.tmp"
 """What `temporary_beside` adds to a name."""
 
 
@@ -140,7 +140,7 @@ class Cache:
 
     def _remove_longest_unused(self) -> None:
         root = cache_directory() / self.folder
-        own = re.compile(f"(?:{self.pattern})(?:{_TEMPORARY})?")
+        own = re.compile(f"(?:{self.pattern})(?:{TEMPORARY})?")
         used = {}
         for place, _, names in os.walk(root):  # It enters no link.
             for path in (Path(place, name) for name in names):

@@ -3,6 +3,7 @@
 Links are unlinked and never followed. What cannot be removed whole stays where it was, with the reason.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -10,14 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from psi_core.errors import RunError
-from psi_core.files import is_example
+from psi_core.files import TEMPORARY, is_example
+from psi_core.runs.run import IDENTITY
 from psi_core.runs.status import StatusReader
 
 _OWN = re.compile(
-    r"(config|model|layers|card)\.json|positions\.npy|stop|(engine|selftest)-\d+\.log|events-\d+\.jsonl|preview-\d+\.npz"
-    r"|(chunks|pictures)/[^/]+\.npz|([^/]+/)?[^/]+\.tmp"
+    r"((config|model|layers|card)\.json|positions\.npy|stop|(engine|selftest)-[0-9]+\.log|events-[0-9]+\.jsonl"
+    r"|preview-[0-9]+\.npz|chunks/[0-9]{5,}\.npz|pictures/[0-9]+-[^/]+\.npz)"
+    rf"({TEMPORARY}|\.[0-9]+\.tmp)?"
 )
-"""What a run writes, by its path in the directory."""
+"""What a run writes, by its path in the directory; of temporary files also those of older versions."""
+
+_DOOMED = re.compile(rf"\.({IDENTITY})\.deleted")
+"""A run directory whose deletion has begun."""
 
 _CONFIG = "config.json"
 
@@ -69,7 +75,8 @@ def foreign_files(directory: Path) -> list[str]:
 def delete_run(directory: Path) -> list[str]:
     """Removes what a run has written, and its directory if nothing else is in there. Gives what was left.
 
-    A rename takes the run off the list at once; where a file cannot be removed, it comes back.
+    A rename takes the run off the list at once; where a file cannot be removed, or the user interrupts, what is left
+    of it comes back.
 
     Raises:
         RunError: as of `require_deletable`, or something cannot be removed.
@@ -79,30 +86,80 @@ def delete_run(directory: Path) -> list[str]:
         directory.unlink()
         return []
     directory = directory.absolute().resolve()
+    finish_deletions(directory.parent)
     doomed = directory.with_name(f".{directory.name}.deleted")
-    left = foreign_files(directory)
+    config = (directory / _CONFIG).read_bytes()
     try:
-        directory.rename(doomed)
+        try:
+            directory.rename(doomed)
+        except OSError as error:
+            raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None
+        return _remove_own(doomed, directory)
     except OSError as error:
-        raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None
-    config = (doomed / _CONFIG).read_bytes()
+        _put_back(doomed, directory, config)
+        raise RunError(f"{directory}: cannot be deleted whole ({error.strerror}); check who owns its files") from None
+    except BaseException:
+        _put_back(doomed, directory, config)
+        raise
+
+
+def finish_deletions(folder: Path) -> None:
+    """Finishes the deletions in a folder of runs in whose middle a process was killed; what is impossible is left.
+
+    They are not undone: the user had asked for them, and a run that came back would lack results. Two processes that
+    finish the same one do not disturb each other.
+    """
     try:
-        own = [path for path, is_own in _entries(doomed) if is_own]
-        for path in sorted(own, key=lambda path: path == _CONFIG):  # Last: as long as it is there, so is the run.
-            (doomed / path).unlink()
+        with os.scandir(folder) as entries:
+            names = [
+                each.name for each in entries if _DOOMED.fullmatch(each.name) and each.is_dir(follow_symlinks=False)
+            ]
+    except OSError:
+        return
+    for name in names:
+        doomed, identity = folder / name, name.removeprefix(".").removesuffix(".deleted")
+        with contextlib.suppress(OSError):
+            if _identity(doomed) == identity:
+                _remove_own(doomed, folder / identity)
+            elif not (doomed / _CONFIG).exists():
+                doomed.rmdir()  # Only an empty one goes.
+
+
+def _remove_own(doomed: Path, directory: Path) -> list[str]:
+    """Removes what a run has written from its renamed directory, and this if nothing else is in there.
+
+    The configuration goes last: as long as it is there, so is the run.
+
+    Args:
+        doomed: the directory, renamed.
+        directory: where it comes back to with what no run writes.
+
+    Returns:
+        What that is.
+    """
+    left = foreign_files(doomed)
+    with contextlib.suppress(FileNotFoundError):  # Another process finishes it too.
+        for path in [path for path, is_own in _entries(doomed) if is_own and path != _CONFIG]:
+            (doomed / path).unlink(missing_ok=True)
         for folder in (doomed / name for name in _FOLDERS):
             if folder.is_dir() and not folder.is_symlink() and next(folder.iterdir(), None) is None:
                 folder.rmdir()
-        if not left:
+        if left:
+            doomed.rename(directory)
+            (directory / _CONFIG).unlink()
+        else:
+            (doomed / _CONFIG).unlink()
             doomed.rmdir()
-            return []
-    except OSError as error:
-        if not (doomed / _CONFIG).exists():
-            (doomed / _CONFIG).write_bytes(config)
-        doomed.rename(directory)
-        raise RunError(f"{directory}: cannot be deleted whole ({error.strerror}); check who owns its files") from None
-    doomed.rename(directory)
     return left
+
+
+def _put_back(doomed: Path, directory: Path, config: bytes) -> None:
+    """Gives a run whose deletion came to nothing its name back, as far as that can be."""
+    with contextlib.suppress(OSError):  # The cause is worth more than what this says.
+        if doomed.is_dir():
+            if not (doomed / _CONFIG).exists():
+                (doomed / _CONFIG).write_bytes(config)
+            doomed.rename(directory)
 
 
 def _entries(directory: Path) -> Iterator[tuple[str, bool]]:

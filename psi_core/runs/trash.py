@@ -1,8 +1,10 @@
 """Deleted runs, for a while: a hidden folder beside the runs, from which they come back by one key.
 
-What lies there too long is removed for good. Nothing that was not put there is touched, and no link is followed.
+What lies there too long is removed for good at the next list or deletion. Nothing that was not put there is touched,
+and no link is followed.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,7 +13,7 @@ import time
 from pathlib import Path
 
 from psi_core.errors import RunError
-from psi_core.runs.deletion import require_deletable, require_nothing_else
+from psi_core.runs.deletion import finish_deletions, require_deletable, require_nothing_else
 
 TRASH = ".trash"
 """Name of the folder beside the runs; a list of runs passes over hidden names."""
@@ -22,9 +24,12 @@ KEPT_SECONDS = 14 * 24 * 3600.0
 _NAME = re.compile(r"(\d{10,12})-(\d+)-(.+)", re.DOTALL)
 """When, which one of that second, and what it was called."""
 
+_DOOMED = re.compile(rf"\.{_NAME.pattern}\.removed", re.DOTALL)
+"""One that is being removed for good: half of it must not come back."""
+
 
 def put_in_trash(directory: Path) -> Path:
-    """Moves a run into the trash beside it and gives its place there; what lies there too long is removed.
+    """Moves a run into the trash beside it and gives its place there; what lies there too long goes.
 
     Raises:
         RunError: it ships with the package, a worker still writes to it, it holds what no run writes, or it cannot be
@@ -42,7 +47,7 @@ def put_in_trash(directory: Path) -> Path:
         directory.rename(trashed)
     except OSError as error:
         raise RunError(f"{directory}: cannot be moved to the trash ({error.strerror}); check who owns it") from None
-    empty_trash(directory.parent, KEPT_SECONDS)
+    tidy(directory.parent)
     return trashed
 
 
@@ -75,23 +80,60 @@ def trashed_runs(runs_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: _when(path.name))
 
 
+def trashed_bytes(runs_dir: Path) -> int:
+    """How much the files in the trash take, in bytes; what cannot be read counts as nothing."""
+    total = 0
+    for trashed in trashed_runs(runs_dir):
+        for place, _, names in os.walk(trashed):  # It enters no link.
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += Path(place, name).lstat().st_size
+    return total
+
+
 def empty_trash(runs_dir: Path, older_than: float = 0.0) -> int:
     """Removes for good what has been in the trash for so many seconds, and gives how many runs that were.
 
     Raises:
-        RunError: one of them cannot be removed.
+        RunError: one of them cannot be removed; the others are.
     """
     latest = time.time() - older_than
     doomed = [path for path in trashed_runs(runs_dir) if _when(path.name)[0] <= latest]
-    for path in doomed:
-        try:
-            if path.is_symlink():
-                path.unlink()
-            else:
-                shutil.rmtree(path)  # It unlinks links, and follows none.
-        except OSError as error:
-            raise RunError(f"{path}: cannot be removed ({error.strerror}); check who owns it") from None
+    errors = [error for path in doomed if (error := _remove(path)) is not None]
+    if errors:
+        raise errors[0]
     return len(doomed)
+
+
+def tidy(runs_dir: Path) -> None:
+    """Does what is due in a folder of runs, which is mostly nothing; what is impossible is left, without an error.
+
+    What has been in the trash for too long goes, and so does what a killed process had begun to remove.
+    """
+    finish_deletions(runs_dir)
+    with contextlib.suppress(RunError):
+        empty_trash(runs_dir, KEPT_SECONDS)
+    with contextlib.suppress(OSError, RunError):
+        _require_folder(runs_dir / TRASH)
+        for path in (runs_dir / TRASH).iterdir():
+            if _DOOMED.fullmatch(path.name) and not path.is_symlink():
+                shutil.rmtree(path)
+
+
+def _remove(trashed: Path) -> RunError | None:
+    """Removes one run from the trash for good; where that fails it stays, and the reason is given."""
+    doomed = trashed.with_name(f".{trashed.name}.removed")
+    try:
+        if trashed.is_symlink():
+            trashed.unlink()
+        else:
+            trashed.rename(doomed)
+            shutil.rmtree(doomed)  # It unlinks links, and follows none.
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            doomed.rename(trashed)
+        return RunError(f"{trashed}: cannot be removed ({error.strerror}); check who owns it")
+    return None
 
 
 def _when(name: str) -> tuple[int, int]:

@@ -9,11 +9,12 @@ from psi_core.files import runs_directory
 from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import request_stop
-from psi_core.runs.trash import empty_trash, take_from_trash, trashed_runs
+from psi_core.runs.trash import TRASH, empty_trash, take_from_trash, tidy, trashed_bytes, trashed_runs
 from psi_core.runs.trust import trust as trust_run
 from psi_tui.commands.options import run_argument, runs_dir_option, trust_option
 from psi_tui.commands.run import start_and_follow
 from psi_tui.shell.console import narrate, write_result
+from psi_tui.text.formatting import format_bytes
 
 
 @click.command()
@@ -63,6 +64,7 @@ def delete(run: str, runs_dir: str | None, yes: bool, force: bool) -> None:
 
     Only what a run writes is removed, in a directory that is named as the run is; other files stay.
     """
+    tidy(runs_directory(runs_dir))
     found = load_run(run, runs_dir)
     require_deletable(found.directory)
     if not force and found.directory.resolve().parent != runs_directory(runs_dir).resolve():
@@ -70,9 +72,7 @@ def delete(run: str, runs_dir: str | None, yes: bool, force: bool) -> None:
             f"delete: {found.directory} does not lie in {runs_directory(runs_dir)}; add --force if you mean it"
         )
     if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigError("delete: there is no terminal to ask at; write --yes")
-        click.confirm(f"Delete {found.name} with all its results in {found.directory}?", abort=True, err=True)
+        _ask("delete", f"Delete {found.name} with all its results in {found.directory}?")
     left = delete_run(found.directory)
     stays = f"; {found.directory} stays, with what no run writes: {', '.join(left)}" if left else ""
     narrate(f"{found.name} is deleted{stays}")
@@ -81,18 +81,36 @@ def delete(run: str, runs_dir: str | None, yes: bool, force: bool) -> None:
 @click.command()
 @click.option("--empty", is_flag=True, help="remove them for good")
 @click.option("--undo", is_flag=True, help="put the one deleted last back")
+@click.option("--yes", is_flag=True, help="do not ask before --empty")
 @runs_dir_option
-def trash(*, empty: bool, undo: bool, runs_dir: str | None) -> None:
+def trash(*, empty: bool, undo: bool, yes: bool, runs_dir: str | None) -> None:
     """List the runs that were deleted in the app; after 14 days they are removed for good."""
+    if empty and undo:
+        raise ConfigError("trash: --empty and --undo exclude each other; write one of them")
     folder = runs_directory(runs_dir)
+    tidy(folder)
     found = trashed_runs(folder)
-    if empty:
-        count = empty_trash(folder)
-        narrate(f"{count} {'run' if count == 1 else 'runs'} removed for good")
-    elif undo and found:
-        write_result(str(take_from_trash(found[-1])))
-    elif not found:
+    if not found:
         narrate(f"the trash of {folder} is empty")
+    elif empty:
+        runs = f"{len(found)} {'run' if len(found) == 1 else 'runs'}"
+        if not yes:
+            _ask("trash", f"Remove {runs}, {format_bytes(trashed_bytes(folder))}, from {folder / TRASH} for good?")
+        empty_trash(folder)
+        narrate(f"{runs} removed for good")
+    elif undo:
+        write_result(str(take_from_trash(found[-1])))
     else:
         for path in found:
             write_result(str(path))
+
+
+def _ask(command: str, question: str) -> None:
+    """Lets the user confirm what cannot be undone.
+
+    Raises:
+        ConfigError: there is no terminal to ask at.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{command}: there is no terminal to ask at; write --yes")
+    click.confirm(question, abort=True, err=True)

@@ -11,6 +11,7 @@ from psi_core.files import runs_directory
 from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.finding import list_runs
 from psi_core.runs.run import Run
+from psi_core.runs.trash import tidy
 from psi_core.tables.summary import run_summary
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.shell.console import narrate, output_console, write_result
@@ -40,6 +41,7 @@ _COLUMNS = pick(
 def runs(runs_dir: str | None, as_json: bool) -> None:
     """List the runs, newest first."""
     now = datetime.now().astimezone()
+    tidy(runs_directory(runs_dir))
     found = list(list_runs(runs_dir))
     if as_json:
         write_result(json_text([_row(run) for run in found]))

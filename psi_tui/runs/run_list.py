@@ -1,6 +1,7 @@
 """The home screen's list: every run as one entry, read again only where the stamps of its files changed."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from psi_core.runs.chunks import CHUNKS, finished_chunks
 from psi_core.runs.event_log import events_path, worker_numbers
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
+from psi_core.runs.trash import tidy
 from psi_core.tables.summary import RunSummary, run_summary
 from psi_tui.runs.progress import Progress, progress_of
 
@@ -43,6 +45,9 @@ def results_stamp(directory: Path, *, with_preview: bool) -> tuple[Any, ...]:
 
 _SUMMARY_SECONDS = 3.0
 """A growing run's accuracies are read at most this often."""
+
+_TIDY_SECONDS = 3600.0
+"""How often the folder is tidied while it is followed."""
 
 _BUDGET_SECONDS = 0.5
 """One poll reads the results of no further run after this long: the rows are there at once, the numbers follow."""
@@ -103,9 +108,13 @@ class RunList:
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
         self._known: dict[Path, _Known] = {}
+        self._tidied_at = -math.inf
 
     def poll(self) -> tuple[RunEntry, ...]:
         """Every readable run now: live ones first, then the newest, the examples last."""
+        if time.monotonic() - self._tidied_at > _TIDY_SECONDS:
+            self._tidied_at = time.monotonic()
+            tidy(self.runs_dir)
         paths = [*_run_directories(self.runs_dir), *_run_directories(examples_directory())]
         for path in set(self._known) - set(paths):
             del self._known[path]

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from psi_core import Run
 from psi_core.errors import RunError
 from psi_core.runs.deletion import delete_run, foreign_files, require_deletable
-from psi_core.runs.trash import put_in_trash
+from psi_core.runs.trash import TRASH, put_in_trash, tidy, trashed_runs
 from tests.recorded import record_run
 
 
@@ -18,6 +21,10 @@ def run(tmp_path):
     directory = record_run(tmp_path / "runs", images=20, chunk=10)
     (directory / "stop").touch()
     (directory / "chunks" / "00001.npz.123.tmp").touch()
+    (directory / "chunks" / "00001.npz.123-0a1b2c.tmp").touch()
+    (directory / "preview-0.npz.123-0a1b2c.tmp").touch()
+    (directory / "pictures").mkdir()
+    (directory / "pictures" / "17-fgsm@0.03.npz").touch()
     return directory
 
 
@@ -34,6 +41,22 @@ def test_what_no_run_writes_stays_and_is_named(run):
     assert delete_run(run) == ["chunks/notes.txt", "figures/", "thesis.tex"]
     left = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
     assert left == ["chunks", "chunks/notes.txt", "figures", "thesis.tex"]
+
+
+NOT_OWN = (
+    *("chunks/notes.npz", "chunks/1.npz", "chunks/00001.npz.bak", "chunks/²²²²².npz", "chunks/00001 (copy).npz"),
+    *("chunks/thesis.tmp", "chunks/notes.npz.123-0a1b2c.tmp", "pictures/cat.npz", "pictures/00001.npz", "thesis.tmp"),
+    *("config.json.tmp", "config.json~", "preview-0.npz.orig", "engine-0.log.gz", "events-1.jsonl.tmp", "00000.npz"),
+)
+
+
+def test_names_that_only_look_like_a_runs_stay_and_are_told(run):
+    for name in NOT_OWN:
+        (run / name).write_text("mine")
+    assert foreign_files(run) == sorted(NOT_OWN)
+    assert delete_run(run) == sorted(NOT_OWN)
+    left = [path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()]
+    assert sorted(left) == sorted(NOT_OWN)
 
 
 @pytest.mark.parametrize("link", ["chunks", "engine-0.log"])
@@ -75,6 +98,96 @@ def test_a_delete_that_fails_leaves_the_run_where_it_was(run, monkeypatch):
     with pytest.raises(RunError, match="Operation not permitted"):
         delete_run(run)
     assert json.loads((run / "config.json").read_text())["id"] == run.name
+
+
+@pytest.mark.parametrize("place", ["chunks/00001.npz", "config.json"])
+def test_a_delete_that_is_interrupted_leaves_the_run_where_it_was(run, monkeypatch, place):
+    unlink = Path.unlink
+
+    def interrupted(path, missing_ok=False):
+        unlink(path, missing_ok)
+        if path.as_posix().endswith(place):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        delete_run(run)
+    monkeypatch.undo()
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    assert Run(run).id == run.name
+    assert delete_run(run) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from psi_core.runs.deletion import delete_run
+from psi_core.runs.trash import empty_trash
+
+calls = int(sys.argv[1])
+
+def count(event, _):
+    global calls
+    if event in ("os.remove", "os.rmdir"):
+        calls -= 1
+        if calls == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(count)
+delete_run(Path(sys.argv[3])) if sys.argv[2] == "delete" else empty_trash(Path(sys.argv[3]))
+"""
+
+
+def killed(calls, what, directory):
+    """The same by a process that is killed at its so manyth removal."""
+    arguments = [sys.executable, "-c", KILLED, str(calls), what, str(directory)]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("calls", [1, 4, -1])
+def test_what_a_kill_leaves_is_finished_by_the_next_list(run, calls):
+    last = sum(1 for _ in run.rglob("*")) + 1  # Every file, every folder, and the run's own.
+    killed(calls if calls > 0 else last, "delete", run)
+    assert [path.name for path in run.parent.iterdir()] == [f".{run.name}.deleted"]
+    tidy(run.parent)
+    assert list(run.parent.iterdir()) == []
+
+
+def test_of_what_a_kill_leaves_the_users_own_files_come_back(run):
+    (run / "chunks" / "notes.npz").write_text("mine")
+    killed(3, "delete", run)
+    tidy(run.parent)
+    assert [path.relative_to(run.parent).as_posix() for path in run.parent.rglob("*") if path.is_file()] == [
+        f"{run.name}/chunks/notes.npz"
+    ]
+
+
+def test_a_run_that_is_there_again_can_be_deleted_beside_what_a_kill_left(run, tmp_path):
+    shutil.copytree(run, tmp_path / run.name)
+    killed(4, "delete", run)
+    shutil.copytree(tmp_path / run.name, run)
+    assert delete_run(run) == []
+    assert list(run.parent.iterdir()) == []
+
+
+def test_only_what_a_delete_began_is_finished(own_folders, run):
+    for name in (".thesis.deleted", ".other.deleted", ".empty.deleted.d"):
+        (own_folders / name).mkdir()
+    (own_folders / ".thesis.deleted" / "stop").write_text("mine")
+    shutil.copy(run / "config.json", own_folders / ".other.deleted")
+    (own_folders / ".link.deleted").symlink_to(run)
+    before = sorted(own_folders.rglob("*"))
+    tidy(own_folders)
+    assert sorted(own_folders.rglob("*")) == before
+    assert Run(run).id == run.name
+
+
+def test_half_a_run_never_comes_back_from_the_trash(run):
+    put_in_trash(run)
+    killed(2, "empty", run.parent)
+    assert trashed_runs(run.parent) == []
+    tidy(run.parent)
+    assert list((run.parent / TRASH).iterdir()) == []
 
 
 def test_a_file_that_appears_meanwhile_leaves_a_run_that_can_be_read(run, monkeypatch):

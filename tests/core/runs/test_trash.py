@@ -5,7 +5,7 @@ import pytest
 from psi_core.errors import RunError
 from psi_core.runs import trash
 from psi_core.runs.finding import list_runs
-from psi_core.runs.trash import TRASH, empty_trash, put_in_trash, take_from_trash, trashed_runs
+from psi_core.runs.trash import TRASH, empty_trash, put_in_trash, take_from_trash, tidy, trashed_runs
 from tests.recorded import record_run
 
 
@@ -56,6 +56,34 @@ def test_what_lies_there_too_long_is_removed_and_nothing_else(own_folders, tmp_p
     assert empty_trash(own_folders) == 2
     assert (precious / "file").read_text() == "mine"
     assert [path.name for path in (own_folders / TRASH).iterdir()] == ["notes.txt"]
+
+
+def test_a_deletion_says_nothing_of_older_ones_that_cannot_go(own_folders, monkeypatch):
+    monkeypatch.setattr(trash.time, "time", lambda: 1_700_000_000.0)
+    stuck, other = (put_in_trash(record_run(own_folders, name=name)) for name in ("stuck", "other"))
+    monkeypatch.setattr(trash.time, "time", lambda: 1_800_000_000.0)
+    rmtree = trash.shutil.rmtree
+
+    def refuse(path):
+        if stuck.name in path.name:
+            raise PermissionError(1, "Operation not permitted")
+        rmtree(path)
+
+    monkeypatch.setattr(trash.shutil, "rmtree", refuse)
+    young = put_in_trash(record_run(own_folders, name="young"))
+    assert trashed_runs(own_folders) == [stuck, young], "one that cannot go stays, and keeps no other"
+    assert not other.exists()
+    tidy(own_folders)
+    with pytest.raises(RunError, match="Operation not permitted"):
+        empty_trash(own_folders)
+    assert trashed_runs(own_folders) == [stuck]
+
+
+def test_tidying_is_never_an_error(own_folders, tmp_path):
+    tidy(own_folders)
+    tidy(tmp_path / "no" / "such")
+    (tmp_path / "file").touch()
+    tidy(tmp_path / "file")
 
 
 def test_a_trash_that_is_a_link_is_refused_and_the_run_stays(own_folders, tmp_path):
