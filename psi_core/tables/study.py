@@ -110,6 +110,8 @@ def study_condition(run: Run) -> str:
 def study_rows(run: Run, view: View) -> Iterator[Cells]:
     """Two rows per layer, benign and attacked; changes and agreement stand in the attacked one.
 
+    Where nothing was done to the images there is but the benign one.
+
     A reading agrees where it moves the way the published value does; one that stays where it is does not agree.
     Published values are None for models and layers that the study does not have, accuracies without true labels.
     """
@@ -141,7 +143,7 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
         ]
         changes = [_difference(*values) for values in zip(*pair, strict=True)]
         agreements = [_agreement(changes[0], change) for change in changes[1:]]
-        for at, condition in enumerate((BENIGN, attacked)):
+        for at, condition in enumerate(dict.fromkeys((BENIGN, attacked))):
             yield (
                 layer,
                 condition,
@@ -158,7 +160,8 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
 def study_notes(run: Run, view: View) -> list[str]:
     """The three readings, how often each moves the published way, and whose the labels are."""
     names = [column.name for column in STUDY_COLUMNS]
-    moved = [dict(zip(names, cells, strict=True)) for cells in study_rows(run, view)][1::2]
+    rows = (dict(zip(names, cells, strict=True)) for cells in study_rows(run, view))
+    moved = [row for row in rows if row["condition"] != BENIGN]
     readings = {"H": "agrees_height", "A": "agrees_accuracy", "L": "agrees_location"}
     counts = {}
     for letter, column in readings.items():

@@ -28,12 +28,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class MirroredHistogram:
-    """Two histograms on shared bins, one growing up from the middle and one down.
+    """Two histograms on shared bins, one growing up from the middle and one down; or one alone, which grows up.
 
     Attributes:
         edges: borders of the bins, ascending, evenly spaced, one more than there are counts.
         upper: images in each bin, drawn upwards.
-        lower: likewise, drawn downwards.
+        lower: likewise, drawn downwards; empty where there is but one histogram.
         upper_name: what grows up, as `benign, 10,000 images`; empty: it is not written.
         lower_name: what grows down.
         subject: what it is of.

@@ -1,4 +1,7 @@
-"""How mirrored histograms are drawn: one growing up from the middle, one down, at half a line's height."""
+"""How mirrored histograms are drawn: one growing up from the middle, one down, at half a line's height.
+
+A histogram that is alone grows up from the lower border.
+"""
 
 import math
 from itertools import groupby
@@ -25,13 +28,18 @@ def draw_histogram(
     from rich.text import Text
 
     has_names = height >= NAMED_HEIGHT and bool(figure.upper_name or figure.lower_name)
-    half = (height - 2 - 2 * has_names) // 2
+    sides = 2 if figure.lower else 1
+    half = (height - 2 - sides * has_names) // sides
+    below = half if figure.lower else 0
     highest = max(*figure.upper, *figure.lower, 1)
     levels = [level for level in nice_ticks(0, highest, 2 if half > 4 else 1) if level == round(level)]
     numbers = [f"{level:,.0f}" for level in levels]
     heights = [half * level / highest for level in levels]
-    y_ticks = [Tick(half - place, number) for place, number in zip(heights[:0:-1], numbers[:0:-1], strict=True)]
-    y_ticks += [Tick(half + place, number) for place, number in zip(heights, numbers, strict=True)]
+    y_ticks = [Tick(below + place, number) for place, number in zip(heights, numbers, strict=True)]
+    if figure.lower:
+        y_ticks[:0] = [
+            Tick(below - place, number) for place, number in zip(heights[:0:-1], numbers[:0:-1], strict=True)
+        ]
     columns = width - axis_width(y_ticks)
     if half < _LEAST_HALF or columns < _LEAST_COLUMNS:
         return None
@@ -45,11 +53,13 @@ def draw_histogram(
         Tick(min((value - low) / (high - low) * across / pixels, columns - 0.5), label)
         for value, label in zip(values, number_labels(values, 1), strict=True)
     ]
-    with open_canvas(columns, 2 * half, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
+    with open_canvas(columns, below + half, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
         _draw_halves(canvas, figure, across, half, highest, pixels)
         picture = canvas.text((palette.muted, palette.benign, palette.attacked))
     if not has_names:
         return picture
+    if not figure.lower:
+        return Text("\n").join([name_line(figure.upper_name, width, palette.benign, ascii_only=ascii_only), picture])
     upper = name_line(f"up    {figure.upper_name}", width, palette.benign, ascii_only=ascii_only)
     lower = name_line(f"down  {figure.lower_name}", width, palette.attacked, ascii_only=ascii_only)
     return Text("\n").join([upper, picture, lower])
@@ -61,10 +71,10 @@ def draw_small_histogram(
     """The picture on both sides of one line that tells the lowest and highest value; None where it does not fit."""
     from rich.text import Text
 
-    half = (height - 1) // 2
+    half = (height - 1) // 2 if figure.lower else height - 1
     if half < 1 or width < 4:
         return None
-    with open_canvas(width, 2 * half, ascii_only=ascii_only) as canvas:
+    with open_canvas(width, 2 * half if figure.lower else half, ascii_only=ascii_only) as canvas:
         highest, pixels = max(*figure.upper, *figure.lower, 1), 1 if ascii_only else 2
         _draw_halves(canvas, figure, pixels * width, half, highest, pixels)
         lines = canvas.text((palette.muted, palette.benign, palette.attacked)).split("\n")
@@ -78,16 +88,17 @@ def _draw_halves(canvas: Canvas, figure: MirroredHistogram, across: int, half: i
     """Bars of both halves on `across` pixels, as far as each bin has images."""
     bins = len(figure.upper)
     borders = [place * across // bins for place in range(bins + 1)]
+    base = half if figure.lower else 0
     for counts, sign, ink in ((figure.upper, 1, _UP), (figure.lower, -1, _DOWN)):
         steps = [_steps(count / highest * half * pixels, pixels) if count else 0 for count in counts]
         # Neighbors of one height make one bar: plotext's time depends on the bars, and a small picture has few heights.
-        runs = [(step, list(places)) for step, places in groupby(range(bins), steps.__getitem__) if step]
+        runs = [(step, list(places)) for step, places in groupby(range(len(steps)), steps.__getitem__) if step]
         lefts = [borders[places[0]] for _, places in runs]
         rights = [max(left + 1, borders[places[-1] + 1]) for (_, places), left in zip(runs, lefts, strict=True)]
         canvas.bars(
             [((left + 0.5) / pixels, (right - 0.5) / pixels) for left, right in zip(lefts, rights, strict=True)],
-            [half + sign * 0.5 / pixels] * len(runs),
-            [half + sign * (step - 0.5) / pixels for step, _ in runs],
+            [base + sign * 0.5 / pixels] * len(runs),
+            [base + sign * (step - 0.5) / pixels for step, _ in runs],
             ink,
         )
 

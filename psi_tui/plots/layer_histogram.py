@@ -92,8 +92,8 @@ class LayerHistogram:
             f"{name}, {format_count(count)} images" for name, count in zip(self.conditions, self.images, strict=True)
         ]
         upper, lower = names if len(names) == 2 else (*names, "")
-        below = [0] * len(self.counts[0]) if self.is_alone else self.counts[1]
-        return MirroredHistogram(tuple(self.edges), tuple(self.counts[0]), tuple(below), upper, lower)
+        below = () if self.is_alone else tuple(self.counts[1])
+        return MirroredHistogram(tuple(self.edges), tuple(self.counts[0]), below, upper, lower)
 
 
 def layer_histogram(

@@ -108,7 +108,7 @@ def of_side(side: str, column: ScreenColumn, title: str = "") -> ScreenColumn:
 
 
 def both_sides(column: ScreenColumn, title: str = "", *, missing: str = MISSING) -> ScreenColumn:
-    """`39.4 → 68.2`, of rows that stand in pairs.
+    """`39.4 → 68.2`, of rows that stand in pairs; one value where a row `is_alone`, for nothing was done to the images.
 
     Args:
         column: of one row.
@@ -117,6 +117,8 @@ def both_sides(column: ScreenColumn, title: str = "", *, missing: str = MISSING)
     """
 
     def cell(row: Row) -> str:
+        if row.get("is_alone"):
+            return column.cell(row["benign"])
         benign, attacked = column.cell(row["benign"]), column.cell(row["attacked"])
         return missing if benign == attacked == MISSING else f"{benign} → {attacked}"
 

@@ -32,6 +32,7 @@ NO_ACCURACY = "no accuracy: labels are the network's benign predictions"
 
 _LIU = {column.name: column.on_screen for column in CLASS_COLUMNS if column.name.startswith("psi_liu")}
 _MUTED = "$foreground 65%"
+_NUMBER_CELLS = (6, 8, 7)
 
 
 def class_scatter(benign: Sequence[Row], attacked: Sequence[Row], measure: str, condition: str) -> Scatter:
@@ -81,24 +82,24 @@ def class_level(benign: Sequence[Row], attacked: Sequence[Row], lifetimes: Seque
 
     Args:
         benign: rows of the classes table, of one layer.
-        attacked: likewise, under the condition.
+        attacked: likewise, under the condition; none where there is but benign.
         lifetimes: the rows of the lifetime table, benign and attacked, or benign alone; none until they are there.
         width: of a line.
     """
-    lines = [_line("", "benign", "attacked", "Δ", (), width)]
+    sides = (benign, attacked) if attacked else (benign,)
+    lines = [_line("", ("benign", "attacked", "Δ") if attacked else ("benign",), (), width)]
     for name, title in _LIU.items():
-        before, after = (_mean(rows, name) for rows in (benign, attacked))
-        numbers = (format_cell(before, "psi"), format_cell(after, "psi"), format_cell(after - before, "shift"))
-        lines.append(_line(title, *numbers, _liu_remarks(name, benign[0]), width))
+        means = [_mean(rows, name) for rows in sides]
+        numbers = [format_cell(mean, "psi") for mean in means]
+        numbers += [format_cell(means[1] - means[0], "shift")] if attacked else []
+        lines.append(_line(title, numbers, _liu_remarks(name, benign[0]), width))
     if lifetimes:
         before_row, after_row = lifetimes[0], lifetimes[-1]
         attacked_mean = after_row["lifetime_mean"] if len(lifetimes) > 1 else None
-        numbers = (
-            format_cell(before_row["lifetime_mean"], "psi"),
-            format_cell(attacked_mean, "psi"),
-            format_cell(after_row["delta_mean"], "shift"),
-        )
-        lines.append(_line("lifetime", *numbers, _lifetime_remarks(after_row), width))
+        numbers = [format_cell(before_row["lifetime_mean"], "psi")]
+        if attacked:
+            numbers += [format_cell(attacked_mean, "psi"), format_cell(after_row["delta_mean"], "shift")]
+        lines.append(_line("lifetime", numbers, _lifetime_remarks(after_row), width))
     return Content("\n").join(lines)
 
 
@@ -143,12 +144,12 @@ def _of(part: Cell, whole: Cell) -> str:
     return f"{format_count(as_number(part))} of {format_count(as_number(whole))} channels"
 
 
-def _line(title: str, benign: str, attacked: str, shift: str, remarks: Sequence[str], width: int) -> Content:
-    """A title, three numbers and the first remark that there is room for."""
-    numbers = f"  {benign:>6}  {attacked:>8}  {shift:>7}"
-    room = width - len(title.ljust(12)) - len(numbers) - 2
-    remark = next((text for text in remarks if len(text) <= room), "")
-    return Content.assemble((title.ljust(12), _MUTED), numbers, (f"  {remark}", _MUTED))
+def _line(title: str, numbers: Sequence[str], remarks: Sequence[str], width: int) -> Content:
+    """A title, benign, attacked and difference as far as there are any, and the first remark there is room for."""
+    text = "".join(f"  {number:>{cells}}" for number, cells in zip(numbers, _NUMBER_CELLS, strict=False))
+    room = width - len(title.ljust(12)) - len(text) - 2
+    remark = next((words for words in remarks if len(words) <= room), "")
+    return Content.assemble((title.ljust(12), _MUTED), text, (f"  {remark}", _MUTED))
 
 
 def _r_and_p(row: Row) -> str:
@@ -252,7 +253,7 @@ class ClassesTab(ResultsTab):
         self._view = view
         benign = _of_layer(view, view.rows("classes", BENIGN))
         attacked = _of_layer(view, view.second_rows("classes"))
-        pairs = {str(b["label"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
+        pairs = {str(pair["benign"]["label"]): pair for pair in view.pairs(benign, attacked)}
         table = self.query_one(FittedTable)
         table.show_rows(pairs)
         table.display = bool(pairs)
@@ -283,8 +284,10 @@ class ClassesTab(ResultsTab):
         pane = self.query_one("#class-level-pane", Pane)
         pane.display = bool(benign) and (self.is_wide or self._is_of_means)
         if pane.display:
-            pane.border_title = f"class means and channels of {view.choices.layer} under {view.choices.condition}"
-            told = class_level(benign, attacked, _both_sides(view, "lifetime"), width)
+            under = "" if view.condition.is_benign else f" under {view.choices.condition}"
+            pane.border_title = f"class means and channels of {view.choices.layer}{under}"
+            second = [] if view.condition.is_benign else attacked
+            told = class_level(benign, second, _both_sides(view, "lifetime"), width)
             self.query_one("#class-level", Static).update(told)
             lines += 1 + len(told.plain.splitlines())
         share = 1.0 if self.is_wide or self._is_of_means else _NUMBERS_SHARE

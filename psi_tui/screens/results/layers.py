@@ -199,7 +199,7 @@ class LayersTab(LayerRowsTab):
         chosen = view.choices.reading, view.choices.measure
         benign = view.rows("layers", view.snapshot.run.conditions[0])
         attacked = view.second_rows("layers")
-        pairs = {str(b["layer"]): {"benign": b, "attacked": a} for b, a in zip(benign, attacked, strict=True)}
+        pairs = {str(pair["benign"]["layer"]): pair for pair in view.pairs(benign, attacked)}
         with self.prevent(FittedTable.Highlighted):
             if chosen != self._columns:
                 if chosen[1] != self._columns[1]:

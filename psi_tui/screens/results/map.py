@@ -99,7 +99,7 @@ class MapTab(LayerRowsTab):
             table.show_rows({layer: {"layer": layer, **found[layer]} for layer in run.layers if layer in found})
             table.select_key(view.choices.layer)
         self.shown_layer = view.choices.layer
-        table.display = bool(found)
+        table.display = self.query_one("#map-legend").display = bool(found and conditions)
         waiting = self.query_one("#map-waiting", Static)
         waiting.display = not found
         waiting.update(view.waiting)

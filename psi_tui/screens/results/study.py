@@ -8,6 +8,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
+from psi_core.conditions import BENIGN
+from psi_core.tables.columns import Row
 from psi_core.tables.study import STUDY_COLUMNS, STUDY_NOTE
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import LayerWanted, ResultsTab
@@ -64,7 +66,10 @@ class StudyTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         rows = view.tables.get("study", [])
-        pairs = {str(b["layer"]): {"benign": b, "attacked": a} for b, a in zip(rows[::2], rows[1::2], strict=True)}
+        benign = [row for row in rows if row["condition"] == BENIGN]
+        attacked = [row for row in rows if row["condition"] != BENIGN]
+        alone: list[Row] = [dict.fromkeys(row) for row in benign]
+        pairs = {str(pair["benign"]["layer"]): pair for pair in view.pairs(benign, attacked or alone)}
         table = self.query_one(FittedTable)
         table.show_rows(pairs)
         table.display = bool(pairs)
@@ -73,10 +78,12 @@ class StudyTab(ResultsTab):
         waiting.update(view.waiting)
         model = view.snapshot.run.config.model
         heading = f"{model}: published peaks and three readings, benign → attacked"
+        if attacked:
+            heading += f" by {attacked[0]['condition']}"
+        elif benign:
+            heading = f"{model}: published benign peaks and three readings; nothing was done to the images"
         if rows and all(row["published"] is None for row in rows):
             heading = f"The study has tables of alexnet and vgg11, not of {model}; 3 starts one"
-        elif rows:
-            heading = f"{heading} by {rows[1]['condition']}"
         self.query_one("#study-heading", Static).update(heading, layout=False)
 
     @on(FittedTable.Selected)

@@ -1,7 +1,8 @@
 """What the results screen shows at one moment: a run, and what the user chose to see of it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from psi_core.conditions import BENIGN, Condition
 from psi_core.measures import MEASURES
@@ -98,6 +99,11 @@ class ResultsView:
         if not self.condition.is_benign:
             return rows
         return [{name: cell if name in _NAMES else None for name, cell in row.items()} for row in rows]
+
+    def pairs(self, benign: Sequence[Mapping[str, Any]], attacked: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Benign rows beside those of the chosen condition, for columns that show both."""
+        is_alone = self.condition.is_benign
+        return [{"benign": b, "attacked": a, "is_alone": is_alone} for b, a in zip(benign, attacked, strict=True)]
 
     @property
     def measured(self) -> str:

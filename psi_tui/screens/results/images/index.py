@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from psi_core.conditions import Condition
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.runs.run import Run
 
@@ -101,9 +102,16 @@ class ImageIndex:
         return replace(self, layer=layer)
 
     @property
+    def is_alone(self) -> bool:
+        """Whether there is but benign: nothing was done to the images."""
+        return Condition.of_name(self.condition).is_benign
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of everything that images can be sorted and filtered by."""
-        return (*_COLUMNS, *(f"{kind}_{layer}" for kind in ("shift", "psi") for layer in self.layers))
+        kinds = ("psi",) if self.is_alone else ("shift", "psi")
+        known = [name for name in _COLUMNS if not (self.is_alone and name in _OF_TWO)]
+        return (*known, *(f"{kind}_{layer}" for kind in kinds for layer in self.layers))
 
     def values(self, column: str) -> NDArray[Any]:
         """One column, (image,).
@@ -194,6 +202,9 @@ _COLUMNS = (
     "shift",
 )
 
+_OF_TWO = ("attacked", "confidence_attacked", "psi_attacked", "shift")
+"""Columns that need something that was done to the images."""
+
 Mask = NDArray[np.bool_]
 
 WORDS: dict[str, str] = {
@@ -218,10 +229,14 @@ QUANTITIES: dict[str, str] = {
 }
 """Short names of columns; every column's own name does as well."""
 
+EXAMPLES_ALONE = "correct, wrong, class=3, psi>0.93, confidence<0.5, or the number of an image"
+"""Where nothing was done to the images."""
+
 EXAMPLES = "flipped, class=3, psi>0.93, to=5, shift<-0.01, confidence<0.5, or the number of an image"
 
 _CLASSES = ("label", "benign", "attacked")
 _NEED_TRUE_LABELS = ("correct", "wrong", "righted")
+_NEED_NO_ATTACK = ("correct", "wrong")
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -275,7 +290,12 @@ def _parts(word: str) -> tuple[str, str, str]:
 def _column(index: "ImageIndex", name: str) -> str | None:
     """The column that a name means, or None."""
     columns = {column.lower(): column for column in _comparable(index)}
-    return name if name in columns.values() else QUANTITIES.get(name.lower(), columns.get(name.lower()))
+    if name in columns.values():
+        return name
+    meant = QUANTITIES.get(name.lower(), "")
+    if index.is_alone:
+        meant = meant.replace("_attacked", "_benign")
+    return meant if meant in columns else columns.get(name.lower())
 
 
 def _comparable(index: "ImageIndex") -> list[str]:
@@ -287,10 +307,13 @@ def _fits_word(index: "ImageIndex", word: str) -> Mask:
     if word not in WORDS:
         near = unknown_name("filter", word, [*WORDS, *QUANTITIES])
         raise ConfigError(near if "did you mean" in near else f"filter: there is no {word!r}; write {EXAMPLES}")
-    if word in _NEED_TRUE_LABELS and not index.has_true_labels:
-        raise ConfigError(f"filter: this run has no true labels, so no image is {word}; write changed or kept")
     before, now = index.prediction == index.label
     changed = index.prediction[0] != index.prediction[1]
+    if index.is_alone and word not in _NEED_NO_ATTACK:
+        raise ConfigError(f"filter: nothing was done to the images, so none is {word}; write class=3 or psi>0.93")
+    if word in _NEED_TRUE_LABELS and not index.has_true_labels:
+        instead = "class=3" if index.is_alone else "changed or kept"
+        raise ConfigError(f"filter: this run has no true labels, so no image is {word}; write {instead}")
     masks: dict[str, Mask] = {
         "flipped": before & ~now,
         "fooled": before & ~now,

@@ -10,6 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
+from psi_core.conditions import Condition
 from psi_core.errors import PsiError
 from psi_core.runs.run import Run
 from psi_tui.screens.results.images.pixels import Picture
@@ -23,7 +24,8 @@ _THREE_PICTURES = 90
 _TALL = 30
 """Lines from which colors are explained; letters always are."""
 
-_TITLES = {"benign": "benign", "attacked": "attacked", "difference": "attacked - benign"}
+_FRAMES = ("benign", "attacked", "difference")
+"""What is shown of an image, as the engine calls it."""
 
 
 class PictureDialog(Modal[None]):
@@ -53,14 +55,18 @@ class PictureDialog(Modal[None]):
         self.image = image
         self.condition = condition
         self.images = images
+        self._shown = _FRAMES[:1] if Condition.of_name(condition).is_benign else _FRAMES
+        self._second = second_title(condition)
         self._shows_difference = False
         self._told = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog pictures") as dialog:
-            dialog.border_subtitle = "left right: other images, t: difference, esc leaves"
+            swap = "" if len(self._shown) == 1 else ", t: difference"
+            dialog.border_subtitle = f"left right: other images{swap}, esc leaves"
+            titles = {"benign": "benign", "attacked": self._second, "difference": f"{self._second} - benign"}
             with Horizontal(id="pictures"):
-                for name, title in _TITLES.items():
+                for name, title in titles.items():
                     with Vertical(id=f"{name}-picture", classes="picture") as frame:
                         frame.border_title = title
                         yield Picture("difference" if name == "difference" else "image")
@@ -77,9 +83,9 @@ class PictureDialog(Modal[None]):
 
     def _arrange(self) -> None:
         has_room = self.app.size.width >= _THREE_PICTURES
-        for name in _TITLES:
-            is_hidden = not has_room and name == ("attacked" if self._shows_difference else "difference")
-            self.query_one(f"#{name}-picture").display = not is_hidden
+        hidden = "" if has_room else "attacked" if self._shows_difference else "difference"
+        for name in _FRAMES:
+            self.query_one(f"#{name}-picture").display = name in self._shown and name != hidden
 
     def _ask(self) -> None:
         self.query_one(".pictures").border_title = f"image {self.image}, {self.condition}"
@@ -111,12 +117,13 @@ class PictureDialog(Modal[None]):
     def _show(self, image: int, answer: dict[str, Any]) -> None:
         if image != self.image:
             return
-        for name in _TITLES:
+        for name in _FRAMES:
             pixels = answer.get(name)
             picture = self.query_one(f"#{name}-picture").query_one(Picture)
             picture.pixels = None if pixels is None else np.asarray(pixels, np.float64)
         has_room = self.app.size.height >= _TALL
-        legends = [picture.legend() for picture in self.query(Picture) if has_room or not picture.has_color]
+        pictures = [self.query_one(f"#{name}-picture").query_one(Picture) for name in self._shown]
+        legends = [picture.legend() for picture in pictures if has_room or not picture.has_color]
         legend = self.query_one("#picture-legend", Static)
         legend.update("\n".join(dict.fromkeys(filter(None, legends))))
         legend.display = any(legends)
@@ -132,6 +139,9 @@ class PictureDialog(Modal[None]):
         self._ask()
 
     def action_swap(self) -> None:
+        if len(self._shown) == 1:
+            self.app.say("nothing was done to the images, so there is no difference to show")
+            return
         if self.app.size.width >= _THREE_PICTURES:
             self.app.say(f"all three pictures are shown; below {_THREE_PICTURES} columns t changes the second")
         self._shows_difference = not self._shows_difference
@@ -142,6 +152,11 @@ class PictureDialog(Modal[None]):
 
     def action_copy(self) -> None:
         self.app.copy(self._told, f"image {self.image}")
+
+
+def second_title(condition: str) -> str:
+    """What the second picture is called: a control attacks nothing."""
+    return "control" if Condition.of_name(condition).is_control else "attacked"
 
 
 def _facts(run: Run, image: int, condition: str) -> str:
@@ -155,16 +170,19 @@ def _facts(run: Run, image: int, condition: str) -> str:
 
     label = int(run.labels[place])
     lines = []
-    for title, condition_at in (("benign", 0), ("attacked", at)):
+    sides = (("benign", 0), (second_title(condition), at)) if at else (("benign", 0),)
+    for title, condition_at in sides:
         taken = int(run.predictions[condition_at, place])
         confidence = float(run.array("confidence")[condition_at, place])
         mark = "✓" if taken == label else "✗"
         lines.append(f"{title:<8} {mark} taken for {class_name(taken)}, {confidence:.3f} for {class_name(label)}")
-    linf, l2 = (float(run.array(name)[at, place]) for name in ("linf", "l2"))
-    lines[1] += "   the attack failed on it" if np.isnan(l2) else f"   L∞ {linf:.4f}, L2 {l2:.3f}"
+    if at:
+        linf, l2 = (float(run.array(name)[at, place]) for name in ("linf", "l2"))
+        lines[1] += "   the attack failed on it" if np.isnan(l2) else f"   L∞ {linf:.4f}, L2 {l2:.3f}"
     psi = run.psi[:, :, place].astype(np.float64)
     cells = [
-        f"{layer} {format_cell(float(benign), 'psi')} {format_cell(float(attacked - benign), 'shift')}"
+        f"{layer} {format_cell(float(benign), 'psi')}"
+        + (f" {format_cell(float(attacked - benign), 'shift')}" if at else "")
         for layer, benign, attacked in zip(run.layers, psi[0], psi[at], strict=True)
     ]
     width = max(map(len, cells)) + 3

@@ -10,7 +10,7 @@ from textual.widgets import Input, Static
 
 from psi_core.errors import ConfigError
 from psi_tui.screens.base import Pane, PsiScreen
-from psi_tui.screens.results.images.index import EXAMPLES, ImageIndex
+from psi_tui.screens.results.images.index import EXAMPLES, EXAMPLES_ALONE, ImageIndex
 from psi_tui.screens.results.images.table import ImageTable
 from psi_tui.screens.results.tab import ResultsTab
 from psi_tui.screens.results.view import ResultsView
@@ -18,6 +18,9 @@ from psi_tui.widgets.prompt_line import TextField
 
 _QUICK_FILTERS = ("", "flipped", "resisted", "wrong")
 """What `f` cycles through here."""
+
+_QUICK_FILTERS_ALONE = ("", "correct", "wrong")
+"""Where nothing was done to the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class ImagesTab(ResultsTab):
 
     def show(self, view: ResultsView) -> None:
         self._view = view
-        self.query_one(Input).placeholder = f"{view.both_names}   / filters: {EXAMPLES}"
+        examples = EXAMPLES_ALONE if view.condition.is_benign else EXAMPLES
+        self.query_one(Input).placeholder = f"{view.both_names}   / filters: {examples}"
         waiting = self.query_one("#image-waiting", Static)
         waiting.display = not view.snapshot.has_results
         self.table.display = view.snapshot.has_results
@@ -96,8 +100,10 @@ class ImagesTab(ResultsTab):
 
     def action_step_filter(self) -> None:
         field = self.query_one(Input)
-        now = field.value if field.value in _QUICK_FILTERS else ""
-        field.value = _QUICK_FILTERS[(_QUICK_FILTERS.index(now) + 1) % len(_QUICK_FILTERS)]
+        is_alone = self._read is not None and self._read.index.is_alone
+        filters = _QUICK_FILTERS_ALONE if is_alone else _QUICK_FILTERS
+        now = field.value if field.value in filters else ""
+        field.value = filters[(filters.index(now) + 1) % len(filters)]
 
     def action_clear_filter(self) -> None:
         """Clears the filter; where there is none, leaves the field, then the screen."""

@@ -198,7 +198,8 @@ class ImageTable(LineTable[int]):
         assert self._texts is not None, "without a view all lines are empty"
         title = next((column.title for column in self.columns if column.name == self.sort_column), self.sort_column)
         hints = [f"by {title} {ARROWS[self.descending]}"]
-        if all(column.name != "outcome" for column in self.columns):
+        is_alone = self._view is not None and self._view.index.is_alone
+        if not is_alone and all(column.name != "outcome" for column in self.columns):
             hints.insert(0, self._texts.outcomes[FLIPPED])
         line = f" {self.position_text}"
         for hint in (_HINT_GAP.join(hints), hints[-1]):
