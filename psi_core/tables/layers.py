@@ -135,6 +135,14 @@ _BEYOND_COLUMNS: tuple[Column, ...] = (
     ),
     Column("classes_down", "classes down", "count", "Classes whose own mean lies below it, likewise."),
     Column("silent_change", "d silent", "count", "Images silent under the condition minus those silent when benign."),
+    Column(
+        "p_noise_holm",
+        "p Holm noise",
+        "p",
+        "What the verdict goes by: the largest p, by t test, of no shift from a noise of its size, by Holm likewise.",
+        True,
+        "p noise",
+    ),
 )
 
 
@@ -293,7 +301,7 @@ def _beyond_noise(
     silent_change = int(np.isnan(values[at]).sum()) - int(np.isnan(values[0]).sum())
     deciding = decision.deciding
     if deciding is None:
-        return (*(None,) * (len(_BEYOND_COLUMNS) - 1), silent_change)
+        return (*(None,) * (len(_BEYOND_COLUMNS) - 2), silent_change, None)
     moved = values[at] - np.where(np.isnan(values[0]), np.nan, values[names.index(deciding.reference)])
     classes = (None, None) if labels is None else classes_moved(moved, labels)
     return (
@@ -303,6 +311,7 @@ def _beyond_noise(
         *numbers(rank_biserial(moved), 100 * deciding.same_way),
         *classes,
         silent_change,
+        as_cell(decision.p_holm),
     )
 
 

@@ -55,11 +55,12 @@ def _layer_columns(measure: str) -> tuple[ScreenColumn, ...]:
         peak_percent=7,
         peak_accuracy_percent=3,
         from_benign=8,
+        p_holm=1,
         delta_control_mean=4,
         control_interval=1,
         delta_sd=8,
         noise_interval=3,
-        p_holm=2,
+        p_noise_holm=2,
         auroc=5,
     )
 

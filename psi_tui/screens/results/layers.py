@@ -78,6 +78,7 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
         "delta_limits": of_side("attacked", limits("95 % CI of Δ", named, "delta")),
         "delta_control_mean": of_side("attacked", named["delta_control_mean"], "Δ-control"),
         "delta_sd": ScreenColumn("beyond, sd", lambda row: beyond_cell(row["attacked"])),
+        "p_noise_holm": of_side("attacked", named["p_noise_holm"], "p noise"),
         "silent": without_zeros(attacked["silent"]),
     }
     return pick(
@@ -88,9 +89,10 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
         attacked=2,
         delta_mean=8,
         delta_limits=3,
+        p_holm=1,
         delta_control_mean=6,
         delta_sd=9,
-        p_holm=4,
+        p_noise_holm=4,
         auroc=7,
         silent=8,
     )

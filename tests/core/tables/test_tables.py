@@ -8,6 +8,7 @@ import scipy.stats
 
 from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.runs.chunks import read_arrays, write_arrays
+from psi_core.statistics.contrasts import contrast
 from psi_core.statistics.paired import population_sparseness
 from psi_core.tables.columns import readable
 from psi_core.tables.registry import TABLE_NAMES, View, table_columns, table_notes, table_rows
@@ -19,7 +20,8 @@ LAYERS_CSV = (
     "delta_mean delta_ci_low delta_ci_high delta_median effect_size p_value p_holm percent_lower ks overlap auroc "
     "auroc_ci_low auroc_ci_high control delta_control_mean delta_control_ci_low delta_control_ci_high "
     "effect_size_control p_control_holm auroc_control verdict delta_sd delta_sd_ci_low delta_sd_ci_high noise "
-    "equivalent rank_biserial percent_same_way classes_up classes_down silent_change"
+    "equivalent rank_biserial percent_same_way classes_up classes_down silent_change "
+    "p_noise_holm"
 )
 
 
@@ -94,6 +96,34 @@ def test_holm_goes_over_all_layers_and_attacks_and_apart_over_those_of_controls(
         family = [row for row in rows if (row["attack"] in run.config.attack) == is_attack]
         smallest = min(family, key=lambda row: row["p_value"])
         assert smallest["p_holm"] == pytest.approx(min(1, len(family) * smallest["p_value"]))
+
+
+def test_the_verdicts_p_is_that_of_the_noise_least_told_and_by_holm_likewise(own_folders: Path) -> None:
+    controls = "sign-noise,gaussian"
+    run = load_run(record_run(own_folders, controls=controls, epsilon="0.03,0.1", shift=0.004, silent=4))
+    rows, psi, at = table_rows(run, "layers"), run.psi.astype(float), run.conditions.index
+    largest = {
+        (row["layer"], row["condition"]): max(
+            contrast(
+                noise, *(psi[place, run.layers.index(row["layer"])] for place in (0, at(row["condition"]), at(noise)))
+            ).p
+            for noise in (f"{control}@{row['epsilon']}" for control in controls.split(","))
+        )
+        for row in rows
+        if row["attack"] == "fgsm"
+    }
+    told, past = {}, 0.0
+    for rank, place in enumerate(sorted(largest, key=largest.__getitem__)):
+        told[place] = past = min(1.0, max(past, largest[place] * (len(largest) - rank)))
+    assert {place: row_of(rows, layer=place[0], condition=place[1])["p_noise_holm"] for place in told} == pytest.approx(
+        told
+    )
+    assert any(row_of(rows, layer=layer, condition=condition)["p_holm"] != p for (layer, condition), p in told.items())
+    for row in rows:
+        if str(row["verdict"]).startswith("undecided"):
+            assert f", p {row['p_noise_holm']:.2g}" in row["verdict"]
+    bare = table_rows(load_run(record_run(own_folders, controls="none")), "layers")
+    assert {row["p_noise_holm"] for row in bare} == {None}
 
 
 def test_the_shift_beyond_noise_is_that_from_the_noise_it_differs_from_least(own_folders: Path) -> None:

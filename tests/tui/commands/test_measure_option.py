@@ -7,7 +7,9 @@ import pytest
 
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
+from psi_core.tables.columns import readable
 from psi_core.tables.registry import View, table_rows
+from psi_tui.shell.report import markdown_report, report_parts
 from tests.recorded import record_run
 
 
@@ -44,6 +46,21 @@ def test_the_shift_beyond_noise_stands_beside_that_from_benign(psi, own_folders)
         ][1:2]
         (line,) = [line for line in lines if line.startswith("conv1")][1:2]
         assert line.split("]  ")[1].split()[0] == f"{row['delta_sd']:+.3f}"
+
+
+def test_the_p_beside_it_is_its_own_on_the_page_too(psi, own_folders, monkeypatch):
+    run = load_run(record_run(own_folders, controls="sign-noise,gaussian", shift=0.004))
+    row = next(row for row in table_rows(run, "layers") if row["condition"] == "fgsm@0.03")
+    p = readable(row["p_noise_holm"], "p")
+    assert p != readable(row["p_holm"], "p")
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = psi("show", "latest").out.splitlines()
+    assert "  beyond, sd  " in lines[1] and "  p noise  AUROC" in lines[1]
+    (line,) = [line for line in lines if line.startswith("conv1")][1:2]
+    assert line.split()[-2] == p
+    page = markdown_report("r", report_parts(run)).splitlines()
+    assert any(line.endswith(" beyond noise, sd | p Holm noise |") for line in page)
+    assert any(line.startswith("| conv1 | fgsm@0.03") and line.endswith(f" {p} |") for line in page)
 
 
 def test_a_plot_counts_the_measure_and_tells_both_differences(psi, own_folders):

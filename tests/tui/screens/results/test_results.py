@@ -152,6 +152,18 @@ async def test_without_results_every_tab_says_the_next_key(own_folders):
             assert "Press r to resume" in text_of(app), tab
 
 
+async def test_beside_the_shift_beyond_noise_stands_its_own_p(own_folders):
+    directory = record_run(own_folders, controls="sign-noise,gaussian", shift=0.004)
+    row = next(row for row in table_rows(load_run(directory), "layers") if row["condition"] == "fgsm@0.03")
+    assert format_cell(row["p_noise_holm"], "p") != format_cell(row["p_holm"], "p")
+    async with running(own_folders, (200, 40), open_directory=directory) as (app, pilot):
+        await rows_are_there(app, pilot)
+        table = app.screen.query_one("#layer-table")
+        titles, cells = (line.split("\t") for line in table.tab_separated().splitlines()[:2])
+        place = titles.index("beyond, sd")
+        assert (titles[place + 1], cells[place + 1]) == ("p noise", format_cell(row["p_noise_holm"], "p"))
+
+
 async def test_silent_images_are_counted_and_left_out(own_folders):
     directory = record_run(own_folders, silent=7)
     async with running(own_folders, (200, 40), open_directory=directory) as (app, pilot):
