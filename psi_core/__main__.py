@@ -1,6 +1,7 @@
 """`python -m psi_core COMMAND`: the engine as a child process.
 
-    work RUN_DIR   one worker; under torchrun or srun one of several, see psi_core.runs.processes
+    work RUN_DIR   one worker; under torchrun or srun one of several, see psi_core.runs.processes; --trust lets it run
+                   the code that the run's model names, though the run was not made here
     serve          replies to questions until its standard input ends
     answer         replies to one question; the process that starts or resumes a run then works on it
 
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from psi_core.errors import PsiError
 from psi_core.runs.processes import rank_of, recorded_config, share_cores
+from psi_core.runs.run import Run
+from psi_core.runs.trust import trust
 from psi_core.serve import REFUSED, answer, serve
 
 
@@ -23,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
     parser = argparse.ArgumentParser(prog="python -m psi_core")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("work").add_argument("run_dir", type=Path)
+    worker = commands.add_parser("work")
+    worker.add_argument("run_dir", type=Path)
+    worker.add_argument("--trust", action="store_true")
     for name in ("serve", "answer"):
         commands.add_parser(name)
     options = parser.parse_args(arguments)
@@ -33,11 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
         case "answer":
             return answer()
         case _:
-            return _work(options.run_dir)
+            return _work(options.run_dir, is_trusted=options.trust)
 
 
-def _work(run_directory: Path) -> int:
+def _work(run_directory: Path, *, is_trusted: bool) -> int:
     try:
+        if is_trusted:
+            trust(Run(run_directory.absolute()))
         share_cores(rank_of().workers, recorded_config(run_directory))
         from psi_core.engine.commands import work
 

@@ -35,6 +35,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PSI_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.delenv("PSI_TRUSTED", raising=False)
     return tmp_path / "runs"
 
 

@@ -20,7 +20,7 @@ from psi_core.errors import ConfigError, RunError
 from psi_core.files import temporary_beside
 from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.run import FORMAT, POSITIONS, LayerInfo, Run
-from psi_core.runs.trust import record_own
+from psi_core.runs.trust import trust
 
 
 def require_writable(folder: Path, needed_bytes: int) -> None:
@@ -77,7 +77,7 @@ def create_run(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    record_own(Run(directory))
+    trust(Run(directory))
     return directory
 
 

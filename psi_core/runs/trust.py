@@ -1,10 +1,10 @@
 """Whose code may run: a run names a model, and where that is somebody's file or module, opening it is running it.
 
 Each run that was made here has a line in the user's state folder, and so has one that the user trusted by a word. A
-line holds the run's fingerprint: whoever changes the configuration loses the trust.
+line holds the run's fingerprint: whoever changes the configuration loses the trust. Where that folder cannot be written
+to, the fingerprint stands in the environment, for this process and those that it starts.
 """
 
-import contextlib
 import os
 
 from psi_core.config import is_factory
@@ -15,13 +15,18 @@ from psi_core.runs.run import Run
 
 _NAME = "trusted-runs.txt"
 
+_VARIABLE = "PSI_TRUSTED"
+"""Environment variable of fingerprints that could not be recorded, separated by blanks."""
 
-def trust(run: Run) -> None:
+
+def trust(run: Run) -> str:
     """Lets the code that a run names be run from now on.
 
-    Raises:
-        RunError: this cannot be recorded.
+    Returns:
+        Why that holds only for this process and those that it starts, in one sentence; empty where it was recorded.
     """
+    if _is_trusted(run):
+        return ""
     line = f"{run.fingerprint} {run.id}\n"
     path = state_directory() / _NAME
     try:
@@ -33,13 +38,9 @@ def trust(run: Run) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise RunError(f"trust: {path} cannot be written to ({error.strerror}); free it, and ask again") from None
-
-
-def record_own(run: Run) -> None:
-    """Trusts a run that was just made here; where that cannot be recorded, the user is asked for a word later."""
-    with contextlib.suppress(RunError):
-        trust(run)
+        os.environ[_VARIABLE] = f"{os.environ.get(_VARIABLE, '')} {run.fingerprint}".strip()
+        return f"trust: {path} cannot be written to ({error.strerror}), so that it holds for this command alone"
+    return ""
 
 
 def require_no_links(run: Run) -> None:
@@ -65,11 +66,14 @@ def require_trusted(run: Run) -> None:
     place = model.rpartition(":")[0] or model
     raise ModelError(
         f"model: {run.name} was not made here, and its model is code, {place}, which was not run; read it, and if you "
-        f"trust it write --trust, as in psi-tui resume {run.id} --trust or psi-tui export {run.id} --images --trust"
+        f"trust it write --trust, as in psi-tui resume {run.id} --trust or psi-tui export {run.id} --images --trust; "
+        "psi-tui open and python -m psi_core work take it too"
     )
 
 
 def _is_trusted(run: Run) -> bool:
+    if run.fingerprint in os.environ.get(_VARIABLE, "").split():
+        return True
     try:
         with (state_directory() / _NAME).open("rb") as file:
             return any(line.startswith(run.fingerprint.encode()) for line in file)

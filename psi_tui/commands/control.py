@@ -10,8 +10,7 @@ from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import request_stop
 from psi_core.runs.trash import TRASH, empty_trash, take_from_trash, tidy, trashed_bytes, trashed_runs
-from psi_core.runs.trust import trust as trust_run
-from psi_tui.commands.options import run_argument, runs_dir_option, trust_option
+from psi_tui.commands.options import run_argument, runs_dir_option, trust_option, trust_run
 from psi_tui.commands.run import start_and_follow
 from psi_tui.shell.console import narrate, write_result
 from psi_tui.text.formatting import format_bytes
@@ -41,6 +40,8 @@ def resume(
 ) -> None:
     """Make the chunks that a stopped, failed or lost run still misses."""
     found = load_run(run, runs_dir)
+    if trust:
+        trust_run(found)
     status = found.status
     if found.is_example:
         raise RunError(f"resume: {found.name} ships with psi-tui and is read-only; start one of your own")
@@ -49,8 +50,6 @@ def resume(
     if status == "done":
         narrate(f"{found.name} is finished; nothing to resume")
         return
-    if trust:
-        trust_run(found)
     context.exit(start_and_follow("resume", detach=detach, quiet=quiet, run=str(found.directory)))
 
 

@@ -6,10 +6,9 @@ from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.events import Event, ImagesWritten
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
-from psi_core.runs.trust import trust as trust_run
 from psi_core.tables.export import FORMATS, IMAGE_FORMATS, export_run
 from psi_core.tables.registry import TABLE_NAMES, tables_taking
-from psi_tui.commands.options import run_argument, runs_dir_option, trust_option
+from psi_tui.commands.options import run_argument, runs_dir_option, trust_option, trust_run
 from psi_tui.engine.client import EngineError, NoAnswerError, ask
 from psi_tui.runs.progress import Progress
 from psi_tui.shell.bar import progress_view

@@ -9,7 +9,7 @@ import rich_click as click
 
 from psi_core.errors import ConfigError
 from psi_core.files import runs_directory
-from psi_tui.commands.options import ascii_option, run_argument, runs_dir_option
+from psi_tui.commands.options import ascii_option, run_argument, runs_dir_option, trust_option, trust_run
 
 _SWITCH_SECONDS = 0.001
 """How long a thread that reads or draws may keep Python to itself. A fifth of the default halves the longest wait of a
@@ -20,13 +20,18 @@ key, from 0.22 s to 0.11 s beside a worker that keeps both cores of two busy."""
 @run_argument
 @runs_dir_option
 @ascii_option
+@trust_option
 @click.pass_context
-def open(context: click.RichContext, run: str, runs_dir: str | None, ascii_only: bool) -> None:  # noqa: A001
+def open(  # noqa: A001
+    context: click.RichContext, *, run: str, runs_dir: str | None, ascii_only: bool, trust: bool
+) -> None:
     """Open a run in the app."""
-    from psi_core.runs.finding import find_run
+    from psi_core.runs.finding import find_run, load_run
 
     before = context.parent.params if context.parent is not None else {}
     runs_dir, ascii_only = runs_dir or before.get("runs_dir"), ascii_only or bool(before.get("ascii_only"))
+    if trust:
+        trust_run(load_run(run, runs_dir))
     context.exit(start_app(runs_dir=runs_dir, ascii_only=ascii_only, directory=find_run(run, runs_dir)))
 
 

@@ -1,8 +1,13 @@
 """Options that several commands share. The command's own group needs them, so nothing heavy is imported here."""
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from psi_core.runs.run import Run
 
 runs_dir_option = click.option(
     "--runs-dir", metavar="DIR", help="folder of the run directories (default: $PSI_RUNS_DIR, else your data folder)"
@@ -14,6 +19,15 @@ trust_option = click.option(
 )
 run_argument = click.argument("run")
 """A run by path, id, unique name, unique prefix, or `latest`."""
+
+
+def trust_run(run: "Run") -> None:
+    """Trusts a run, and tells where that cannot be remembered."""
+    from psi_core.runs.trust import trust
+    from psi_tui.shell.console import narrate
+
+    if told := trust(run):
+        narrate(told)
 
 
 def chosen_format(format: str | None, *, as_json: bool) -> str | None:  # noqa: A002

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from psi_core import ModelError, Run, RunError
+from psi_core.__main__ import main
 from psi_core.engine import analyze
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.again.run_images import reopen
@@ -73,6 +76,41 @@ def test_a_foreign_run_runs_no_code_until_it_is_trusted(own: Run, tmp_path: Path
         assert not (tmp_path / "ran").exists()
     trust(own)
     assert looked_at(own)
+
+
+def test_where_nothing_can_be_recorded_a_word_holds_for_the_process_and_its_children(
+    own: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/state")
+    with pytest.raises(ModelError, match="was not made here"):
+        require_trusted(own)
+    assert "trusted-runs.txt cannot be written to (Not a directory)" in trust(own)
+    assert looked_at(own)
+    child = "import sys; from psi_core import load_run; from psi_core.runs.trust import require_trusted; "
+    asked = [sys.executable, "-c", f"{child} require_trusted(load_run(sys.argv[1]))", str(own.directory)]
+    assert subprocess.run(asked, check=False).returncode == 0
+    monkeypatch.delenv("PSI_TRUSTED")
+    with pytest.raises(ModelError, match="was not made here"):
+        require_trusted(own)
+
+
+def test_a_run_made_here_runs_where_nothing_can_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/state")
+    (tmp_path / "mine.py").write_text(CODE)
+    model = f"{tmp_path / 'mine.py'}:build"
+    run = analyze(small_config(images=20, chunk=20, size=28, model=model, weights="built"), tmp_path)
+    assert not run.missing_chunks
+    assert looked_at(run)
+
+
+def test_a_worker_elsewhere_takes_the_word(own: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another node's"))
+    (own.directory / "chunks" / "00000.npz").unlink()
+    assert main(["work", str(own.directory)]) != 0
+    assert not (tmp_path / "ran").exists()
+    worked = subprocess.run([sys.executable, "-m", "psi_core", "work", "--trust", str(own.directory)], check=False)
+    assert worked.returncode == 0
+    assert not Run(own.directory).missing_chunks
 
 
 @pytest.mark.parametrize("model", ["os:getcwd", "evil.py:f", "/x/evil.py:f", "lenet5.py:f", "torchvision.models:f"])

@@ -61,6 +61,13 @@ def test_what_was_typed_comes_back_from_the_shell(psi, tmp_path, monkeypatch):
     assert f"\ncd {shlex.quote(str(folder))} || exit\n" in script
 
 
+def test_workers_elsewhere_trust_the_code_that_was_typed_here_and_no_other(psi):
+    assert 'psi_core work --trust "$run"' in psi("run", "--model", "mine.py:small", "--slurm").out
+    for model in ("vgg11", "torchvision:resnet18", "hf:google/vit"):
+        script = psi("run", "--model", model, "--slurm").out
+        assert 'psi_core work "$run"' in script and "--trust" not in script
+
+
 @pytest.mark.parametrize(
     ("worked", "stopped", "restarts", "is_whole", "outcome"),
     [
