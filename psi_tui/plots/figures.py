@@ -56,12 +56,14 @@ class Series:
         x: where they lie across.
         y: how high they lie, as many as `x`.
         role: what they are to the study.
+        intervals: lower and upper end of every point's interval, NaN where it has none; empty where none has.
     """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     role: Role = "other"
+    intervals: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

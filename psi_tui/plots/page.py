@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from psi_tui.plots.figures import Curves, Figure, MirroredHistogram, Palette, Scatter, Series
-from psi_tui.plots.series import drawable_points
+from psi_tui.plots.series import drawable_intervals, drawable_points
 from psi_tui.plots.ticks import is_drawable, nice_ticks, number_labels, widened
 
 PAPER = Palette(
@@ -27,8 +27,11 @@ PAPER = Palette(
 WIDTH, HEIGHT = 340, 220
 """Points: a column of a paper in two columns is about 240 to 250, one of a book about 340."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 18, 34
-_SIZE = 9
+_LEFT, _RIGHT, _BOTTOM = 46, 12, 34
+_SIZE, _LINE, _GAP = 9, 11, 6
+_SAMPLE = 16
+"""Length of a line in the legend."""
+
 _DASHES = ("", "5 3", "2 2", "7 2 2 2")
 
 
@@ -85,8 +88,7 @@ def draw_page(figure: Figure, below: str = "") -> Page:
     """
     page = Page()
     if isinstance(figure, MirroredHistogram):
-        _draw_histogram(page, figure)
-        page.shapes.append(Label((_LEFT + page.width - _RIGHT) / 2, page.height - 4, below, PAPER.muted, "middle"))
+        _draw_histogram(page, figure, below)
     else:
         _draw_series(page, figure)
     return page
@@ -165,29 +167,105 @@ def _dashed(points: Sequence[tuple[float, float]], dashes: str, scale: int) -> l
     return pieces
 
 
-def _draw_histogram(page: Page, figure: MirroredHistogram) -> None:
-    low, high = widened(figure.edges[0], figure.edges[-1])
-    highest = max(*figure.upper, *figure.lower, 1)
-    across, middle = page.width - _LEFT - _RIGHT, (page.height - _BOTTOM + _TOP) / 2
-    half = middle - _TOP
-    width = across / len(figure.upper)
-    for place, (up, down) in enumerate(zip(figure.upper, figure.lower, strict=True)):
-        x = _LEFT + place * width
-        page.shapes.append(Box(x, middle - half * up / highest, width, half * up / highest, PAPER.benign))
-        page.shapes.append(Box(x, middle, width, half * down / highest, PAPER.attacked))
-    page.shapes.append(Path(((_LEFT, middle), (_LEFT + across, middle)), "#ffffff", 0.7))
-    levels = [level for level in nice_ticks(0, highest, 2) if level == round(level)]
-    for level in levels:
-        for y in {middle - half * level / highest, middle + half * level / highest}:
-            page.shapes += [
+def text_width(text: str) -> float:
+    """Points that a text takes, within a tenth: letters of Helvetica are narrow, wide or in between."""
+    return _SIZE * sum(next((width for letters, width in _WIDTHS if letter in letters), _WIDTH) for letter in text)
+
+
+_WIDTHS = (("iljtfI.,:;'|!()[]/- 1", 0.32), ("mwMW@%", 0.9), ("ABCDEFGHKLNOPQRSTUVXYZ", 0.7))
+_WIDTH = 0.56
+"""Widths of letters, in parts of the size; of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where the axes stand, and how values lie between them.
+
+    Attributes:
+        page: that is drawn on.
+        top: upper end of the vertical axis.
+        across: lowest and highest value across.
+        upwards: lowest and highest value upwards.
+        edge: points that stay empty at either end across.
+    """
+
+    page: Page
+    top: float
+    across: tuple[float, float]
+    upwards: tuple[float, float]
+    edge: float = 0
+
+    @property
+    def right(self) -> float:
+        return self.page.width - _RIGHT
+
+    @property
+    def bottom(self) -> float:
+        return self.page.height - _BOTTOM
+
+    def x(self, value: float) -> float:
+        """Where a value lies across."""
+        low, high = self.across
+        return _LEFT + self.edge + (self.right - _LEFT - 2 * self.edge) * (value - low) / (high - low)
+
+    def y(self, value: float) -> float:
+        """Where a value lies upwards."""
+        low, high = self.upwards
+        return self.top + (self.bottom - self.top) * (1 - (value - low) / (high - low))
+
+    def draw_axes(self, upward_ticks: Sequence[tuple[float, str]], across_ticks: Sequence[tuple[float, str]]) -> None:
+        """Both lines with their ticks; names across that would touch the one before are left out."""
+        shapes = self.page.shapes
+        shapes += [
+            Path(((_LEFT, self.top), (_LEFT, self.bottom)), PAPER.muted),
+            Path(((_LEFT, self.bottom), (self.right, self.bottom)), PAPER.muted),
+        ]
+        for value, label in upward_ticks:
+            y = self.y(value)
+            shapes += [
                 Path(((_LEFT - 3, y), (_LEFT, y)), PAPER.muted),
-                Label(_LEFT - 5, y + 3, f"{level:,.0f}", PAPER.muted, "end"),
+                Label(_LEFT - 5, y + 3, label, PAPER.muted, "end"),
             ]
-    _draw_x_axis(page, low, high)
-    page.shapes += [
-        Label(_LEFT + 4, _TOP - 6, f"up: {figure.upper_name}", PAPER.benign),
-        Label(_LEFT + across, _TOP - 6, f"down: {figure.lower_name}", PAPER.attacked, "end"),
-    ]
+        taken = -math.inf
+        for value, label in across_ticks:
+            x, half = self.x(value), text_width(label) / 2
+            shapes.append(Path(((x, self.bottom), (x, self.bottom + 3)), PAPER.muted))
+            middle = min(x, self.page.width - 2 - half)
+            if middle - half >= taken:
+                shapes.append(Label(middle, self.bottom + 12, label, PAPER.muted, "middle"))
+                taken = middle + half + _GAP
+
+
+def _draw_histogram(page: Page, figure: MirroredHistogram, below: str) -> None:
+    sides = [(figure.upper, 1, PAPER.benign)]
+    entries = [(figure.upper_name, PAPER.benign, "")]
+    if figure.lower:
+        sides.append((figure.lower, -1, PAPER.attacked))
+        entries = [
+            (f"up: {figure.upper_name}", PAPER.benign, ""),
+            (f"down: {figure.lower_name}", PAPER.attacked, ""),
+        ]
+    top = _draw_legend(page, f"images in each of {len(figure.upper)} bins", entries)
+    highest = max(*figure.upper, *figure.lower, 1)
+    levels = _covering(0, highest, 3)
+    levels = [level for level in levels if level == round(level)]
+    highest = max(highest, levels[-1])
+    frame = _Frame(
+        page,
+        top,
+        widened(figure.edges[0], figure.edges[-1]),
+        (-highest if figure.lower else 0, highest),
+    )
+    for counts, sign, color in sides:
+        for count, (left, right) in zip(counts, pairwise(figure.edges), strict=True):
+            if count:
+                y, height = frame.y(max(0, sign * count)), abs(frame.y(count) - frame.y(0))
+                page.shapes.append(Box(frame.x(left), y, frame.x(right) - frame.x(left), height, color))
+    if figure.lower:
+        page.shapes.append(Path(((_LEFT, frame.y(0)), (frame.right, frame.y(0))), "#ffffff", 0.7))
+    ends = dict.fromkeys([*levels, *(-level for level in levels if figure.lower)])
+    frame.draw_axes([(level, f"{abs(level):,.0f}") for level in ends], _round_numbers(*frame.across, 1))
+    _draw_title_below(page, below)
 
 
 def _draw_series(page: Page, figure: Curves | Scatter) -> None:
@@ -195,41 +273,55 @@ def _draw_series(page: Page, figure: Curves | Scatter) -> None:
     if not points:
         page.shapes.append(Label(page.width / 2, page.height / 2, "nothing to show", PAPER.muted, "middle"))
         return
+    drawn = _looks(figure.series)
+    top = _draw_legend(page, figure.y_title, [(series.name, color, dashes) for series, color, dashes in drawn])
     names = figure.x_labels if isinstance(figure, Curves) else None
-    xs, ys = zip(*points, strict=True)
-    x_low, x_high = widened(min(*xs, 0), max(*xs, len(names) - 1)) if names else widened(min(xs), max(xs))
-    y_low, y_high = widened(min(ys), max(ys))
-    across, down = page.width - _LEFT - _RIGHT, page.height - _TOP - _BOTTOM
-
-    def placed(x: float, y: float) -> tuple[float, float]:
-        return (
-            _LEFT + 6 + (across - 12) * (x - x_low) / (x_high - x_low),
-            _TOP + down * (1 - (y - y_low) / (y_high - y_low)),
-        )
-
-    ticks = nice_ticks(y_low, y_high, 5)
-    for value, label in zip(ticks, number_labels(ticks), strict=True):
-        _, y = placed(x_low, value)
-        page.shapes += [
-            Path(((_LEFT - 3, y), (_LEFT, y)), PAPER.muted),
-            Label(_LEFT - 5, y + 3, label, PAPER.muted, "end"),
-        ]
-        if value == 0:
-            page.shapes.append(Path(((_LEFT, y), (_LEFT + across, y)), "#bbbbbb", 0.7))
-    page.shapes.append(Path(((_LEFT, _TOP), (_LEFT, _TOP + down)), PAPER.muted))
+    xs, ys = (list(values) for values in zip(*points, strict=True))
+    xs += [0, len(names) - 1] if names else []
+    ys += [end for series in figure.series for _, *ends in drawable_intervals(series) for end in ends]
+    ticks = _covering(*widened(min(ys), max(ys)), 5)
+    frame = _Frame(page, top, widened(min(xs), max(xs)), (ticks[0], ticks[-1]), edge=8)
+    if ticks[0] < 0 < ticks[-1]:
+        page.shapes.append(Path(((_LEFT, frame.y(0)), (frame.right, frame.y(0))), "#bbbbbb", 0.7))
+    labels = number_labels(ticks, is_signed=ticks[0] < 0)
     if names:
-        _name_places(page, [(placed(place, y_low)[0], name) for place, name in enumerate(names)])
+        across = [(float(place), name if len(name) <= 14 else f"…{name[-13:]}") for place, name in enumerate(names)]
+    elif isinstance(figure, Curves) and figure.x_texts:
+        across = list(figure.x_texts)
     else:
-        _draw_x_axis(page, x_low, x_high, edge=6)
-    page.shapes.append(Label(_LEFT + across / 2, page.height - 4, figure.x_title, PAPER.muted, "middle"))
-    x = float(_LEFT)
-    for series, color, dashes in _looks(figure.series):
-        along = [placed(*point) for point in drawable_points(series)]
+        across = _round_numbers(*frame.across)
+    frame.draw_axes(list(zip(ticks, labels, strict=True)), across)
+    for series, color, dashes in drawn:
+        along = [(frame.x(x), frame.y(y)) for x, y in drawable_points(series)]
         if isinstance(figure, Curves):
             page.shapes.append(Path(tuple(along), color, 1.3, dashes))
+        for x, low, high in drawable_intervals(series):
+            page.shapes.append(Path(((frame.x(x), frame.y(low)), (frame.x(x), frame.y(high))), color, 0.8))
         page.shapes += [Box(x - 1.7, y - 1.7, 3.4, 3.4, color) for x, y in along]
-        page.shapes.append(Label(x, _TOP - 6, series.name, color))
-        x += 5.0 * len(series.name) + 10
+    _draw_title_below(page, figure.x_title)
+
+
+def _draw_legend(page: Page, title: str, entries: Sequence[tuple[str, str, str]]) -> float:
+    """What lies upwards, below it name, color and dashes of each series, in as many lines as they need.
+
+    Gives where the picture may begin.
+    """
+    page.shapes.append(Label(4, _LINE, title, PAPER.muted))
+    x, y = float(_LEFT), 2.0 * _LINE + 2
+    for name, color, dashes in entries:
+        width = _SAMPLE + 4 + 1.1 * text_width(name)
+        if x > _LEFT and x + width > page.width - 2:
+            x, y = float(_LEFT), y + _LINE
+        page.shapes += [
+            Path(((x, y - 3), (x + _SAMPLE, y - 3)), color, 2, dashes),
+            Label(x + _SAMPLE + 4, y, name, color),
+        ]
+        x += width + 2 * _GAP
+    return y + 8
+
+
+def _draw_title_below(page: Page, title: str) -> None:
+    page.shapes.append(Label((_LEFT + page.width - _RIGHT) / 2, page.height - 4, title, PAPER.muted, "middle"))
 
 
 def _looks(every: Sequence[Series]) -> list[tuple[Series, str, str]]:
@@ -242,24 +334,18 @@ def _looks(every: Sequence[Series]) -> list[tuple[Series, str, str]]:
     ]
 
 
-def _draw_x_axis(page: Page, low: float, high: float, *, edge: float = 0) -> None:
-    """A line with round numbers."""
-    across, y = page.width - _LEFT - _RIGHT - 2 * edge, page.height - _BOTTOM
-    page.shapes.append(Path(((_LEFT, y), (page.width - _RIGHT, y)), PAPER.muted))
-    inner = [value for value in nice_ticks(low, high, 5) if is_drawable(value)]
-    labels = number_labels(inner, 1)
-    for value, label in zip(inner, labels, strict=True):
-        x = _LEFT + edge + across * (value - low) / (high - low)
-        page.shapes += [Path(((x, y), (x, y + 3)), PAPER.muted), Label(x, y + 12, label, PAPER.muted, "middle")]
+def _covering(low: float, high: float, about: int) -> list[float]:
+    """Round numbers that lie as far out as both ends at least: an axis has a number at either end."""
+    ticks = nice_ticks(low, high, about)
+    if len(ticks) < 2:
+        return [low, high]
+    step = ticks[1] - ticks[0]
+    before = [ticks[0] - step] if ticks[0] > low + step * 1e-9 else []
+    after = [ticks[-1] + step] if ticks[-1] < high - step * 1e-9 else []
+    return [float(f"{tick:.12g}") for tick in (*before, *ticks, *after)]
 
 
-def _name_places(page: Page, places: Sequence[tuple[float, str]]) -> None:
-    """Names below the axis, as many as fit beside each other; names are cut at their start."""
-    y = page.height - _BOTTOM
-    page.shapes.append(Path(((_LEFT, y), (page.width - _RIGHT, y)), PAPER.muted))
-    most = max(len(name) for _, name in places)
-    room = (places[-1][0] - places[0][0]) / max(1, len(places) - 1) if len(places) > 1 else 100.0
-    step = max(1, math.ceil((5.0 * min(most, 14) + 6) / max(room, 1e-9)))
-    for x, name in places[::step]:
-        shown = name if len(name) <= 14 else f"…{name[-13:]}"
-        page.shapes += [Path(((x, y), (x, y + 3)), PAPER.muted), Label(x, y + 12, shown, PAPER.muted, "middle")]
+def _round_numbers(low: float, high: float, least: int = 0) -> list[tuple[float, str]]:
+    """Round numbers from one end to the other, and how they are written."""
+    values = [value for value in nice_ticks(low, high, 5) if is_drawable(value)]
+    return list(zip(values, number_labels(values, least), strict=True))

@@ -147,6 +147,12 @@ class Scale:
         return self.margin + 0.5 + share * (self.cells - 1 - 2 * self.margin)
 
 
+def drawable_intervals(series: Series) -> list[tuple[float, float, float]]:
+    """Where an interval lies across, and its two ends, of the points that can be drawn and have one."""
+    along = zip(series.x, series.intervals, strict=True) if series.intervals else ()
+    return [(x, *ends) for x, ends in along if all(map(is_drawable, (x, *ends)))]
+
+
 def drawable_points(series: Series) -> list[tuple[float, float]]:
     """The points that can be drawn."""
     return [(x, y) for x, y in zip(series.x, series.y, strict=True) if is_drawable(x) and is_drawable(y)]
@@ -224,6 +230,7 @@ def _limits(figure: Scatter | Curves) -> tuple[tuple[float, float], tuple[float,
     """Lowest and highest value across and upwards; a span of no width is widened."""
     points = [point for series in figure.series for point in drawable_points(series)]
     across, upwards = zip(*points, strict=True)
+    upwards = (*upwards, *(end for series in figure.series for _, *ends in drawable_intervals(series) for end in ends))
     if isinstance(figure, Curves) and figure.x_labels:
         across = (*across, 0, len(figure.x_labels) - 1)
     return widened(min(across), max(across)), widened(min(upwards), max(upwards))
@@ -253,6 +260,9 @@ def _draw_points(
         for series, ink in reversed(list(zip(figure.series, drawn, strict=True))):
             for stretch in _stretches(series):
                 canvas.line([(x_scale.place(x), y_scale.place(y)) for x, y in stretch], ink.number)
+            for x, low, high in drawable_intervals(series):
+                if y_scale.place(high) - y_scale.place(low) > 1:  # A shorter one hides behind its marker.
+                    canvas.line([(x_scale.place(x), y_scale.place(end)) for end in (low, high)], ink.number)
     cells = [
         [(int(x_scale.place(x)), int(y_scale.place(y))) for x, y in drawable_points(series)] for series in figure.series
     ]

@@ -56,7 +56,10 @@ def rounded_ends(low: float, high: float, about: int) -> tuple[float, float]:
         return low, high
     step, near = ticks[1] - ticks[0], (high - low) * _NEAR
     below, above = ticks[0] - step, ticks[-1] + step
-    return below if low - below <= near else low, above if above - high <= near else high
+    has_tick = [math.isclose(end, tick, abs_tol=step * 1e-9) for end, tick in ((low, ticks[0]), (high, ticks[-1]))]
+    lowest = below if low - below <= near and not has_tick[0] else low
+    highest = above if above - high <= near and not has_tick[1] else high
+    return lowest, highest
 
 
 def number_labels(values: Sequence[float], least: int = 0, *, is_signed: bool = False) -> list[str]:

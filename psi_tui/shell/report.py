@@ -19,9 +19,23 @@ from psi_core.tables.columns import Column, Row, as_number, readable
 from psi_core.tables.export import markdown_text, run_line
 from psi_core.tables.registry import table_columns, table_notes, table_rows
 from psi_core.tables.summary import headline_condition
+from psi_tui.plots.figures import Subject
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.plots.page import draw_page, svg_text
+from psi_tui.plots.shift_curves import (
+    profile_curves,
+    recognition_curves,
+    recognition_title,
+    shift_curves,
+    swept,
+)
 from psi_tui.text.formatting import format_cell
+
+_NOTHING_DONE = "nothing was done to the images"
+_CONTROLS_ALONE = "nothing attacked the images: what was done to them are controls, such as noise"
+
+_MOST_SWEEPS = 4
+"""Layers whose shift is shown against epsilon: those that move furthest."""
 
 _MOST_PLOTS = 12
 """Layers whose histogram is shown; of more, those that move furthest."""
@@ -73,20 +87,23 @@ def report_parts(run: Run, condition: str | None = None) -> list[Part]:
     compared = [row for row in layers if row["condition"] == chosen]
     parts: list[Part] = [Words(f"{run_line(run)}; {run.status}; id {run.id}")]
     if chosen == BENIGN:
-        parts.append(Words("nothing was done to the images"))
-    else:
-        parts.append(Heading("Verdicts"))
-        parts.append(
-            _listing(run, "layers", [row for row in layers if row["verdict"]], ("layer", "condition", "verdict"))
-        )
-    parts.append(Heading("Layers"))
-    parts.append(_listing(run, "layers", layers))
+        parts.append(Words(_NOTHING_DONE))
+    elif run.condition_details[run.conditions.index(chosen)].is_control:
+        parts.append(Words(_CONTROLS_ALONE))
+    elif not any(row["noise"] for row in compared):
+        parts.append(Words(f"{chosen}: no noise of its size is here, every verdict is against benign"))
+    told = [row for row in layers if row["verdict"]]
+    parts += _section("Verdicts", _listing(run, "layers", told, ("layer", "condition", "verdict")))
+    parts += _section("Layers", _listing(run, "layers", layers))
     parts += [Words(note) for note in table_notes(run, "layers")]
-    parts += [Heading("Recognition"), _listing(run, "conditions", table_rows(run, "conditions"))]
-    parts += [Heading("Evidence"), _listing(run, "evidence", table_rows(run, "evidence"))]
+    recognition = table_rows(run, "conditions")
+    names = ("condition", "images", "accuracy_percent") if chosen == BENIGN else ()
+    parts += _section("Recognition", _listing(run, "conditions", recognition, names))
+    parts += _section("Evidence", _listing(run, "evidence", table_rows(run, "evidence")))
+    parts += _curves(run, chosen, layers, recognition)
+    furthest = sorted(compared, key=_how_far, reverse=True)
     parts.append(Heading("PSI of the layers" + ("" if chosen == BENIGN else f", benign against {chosen}")))
-    furthest = sorted(compared, key=_how_far, reverse=True)[:_MOST_PLOTS]
-    shown = {row["layer"] for row in furthest}
+    shown = {row["layer"] for row in furthest[:_MOST_PLOTS]}
     for row in compared:
         if row["layer"] in shown:
             histogram = layer_histogram(run, str(row["layer"]), condition=chosen)
@@ -96,8 +113,38 @@ def report_parts(run: Run, condition: str | None = None) -> list[Part]:
     configuration = {name: option_text(value) for name, value in run.config if option_text(value)}
     parts.append(Words("\n".join(f"{name} = {text}" for name, text in configuration.items()), is_code=True))
     hashes = {name: run.model[name] for name in ("weights", "source", "sha256") if run.model.get(name)}
-    parts += [Heading("Weights"), Words("\n".join(f"{name} = {value}" for name, value in hashes.items()), is_code=True)]
+    if hashes:
+        told_hashes = "\n".join(f"{name} = {value}" for name, value in hashes.items())
+        parts += [Heading("Weights"), Words(told_hashes, is_code=True)]
     return parts
+
+
+def _section(heading: str, listing: Listing) -> list[Part]:
+    """A heading and its table; nothing where that has no rows."""
+    return [Heading(heading), listing] if listing.rows else []
+
+
+def _curves(run: Run, chosen: str, layers: Sequence[Row], recognition: Sequence[Row]) -> list[Part]:
+    """Mean shifts layer by layer, and, of a condition with an epsilon in a run with several, all against epsilon."""
+    condition = run.condition_details[run.conditions.index(chosen)]
+    if condition.is_benign:
+        return []
+    plates = []
+    if len(run.layers) > 1:
+        rows = {name: [row for row in layers if row["condition"] == name] for name in run.conditions}
+        profile = profile_curves(run, condition, rows.__getitem__, "PSI", Subject())
+        plates.append((f"mean shift of PSI under {chosen}, layer by layer, 95 % CI", profile))
+    epsilons = {each.epsilon for each in swept(run) if each.attack == condition.attack and each.epsilon > 0}
+    if condition.has_epsilon and len(epsilons) > 1:
+        curves = recognition_curves(run, recognition, condition.attack, Subject())
+        plates.append((f"{recognition_title(run)} against epsilon", curves))
+        furthest = sorted((row for row in layers if row["condition"] == chosen), key=_how_far, reverse=True)
+        for layer in [row["layer"] for row in furthest[:_MOST_SWEEPS]]:
+            own = [row for row in layers if row["layer"] == layer]
+            curves = shift_curves(run, own, condition.attack, "PSI", Subject())
+            plates.append((f"mean shift of PSI of {layer} against epsilon, 95 % CI", curves))
+    drawn: list[Part] = [Plate(caption, svg_text(draw_page(figure))) for caption, figure in plates]
+    return [Heading("Shifts and recognition"), *drawn] if drawn else []
 
 
 def _how_far(row: Row) -> tuple[bool, float]:
@@ -164,11 +211,16 @@ def card(run: Run) -> str:
     width = max((len(str(row["layer"])) for row in rows), default=0)
     lines = [f"{run.name}: {run_line(run)}"]
     if chosen == BENIGN:
-        return "\n".join([*lines, "nothing was done to the images", made_by(run)])
-    lines.append(f"{chosen}, layer by layer, in benign sd beyond noise:")
-    lines += [
-        f"  {row['layer']:<{width}}  {format_cell(row['delta_sd'], 'sd'):>7}  {row['verdict'] or ''}" for row in rows
-    ]
+        return "\n".join([*lines, _NOTHING_DONE, made_by(run)])
+    if any(row["delta_sd"] is not None for row in rows):
+        lines.append(f"{chosen}, layer by layer, in benign sd beyond noise:")
+        lines += [
+            f"  {row['layer']:<{width}}  {format_cell(row['delta_sd'], 'sd'):>7}  {row['verdict'] or ''}"
+            for row in rows
+        ]
+    else:
+        lines.append(f"{chosen}, layer by layer, against benign:")
+        lines += [f"  {row['layer']:<{width}}  {row['verdict'] or ''}".rstrip() for row in rows]
     return "\n".join([*lines, made_by(run)])
 
 

@@ -12,7 +12,6 @@ from psi_core.statistics.histograms import TABLE_BINS
 from psi_tui.plots.figures import Curves, MirroredHistogram, Subject
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane
-from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.tab import ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.widgets.plot import Plot
@@ -66,7 +65,7 @@ class AllLayersTab(ResultsTab):
         against = "Δ from benign" if view.condition.control is None else "Δ from benign, from control"
         against = "" if view.condition.is_benign else against
         sides = f"{view.measured}: {view.sides}{view.subset_words}"
-        words = f"{profile_title(view)}   v: histograms" if self.shows_profile else f"{sides}   {against}"
+        words = f"{view.profile_title}   v: histograms" if self.shows_profile else f"{sides}   {against}"
         self.query_one("#all-layers-legend", Static).update(words, layout=False)
         self.query_one("#profile", Plot).about = view.subject(layer="")
         for small in self._small:
@@ -94,7 +93,7 @@ class AllLayersTab(ResultsTab):
             layer: replace(found.figure, upper_name="", lower_name="", subject=view.subject(layer=layer))
             for layer, found in histograms.items()
         }
-        return _Pictures(small, {layer: found.short_shifts for layer, found in histograms.items()}, profile_of(view))
+        return _Pictures(small, {layer: found.short_shifts for layer, found in histograms.items()}, view.profile)
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
         pictures = computed if isinstance(computed, _Pictures) else _Pictures({}, {}, None)

@@ -23,7 +23,6 @@ from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.results.map import beyond_cell
-from psi_tui.screens.results.shifts import profile_of, profile_title
 from psi_tui.screens.results.tab import LayerChosen, LayerRowsTab
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
 from psi_tui.text.columns import (
@@ -210,10 +209,10 @@ class LayersTab(LayerRowsTab):
                 table.show_columns(columns(*chosen))
             table.show_rows(pairs)
             table.select_key(view.choices.layer)
-        self.query_one("#layer-profile-pane", Pane).border_title = profile_title(view)
+        self.query_one("#layer-profile-pane", Pane).border_title = view.profile_title
         profile, histogram = self.query_one("#layer-profile", Plot), self.query_one("#histogram", Plot)
         profile.about = view.subject(layer="")
-        profile.figure = profile_of(view)
+        profile.figure = view.profile
         if histogram.about != view.subject():
             histogram.about, histogram.empty = view.subject(), ""
             self.query_one(HistogramPane).border_title = f"{view.measured} of {view.choices.layer}"

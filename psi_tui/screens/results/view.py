@@ -8,7 +8,8 @@ from psi_core.conditions import BENIGN, Condition
 from psi_core.measures import MEASURES
 from psi_core.statistics.histograms import DISPLAY_BINS, TABLE_BINS
 from psi_core.tables.columns import Row
-from psi_tui.plots.figures import Subject
+from psi_tui.plots.figures import Curves, Subject
+from psi_tui.plots.shift_curves import profile_curves
 from psi_tui.runs.open_run import Snapshot
 
 Reading = Literal["L", "H", "A"]
@@ -124,6 +125,20 @@ class ResultsView:
     def subset_words(self) -> str:
         """What a title says of the subset; empty for all images."""
         return "" if self.choices.subset == "all" else f", {self.choices.subset} only"
+
+    @property
+    def profile_title(self) -> str:
+        """What `profile` shows."""
+        under = "" if self.condition.is_benign else f" under {self.choices.condition}"
+        return f"mean shift of {self.measured}{under}, layer by layer{self.subset_words}"
+
+    @property
+    def profile(self) -> Curves | None:
+        """Mean shifts layer by layer, and those of the control; None for benign, and before they come."""
+        if self.condition.is_benign or not self.rows("layers", self.choices.condition):
+            return None
+        subject, run = self.subject(layer=""), self.snapshot.run
+        return profile_curves(run, self.condition, lambda name: self.rows("layers", name), self.measured, subject)
 
     @property
     def waiting(self) -> str:

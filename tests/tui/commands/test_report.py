@@ -10,6 +10,8 @@ from PIL import Image
 
 from psi_core.runs.run import Run
 from psi_core.tables.registry import table_rows
+from psi_tui.plots.figures import Curves, MirroredHistogram, Series
+from psi_tui.plots.page import Box, Label, draw_page, png_bytes, svg_text, text_width
 from tests.recorded import record_run
 
 
@@ -46,7 +48,7 @@ def test_a_report_tells_everything_and_loads_nothing(own_folders, tmp_path, psi,
             assert str(row["verdict"]) in plain
     for row in table_rows(Run(directory), "evidence"):
         assert str(row["sentence"]).split("|")[0] in plain
-    assert len(pictures) == 3
+    assert len(pictures) == 3 + 1 + 4, "histograms, the profile, and recognition and three layers against epsilon"
     assert all(ElementTree.fromstring(picture).tag.endswith("svg") for picture in pictures)
     assert "--epsilon=0.03,0.1" in plain
     assert "0" * 64 in plain
@@ -78,7 +80,12 @@ def test_a_card_fits_a_chat(own_folders, psi):
 
 def test_a_run_of_benign_images_alone_is_reported_too(own_folders, psi):
     record_run(own_folders, name="alone", attack="none", controls="none")
-    assert psi("report", "alone").out.startswith("# alone")
+    text = psi("report", "alone").out
+    assert text.startswith("# alone")
+    assert "nothing was done to the images" in text
+    for wrong in ("Verdicts", "fooled", "L-inf", "Shifts", "against"):
+        assert not [line for line in text.splitlines() if wrong in line and not line.startswith("| ")], wrong
+    assert "| condition | images | accuracy % |" in text
     card = psi("report", "alone", "--card").out
     assert "nothing was done" in card
     assert "--attack=none" in card
@@ -98,3 +105,68 @@ def test_one_plot_alone_is_a_light_picture(own_folders, tmp_path, psi):
         assert picture.getpixel((2, 2)) == (255, 255, 255)
         assert len(picture.getcolors(1 << 20)) > 3
     assert psi("show", "mine", "--to", tmp_path / "other.svg").code == 2
+
+
+NOISELESS = {
+    "no noise": ({"controls": "none"}, "no noise of its size"),
+    "no noise but a control": ({"controls": "anti-fgsm"}, "no noise of its size"),
+    "noise alone": ({"attack": "none", "controls": "sign-noise"}, "nothing attacked the images"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), NOISELESS.values(), ids=NOISELESS)
+def test_a_report_speaks_of_noise_only_where_there_is_some(own_folders, psi, options, words):
+    record_run(own_folders, name="mine", **options)
+    text = psi("report", "mine").out
+    assert words in text
+    lines = text.splitlines()
+    headings = [place for place, line in enumerate(lines) if line.startswith("## ")]
+    assert all(lines[place + 2] for place in headings), "no heading stands over nothing"
+    card = psi("report", "mine", "--card").out
+    assert "beyond noise" not in card
+    assert not [line for line in card.splitlines() if line.rstrip().endswith(" -")]
+
+
+def test_texts_of_a_page_stand_clear_of_each_other_and_of_the_edges(own_folders, tmp_path):
+    layers = 24
+    names = tuple(f"denseblock{place}.denselayer{place}.relu" for place in range(layers))
+    along = tuple(float(place) for place in range(layers))
+    every = [
+        Curves(
+            tuple(Series(f"an-attack-{n} - sign-noise", along, tuple(n + 0.37 * x for x in along)) for n in range(5)),
+            "layer",
+            "mean shift of PSI",
+            names,
+        ),
+        Curves(
+            (Series("fgsm", (0.0, 0.0314, 0.0353, 0.1), (98.9, 60.0, 55.0, 41.3), "attacked"),),
+            "epsilon",
+            "accuracy %",
+            x_texts=((0.0314, "8/255"), (0.0353, "9/255"), (0.1, "0.1")),
+        ),
+        MirroredHistogram(
+            (0.0, 0.5, 1.0), (9_999, 1), (0, 10_000), "benign, 10,000 images", "shuffled-fgsm@0.0314, 10,000 images"
+        ),
+        MirroredHistogram((0.0, 0.5, 1.0), (3, 1), (), "benign, 4 images"),
+    ]
+    for figure in every:
+        page = draw_page(figure, "PSI of conv1")
+        boxes = [label_box(shape) for shape in page.shapes if isinstance(shape, Label)]
+        assert all(left >= 0 and right <= page.width for left, right, *_ in boxes), figure
+        for place, one in enumerate(boxes):
+            assert not [other for other in boxes[:place] if touch(one, other)], figure
+        heights = [shape for shape in page.shapes if isinstance(shape, Box)]
+        ticks = [shape for shape in page.shapes if isinstance(shape, Label) and shape.anchor == "end"]
+        assert min(tick.y - 3 for tick in ticks) <= min(box.y + 1.7 for box in heights) + 1e-6, "a tick at the top"
+        ElementTree.fromstring(svg_text(page))
+        png_bytes(page, 1)
+
+
+def label_box(label):
+    width = text_width(label.text)
+    left = {"start": 0.0, "middle": width / 2, "end": width}[label.anchor]
+    return label.x - left, label.x - left + width, label.y - 7, label.y + 1
+
+
+def touch(one, other):
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
