@@ -6,15 +6,17 @@ JSON for our own protocol and caches: full precision, and null where there is no
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import platformdirs
 
@@ -55,6 +57,19 @@ def examples_directory() -> Path:
 def is_example(run_directory: Path) -> bool:
     """Whether a run directory, however its path is written, ships with the package."""
     return run_directory.resolve().parent == examples_directory().resolve()
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file opened to read; what is no plain file is refused: a pipe would be waited for, a device might never end.
+
+    Raises:
+        OSError: it cannot be opened, or is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file")
+    return os.fdopen(descriptor, "rb")
 
 
 def temporary_beside(path: Path) -> Path:

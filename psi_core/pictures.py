@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from psi_core.conditions import Condition, file_word
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.files import Cache, note_use
-from psi_core.runs.chunks import chunk_path, read_arrays
-from psi_core.runs.run import IDENTITY, Run
+from psi_core.runs.chunks import read_arrays
+from psi_core.runs.loading import IDENTITY
+from psi_core.runs.run import Run
 
 PICTURE_SIZE = 56
 """Width and height in pixels that no picture exceeds."""
@@ -167,7 +168,7 @@ def _recorded(run: Run, index: int, condition: str) -> dict[str, Any] | None:
     try:
         if number is None:
             return None
-        arrays = read_arrays(chunk_path(run.directory, number), {"index", "label", *_NUMBERS}.__contains__)
+        arrays = run.read_chunk(number, {"index", "label", *_NUMBERS}.__contains__)
     except RunError:
         return None
     at, places = run.conditions.index(condition), np.flatnonzero(arrays["index"] == index)

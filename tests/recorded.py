@@ -1,5 +1,6 @@
 """Run directories recorded through the real writer, with planted numbers, for tests of readers."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,21 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import Condition
 from psi_core.config import ResolvedConfig
-from psi_core.runs.chunks import chunk_count, chunk_path, chunk_range, finished_chunks, read_arrays, write_arrays
+from psi_core.runs.chunks import (
+    Arrays,
+    chunk_count,
+    chunk_path,
+    chunk_range,
+    finished_chunks,
+    read_arrays,
+    write_arrays,
+)
 from psi_core.runs.creation import create_run, record_model
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import Finished, Started
-from psi_core.runs.run import LayerInfo
+from psi_core.runs.loading import DIGESTS, LayerInfo
+from psi_core.runs.run import Run
+from psi_core.runs.seals import sealed
 
 LAYERS = (
     LayerInfo("conv1", "features.1", "ReLU", (4, 6, 6), 144, 4, 40, 1440),
@@ -100,7 +111,7 @@ def record_run(
             sums = random.uniform(0, 1, (len(conditions), len(present), layer.channels))
             part[f"class_sum/{layer.name}"] = sums
             part[f"square_sum/{layer.name}"] = (sums**2 / counts[:, None]).sum(axis=1)
-        write_arrays(chunk_path(directory, number), part)
+        rewrite_chunk(directory, number, part)
     if finished:
         log.write(Finished())
     return directory
@@ -108,30 +119,46 @@ def record_run(
 
 def replant(directory: Path, **arrays: NDArray[Any]) -> None:
     """Puts other results of all images, the image axis last, in place of those that the chunks hold."""
-    for path in _chunk_paths(directory):
-        part = read_arrays(path)
+    for number in finished_chunks(directory):
+        part = read_arrays(chunk_path(directory, number))
         planted = {name: array[..., part["index"]].astype(part[name].dtype) for name, array in arrays.items()}
-        write_arrays(path, {**part, **planted})
+        rewrite_chunk(directory, number, {**part, **planted})
 
 
 def plant_responses(directory: Path, layer: str, responses: NDArray[np.float64]) -> None:
     """Makes a layer's sums those of these channel means, (condition, image, channel)."""
-    for path in _chunk_paths(directory):
-        part = read_arrays(path)
+    for number in finished_chunks(directory):
+        part = read_arrays(chunk_path(directory, number))
         mine = responses[:, part["index"]]
         of_class = [mine[:, part["label"] == label].sum(axis=1) for label in part["class_labels"]]
         part[f"class_sum/{layer}"] = np.stack(of_class, axis=1)
         part[f"square_sum/{layer}"] = (mine**2).sum(axis=1)
-        write_arrays(path, part)
+        rewrite_chunk(directory, number, part)
 
 
-def remove_square_sums(path: Path) -> None:
+def remove_square_sums(directory: Path, number: int) -> None:
     """Makes a chunk one of an older version."""
-    write_arrays(path, {name: array for name, array in read_arrays(path).items() if not name.startswith("square_sum")})
+    arrays = read_arrays(chunk_path(directory, number))
+    rewrite_chunk(directory, number, {name: array for name, array in arrays.items() if "square_sum" not in name})
 
 
-def _chunk_paths(directory: Path) -> list[Path]:
-    return [chunk_path(directory, number) for number in finished_chunks(directory)]
+def rewrite_chunk(directory: Path, number: int, arrays: Arrays) -> None:
+    """Puts arrays in the place of a chunk's, as the run's own worker would write them."""
+    write_arrays(chunk_path(directory, number), sealed(arrays, Run(directory).origin, number))
+
+
+def copy_chunk(source: Path, directory: Path, number: int) -> None:
+    """Gives a run the chunk that another one has, as if its own worker had made it."""
+    rewrite_chunk(directory, number, read_arrays(chunk_path(source, number)))
+
+
+def make_older(directory: Path) -> None:
+    """Makes a run one of the versions whose chunks carry no digests."""
+    config = directory / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({key: value for key, value in values.items() if key != DIGESTS}), encoding="utf-8")
+    for number in finished_chunks(directory):
+        write_arrays(chunk_path(directory, number), read_arrays(chunk_path(directory, number)))
 
 
 def _epsilon(condition: Condition) -> float:

@@ -64,6 +64,7 @@ def resume(run: str, reply: Reply) -> None:
         raise RunError(f"{found.name}: it is running; watch it with psi-tui watch {found.id}")
     require_trusted(found)
     require_no_links(found)
+    found.require_unchanged()
     (found.directory / STOP_FILE).unlink(missing_ok=True)
     _answer_and_work(found, None, reply)
 

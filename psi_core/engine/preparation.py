@@ -54,7 +54,7 @@ from psi_core.engine.models.weights import (
 from psi_core.engine.sampling import positions_of
 from psi_core.errors import ConfigError, ModelError
 from psi_core.runs.chunks import chunk_count
-from psi_core.runs.run import LayerInfo
+from psi_core.runs.loading import LayerInfo
 
 _CHUNK_IMAGES = 500
 _LEAST_CHUNK_IMAGES = 50

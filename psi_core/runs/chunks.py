@@ -1,24 +1,39 @@
 """Chunk files: immutable blocks of results, one `chunks/00000.npz` per block of consecutive images."""
 
-import io
+import itertools
+import lzma
+import math
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.errors import RunError
-from psi_core.files import replacing
+from psi_core.files import open_file, replacing
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ClassSums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 CHUNKS = "chunks"
+
+SEAL = "seal"
+"""Name of the array that says whose a chunk is; see `psi_core.runs.seals`."""
+
+LARGEST = 2**31
+"""Bytes of an array of which nothing else is known."""
+
+DAMAGE = (
+    *(OSError, ValueError, EOFError, RuntimeError, NotImplementedError, MemoryError, OverflowError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What reading a damaged archive raises."""
 
 
 def chunk_count(images: int, chunk: int) -> int:
@@ -47,12 +62,24 @@ def chunk_path(run_directory: Path, number: int) -> Path:
 
 
 def finished_chunks(run_directory: Path) -> list[int]:
-    """Numbers of the chunks that are there, ascending. Temporary files of a killed worker are ignored."""
+    """Numbers of the chunks that are there, ascending. Files of any other name, `000000.npz` too, are none."""
     try:
         names = [path.name for path in (run_directory / CHUNKS).iterdir()]
     except FileNotFoundError:
         return []
-    return sorted(int(name.removesuffix(".npz")) for name in names if re.fullmatch(r"[0-9]{5,}\.npz", name))
+    numbers = [int(name.removesuffix(".npz")) for name in names if re.fullmatch(r"[0-9]{5,9}\.npz", name)]
+    return sorted({number for number in numbers if chunk_path(run_directory, number).name in names})
+
+
+def set_chunk_aside(run_directory: Path, number: int) -> Path:
+    """Takes a chunk out of the way, and gives its new place."""
+    path = chunk_path(run_directory, number)
+    aside = next(
+        place
+        for attempt in itertools.count()
+        if not os.path.lexists(place := path.with_name(f"{path.name}.wrong{attempt or ''}"))
+    )
+    return path.rename(aside)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -67,33 +94,80 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         os.fsync(file.fileno())
 
 
-def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> Arrays:
+Header: TypeAlias = Callable[[str, tuple[int, ...], np.dtype[Any]], None]
+"""Refuses an array by its name, shape and type, before its numbers are read, with a ValueError."""
+
+
+def read_arrays(
+    path: Path, wanted: Callable[[str], bool] = lambda name: name != SEAL, require: Header | None = None
+) -> Arrays:
     """Arrays of an npz file by name; their CRCs are checked on the way.
 
     Args:
         path: path of the file.
-        wanted: whether the array of a name is read; all are by default.
+        wanted: whether the array of a name is read; all but the seal are by default.
+        require: refuses what should not be read; default: arrays above LARGEST bytes.
 
     Raises:
         RunError: the file is gone or damaged.
     """
+    return read_archive(path, wanted, require)[0]
+
+
+def read_archive(
+    path: Path, wanted: Callable[[str], bool], require: Header | None = None
+) -> tuple[Arrays, frozenset[str]]:
+    """The same, and the names of all arrays that the file holds."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-            # A zip's list of members has no CRC of its own; how many there should be stands near the end of the file.
-            file.seek(-12, os.SEEK_END)
-            if len(names) != int.from_bytes(file.read(2), "little"):
-                raise zipfile.BadZipFile("some of its arrays are missing")
-            # Whole members: np.load stops where the array's own header says, and may never come to the CRC.
-            members = {name.removesuffix(".npy"): name for name in names}
-            data = {name: io.BytesIO(archive.read(member)) for name, member in members.items() if wanted(name)}
-        return {name: np.load(member, allow_pickle=False) for name, member in data.items()}
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+            members = _members(file, archive)
+            arrays = {name: _array(archive, info, name, require) for name, info in members.items() if wanted(name)}
+            return arrays, frozenset(members)
     except FileNotFoundError:
         raise RunError(f"{path}: there is no such file; resume the run to make it again") from None
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise RunError(
             f"{path}: the chunk is damaged ({error}); delete it and resume the run to make it again"
         ) from None
+
+
+def _members(file: IO[bytes], archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Members of an archive by the name of their array.
+
+    A zip's list of members has no CRC of its own. How many there should be stands near the end of the file, and each
+    name a second time before the member's data.
+    """
+    infos = archive.infolist()
+    file.seek(-12, os.SEEK_END)
+    members = {info.filename.removesuffix(".npy"): info for info in infos}
+    if not len(members) == len(infos) == int.from_bytes(file.read(2), "little"):
+        raise zipfile.BadZipFile("some of its arrays are missing, or there twice")
+    for info in infos:
+        file.seek(info.header_offset + 26)
+        length = int.from_bytes(file.read(2), "little")
+        file.seek(2, os.SEEK_CUR)
+        if file.read(length) != info.orig_filename.encode():
+            raise zipfile.BadZipFile(f"its list of arrays names {info.filename!r}, which is not there")
+    return members
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, require: Header | None) -> NDArray[Any]:
+    """One array, read whole: the CRC is compared at the member's end."""
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if header is None:
+            raise ValueError(f"{name} is of version {version} of NumPy's format")
+        shape, is_fortran, dtype = header(file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or min(shape, default=0) < 0 or size != info.file_size - file.tell():
+            raise ValueError(f"{name} is {dtype} {shape}, which does not fit its {info.file_size} bytes")
+        if require is not None:
+            require(name, shape, dtype)
+        elif size > LARGEST:
+            raise ValueError(f"{name} has {size} bytes")
+        array = np.frombuffer(bytearray(file.read()), dtype)
+        return array.reshape(shape, order="F" if is_fortran else "C")
 
 
 def add_class_sums(parts: Iterable[Arrays], layer: str) -> ClassSums:

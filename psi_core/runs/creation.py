@@ -19,7 +19,8 @@ from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import temporary_beside
 from psi_core.runs.chunks import CHUNKS
-from psi_core.runs.run import FORMAT, POSITIONS, LayerInfo, Run
+from psi_core.runs.loading import DIGESTS, FORMAT, POSITIONS, LayerInfo
+from psi_core.runs.run import Run
 from psi_core.runs.trust import trust
 
 
@@ -64,6 +65,7 @@ def create_run(
         "format": FORMAT,
         "id": identity,
         "created": now.isoformat(),
+        DIGESTS: "sha256",
         **config.model_dump(mode="json"),
         "conditions": [condition.name for condition in config.conditions],
     }

@@ -1,12 +1,8 @@
 """A run directory as its readers see it: configuration, layers, status and results."""
 
 import contextlib
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.conditions import EPSILON_ROUNDING, Condition
-from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError, unknown_name
 from psi_core.files import is_example
 from psi_core.runs.chunks import (
@@ -25,62 +20,22 @@ from psi_core.runs.chunks import (
     add_class_sums,
     add_square_sums,
     chunk_count,
-    chunk_path,
     chunk_range,
     finished_chunks,
     read_arrays,
 )
+from psi_core.runs.loading import (
+    CONFIG_DIGEST,
+    LayerInfo,
+    layers_digest,
+    load_description,
+    load_layers,
+    load_object,
+    load_positions,
+)
 from psi_core.runs.notebook import dataframe_of, dataset_of
+from psi_core.runs.seals import ChunkForm, ConfigChangedError, Origin, read_chunk
 from psi_core.runs.status import Status, StatusReader, status_of
-
-
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
-    """One tapped layer, as `layers.json` holds it.
-
-    Attributes:
-        name: as tables show it, `conv1`.
-        module: path of the module inside the network, `features.1`; `#2` marks its second call in a forward.
-        kind: class of the module or name of the function, `ReLU`.
-        shape: shape of its output for one image.
-        units: responses of one image that the measures see.
-        channels: feature maps, features of every token, or of a flat layer.
-        parameters: number of parameters of everything between the layer before and this one, itself included.
-        multiply_adds: multiply-adds of the same, per image.
-        channel_axis: axis of its output (batch, ...) along which its channels lie; older runs took 1.
-    """
-
-    name: str
-    module: str
-    kind: str
-    shape: tuple[int, ...]
-    units: int
-    channels: int
-    parameters: int
-    multiply_adds: int
-    channel_axis: int = 1
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "LayerInfo":
-        """The layer of an object of `layers.json`. Keys of a newer version are passed over."""
-        known = {"channel_axis": 1, **values}
-        known = {field.name: known[field.name] for field in fields(cls)}
-        return cls(**{**known, "shape": tuple(known["shape"])})
-
-
-FORMAT = 1
-"""Version of the run directory's format that this package writes and reads."""
-
-POSITIONS = "positions.npy"
-"""File of the run's positions in the data set. A run of the first images has none."""
-
-
-IDENTITY = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-"""Regular expression that every id fits: it names a file, and no place outside a folder."""
-
-
-_OF_OLDER_RUNS = {"loss": "cross-entropy", "order": "first"}
-"""What a config.json means that lacks a field, where it is not today's default."""
 
 
 class Run:
@@ -92,31 +47,16 @@ class Run:
         created: when, ISO 8601 with time zone.
         config: what it computes.
         fingerprint: SHA-256 of `config.json` but for the name, which may change: whoever edits it makes another run.
+        is_sealed: whether each of its chunks carries digests, as those of older versions do not.
     """
 
     def __init__(self, directory: Path, *, preview: bool = False) -> None:
         self.directory = directory
         self._with_preview = preview
         self._arrays: Arrays = {}
-        path = directory / "config.json"
-        values = _read_json(path)
-        found = values.get("format") if isinstance(values, dict) else None
-        if found != FORMAT:
-            raise RunError(f"{directory}: format {found!r} is not {FORMAT}, which this version reads; upgrade psi-tui")
-        try:
-            self.fingerprint = _fingerprint(values)
-            self.id, self.created = str(values["id"]), str(values["created"])
-            if not re.fullmatch(IDENTITY, self.id):
-                raise ValueError(f"its id is {self.id[:100]!r}, which names no run directory")
-            self.created_at = datetime.fromisoformat(self.created).astimezone()
-            known = {key: values[key] for key in ResolvedConfig.model_fields if key in values}
-            self.config = ResolvedConfig(**{**_OF_OLDER_RUNS, **known})
-            if values["conditions"] != self.conditions:
-                raise ValueError(f"its conditions are {values['conditions']}, not {self.conditions}")
-        except KeyError as error:
-            raise RunError(f"{path}: lacks {error}; the run directory is damaged") from None
-        except ValueError as error:
-            raise RunError(f"{path}: cannot be read ({error}); it is damaged, or of a newer psi-tui") from None
+        found = load_description(directory)
+        self.id, self.created, self.created_at = found.id, found.created, found.created_at
+        self.config, self.fingerprint, self.is_sealed = found.config, found.fingerprint, found.is_sealed
 
     @property
     def name(self) -> str:
@@ -156,11 +96,7 @@ class Run:
     @cached_property
     def layer_infos(self) -> tuple[LayerInfo, ...]:
         """The tapped layers in forward order."""
-        path = self.directory / "layers.json"
-        try:
-            return tuple(LayerInfo.from_json(values) for values in _read_json(path))
-        except (KeyError, TypeError) as error:
-            raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
+        return load_layers(self.directory)
 
     @property
     def layers(self) -> list[str]:
@@ -175,14 +111,12 @@ class Run:
     @property
     def model(self) -> dict[str, Any]:
         """`model.json`: source, SHA-256, class names, fit card; empty until the weights are ready."""
-        path = self.directory / "model.json"
-        return dict(_read_json(path)) if path.exists() else {}
+        return load_object(self.directory / "model.json")
 
     @property
     def card(self) -> dict[str, Any]:
         """`card.json` of a shipped example: what it is, and the `command` that makes it again; empty elsewhere."""
-        path = self.directory / "card.json"
-        return dict(_read_json(path)) if path.exists() else {}
+        return load_object(self.directory / "card.json")
 
     @property
     def images(self) -> int:
@@ -196,24 +130,19 @@ class Run:
         Raises:
             RunError: the file of the sample is damaged.
         """
-        path = self.directory / POSITIONS
-        if not path.exists():
-            return np.arange(self.images)
-        try:
-            with path.open("rb") as file:
-                found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-            if found.shape != (self.images,) or found.dtype != np.int64:
-                raise ValueError(f"it holds {found.dtype} {found.shape}, not int64 {(self.images,)}")
-            if found[0] < 0 or (np.diff(found) <= 0).any():
-                raise ValueError("positions are not ascending")
-        except (OSError, ValueError, MemoryError) as error:
-            raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
-        return found
+        sample = self._sample
+        return np.arange(self.images) if sample is None else sample
+
+    @cached_property
+    def _sample(self) -> NDArray[np.int64] | None:
+        return load_positions(self.directory, self.images)
 
     def chunk_positions(self, number: int) -> NDArray[np.int64]:
         """Positions in the data set of the images of one chunk, (image,), ascending."""
         places = chunk_range(number, self.images, self.config.chunk)
-        return self.positions[places.start : places.stop]
+        return (
+            np.arange(places.start, places.stop) if self._sample is None else self.positions[places.start : places.stop]
+        )
 
     def chunk_of(self, position: int) -> int | None:
         """Number of the chunk with the image at a position in the data set; None where it is none of the run's."""
@@ -236,21 +165,80 @@ class Run:
         """What its files say now: running, done, failed, stopped, queued or lost."""
         return status_of(self.directory, self.chunks, StatusReader(self.directory).poll())
 
+    @property
+    def origin(self) -> Origin:
+        """What its chunks were made by, as their seals hold it."""
+        weights = self.model.get("sha256") or ""
+        return Origin(self.id, self.fingerprint, layers_digest(self.directory), weights)
+
+    @property
+    def _form(self) -> ChunkForm:
+        return ChunkForm(
+            len(self.conditions), {layer.name: layer.channels for layer in self.layer_infos}, self.measures
+        )
+
+    def read_chunk(self, number: int, wanted: Callable[[str], bool] = lambda name: True) -> Arrays:
+        """Arrays of a finished chunk, compared with its seal and with the run.
+
+        Args:
+            number: number of the chunk.
+            wanted: whether the array of a name is read; all are by default.
+
+        Raises:
+            RunError: the chunk is gone, damaged, of another run or number, or `config.json` was changed after it.
+        """
+        positions = self.chunk_positions(number)
+        return read_chunk(self.directory, self._origin, self._form, number, positions, wanted, is_sealed=self.is_sealed)
+
+    def wrong_chunk(self, number: int) -> str:
+        """Why a finished chunk cannot be used, in a sentence without advice; empty where all of it is right."""
+        try:
+            self.read_chunk(number)
+        except ConfigChangedError as error:
+            if CONFIG_DIGEST not in self.model:
+                raise  # Nobody knows which of the two is the one that the run was begun with.
+            return str(error).rpartition("; ")[0]
+        except RunError as error:
+            return str(error).rpartition("; ")[0]
+        return ""
+
+    def wrong_chunks(self) -> dict[int, str]:
+        """Finished chunks that cannot be used, and why."""
+        reasons = {number: self.wrong_chunk(number) for number in self._finished}
+        return {number: reason for number, reason in reasons.items() if reason}
+
+    def require_unchanged(self) -> None:
+        """Refuses to go on with a configuration that was changed after the run was begun.
+
+        Raises:
+            RunError: it was, as `model.json` says.
+        """
+        begun = self.model.get(CONFIG_DIGEST)
+        if begun is not None and begun != self.fingerprint:
+            raise RunError(
+                f"{self.directory / 'config.json'}: was changed after the run was begun; put it back as it was, or "
+                "start a new run"
+            )
+
     @cached_property
-    def _chunk_paths(self) -> list[Path]:
+    def _origin(self) -> Origin:
+        return self.origin
+
+    @cached_property
+    def _finished(self) -> list[int]:
         """Chunks that were finished when results were first asked for, so that all arrays have the same images."""
-        finished = finished_chunks(self.directory)
-        return [chunk_path(self.directory, number) for number in finished if number < self.chunks]
+        return [number for number in finished_chunks(self.directory) if number < self.chunks]
 
     @cached_property
     def _previews(self) -> list[Arrays]:
         """Results of open chunks, but for images that a finished chunk has."""
-        seen = [read_arrays(path, lambda name: name == "index")["index"] for path in self._chunk_paths]
+        paths = sorted(self.directory.glob("preview-*.npz")) if self._with_preview else []
+        seen = [self.read_chunk(number, "index".__eq__)["index"] for number in self._finished] if paths else []
         previews = []
-        for path in sorted(self.directory.glob("preview-*.npz")) if self._with_preview else []:
+        for path in paths:
             # Its worker may replace or remove it while we look: then the next look shows more.
             with contextlib.suppress(RunError):
-                preview = read_arrays(path)
+                preview = read_arrays(path, require=self._form.header(self.config.chunk))
                 if preview["index"].size and not any(np.isin(preview["index"], index).any() for index in seen):
                     seen.append(preview["index"])
                     previews.append(preview)
@@ -264,7 +252,7 @@ class Run:
     def _read(self, name: str) -> NDArray[Any]:
         """One array of all chunks and previews, joined along its last axis and kept."""
         if name not in self._arrays:
-            parts = [read_arrays(path, lambda other: other == name) for path in self._chunk_paths] + self._previews
+            parts = [self.read_chunk(number, name.__eq__) for number in self._finished] + self._previews
             if not parts:
                 raise RunError(f"{self.name}: no results yet; wait for its first chunk, or resume it")
             if not all(name in part for part in parts):
@@ -310,8 +298,8 @@ class Run:
             RunError: the chunk of one of them is not finished.
         """
         found: dict[int, int] = {}
-        for path in self._chunk_paths:
-            index = read_arrays(path, lambda name: name == "index")["index"]
+        for number in self._finished:
+            index = self.read_chunk(number, "index".__eq__)["index"]
             ranks = np.arange(len(index))
             beside = ranks ^ 1
             is_last = beside >= len(index)
@@ -386,7 +374,7 @@ class Run:
     @property
     def has_sums(self) -> bool:
         """Whether there are `class_sums`. An open chunk has none."""
-        return bool(self._chunk_paths)
+        return bool(self._finished)
 
     def _parts(self, layer: str, *names: str) -> Iterator[Arrays]:
         """Some arrays of one layer, chunk by chunk."""
@@ -394,19 +382,4 @@ class Run:
             raise RunError(unknown_name("layer", layer, self.layers))
         if not self.has_sums:
             raise RunError(f"{self.name}: no class sums yet; wait for its first chunk")
-        return (read_arrays(path, names.__contains__) for path in self._chunk_paths)
-
-
-def _fingerprint(values: Mapping[str, Any]) -> str:
-    """Of the values as they stand, so that it stays the same in versions with further options."""
-    known = {key: value for key, value in values.items() if key != "name"}
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path}: there is no such file; name the run's own directory") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
+        return (self.read_chunk(number, names.__contains__) for number in self._finished)

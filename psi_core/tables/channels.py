@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.runs.run import LayerInfo, Run
+from psi_core.runs.loading import LayerInfo
+from psi_core.runs.run import Run
 from psi_core.statistics.classes import lifetime_sparseness
 from psi_core.statistics.paired import summarize
 from psi_core.tables.columns import CONDITION, LAYER, Column, as_cell, as_cells, numbers

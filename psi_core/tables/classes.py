@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.runs.run import LayerInfo, Run
+from psi_core.runs.loading import LayerInfo
+from psi_core.runs.run import Run
 from psi_core.statistics.classes import NEARLY_DEAD, dead_channels, liu_sparseness, nearly_dead_channels
 from psi_core.statistics.paired import percent, population_sparseness
 from psi_core.tables.columns import ACCURACY, CONDITION, LABEL, LAYER, Column, numbers

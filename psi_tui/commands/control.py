@@ -38,7 +38,7 @@ def stop(run: str, runs_dir: str | None) -> None:
 def resume(
     context: click.RichContext, *, run: str, runs_dir: str | None, detach: bool, quiet: bool, trust: bool
 ) -> None:
-    """Make the chunks that a stopped, failed or lost run still misses."""
+    """Make the chunks that a stopped, failed or lost run still misses, and those that are damaged."""
     found = load_run(run, runs_dir)
     if trust:
         trust_run(found)
@@ -47,7 +47,7 @@ def resume(
         raise RunError(f"resume: {found.name} ships with psi-tui and is read-only; start one of your own")
     if status == "running":
         raise RunError(f"resume: {found.name} is running; see it with psi-tui watch {found.id}")
-    if status == "done":
+    if status == "done" and not found.wrong_chunks():
         narrate(f"{found.name} is finished; nothing to resume")
         return
     context.exit(start_and_follow("resume", detach=detach, quiet=quiet, run=str(found.directory)))

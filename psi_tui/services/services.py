@@ -261,10 +261,11 @@ class Services(App[None]):
 
     def _resume(self, directory: Path, name: str, status: str) -> None:
         from psi_core.files import is_example
+        from psi_core.runs.run import Run
 
         if is_example(directory):
             raise RunError(f"resume: {name} ships with psi-tui and is read-only; start one of your own with n")
-        if status in ("running", "done"):
+        if status == "running" or (status == "done" and not Run(directory).wrong_chunks()):
             self.call_from_thread(self.say, f"{name} is {status}; nothing to resume")
             return
         self.call_from_thread(self.say, f"resuming {name}; its engine takes some seconds")

@@ -6,8 +6,8 @@ from typing import Any
 
 from psi_core import Run, load_run
 from psi_core.evidence import Check, checks_of
-from psi_core.runs.chunks import Arrays, chunk_path, read_arrays, write_arrays
-from tests.recorded import record_run
+from psi_core.runs.chunks import Arrays, chunk_path, read_arrays
+from tests.recorded import record_run, rewrite_chunk
 
 Change = Callable[[Run, Arrays], None]
 
@@ -19,7 +19,7 @@ def planted_run(folder: Path, change: Change = lambda _run, _arrays: None, **opt
     arrays = {name: array.copy() for name, array in read_arrays(path).items()}
     arrays["prediction"][:] = arrays["label"]
     change(Run(directory), arrays)
-    write_arrays(path, arrays)
+    rewrite_chunk(directory, 0, arrays)
     return load_run(str(directory))
 
 

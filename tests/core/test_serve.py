@@ -12,7 +12,7 @@ from psi_core.files import plain
 from psi_core.runs.chunks import read_arrays, write_arrays
 from psi_core.tables.registry import TABLE_NAMES, View, table_rows
 from tests.core.served import Served, endless_run
-from tests.recorded import record_run
+from tests.recorded import record_run, rewrite_chunk
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_infinity_and_nan_are_null(served: Served, own_folders: Path) -> None:
     directory = record_run(own_folders, images=25)
     arrays = read_arrays(directory / "chunks" / "00000.npz")
     arrays["psi"][:] = np.array([0.5, 0.75, 0.5, 0.5], np.float32)[:, None, None]
-    write_arrays(directory / "chunks" / "00000.npz", arrays)
+    rewrite_chunk(directory, 0, arrays)
     assert table_rows(Run(directory), "layers")[1]["effect_size"] == float("inf")
     served.send(json.dumps({"id": 1, "do": "rows", "run": str(directory), "table": "layers"}))
     line = served.receive()

@@ -24,9 +24,11 @@ from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError, RunError
 from psi_core.pictures import picture_answer, require_image
 from psi_core.runs.chunks import chunk_path, read_arrays
-from psi_core.runs.run import POSITIONS, Run
+from psi_core.runs.loading import POSITIONS
+from psi_core.runs.run import Run
 from tests.engine.picture_files import DIGITS, digit_folder
 from tests.engine.processes import new_run, small_config
+from tests.recorded import make_older, rewrite_chunk
 
 
 def labeled(labels: list[int]) -> ArrayDataset:
@@ -158,6 +160,8 @@ def test_a_run_of_before_takes_the_first_images(tmp_path: Path):
     assert not (now.directory / POSITIONS).exists()
     before = tmp_path / "before"
     shutil.copytree(now.directory, before)
+    make_older(before)
+    (before / "model.json").unlink()
     values = json.loads((before / "config.json").read_text())
     assert values.pop("order") == "first"
     (before / "config.json").write_text(json.dumps(values))
@@ -218,7 +222,7 @@ def test_a_picture_that_was_left_out_has_nothing_recorded(sampled: Run, tmp_path
     shutil.copytree(sampled.directory, tmp_path / "run")
     path, position = chunk_path(tmp_path / "run", 0), int(sampled.index[0])
     arrays = {name: array[..., 1:] if array.shape[-1:] == (14,) else array for name, array in read_arrays(path).items()}
-    np.savez(path, **arrays)
+    rewrite_chunk(tmp_path / "run", 0, arrays)
     run = Run(tmp_path / "run")
     picture = PictureMaker().make(run, position, run.condition_details[0])
     assert picture_answer(run, position, "benign", picture, (28, 28))["recorded"] is None

@@ -9,7 +9,8 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.pilot import Pilot
 
-from psi_core.runs.run import LayerInfo, Run
+from psi_core.runs.loading import LayerInfo
+from psi_core.runs.run import Run
 from psi_tui.plots.themes import THEMES
 from psi_tui.screens.results.images.index import ImageIndex
 from psi_tui.screens.results.images.table import ImageTable

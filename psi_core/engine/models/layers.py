@@ -16,7 +16,7 @@ from psi_core.engine.models.sources import is_named_by_study
 from psi_core.engine.models.taps import Taps, untouched, visible_modules
 from psi_core.errors import ModelError, unknown_name
 from psi_core.option_values import parse_channel_axis
-from psi_core.runs.run import LayerInfo
+from psi_core.runs.loading import LayerInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Self
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays, chunk_path, write_arrays
 from psi_core.runs.event_log import preview_path
+from psi_core.runs.seals import Origin, sealed
 
 
 class ChunkWriter:
@@ -17,10 +18,12 @@ class ChunkWriter:
     Args:
         directory: the run directory.
         worker: rank of the worker whose preview ends with the chunk.
+        origin: what the run's chunks are made by; their seals say so.
     """
 
-    def __init__(self, directory: Path, worker: int) -> None:
+    def __init__(self, directory: Path, worker: int, origin: Origin) -> None:
         self._directory = directory
+        self._origin = origin
         self._preview = preview_path(directory, worker)
         self._thread = ThreadPoolExecutor(1, "chunk-writer")
         self._under_way: Future[None] | None = None
@@ -56,7 +59,7 @@ class ChunkWriter:
 
     def _write(self, number: int, arrays: Arrays) -> None:
         try:
-            write_arrays(chunk_path(self._directory, number), arrays)
+            write_arrays(chunk_path(self._directory, number), sealed(arrays, self._origin, number))
         except OSError as error:
             raise RunError(
                 f"{self._directory}: chunk {number} cannot be written ({error.strerror}); free some disk and resume"

@@ -30,7 +30,16 @@ from psi_core.engine.work.chunk_maker import ChunkMaker, LeftEarlyError, make_ch
 from psi_core.engine.work.chunk_writer import ChunkWriter
 from psi_core.engine.work.open_chunk import OpenChunk
 from psi_core.errors import DataError, PsiError, RunError
-from psi_core.runs.chunks import Arrays, chunk_path, chunk_range, finished_chunks, owner_of, share_of, write_arrays
+from psi_core.runs.chunks import (
+    Arrays,
+    chunk_path,
+    chunk_range,
+    finished_chunks,
+    owner_of,
+    set_chunk_aside,
+    share_of,
+    write_arrays,
+)
 from psi_core.runs.creation import record_model
 from psi_core.runs.event_log import EventLog, events_path, preview_path
 from psi_core.runs.events import (
@@ -46,6 +55,7 @@ from psi_core.runs.events import (
     Stopped,
     Warned,
 )
+from psi_core.runs.loading import CONFIG_DIGEST
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
@@ -176,6 +186,7 @@ class Worker:
 
     def _work(self, device: Device) -> str:
         self.log.write(PhaseBegan("load"))
+        self.run.require_unchanged()
         with cpu_threads(self.run.config.threads), current_device(device):
             if self._prepared is None:
                 require_trusted(self.run)
@@ -192,7 +203,7 @@ class Worker:
                 prepared = self._with_weights(prepared, device)
             except FitInterruptedError:
                 return "left"
-            record_model(self.run.directory, prepared.card)
+            record_model(self.run.directory, {**prepared.card, CONFIG_DIGEST: self.run.fingerprint})
             prepared = prepared.with_axes_of(self.run.layer_infos)
             if prepared.layers != self.run.layer_infos:
                 raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
@@ -254,9 +265,18 @@ class Worker:
         else:
             self.log.write(event)
 
+    def _set_wrong_chunks_aside(self) -> None:
+        """Takes chunks of the share that are damaged or not this run's out of the way, so that they are made again."""
+        finished = set(finished_chunks(self.run.directory))
+        for number in self._share:
+            if number in finished and (reason := self.run.wrong_chunk(number)):
+                aside = set_chunk_aside(self.run.directory, number)
+                self.log.write(Warned(f"{reason}; it is {aside.name} now, and is made again", chunks=(number,)))
+
     def _make_chunks(self, maker: ChunkMaker) -> str:
+        self._set_wrong_chunks_aside()
         progress = ShareProgress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
-        with ChunkWriter(self.run.directory, self.number) as writer:
+        with ChunkWriter(self.run.directory, self.number, self.run.origin) as writer:
             for number in self._next_chunks(writer):
                 if self.orders.should_finish:
                     return "left"

@@ -35,7 +35,7 @@ def test_a_new_run_holds_its_whole_configuration(tmp_path, config):
     assert values["format"] == 1
     assert values["id"] == directory.name
     assert values["conditions"] == [condition.name for condition in config.conditions]
-    assert set(values) == {"format", "id", "created", "conditions", *ResolvedConfig.model_fields}
+    assert set(values) == {"format", "id", "created", "digests", "conditions", *ResolvedConfig.model_fields}
     run = Run(directory)
     assert (run.config, run.layer_infos, run.status) == (config, LAYERS, "queued")
     assert sorted(path.name for path in directory.iterdir()) == ["chunks", "config.json", "layers.json"]

@@ -107,7 +107,7 @@ def test_runs_without_sums_of_squares_have_responses_but_no_lifetime(
     whole = table_rows(load_run(directory), "channels")
     assert not any("older version" in note for note in table_notes(load_run(directory), "channels"))
     for number in older:
-        remove_square_sums(chunk_path(directory, number))
+        remove_square_sums(directory, number)
     run = load_run(directory)
     assert run.square_sums("fc1") is None
     for row, before in zip(table_rows(run, "channels"), whole, strict=True):

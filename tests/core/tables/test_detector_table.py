@@ -11,7 +11,7 @@ from psi_core import Run, load_run
 from psi_core.statistics.detectors import detect_by_all_layers, split_halves
 from psi_core.tables.export import table_text
 from psi_core.tables.registry import table_rows
-from tests.recorded import record_run, replant
+from tests.recorded import make_older, record_run, replant
 
 COLUMNS = "layer condition reference images auroc auroc_ci_low auroc_ci_high tpr_percent tnr_percent"
 CONTROLS = "sign-noise,anti-fgsm,sign-noise-2"
@@ -97,6 +97,7 @@ def test_what_noise_does_too_is_detected_against_benign_and_not_against_the_cont
 
 def test_the_seed_of_the_run_draws_the_halves(own_folders: Path) -> None:
     path = record_run(own_folders) / "config.json"
+    make_older(path.parent)
     rows = []
     for seed in (1, 1, 2):
         path.write_text(json.dumps({**json.loads(path.read_text()), "seed": seed}))

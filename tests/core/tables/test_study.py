@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from psi_core import load_run
-from psi_core.runs.run import LayerInfo
+from psi_core.runs.loading import LayerInfo
 from psi_core.tables import study
 from psi_core.tables.registry import View, table_named, table_rows
 from psi_core.tables.study import PUBLISHED, STUDY_NOTE, study_condition, study_note

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from psi_core import Run, load_run
-from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
+from psi_core.runs.chunks import chunk_path, read_arrays
 from psi_core.tables.registry import table_rows
 from psi_core.tables.summary import RunSummary, headline_condition, run_summary
-from tests.recorded import record_run
+from tests.recorded import record_run, rewrite_chunk
 
 
 @pytest.mark.parametrize("shift", [0.05, -0.05])
@@ -41,7 +41,7 @@ def change_fc1(directory, attacked, noise=None):
     arrays["psi"][1, 2] = arrays["psi"][0, 2] + np.float32(attacked)
     if noise is not None:
         arrays["psi"][2, 2] = arrays["psi"][0, 2] + np.float32(noise)
-    write_arrays(chunk_path(directory, 0), arrays)
+    rewrite_chunk(directory, 0, arrays)
 
 
 @pytest.mark.parametrize("shift", [0.05, 0.0])
@@ -75,7 +75,7 @@ def test_a_layer_silent_without_the_attack_has_no_shift(own_folders):
     assert run_summary(load_run(directory)).shift_layer == "fc1"
     arrays = read_arrays(chunk_path(directory, 0))
     arrays["psi"][0, 2, :16] = np.nan
-    write_arrays(chunk_path(directory, 0), arrays)
+    rewrite_chunk(directory, 0, arrays)
     assert run_summary(load_run(directory)).shift_layer is None, "nine images are too few"
 
 
@@ -102,7 +102,7 @@ def test_a_damaged_run_is_summed_up_as_nothing(own_folders):
 def test_the_second_time_no_chunk_is_read(own_folders, monkeypatch):
     directory = record_run(own_folders)
     first = run_summary(Run(directory))
-    monkeypatch.setattr("psi_core.runs.run.read_arrays", None)
+    monkeypatch.setattr("psi_core.runs.run.read_chunk", None)
     assert run_summary(Run(directory)) == first
     assert all(part is not None for part in astuple(first))
 

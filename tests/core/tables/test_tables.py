@@ -7,12 +7,12 @@ import pytest
 import scipy.stats
 
 from psi_core import ConfigError, Run, RunError, load_run
-from psi_core.runs.chunks import read_arrays, write_arrays
+from psi_core.runs.chunks import chunk_path, read_arrays
 from psi_core.statistics.contrasts import contrast
 from psi_core.statistics.paired import population_sparseness
 from psi_core.tables.columns import readable
 from psi_core.tables.registry import TABLE_NAMES, View, table_columns, table_notes, table_rows
-from tests.recorded import record_run, replant
+from tests.recorded import record_run, replant, rewrite_chunk
 
 LAYERS_CSV = (
     "layer module units condition attack epsilon subset images silent psi_mean psi_sd psi_median psi_q25 psi_q75 "
@@ -200,10 +200,10 @@ def test_subsets_restrict_each_condition(run: Run) -> None:
 
 def test_epsilon_zero_is_exactly_nothing(own_folders: Path) -> None:
     directory = record_run(own_folders, images=30, epsilon=0)
-    for chunk in (directory / "chunks").iterdir():
-        arrays = read_arrays(chunk)
+    for number in range(2):
+        arrays = read_arrays(chunk_path(directory, number))
         arrays["psi"][1] = arrays["psi"][0]
-        write_arrays(chunk, arrays)
+        rewrite_chunk(directory, number, arrays)
     row = row_of(table_rows(load_run(directory), "layers"), layer="conv2", condition="fgsm@0")
     assert [row[name] for name in ("delta_mean", "delta_ci_low", "delta_ci_high", "effect_size")] == [0, 0, 0, 0]
     assert (row["p_value"], row["p_holm"], row["ks"], row["auroc"]) == (1, 1, 0, 0.5)

@@ -12,8 +12,8 @@ from psi_core.engine.selftest.correctness import agreement, signs
 from psi_core.engine.selftest.part import Finding, Part, Trial, differences
 from psi_core.engine.selftest.suite import selftest
 from psi_core.errors import ConfigError
-from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
-from tests.recorded import record_run
+from psi_core.runs.chunks import chunk_path, read_arrays
+from tests.recorded import record_run, rewrite_chunk
 
 
 class Told(list):
@@ -66,7 +66,7 @@ def test_one_flipped_bit_is_a_difference(tmp_path):
     assert differences(one, other).is_none
     arrays = {name: array.copy() for name, array in read_arrays(chunk_path(other, 1)).items()}
     arrays["psi"].view(np.uint32)[0, 0, 0] ^= 1
-    write_arrays(chunk_path(other, 1), arrays)
+    rewrite_chunk(other, 1, arrays)
     found = differences(one, other)
     assert found.chunks == {"psi": 1}
     assert 0 < found.psi < 1e-6

@@ -12,7 +12,10 @@ from psi_core.engine.work.worker import Worker
 from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path, finished_chunks, read_arrays, write_arrays
 from psi_core.runs.event_log import preview_path
+from psi_core.runs.seals import Origin
 from tests.engine.processes import events, new_run
+
+ORIGIN = Origin("run", "config", "layers", "weights")
 
 
 def arrays(number):
@@ -38,7 +41,7 @@ def full_disk(monkeypatch):
 
 
 def test_everything_is_there_when_the_block_is_left(folder):
-    with ChunkWriter(folder, 0) as writer:
+    with ChunkWriter(folder, 0, ORIGIN) as writer:
         for number in (0, 2, 1):
             writer.write(number, arrays(number))
     for number in range(3):
@@ -54,7 +57,7 @@ def test_one_chunk_is_written_at_a_time_and_the_worker_goes_on_meanwhile(folder,
         write_arrays(path, given)
 
     monkeypatch.setattr(chunk_writer, "write_arrays", write)
-    with ChunkWriter(folder, 0) as writer:
+    with ChunkWriter(folder, 0, ORIGIN) as writer:
         writer.write(0, arrays(0))
         assert finished_chunks(folder) == []
         may_write.release()
@@ -69,7 +72,7 @@ def test_one_chunk_is_written_at_a_time_and_the_worker_goes_on_meanwhile(folder,
 def test_the_preview_ends_with_its_chunk(folder):
     preview = preview_path(folder, 3)
     write_arrays(preview, arrays(0))
-    with ChunkWriter(folder, 3) as writer:
+    with ChunkWriter(folder, 3, ORIGIN) as writer:
         writer.write(0, arrays(0))
     assert not preview.exists()
 
@@ -77,7 +80,7 @@ def test_the_preview_ends_with_its_chunk(folder):
 @pytest.mark.parametrize("how", ["write", "wait", "leave"])
 def test_a_failure_is_told_at_the_next_chunk_and_at_the_end(folder, full_disk, how):
     told = pytest.raises(RunError, match=r"chunk 1 cannot be written \(No space left on device\); free some disk")
-    with told, ChunkWriter(folder, 0) as writer:
+    with told, ChunkWriter(folder, 0, ORIGIN) as writer:
         writer.write(0, arrays(0))
         writer.write(1, arrays(1))
         if how == "write":
@@ -90,7 +93,7 @@ def test_a_failure_is_told_at_the_next_chunk_and_at_the_end(folder, full_disk, h
 
 def test_an_error_of_the_worker_is_not_hidden_by_one_of_the_disk_and_what_was_handed_over_is_written(folder, full_disk):
     for number, expected in ((1, []), (2, [2])):
-        with pytest.raises(KeyError), ChunkWriter(folder, 0) as writer:
+        with pytest.raises(KeyError), ChunkWriter(folder, 0, ORIGIN) as writer:
             writer.write(number, arrays(number))
             raise KeyError
         assert finished_chunks(folder) == expected

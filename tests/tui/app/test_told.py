@@ -3,7 +3,6 @@
 import numpy as np
 from textual.command import CommandPalette
 
-from psi_core.runs.chunks import chunk_path
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import BatchDone, PhaseBegan, Stopped
 from psi_core.runs.finding import load_run
@@ -12,7 +11,7 @@ from psi_tui.plots.themes import THEMES
 from psi_tui.screens.results.images.picture import PictureDialog
 from psi_tui.screens.results.images.pixels import Picture
 from tests.core.living import Worker
-from tests.recorded import record_run
+from tests.recorded import copy_chunk, record_run
 from tests.tui.apps import NARROW, press, running, settled, text_of, until
 
 
@@ -51,7 +50,7 @@ async def test_the_cursor_is_in_the_images_as_soon_as_there_are_some(own_folders
         await until(pilot, lambda: "No image is through yet" in text_of(app), "the new run")
         await settled(pilot)
         for number in (0, 1):
-            chunk_path(whole, number).rename(chunk_path(directory, number))
+            copy_chunk(whole, directory, number)
         await until(pilot, lambda: "rows 1-" in text_of(app), "the images")
         await until(pilot, lambda: app.focused is not None and app.focused.id == "image-table", "the cursor")
     worker.bury()

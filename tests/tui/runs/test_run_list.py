@@ -1,11 +1,10 @@
 """The home screen's list: complete, in order, cheap to follow, and blind to what is no run."""
 
-from psi_core.runs.chunks import chunk_path
 from psi_core.runs.deletion import delete_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.runs.run_list import RunList
 from tests.core.living import Worker
-from tests.recorded import record_run
+from tests.recorded import copy_chunk, record_run
 
 
 def own(entries):
@@ -55,7 +54,7 @@ def test_new_chunks_and_a_stop_are_seen_without_a_restart(own_folders):
     assert own(followed.poll())[0].progress.status == "stopped"
     other = record_run(own_folders.parent / "other")
     for number in (1, 2):
-        chunk_path(other, number).rename(chunk_path(directory, number))
+        copy_chunk(other, directory, number)
     assert own(followed.poll())[0].progress.status == "done"
 
 

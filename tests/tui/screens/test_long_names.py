@@ -3,7 +3,7 @@
 import pytest
 from textual.widgets import Static
 
-from psi_core.runs.run import LayerInfo
+from psi_core.runs.loading import LayerInfo
 from psi_tui.text.columns import elided
 from tests import recorded
 from tests.tui.apps import NARROW, WIDE, running, settled, text_of, until

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
+from psi_core.runs.chunks import chunk_path, read_arrays
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import table_rows
 from psi_tui.screens.results.classes import class_level, correlation_words
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.plot import Plot
-from tests.recorded import LAYERS, record_run
+from tests.recorded import LAYERS, record_run, rewrite_chunk
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
@@ -22,7 +22,7 @@ LIU = {"Liu frozen": "psi_liu", "Liu live": "psi_liu_live", "Liu separate": "psi
 def changed(directory, change):
     """The run with other arrays in its chunks."""
     for number in range(load_run(directory).chunks):
-        write_arrays(chunk_path(directory, number), change(dict(read_arrays(chunk_path(directory, number)))))
+        rewrite_chunk(directory, number, change(read_arrays(chunk_path(directory, number))))
     return directory
 
 

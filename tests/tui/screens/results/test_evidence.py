@@ -5,14 +5,13 @@ import time
 import pytest
 
 from psi_core.errors import RunError
-from psi_core.runs.chunks import chunk_path
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import table_rows
 from psi_tui.screens.results.evidence import MARKS, CheckList, check_lines
 from psi_tui.screens.results.store import TableStore
 from psi_tui.text.formatting import format_cell
 from tests.core.living import Worker
-from tests.recorded import record_run
+from tests.recorded import copy_chunk, record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
@@ -124,7 +123,7 @@ async def test_a_live_run_shows_what_is_there_so_far(own_folders):
     async with running(own_folders, NARROW, open_directory=live) as (app, pilot):
         await open_tab(app, pilot)
         assert "25 images so far" in app.screen.query_one(CheckList).text()
-        chunk_path(other, 1).rename(chunk_path(live, 1))
+        copy_chunk(other, live, 1)
         await until(pilot, lambda: "50 images so far" in app.screen.query_one(CheckList).text(), "the growing run")
     worker.bury()
 

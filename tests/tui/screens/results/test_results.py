@@ -9,7 +9,6 @@ import pytest
 from textual.widgets import TabbedContent
 
 from psi_core.errors import RunError
-from psi_core.runs.chunks import chunk_path
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
 from psi_core.tables.export import csv_text
@@ -18,7 +17,7 @@ from psi_tui.screens.results.layers import LayersTab
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.plot import Plot
 from tests.core.living import Worker
-from tests.recorded import record_run
+from tests.recorded import copy_chunk, record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
@@ -133,7 +132,7 @@ async def test_a_live_run_grows_on_screen_and_its_end_is_seen(own_folders):
         assert "▶ running" in text_of(app)
         assert sum(histogram_of(app).upper) <= 25
         for number in (1, 2):
-            chunk_path(other, number).rename(chunk_path(live, number))
+            copy_chunk(other, live, number)
         await until(pilot, lambda: sum(histogram_of(app).upper) > 60, "the growing histogram")
         (live / STOP_FILE).touch()
         worker.bury()
