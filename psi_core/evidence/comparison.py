@@ -5,7 +5,7 @@ from statistics import median
 
 import numpy as np
 
-from psi_core.conditions import ATTACKS, Condition, attack_row, noises_of
+from psi_core.conditions import ATTACKS, Condition, attack_row, noises_of, sizing_attack
 from psi_core.evidence.arithmetic import engine_evidence
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked
 from psi_core.runs.run import Run
@@ -17,6 +17,9 @@ RARE, HARDLY_CHANCE = 0.05, 0.001
 
 SMALL, MEDIUM = 0.2, 0.5
 """Benign sd, Cohen's (1988) words for shifts from so many on."""
+
+SAME_SIZE = 0.1
+"""Share by which the mean L2 of an attack may differ from that of noise which copies another attack's."""
 
 _DRAWN_TWICE = tuple(row for row in ATTACKS if row.second_draw is not None)
 
@@ -66,7 +69,7 @@ def chance_of(p: list[float]) -> float:
 
 
 def controls_present(run: Run) -> Check:
-    """Whether there is noise to compare the attack with."""
+    """Whether there is noise to compare the attack with, and whether it has the attack's size."""
     name, controls = "controls", run.config.controls
     count = len(controls)
     noises = [control for control in controls if attack_row(control).kind == "noise"]
@@ -87,11 +90,35 @@ def controls_present(run: Run) -> Check:
     if not noises:
         why = f"{listed(controls)} but no noise, which shifts sparseness too; add --controls sign-noise,gaussian"
         return Check(name, "amber", why, count, "controls")
-    return Check(name, "green", f"{listed(controls)} at every epsilon, to subtract from the attack", count, "controls")
+    sentence = f"{listed(controls)} at every epsilon, to subtract from the attack"
+    other_size = _noise_of_another_size(run)
+    return Check(name, "amber" if other_size else "green", f"{sentence}{other_size}", count, "controls")
+
+
+def _noise_of_another_size(run: Run) -> str:
+    """What is to be said where noise that copies an attack's L2 stands beside another attack of clearly another one."""
+    details, l2 = run.condition_details, run.array("l2").astype(np.float64)
+    found = []
+    for at, each in enumerate(details):
+        for noise in () if each.is_control else noises_of(each, details):
+            own, others = l2[at], l2[run.conditions.index(noise.name)]
+            is_known = np.isfinite(own) & np.isfinite(others)
+            if noise.row.copies_l2 and others[is_known].sum() > 0:
+                found.append((float(own[is_known].sum() / others[is_known].sum()) - 1, each, noise))
+    excess, each, noise = max(found, key=lambda one: abs(one[0]), default=(0.0, details[0], details[0]))
+    if abs(excess) <= SAME_SIZE:
+        return ""
+    sized, way = sizing_attack(noise, details), "larger" if excess > 0 else "smaller"
+    if each == sized:
+        return f"; {noise.name} reaches only {100 / (1 + excess):.0f} % of the L2 of {each.name}"
+    return (
+        f"; {noise.name} has the L2 of {sized.attack}, and that of {each.name} is {100 * abs(excess):.0f} % {way}: "
+        "give it a run of its own"
+    )
 
 
 def images_enough(run: Run) -> Check:
-    """Which shift beyond noise a run of so many images finds."""
+    """Which shift from every noise of its size a run of so many images finds, under whichever of its attacks."""
     name, count, details = "images", len(run.index), run.condition_details
     counted = f"{count:,} {'image' if count == 1 else 'images'}{'' if count == run.images else ' so far'}"
     attacks = [at for at, each in enumerate(details) if not (each.is_benign or each.is_control or each.epsilon == 0)]
@@ -100,16 +127,16 @@ def images_enough(run: Run) -> Check:
     psi, tests = run.psi.astype(np.float64), len(attacks) * len(run.layers)
     found = []
     for at in attacks:
-        noise = next((run.conditions.index(each.name) for each in noises_of(details[at], details)), 0)
-        moved = psi[at] - psi[noise]
-        found += [smallest_detectable(psi[0, layer], moved[layer], tests) for layer in range(psi.shape[1])]
+        noises = [run.conditions.index(each.name) for each in noises_of(details[at], details)] or [0]
+        moved = psi[at] - psi[noises]
+        found += [smallest_detectable(psi[0, layer], moved[:, layer], tests) for layer in range(psi.shape[1])]
     found = [delta for delta in found if not math.isnan(delta)]
     if not found:
         return Check(name, "red", f"{counted}: too few to tell a shift from chance; add --images 1000")
     worst = max(found)
     status = at_most(worst, SMALL, MEDIUM)
     sentence = (
-        f"{counted}: four of five such runs find a shift of {worst:.2g} sd in every layer, "
+        f"{counted}: four of five such runs find a shift of {worst:.2g} sd in any one layer, "
         f"of {median(found):.2g} sd in half of them"
     )
     wanted = 10 ** math.ceil(math.log10(count * (worst / SMALL) ** 2))

@@ -214,23 +214,24 @@ def size_word(delta: float) -> Size:
     return "large" if size >= 0.8 else "medium" if size >= 0.5 else "small" if size >= 0.2 else "negligible"
 
 
-def smallest_detectable(benign: NDArray[np.floating], moved: NDArray[np.floating], tests: int = 1) -> float:
-    """The |delta| that four of five runs like this one would tell from 0.
+def smallest_detectable(benign: NDArray[np.floating], moved: Sequence[NDArray[np.floating]], tests: int = 1) -> float:
+    """The |delta| that at least four of five runs like this one would tell from every reference.
 
-    Two-sided at 5 % over so many tests, by Bonferroni: Holm's first step.
+    Two-sided at 5 % over so many tests, by Bonferroni: Holm's first step. Of several references each may be missed in
+    an equal part of the fifth run; as their contrasts go together, they are missed less often.
 
     Args:
         benign: (image,), NaN where silent.
-        moved: condition minus reference, likewise.
+        moved: condition minus each reference, likewise.
         tests: layers times conditions that the p values are corrected over.
     """
-    known = mean_of(moved)
     start = np.asarray(benign, np.float64)[~np.isnan(benign)]
     sd = float(start.std(ddof=1)) if start.size > 1 else np.nan
-    if not sd > 0 or np.isnan(known.error):
+    known = [mean_of(each) for each in moved]
+    if not sd > 0 or any(np.isnan(each.error) for each in known):
         return np.nan
-    factor = quantile(1 - SIGNIFICANT / (2 * max(1, tests)), known.degrees) + quantile(0.8, known.degrees)
-    return factor * known.error / sd
+    told, found = 1 - SIGNIFICANT / (2 * max(1, tests)), 1 - 0.2 / len(known)
+    return max((quantile(told, each.degrees) + quantile(found, each.degrees)) * each.error for each in known) / sd
 
 
 def rank_biserial(moved: NDArray[np.floating]) -> float:

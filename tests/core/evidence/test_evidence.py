@@ -182,6 +182,33 @@ def test_controls(planted, options, status):
 
 
 @pytest.mark.parametrize(
+    ("l2", "status", "words"),
+    [
+        ({}, "green", "to subtract from the attack"),
+        ({"pgd@0.03": 0.91}, "green", "to subtract from the attack"),
+        ({"pgd@0.03": 0.89}, "amber", "gaussian@0.03 has the L2 of fgsm, and that of pgd@0.03 is 11 % smaller"),
+        (
+            {"pgd@0.1": 1.5, "pgd@0.03": 0.8},
+            "amber",
+            "gaussian@0.1 has the L2 of fgsm, and that of pgd@0.1 is 50 % larger",
+        ),
+        ({"gaussian@0.1": 0.5, "pgd@0.1": 0.5}, "amber", "gaussian@0.1 reaches only 50 % of the L2 of fgsm@0.1"),
+        ({"sign-noise@0.1": 0.5, "anti-fgsm@0.1": 0.5}, "green", "to subtract from the attack"),
+    ],
+)
+def test_noise_of_another_attacks_size_is_told(planted, l2, status, words):
+    def change(run, arrays):
+        for name, share in l2.items():
+            arrays["l2"][run.conditions.index(name)] *= share
+        arrays["l2"][run.conditions.index("pgd@0.03"), :3] = np.nan
+
+    options = {"attack": "fgsm,pgd", "epsilon": "0,0.03,0.1", "controls": "sign-noise,gaussian,anti-fgsm"}
+    check = found(planted(change, **options), "controls")
+    assert (check.status, check.value) == (status, 3)
+    assert words in check.sentence
+
+
+@pytest.mark.parametrize(
     ("p", "status"),
     [
         ([0.5] * 14, "green"),
@@ -212,9 +239,25 @@ def test_a_run_says_which_shift_it_finds(planted, spread, status):
     factor = scipy.stats.t.ppf(1 - 0.05 / 6, 99) + scipy.stats.t.ppf(0.8, 99)
     assert check.value == pytest.approx(factor * scipy.stats.sem(moved) / run.psi[0, 1].std(ddof=1), rel=1e-5)
     assert (check.status, check.unit) == (status, "sd")
-    least = f"{check.value:.2g} sd in every layer, of {check.value / 2:.2g} sd in half of them"
+    least = f"{check.value:.2g} sd in any one layer, of {check.value / 2:.2g} sd in half of them"
     assert f"100 images: four of five such runs find a shift of {least}" in check.sentence
     assert ("add --images" in check.sentence) == (status != "green")
+
+
+def test_of_several_noises_the_one_that_is_hardest_to_tell_counts_and_all_have_to_be_told(planted):
+    def change(run, arrays):
+        benign, random = arrays["psi"][0], np.random.default_rng(4)
+        for name, spread in (("fgsm@0.03", 0), ("sign-noise@0.03", 0.1), ("gaussian@0.03", 0.4)):
+            own = random.normal(0, spread, (len(run.layers), len(arrays["index"])))
+            arrays["psi"][run.conditions.index(name)] = benign + own * benign.std(axis=-1, keepdims=True, ddof=1)
+
+    run = planted(change, controls="sign-noise,gaussian", images=100)
+    check = found(run, "images")
+    at = [run.conditions.index(name) for name in ("fgsm@0.03", "gaussian@0.03")]
+    psi = run.psi.astype(float)
+    factor = scipy.stats.t.ppf(1 - 0.05 / 6, 99) + scipy.stats.t.ppf(0.9, 99)
+    errors = scipy.stats.sem(psi[at[0]] - psi[at[1]], axis=-1) / psi[0].std(axis=-1, ddof=1)
+    assert check.value == pytest.approx(factor * errors.max(), rel=1e-5)
 
 
 def test_of_nine_images_nothing_is_found_and_of_no_attack_nothing_asked(planted):

@@ -171,14 +171,14 @@ def test_four_of_five_runs_find_the_smallest_detectable_delta(random, images):
     tests, found = 8, 0
     typical = scipy.stats.norm.ppf((np.arange(images) + 0.5) / images)
     typical /= typical.std(ddof=1)
-    known = smallest_detectable(2 * typical, 0.8 * random.permutation(typical), tests)
+    known = smallest_detectable(2 * typical, [0.8 * random.permutation(typical)], tests)
     for _ in range(600):
         benign = random.normal(0, 2, images)
         moved = contrast("n", benign, benign + random.normal(2 * known, 0.8, images), benign)
         found += moved.p < 0.05 / tests
     assert 0.75 < found / 600 < 0.85
-    assert math.isnan(smallest_detectable(np.ones(20), random.normal(0, 1, 20)))
-    assert math.isnan(smallest_detectable(random.normal(0, 1, 9), random.normal(0, 1, 9)))
+    assert math.isnan(smallest_detectable(np.ones(20), [random.normal(0, 1, 20)]))
+    assert math.isnan(smallest_detectable(random.normal(0, 1, 9), [random.normal(0, 1, 9)]))
 
 
 def test_classes_are_counted_by_their_own_means(random):
