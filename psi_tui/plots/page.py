@@ -246,7 +246,7 @@ def _draw_histogram(page: Page, figure: MirroredHistogram, below: str) -> None:
             (f"down: {figure.lower_name}", PAPER.attacked, ""),
         ]
     top = _draw_legend(page, f"images in each of {len(figure.upper)} bins", entries)
-    highest = max(*figure.upper, *figure.lower, 1)
+    highest = float(max(*figure.upper, *figure.lower, 1))
     levels = _covering(0, highest, 3)
     levels = [level for level in levels if level == round(level)]
     highest = max(highest, levels[-1])
