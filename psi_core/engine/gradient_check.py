@@ -218,13 +218,19 @@ def _in_float64(model: nn.Module, device: Device) -> Iterator[nn.Module]:
     """A copy in float64 on the run's device, made tensor by tensor: never a second one of the model's own type."""
     tensors: dict[int, Any] = {}
     for parameter in model.parameters():
-        moved = parameter.detach().to(device, torch.float64, copy=True)
+        moved = parameter.detach().to(device, _wide(parameter), copy=True)
         tensors[id(parameter)] = nn.Parameter(moved, requires_grad=False)
     for buffer in model.buffers():
-        kind = torch.float64 if buffer.is_floating_point() else buffer.dtype
-        tensors[id(buffer)] = buffer.detach().to(device, kind, copy=True)
+        tensors[id(buffer)] = buffer.detach().to(device, _wide(buffer), copy=True)
     with precision("exact", device):
         yield copy.deepcopy(model, tensors)
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    """The type of a tensor's numbers in 64 bits, real or complex; whole ones stay as they are."""
+    if tensor.is_complex():
+        return torch.complex128
+    return torch.float64 if tensor.is_floating_point() else tensor.dtype
 
 
 def _gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def network_fields(plan: StepPlan, images: Tensor) -> dict[str, Any]:
     with torch.no_grad(), _first_input(plan.model) as seen:
         logits = plan.model(images).double()
     found = {
-        "outputs": _kind_of(logits),
+        "outputs": "logits" if plan.model.output == "sigmoid" else _kind_of(logits),
         "measured": completeness.measured,
         "activations": completeness.activations,
         "left_out": completeness.left_out,

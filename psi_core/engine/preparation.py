@@ -170,9 +170,9 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
         apply_weights(classifier.network, state, str(place))
     trace = dry_forward(classifier, source, size, memory_format)
     notes += [*source.notes, *trace.notes]
-    if trace.classes < 2:
-        raise ModelError(f"model: {config.model} has one class, so that no attack can change it; use one with more")
+    _require_runnable(trace, config.model, device)
     notes += folder_notes(dataset) if isinstance(dataset, PictureDataset) else []
+    _require_channels(dataset, positions, trace, size)
     # A fitted head has the classes of the training part, in its order.
     if config.labels == "true" and (config.weights != "fitted" or config.data == "mnist"):
         dataset = match_classes(dataset, trace.classes, config.model, config.class_order, source.class_names)
@@ -250,6 +250,29 @@ def _require_useful_resize(config: RunConfig, size: int) -> None:
         raise ConfigError(f"resize: {config.resize} is below the input of {size} pixels; write at least {size}")
     if config.data.partition(":")[0] in ("mnist", "npz"):
         raise ConfigError(f"resize: images of {config.data} are brought to --size as they are; leave --resize out")
+
+
+def _require_runnable(trace: NetworkTrace, model: str, device: Device) -> None:
+    """Refuses a network whose weights would not be on the run's device, or that has nothing to choose from."""
+    if device.is_cuda and trace.strangers:
+        raise ModelError(
+            f"model: it calls modules that it does not hold ({', '.join(trace.strangers)}), which stay on the CPU; "
+            "keep them in an nn.ModuleList, or add --device cpu"
+        )
+    if trace.classes < 2:
+        raise ModelError(f"model: {model} has one class, so that no attack can change it; use one with more")
+
+
+def _require_channels(dataset: Dataset, positions: NDArray[np.int64], trace: NetworkTrace, size: int) -> None:
+    """Refuses color under a network that takes neither gray nor three colors; gray fills whatever it takes."""
+    if trace.channels in (1, 3):
+        return
+    pixels = dataset.read(positions[:1], size, trace.channels).pixels
+    if pixels.ndim == 4 and pixels.shape[3] not in (1, trace.channels):
+        raise ModelError(
+            f"model: it takes {trace.channels} channels, and images of {dataset.name} have {pixels.shape[3]}; wrap it "
+            f"so that it makes the others itself, with input_size = ({pixels.shape[3]}, {size}, {size})"
+        )
 
 
 def _external_images(

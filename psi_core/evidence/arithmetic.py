@@ -50,6 +50,8 @@ def finite_differences(run: Run) -> Check:
         sentence += ": what attacks follow is not the slope of the loss; look for a backward of its own, or rounding"
     elif status != "green":
         cure = "a cross-entropy in float32 loses its digits where the network is sure; run it again with --loss margin"
+        if run.config.loss == "margin":
+            cure = "the network rounds in its forward; look for casts and autocast in it"
         cure = cure if run.config.precision == "exact" else "compare with --precision exact"
         sentence += f": some of its signs may be wrong; {cure}"
     return Check(name, status, sentence, 100 * max(error, own), "percent")

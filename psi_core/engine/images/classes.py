@@ -55,6 +55,11 @@ def match_classes(
         all_names = tuple(sorted(all_names, key=natural_key if class_order == "number" else None))
         dataset = match_names(dataset, all_names)
         names, places = all_names, list(range(head))
+    if places is None and names == ("unlabeled",):
+        raise ConfigError(
+            f"labels: {dataset.name} has none; save them in an array labels, or pictures in a folder for each class, "
+            "or add --labels predicted"
+        )
     if places is None:
         _refuse_counting_from_one(dataset, head, model)
         empty = f", besides the empty {_first_three(_empty_classes(dataset))}" if _empty_classes(dataset) else ""

@@ -138,7 +138,9 @@ def read_npz(
 def _labels_beside(images: str) -> tuple[str, ...]:
     """Names that the labels of some images may have, the likeliest first: `y_test` beside `x_test`."""
     paired = images.replace("images", "labels") if "images" in images else images.replace("x", "y")
-    return tuple(each for each in (paired.replace("_adv", ""), "labels", "y", "targets") if each != images)
+    return tuple(
+        each for each in (paired.replace("_adv", ""), "labels", "y", "targets", "label", "target") if each != images
+    )
 
 
 def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:

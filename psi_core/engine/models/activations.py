@@ -33,7 +33,8 @@ _NODES: Mapping[str, str] = {
     **{"Maximum": "maximum with 0", "Softplus": "Softplus", "LeakyRelu": "LeakyReLU", "PreluKernel": "PReLU"},
     **{"RreluWithNoise": "RReLU", "Elu": "ELU", "Celu": "CELU", "Gelu": "GELU", "Silu": "SiLU", "Mish": "Mish"},
     **{"Hardswish": "Hardswish", "Tanh": "Tanh", "Mul": "product with a mask", "Where": "choice by a mask"},
-    **{"MaskedFill": "choice by a mask", "IndexPut": "assignment by a mask"},
+    **{"MaskedFill": "choice by a mask", "IndexPut": "assignment by a mask", "Erf": "GELU", "Sin": "sine"},
+    **{"MkldnnRnnLayer": "fused LSTM", "CudnnRnn": "fused recurrent layer"},
 }
 """Nodes of a gradient's graph that are activations, and what they are called."""
 
@@ -129,10 +130,20 @@ def unseen_activations(output: Tensor, seen: Iterable[Any]) -> Counter[str]:
             continue
         visited.add(node)
         waiting += [following for following, _ in node.next_functions]
-        word = _NODES.get(node.name().partition("Backward")[0])
-        if word is not None and node not in known and _is_activation(node):
+        word = _NODES.get(node.name().lstrip("_").partition("Backward")[0])
+        if _is_silu(node):
+            found["SiLU"] += 1
+        elif word is not None and node not in known and _is_activation(node):
             found[word] += 1
     return found
+
+
+def _is_silu(node: Any) -> bool:
+    """Whether a node is the product of features with their own sigmoid, a SiLU written by hand."""
+    if not node.name().startswith("Mul") or len(node.next_functions) != 2:
+        return False
+    pairs = (node.next_functions, node.next_functions[::-1])
+    return any(gate and gate.name().startswith("Sigmoid") and gate.next_functions == (x,) for x, (gate, _) in pairs)
 
 
 def _is_activation(node: Any) -> bool:
@@ -148,8 +159,10 @@ def _is_activation(node: Any) -> bool:
     return True
 
 
-def _is_mask(values: Tensor) -> bool:
+def _is_mask(values: Any) -> bool:
     """Whether values are all 0 or 1, and others for the second image than for the first."""
+    if not isinstance(values, Tensor) or values.is_complex():  # The graph keeps a complex number as it is.
+        return False
     if values.dim() < 2 or len(values) < 2 or torch.equal(values[0], values[1]):
         return False
     return values.dtype == torch.bool or bool(((values == 0) | (values == 1)).all())

@@ -23,12 +23,23 @@ _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _MOST_IMAGES = 1024
 """The largest fixed batch that is looked for."""
 
+_CHANNELS = (1, 3, 4)
+_EDGES = (28, 32, 64, 96, 128, 224, 227, 256, 299, 384)
+"""Channels of images and their sizes in pixels that are tried where a network does not take what it was given."""
+
+_NAME_CHANNELS = (
+    "images come as (batch, channels, height, width); "
+    "name what it takes by input_size = (channels, height, width) in the network"
+)
+
+_OF_DEVICES = (
+    r"CUDA|NVIDIA|\bcuda|\bHIP\b|same device|\bmps\b|\bxpu\b",
+    "model",
+    "take .cuda() and names of devices out of its code: --device moves it",
+)
+
 _REASONS: tuple[tuple[str, str, str], ...] = (
-    (
-        r"CUDA|NVIDIA|cuda|HIP|same device|mps|xpu",
-        "model",
-        "take .cuda() and names of devices out of its code: --device moves it",
-    ),
+    _OF_DEVICES,
     (
         r"missing \d+ required|forward\(\) takes|unexpected keyword|unsupported operand.*NoneType",
         "model",
@@ -42,8 +53,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     (
         r"weight of size|to have (\d+) channels|normalized_shape|running_mean should contain",
         "model",
-        "images come as (batch, channels, height, width); "
-        "name what it takes by input_size = (channels, height, width) in the network",
+        _NAME_CHANNELS,
     ),
     (r"view size is not compatible|non-contiguous", "model", "write .reshape() there in place of .view()"),
     (
@@ -66,8 +76,14 @@ def complaint(error: BaseException) -> str:
     return f"{said}, {places[-1]}" if places else said
 
 
+def way_out_of_devices(error: BaseException) -> str:
+    """What helps where code asks for a device that is not there; empty for other errors."""
+    words, _, way_out = _OF_DEVICES
+    return way_out if re.search(words, str(error)) else ""
+
+
 def refused_forward(
-    error: BaseException, module: str | None, images: Tensor, can_take: Callable[[int], bool]
+    error: BaseException, module: str | None, images: Tensor, can_take: Callable[..., bool]
 ) -> ModelError:
     """What a network is told whose forward failed.
 
@@ -75,7 +91,7 @@ def refused_forward(
         error: what it raised.
         module: path of the module whose forward it was in, if that is known.
         images: what the network was given.
-        can_take: whether a forward of so many images succeeds.
+        can_take: whether a forward of so many images succeeds, of as many `channels` and of that `size`.
     """
     reason = complaint(error)
     if module and "line" not in reason.rpartition(",")[2]:
@@ -90,14 +106,30 @@ def refused_forward(
     option, way_out = next(
         ((option, way) for words, option, way in _REASONS if re.search(words, str(error))), ("model", _MEND)
     )
+    if option == "size" or way_out == _NAME_CHANNELS:
+        taken = next((each for each in _CHANNELS if each != channels and can_take(batch, channels=each)), None)
+        if taken is not None:
+            option, way_out = "model", f"{_NAME_CHANNELS}, here ({taken}, {size}, {size})"
+    if option == "size" or isinstance(error, AssertionError):
+        edge = next((each for each in _EDGES if each != size and can_take(batch, size=each)), None)
+        if edge is not None:
+            option, way_out = "size", f"write --size {edge}, which it takes"
     return ModelError(f"{option}: its forward fails for {channels} x {size} x {size} pixels ({reason}); {way_out}")
 
 
-def refused_alone(error: BaseException, images: Tensor) -> ModelError:
-    """What a network is told whose forward fails for one image alone, as a run's last batch may be."""
+def refused_number(error: BaseException, images: int, before: int) -> ModelError:
+    """What a network is told whose forward fails for so many images and did not for another number before.
+
+    One image alone may be a run's last batch.
+    """
+    if images == 1:
+        return ModelError(
+            f"model: its forward fails for one image alone, as a last batch may be, and not for {before} "
+            f"({complaint(error)}); name the axis, as .squeeze(-1) and .flatten(1) do"
+        )
     return ModelError(
-        f"model: its forward fails for one image alone, as a last batch may be, and not for {len(images)} "
-        f"({complaint(error)}); name the axis, as .squeeze(-1) and .flatten(1) do"
+        f"model: its forward fails for {images} images after one of {before} ({complaint(error)}); what it keeps from "
+        "the first must not hold their number: make it anew where x.size(0) differs"
     )
 
 

@@ -1,7 +1,8 @@
 """The dry forward: what a network is, found out before any work, on a few images of noise.
 
 Every network is traced once, with two images. One that is not known to be plain is also run with a gradient, with one
-image, and with channels last, so that what would end a run later, or change its numbers, is known before it begins.
+image, with three, and with channels last, so that what would end a run later, or change its numbers, is known before
+it begins.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from torch import Tensor
 from psi_core.config import MemoryFormat
 from psi_core.engine.models.activations import unseen_activations
 from psi_core.engine.models.classifier import Classifier
-from psi_core.engine.models.complaints import COMPLAINTS, complaint, refused_alone
+from psi_core.engine.models.complaints import COMPLAINTS, complaint, refused_number
 from psi_core.engine.models.layers import NetworkTrace, dry_images, trace_network
 from psi_core.engine.models.sources import ModelSource, input_channels
 from psi_core.engine.models.taps import Taps, untouched
@@ -38,6 +39,7 @@ class _Forward:
         without_gradient: the first layer whose output needs no gradient, or empty.
         not_finite: the first layer that gave NaN or infinity, or empty.
         unseen: activations that no call has shown.
+        apart: paths of activations that depend on the images and give no row for each of them.
     """
 
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -46,6 +48,7 @@ class _Forward:
     without_gradient: str = ""
     not_finite: str = ""
     unseen: Counter[str] = field(default_factory=Counter)
+    apart: set[str] = field(default_factory=set)
 
     def is_like(self, other: "_Forward") -> bool:
         """Whether logits, gradient and all activations are the other's within rounding."""
@@ -81,20 +84,21 @@ def dry_forward(
     images = dry_images(channels, size).to(classifier.mean.device)
     plain = _checked_forward(classifier, images)
     classifier.lay_out(recorded or _fitting_format(classifier, images, plain))
-    return replace(trace, unseen=tuple(sorted(plain.unseen.items())))
+    return replace(trace, unseen=tuple(sorted(plain.unseen.items())), apart=frozenset(plain.apart))
 
 
 def _fitting_format(classifier: Classifier, images: Tensor, plain: _Forward) -> MemoryFormat:
     """The memory format in which a network runs as it is meant to, which its plain forward shows.
 
     Raises:
-        ModelError: it does not run for one image alone.
+        ModelError: it does not run for one image alone, or not for more than it was first given.
     """
-    try:
-        with untouched(classifier, images.device), torch.no_grad():
-            classifier(images[:1])
-    except COMPLAINTS as error:
-        raise refused_alone(error, images) from None
+    for few in (images[:1], torch.cat([images, images[:1]])):
+        try:
+            with untouched(classifier, images.device), torch.no_grad():
+                classifier(few)
+        except COMPLAINTS as error:
+            raise refused_number(error, len(few), len(images)) from None
     with classifier.kept_layout():
         classifier.lay_out("channels_last")
         try:
@@ -146,6 +150,8 @@ def _forward(classifier: Classifier, images: Tensor) -> _Forward:
         if kind != "module":
             found.activations.append(values.clone())
             seen.append(output.grad_fn)
+            if output.requires_grad and (output.dim() < 2 or len(output) != len(images)):
+                found.apart.add(path)
 
     with untouched(classifier, images.device):
         torch.manual_seed(0)  # Where chance decides, it decides alike.

@@ -9,7 +9,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from psi_core.engine.models.complaints import COMPLAINTS, complaint
+from psi_core.engine.models.complaints import COMPLAINTS, complaint, way_out_of_devices
 from psi_core.errors import ModelError, unknown_name
 
 
@@ -43,29 +44,36 @@ class Factory:
 def find_factory(name: str) -> Factory:
     """The factory of `package.module:factory` or `file.py:factory`, called once to see what it returns.
 
+    Code of the user's that an earlier call imported is imported anew: it may have changed, and modules of other
+    projects may have its names.
+
     Raises:
         ModelError: it cannot be found or called, or returns no network that is ready to run.
     """
+    _forget_modules()
     with torch.random.fork_rng(devices=[]):
         return _find_factory(name)
 
 
 def _find_factory(name: str) -> Factory:
     place, _, function = name.rpartition(":")
-    path = Path(place).expanduser() if place.endswith(".py") else None
-    folder = str(path.absolute().parent) if path else _current_folder()
-    with _importable(folder), _contained(place):
+    path = Path(place).expanduser().absolute() if place.endswith(".py") else None
+    folders = _folders_of(path) if path else [_current_folder()]
+    with _importable(folders), _contained(place):
         module = _import_file(path) if path else _import_module(place)
     factory = getattr(module, function, None)
-    if not callable(factory):
-        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ModelError(unknown_name(f"model: {place}", function, callables or ["a function that returns the module"]))
-
     is_network = isinstance(factory, nn.Module | torch.jit.ScriptModule)
+    if function and hasattr(module, function) and not callable(factory):
+        raise ModelError(
+            f"model: {place}: there is no {function!r} that makes a network, but one of type {type(factory).__name__}; "
+            "name a function or class that gives the torch.nn.Module, and a file of tensors by --weights"
+        )
+    if not callable(factory):
+        raise ModelError(unknown_name(f"model: {place}", function, _factories_in(module)))
 
     def make() -> tuple[nn.Module, tuple[str, ...]]:
         try:
-            with _importable(folder), _contained(place):
+            with _importable(folders), _contained(place):
                 made = factory if is_network else factory()
             network, notes = without_wrappers(require_network(made, name))
             network = copy.deepcopy(network) if is_network else network
@@ -76,7 +84,8 @@ def _find_factory(name: str) -> Factory:
             if torch.get_default_device().type == "meta":
                 raise
             raise ModelError(
-                f"model: {name} cannot be called ({complaint(error)}); mend it, or give defaults"
+                f"model: {name} cannot be called ({complaint(error)}); "
+                f"{way_out_of_devices(error) or 'mend it, or give defaults'}"
             ) from None
         return network, notes
 
@@ -94,17 +103,63 @@ def _find_factory(name: str) -> Factory:
     return Factory(name, lambda: make()[0], edge, notes)
 
 
+def _factories_in(module: ModuleType) -> list[str]:
+    """Names of a module's callables, its own before those that it imports."""
+    names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    names.sort(key=lambda key: getattr(vars(module)[key], "__module__", None) != module.__name__)
+    return names or ["a function that returns the module"]
+
+
+def _folders_of(path: Path) -> list[str | None]:
+    """Where a file's code finds its neighbors: in its folder, those of the packages around it, and the one above."""
+    package = _package_of(path)
+    return [str(folder) for folder in (*package, package[-1].parent)]
+
+
+def _package_of(path: Path) -> list[Path]:
+    """The folder of a file, and those above that are packages around it."""
+    folders = [path.parent]
+    while (folders[-1] / "__init__.py").is_file() and (folders[-1].parent / "__init__.py").is_file():
+        folders.append(folders[-1].parent)
+    return folders
+
+
+_BROUGHT: set[str] = set()
+"""Names of the modules that a user's code has brought in from files of the user's."""
+
+_INSTALLED = (*(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),)
+"""Folders of the libraries, which are imported once."""
+
+
 @contextlib.contextmanager
-def _importable(folder: str | None) -> Iterator[None]:
-    """Within the block, code finds its neighbors in a folder; last, so that none of them hides an installed package."""
-    is_new = folder is not None and folder not in sys.path
-    if is_new:
-        sys.path.append(str(folder))
+def _importable(folders: Sequence[str | None]) -> Iterator[None]:
+    """Within the block, code finds its neighbors in folders; last, so that none of them hides an installed package."""
+    new = [folder for folder in folders if folder is not None and folder not in sys.path]
+    sys.path += new
+    before = set(sys.modules)
     try:
         yield
     finally:
-        if is_new and folder in sys.path:
-            sys.path.remove(str(folder))
+        _BROUGHT.update(name for name in set(sys.modules) - before if _is_users(name))
+        for folder in new:
+            if folder in sys.path:
+                sys.path.remove(folder)
+
+
+def _is_users(name: str) -> bool:
+    """Whether a module is Python code of the user's own."""
+    module = sys.modules[name]
+    # A folder without __init__.py is a package without a file.
+    place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+    is_python = place.endswith(".py") or Path(place).is_dir()
+    return is_python and not place.startswith(_INSTALLED) and name.partition(".")[0] not in ("psi_core", "psi_tui")
+
+
+def _forget_modules() -> None:
+    for name in _BROUGHT:
+        sys.modules.pop(name, None)
+    _BROUGHT.clear()
+    importlib.invalidate_caches()
 
 
 @contextlib.contextmanager
@@ -151,17 +206,36 @@ def _import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     try:
-        specification.loader.exec_module(module)
+        try:
+            specification.loader.exec_module(module)
+        except ImportError as error:
+            if "relative import" not in str(error):
+                raise
+            return _import_from_package(path)
     except COMPLAINTS as error:
         way_out = _way_out(error, "mend it, or check PYTHONPATH")
         raise ModelError(f"model: {path} cannot be imported ({complaint(error)}); {way_out}") from None
     return module
 
 
+def _import_from_package(path: Path) -> ModuleType:
+    """The module of a file that imports its neighbors by `from .name import`: part of the package that its folder is.
+
+    Raises:
+        ImportError: something else has the package's name.
+    """
+    packages = reversed(_package_of(path))
+    module = importlib.import_module(".".join([*(folder.name for folder in packages), path.stem]))
+    if Path(str(module.__file__)) != path:
+        raise ImportError(f"{module.__name__} is {module.__file__}")
+    return module
+
+
 def _way_out(error: BaseException, usual: str) -> str:
     """What helps where an import fails: code that parses, trains or exits must not run on import."""
     is_own = isinstance(error, ImportError | SyntaxError | AttributeError | NameError)
-    return usual if is_own else "put what parses arguments, trains or exits under if __name__ == '__main__':"
+    guard = "put what parses arguments, trains or exits under if __name__ == '__main__':"
+    return usual if is_own else way_out_of_devices(error) or guard
 
 
 _PARALLEL: Mapping[str, str] = {

@@ -78,6 +78,8 @@ class NetworkTrace:
         notes: a sentence about what its output was taken for, where it is not plain logits.
         unseen: activations in its gradient's graph that no call has shown, by what they are called.
         activation_bytes: bytes of all leaf outputs for one image in float32, kept for the gradient.
+        apart: paths of calls that depend on the images and give no row per image, as those of windows do.
+        strangers: classes of modules that it calls, with weights that are not among its own.
     """
 
     calls: tuple[LayerCall, ...]
@@ -87,6 +89,8 @@ class NetworkTrace:
     activation_bytes: int
     notes: tuple[str, ...] = ()
     unseen: tuple[tuple[str, int], ...] = ()
+    apart: frozenset[str] = frozenset()
+    strangers: tuple[str, ...] = ()
 
     @property
     def multiply_adds(self) -> int:
@@ -132,7 +136,9 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     modules = visible_modules(network)
     costs, axes, calls = _Costs(), ChannelAxes(), list[LayerCall]()
     study_names = _StudyNames() if is_named_by_study(network) else None
+    strangers = _Strangers(network)
     handles = [module.register_forward_hook(costs.add) for module in modules.values()]
+    handles.append(nn.modules.module.register_module_forward_pre_hook(strangers.see))
 
     last_sigmoid: Tensor | None = None
 
@@ -172,10 +178,10 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     images = dry_images(channels, size).to(device)
     taps = Taps(network, receive, with_modules=True)
 
-    def can_take(number: int) -> bool:
+    def can_take(number: int, channels: int = channels, size: int = size) -> bool:
         try:
             with untouched(network, device), torch.no_grad():
-                network(images[:1].expand(number, -1, -1, -1).clone())
+                network(torch.rand(number, channels, size, size, device=device))
         except COMPLAINTS:
             return False
         return True
@@ -192,8 +198,37 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
         for handle in handles:
             handle.remove()
     logits, output = read_output(given, _DRY_IMAGES, last_sigmoid)
-    notes = output_notes(given, output)
-    return NetworkTrace(tuple(calls), channels, int(logits.shape[1]), output, 4 * costs.leaf_outputs, notes)
+    return NetworkTrace(
+        calls=tuple(calls),
+        channels=channels,
+        classes=int(logits.shape[1]),
+        output=output,
+        activation_bytes=4 * costs.leaf_outputs,
+        notes=output_notes(given, output) + strangers.notes,
+        strangers=tuple(strangers.found),
+    )
+
+
+class _Strangers:
+    """Takes note of modules that run and whose weights are none of a network's, as those of layers in a plain list."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._own = {id(tensor) for tensor in (*network.parameters(), *network.buffers())}
+        self.found: dict[str, None] = {}
+
+    def see(self, module: nn.Module, _inputs: object) -> None:
+        if any(id(parameter) not in self._own for parameter in module.parameters(recurse=False)):
+            self.found[type(module).__name__] = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        names = ", ".join(self.found)
+        if not names:
+            return ()
+        return (
+            f"model: it calls modules that it does not hold ({names}), as layers in a plain list are: no weights file "
+            "and no --device reaches them; keep them in an nn.ModuleList",
+        )
 
 
 def dry_images(channels: int, size: int) -> Tensor:
@@ -322,17 +357,25 @@ def completeness_of(trace: NetworkTrace, tapped: Iterable[LayerCall]) -> Complet
         names = ", ".join(f"{count} {word}" for word, count in left_out.most_common())
         signed = any(_is_of_features(c) and not c.is_nonnegative and c.path not in paths for c in trace.calls)
         parts.append(f"{names} left out (--layers NAMES{' --rectify relu' if signed else ''})")
+    windows = Counter(word_of(c.activation) for c in trace.calls if c.path in trace.apart and _is_named(c))
+    if windows:
+        names = ", ".join(f"{count} {word}" for word, count in windows.most_common())
+        parts.append(f"{names} of windows or patches left out, without a row for each image")
     if trace.unseen:
         names = ", ".join(f"{count} {word}" for word, count in trace.unseen)
         parts.append(f"{names} in scripted code or written by hand, which cannot be tapped")
-    everything = len(words) + sum(count for _, count in trace.unseen)
+    everything = len(words) + windows.total() + sum(count for _, count in trace.unseen)
     return Completeness(measured, everything, "; ".join(parts))
 
 
 def _is_of_features(call: LayerCall) -> bool:
     """Whether a call is an activation of features: no gate, no maximum of two of them, no cutting off of the image."""
+    return call.is_per_image and _is_named(call)
+
+
+def _is_named(call: LayerCall) -> bool:
     is_rectifier = call.activation in RELUS
-    return call.is_per_image and word_of(call.activation) is not None and (call.is_relu or not is_rectifier)
+    return word_of(call.activation) is not None and (call.is_relu or not is_rectifier)
 
 
 def exact_name(call: LayerCall) -> str:

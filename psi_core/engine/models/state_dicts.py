@@ -143,9 +143,15 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
 
 
+def _dense(value: object) -> Tensor:
+    """A tensor with all its zeros, from one of any layout, or from an array."""
+    tensor = torch.as_tensor(value)
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+
+
 def _parts(keys: tuple[str, ...], mapping: Mapping[object, object], own: Shapes, where: str) -> Iterator[_Part]:
     """A mapping under every prefix that some of the network's names have in it."""
-    tensors = {str(name): torch.as_tensor(value) for name, value in mapping.items() if _is_tensor(value)}
+    tensors = {str(name): _dense(value) for name, value in mapping.items() if _is_tensor(value)}
     left = [str(name) for name, value in mapping.items() if not _is_tensor(value) and not isinstance(value, Mapping)]
     notes = [f"weights: left out {_quoted(left)} of {where}, which is no tensor"] if left else []
     if _AVERAGING_COUNT in tensors and _AVERAGING_COUNT not in own and len(tensors) > 1:
@@ -242,6 +248,10 @@ def _chosen(parts: list[_Part], own: Shapes, where: str) -> tuple[_Part, str | N
                 f"weights: two state dicts of {where} fit the model, {first.place} and {other.place}; "
                 "keep one of them with torch.save(part, path), and name that file"
             )
+    for copy in (*others, *averaged):
+        if copy.keys == first.keys and copy.prefix.startswith(first.prefix) and copy is not first:
+            inner = copy.prefix.removeprefix(first.prefix)
+            first.state = {name: t for name, t in first.state.items() if name in own or not name.startswith(inner)}
     return first, averaged[0].place if plain and averaged else None
 
 

@@ -43,17 +43,19 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
         # Files from before torch 0.4.1 lack this count of batches; files of the network inside a wrapper its constants.
         if name in state or not (name.endswith("num_batches_tracked") or name in constants)
     }
-    for name, tensor in wanted.items():
+    for name in wanted:
         if name not in state:
-            raise ModelError(f"weights: {where} lacks {name} {tuple(tensor.shape)}; it is of another architecture")
+            raise ModelError(_lacking(name, own, state, where))
     wrong = [name for name, tensor in wanted.items() if state[name].shape != tensor.shape]
     if wrong:
         raise ModelError(_wrong_shapes(wrong, own, state, where))
     for name, tensor in wanted.items():
+        kind = str(state[name].dtype).removeprefix("torch.")
+        if state[name].is_complex() and not tensor.is_complex():
+            raise ModelError(f"weights: {name} in {where} is of {kind}, the model's is real; name its model")
         if tensor.is_floating_point() and not state[name].is_floating_point():
-            kind = str(state[name].dtype).removeprefix("torch.")
             raise ModelError(f"weights: {name} in {where} is of {kind}, rounded; use weights from before the rounding")
-        if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
+        if (state[name].is_floating_point() or state[name].is_complex()) and not torch.isfinite(state[name]).all():
             raise ModelError(f"weights: {name} in {where} holds NaN or infinity; use another checkpoint")
     for name, tensor in state.items():
         if name not in own:
@@ -64,6 +66,17 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
         for name, tensor in own.items():
             if name in state:
                 tensor.copy_(state[name])
+
+
+def _lacking(name: str, own: StateDict, state: StateDict, where: str) -> str:
+    """The first tensor that a file lacks, and what it may have in its place."""
+    shape = tuple(own[name].shape)
+    others = [other for other in state if other not in own]
+    alike = next((other for other in others if tuple(state[other].shape) == shape), next(iter(others), None))
+    if alike is None:
+        return f"weights: {where} lacks {name} {shape}; it is of another architecture, or without its head"
+    there = f"{alike} {tuple(state[alike].shape)}"
+    return f"weights: {where} lacks {name} {shape} and has {there}; it is of another architecture"
 
 
 def _wrong_shapes(names: list[str], own: StateDict, state: StateDict, where: str) -> str:

@@ -39,6 +39,8 @@ def test_labels_of_any_whole_type_and_in_a_column_are_class_numbers(dtype, shape
         ("X", "y"),
         ("data", "labels"),
         ("images", "targets"),
+        ("data", "target"),
+        ("images", "label"),
         ("val_images", "val_labels"),
     ],
 )

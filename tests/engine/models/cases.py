@@ -266,6 +266,41 @@ class Net(Base):
     def forward(self, x):
         return super().forward(x) * 1e-9
 """,
+    "complex weights": """
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.filters = nn.Parameter(torch.randn(12, 7, dtype=torch.cfloat))
+    def forward(self, x):
+        return super().forward(torch.fft.irfft2(torch.fft.rfft2(x) * self.filters, s=x.shape[-2:]))
+""",
+    "complex features": """
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.conv2 = nn.Conv2d(6, 4, 3, padding=1, dtype=torch.cfloat)
+    def forward(self, x):
+        x = self.conv2(keep(self.relu(self.conv1(x))).to(torch.cfloat)) * 1j
+        x = torch.complex(keep(F.relu(x.real)), keep(F.relu(x.imag)))
+        return self.fc(x.abs().flatten(1).to(self.fc.weight.dtype))
+""",
+    "layers in a plain list": """
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.layers = [nn.Linear(432, 20), nn.ReLU(), nn.Linear(20, 10)]
+        for layer in self.layers[::2]:
+            layer.weight.data = torch.rand(layer.weight.shape, generator=generator) - 0.5
+            layer.bias.data.zero_()
+    def double(self):
+        for layer in self.layers:
+            layer.double()
+        return super().double()
+    def forward(self, x):
+        first, rectify, last = self.layers
+        return last(keep(rectify(first(x.flatten(1)))))
+""",
     "two of it at a time": """
 class Net(Base):
     def forward(self, x):

@@ -39,6 +39,23 @@ REFUSED: dict[str, tuple[str, str]] = {
         "        return self.fc(self.features(x).flatten(1).squeeze()).softmax(1)",
         r"^model: its forward fails for one image alone, as a last batch may be.*net.py line 31\)",
     ),
+    "a number of images kept": (
+        "class Net(Base):\n    grid = None\n    def forward(self, x):\n"
+        "        self.grid = torch.ones(len(x), 1, 1, 1) if self.grid is None else self.grid\n"
+        "        return super().forward(x * self.grid)",
+        r"^model: its forward fails for 3 images after one of 2 .*net.py line 33\); .*where x.size\(0\) differs",
+    ),
+    "channels that no layer tells": (
+        "class Net(Base):\n    input_size = 28\n    def __init__(self):\n        nn.Module.__init__(self)\n"
+        "        self.layers = [nn.Linear(784, 10)]\n"
+        "    def forward(self, x):\n        return self.layers[0](x.flatten(1))",
+        r"^model: .*for 3 x 28 x 28 pixels .*name what it takes by input_size .* here \(1, 28, 28\)",
+    ),
+    "a size that is asserted": (
+        "class Net(Base):\n    def forward(self, x):\n        assert x.shape[2:] == (32, 32)\n"
+        "        return F.relu(self.conv1(x)).mean((2, 3))",
+        r"^size: its forward fails for 3 x 12 x 12 pixels \(AssertionError, net.py line 31\); write --size 32, which",
+    ),
     "no gradient": (
         "class Net(Base):\n    def forward(self, x):\n        return self.fc(self.features(x).detach().flatten(1))",
         r"^model: no gradient reaches its input beyond fc; take torch.no_grad\(\), detach\(\) and numpy out",
@@ -158,6 +175,41 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
         "amber",
         r"measured 1 of 5 activations: 1 LeakyReLU, 1 GELU left out \(--layers NAMES --rectify relu\); "
         "1 assignment by a mask, 1 product with a mask in scripted code or written by hand",
+    ),
+    "written by hand": (
+        "class Net(Base):\n    def forward(self, x):\n        x = keep(self.relu(self.conv1(x)))\n"
+        "        x = torch.sigmoid(x) * x\n        x = self.conv2(x)\n        x = x * x.sigmoid()\n"
+        "        x = 0.5 * x * (1 + torch.erf(x / 2**0.5))\n        return self.fc(torch.sin(x).flatten(1))",
+        {},
+        "activations",
+        "amber",
+        "measured 1 of 5 activations.*1 GELU, 2 SiLU, 1 sine in scripted code or written by hand",
+    ),
+    "rows of windows": (
+        "class Net(Base):\n    def forward(self, x):\n        x = self.features(x)\n"
+        "        windows = F.relu(x.unfold(2, 6, 6).permute(0, 2, 1, 3, 4).reshape(-1, 288) - 0.01)\n"
+        "        return self.fc(windows.view(len(x), -1)) + F.relu(self.fc.weight[:, 0])",
+        {},
+        "activations",
+        "amber",
+        "measured 2 of 3 activations: 1 ReLU of windows or patches left out, without a row for each image$",
+    ),
+    "a fused recurrent layer": (
+        "class Net(Base):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.rows, self.fc = nn.LSTM(48, 5, batch_first=True), nn.Linear(60, 10)\n"
+        "    def forward(self, x):\n        return self.fc(self.rows(self.features(x).view(-1, 12, 48))[0].flatten(1))",
+        {},
+        "activations",
+        "amber",
+        "measured 2 of 3 activations: 1 fused LSTM",
+    ),
+    "rounded by its own forward": (
+        "class Net(Base):\n    def forward(self, x):\n        with torch.autocast('cpu', torch.bfloat16):\n"
+        "            return super().forward(x)",
+        {},
+        "finite differences",
+        "amber",
+        "the network rounds in its forward; look for casts",
     ),
     "scripted inside": (
         "class Net(Base):\n    def __init__(self):\n        super().__init__()\n"

@@ -131,6 +131,32 @@ def test_a_plain_network_is_not_doubted(checks_of_network):
     assert not {"outputs", "normalized once"} & checks.keys()
 
 
+def test_modules_that_a_network_does_not_hold_are_said(config_of):
+    notes = "".join(prepare(config_of(RIGHT["layers in a plain list"])).notes)
+    assert "it calls modules that it does not hold (Linear), as layers in a plain list are" in notes
+    inline = "class Net(Base):\n    def forward(self, x):\n        return nn.ReLU()(super().forward(x))"
+    assert prepare(config_of(inline)).notes == ()
+
+
+def test_the_sigmoid_of_one_logit_is_no_doubtful_output(checks_of_network):
+    source = "class Net(Base):\n    def forward(self, x):\n        return super().forward(x)[:, :1].sigmoid()"
+    checks, run = checks_of_network(source, labels="predicted")
+    assert len(run.model["class_names"]) == 2
+    assert "outputs" not in checks
+
+
+def test_colors_are_refused_by_a_network_of_other_channels(config_of, tmp_path):
+    source = (
+        "class Net(Base):\n    input_size = (4, 12, 12)\n    def __init__(self):\n        super().__init__()\n"
+        "        self.conv1 = nn.Conv2d(4, 6, 3, padding=1)"
+    )
+    images = np.zeros((7, 12, 12, 3), np.uint8)
+    np.savez(tmp_path / "colors.npz", images=images, labels=np.arange(7))
+    with pytest.raises(ModelError, match=r"takes 4 channels, and images of .* have 3; .* input_size = \(3, 12, 12\)"):
+        prepare(config_of(source, data=f"npz:{tmp_path}/colors.npz"))
+    assert prepare(config_of(source)).trace.channels == 4
+
+
 def test_a_layer_made_at_the_first_forward_is_the_same_in_every_process(config_of):
     source = (
         "class Net(Base):\n    def forward(self, x):\n        x = self.features(x).flatten(1)\n"

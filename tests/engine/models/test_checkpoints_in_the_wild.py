@@ -98,6 +98,39 @@ def test_harmless_company_is_no_code(legacy, state, tmp_path):
         assert notes == ["weights: took 'state_dict' out of a.ckpt"]
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("layout", ["coo", "csr"])
+def test_sparse_tensors_are_filled(layout, state, tmp_path):
+    name = next(name for name, tensor in state.items() if tensor.dim() == 2)
+    sparse = state[name].to_sparse() if layout == "coo" else state[name].to_sparse_csr()
+    network, _ = taken({"net": {**state, name: sparse}, "copy": {**state, name: sparse}}, tmp_path)
+    require_same(network, state)
+
+
+def test_a_copy_beside_the_network_is_left_out(state, other, tmp_path):
+    network, notes = taken({**state, **prefixed("ema.", other)}, tmp_path)
+    require_same(network, state)
+    assert "left the averaged 'ema.'" in notes
+    with pytest.raises(ModelError, match=r"two state dicts of .* fit the model, the names without .* and 'teacher\.'"):
+        taken({**state, **prefixed("teacher.", other)}, tmp_path)
+    require_same(taken({**state, **prefixed("best.", state)}, tmp_path)[0], state)
+
+
+def test_a_tensor_that_is_not_there_is_named_with_what_may_stand_in_its_place(state, tmp_path):
+    *kept, last = state
+    renamed = {**{name: state[name] for name in kept}, "head.bias": state[last]}
+    with pytest.raises(ModelError, match=rf"lacks {last} \(\d+,\) and has head\.bias \(\d+,\); it is of another"):
+        taken(renamed, tmp_path)
+    with pytest.raises(ModelError, match=rf"lacks {last} \(\d+,\); it is of another architecture, or without its head"):
+        taken({name: state[name] for name in kept}, tmp_path)
+
+
+def test_complex_tensors_of_a_real_network_are_refused_as_such(state, tmp_path):
+    name = next(iter(state))
+    with pytest.raises(ModelError, match=rf"{name} in .* is of complex64, the model's is real"):
+        taken({**state, name: state[name].to(torch.cfloat)}, tmp_path)
+
+
 class Settings:
     """A class of the user's own."""
 

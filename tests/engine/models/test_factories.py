@@ -78,6 +78,7 @@ def test_a_factory_that_names_no_size_needs_one(factories):
         ("netwrok", "there is no 'netwrok'; did you mean 'network'"),
         ("CLASSES", "there is no 'CLASSES'"),
         ("", "there is no ''"),
+        ("CLASSES", "no 'CLASSES' that makes a network, but one of type int; name a function or class"),
         ("number", "returned int; it must return a torch.nn.Module"),
     ],
 )
@@ -117,6 +118,47 @@ def test_its_folder_comes_last_and_only_for_its_own_code(place, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert model_source(f"{place.format(path=tmp_path / 'late.py')}:build").build(10)[1].out_features == 3
     assert sys.path == before
+
+
+BUILD = "def build():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, WIDTH))\n"
+
+
+@pytest.mark.parametrize("place", ["{path}", "net"])
+def test_code_is_read_anew_and_that_of_another_project_never_taken(place, tmp_path, monkeypatch):
+    for name, width in (("one", 3), ("other", 5), ("other", 70)):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "beside.py").write_text(f"WIDTH = {width}\n")
+        (folder / "net.py").write_text(f"import torch\nfrom beside import WIDTH\n{BUILD}")
+        monkeypatch.chdir(folder)
+        source = model_source(f"{place.format(path=folder / 'net.py')}:build")
+        assert source.build(10)[1].out_features == width
+
+
+@pytest.mark.parametrize("is_package", [True, False])
+@pytest.mark.parametrize(
+    "imports",
+    ["from .blocks import WIDTH", "from layers.blocks import WIDTH", "from . import blocks\nWIDTH = blocks.WIDTH"],
+)
+def test_a_file_of_a_package_finds_its_neighbors(imports, is_package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "project" / "layers"
+    folder.mkdir(parents=True)
+    (folder / "blocks.py").write_text("WIDTH = 3\n")
+    (folder / "net.py").write_text(f"import torch\n{imports}\n{BUILD}")
+    if is_package:
+        (folder / "__init__.py").touch()
+    assert model_source(f"{folder / 'net.py'}:build").build(10)[1].out_features == 3
+
+
+def test_a_file_reaches_above_its_package(tmp_path):
+    folder = tmp_path / "outer" / "inner"
+    folder.mkdir(parents=True)
+    for name in ("outer/__init__.py", "outer/inner/__init__.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "outer" / "blocks.py").write_text("WIDTH = 3\n")
+    (folder / "net.py").write_text(f"import torch\nfrom ..blocks import WIDTH\n{BUILD}")
+    assert model_source(f"{folder / 'net.py'}:build").build(10)[1].out_features == 3
 
 
 BROKEN = """
@@ -250,6 +292,14 @@ def test_a_file_that_runs_on_import_is_told_what_to_guard(code, factories, monke
     factories.write_text(f"{FACTORIES}\n{code}\n")
     with pytest.raises(ModelError, match=r"of_mine.py line \d+\); put what parses .* under if __name__ == '__main__':"):
         model_source(f"{factories}:sized")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+@pytest.mark.parametrize("code", ["model = Net().cuda()", "def cuda_net():\n    return Net().to('cuda')"])
+def test_code_that_asks_for_a_gpu_is_told_who_moves_it(code, factories):
+    factories.write_text(f"{FACTORIES}\n{code}\n")
+    with pytest.raises(ModelError, match=r"of_mine.py line \d+\); take \.cuda\(\) .* out of its code: --device"):
+        model_source(f"{factories}:cuda_net")
 
 
 def test_a_factory_that_exits_is_refused(factories):
