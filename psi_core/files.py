@@ -80,6 +80,12 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
 
 
+def flush_to_disk(path: Path) -> None:
+    """Returns when what was written to a file lies on the disk: a crash then leaves no half of it under its name."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name to write to; the file takes the place of `path` when the block ends, and goes where the block fails.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
-from psi_core.files import temporary_beside
+from psi_core.files import flush_to_disk, temporary_beside
 from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.loading import DIGESTS, FORMAT, POSITIONS, LayerInfo
 from psi_core.runs.run import Run
@@ -124,6 +124,7 @@ def _temporary_json(path: Path, values: Any) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        flush_to_disk(temporary)
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,17 +2,24 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from psi_core.engine.models.weights import file_sha256
+from psi_core.errors import ModelError
 from psi_core.files import PACKAGE_DATA, checkpoints_directory
 
 _SMALL_SET = 20_000
 """Below this many images a fit takes three epochs by default, else one."""
+
+_LOCK_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,10 @@ class Checkpoint:
 
 
 def find_checkpoint(recipe: Recipe) -> Checkpoint | None:
-    """The checkpoint of a recipe, or None. LeNet-5 on whole MNIST ships with the package."""
+    """The checkpoint of a recipe, or None, also where its file or card is damaged: then it is fitted again.
+
+    LeNet-5 on whole MNIST ships with the package.
+    """
     if (recipe.model, recipe.data, recipe.size, recipe.init, recipe.seed) == ("lenet5", "mnist", 28, "random", 0):
         shipped = _read(PACKAGE_DATA / "lenet5.safetensors")
         if shipped is not None:
@@ -79,18 +89,90 @@ def find_checkpoint(recipe: Recipe) -> Checkpoint | None:
     return _read(checkpoints_directory() / f"{recipe.stem}.safetensors")
 
 
+def set_damaged_aside(recipe: Recipe) -> str:
+    """Takes the damaged checkpoint of a recipe out of the way, and says so; empty where there is none to take."""
+    path = checkpoints_directory() / f"{recipe.stem}.safetensors"
+    reason = _damage(path)
+    if not reason:
+        return ""
+    names = [set_file_aside(each).name for each in (path, path.with_suffix(".json")) if os.path.lexists(each)]
+    return f"{path}: {reason}; it is {' and '.join(names)} now, and is fitted again"
+
+
+def set_file_aside(path: Path) -> Path:
+    """Renames a damaged file of the cache so that nothing reads it, and gives its new place."""
+    return path.replace(path.with_name(f"{path.name}.damaged"))
+
+
 @contextlib.contextmanager
-def fitting_lock(recipe: Recipe) -> Iterator[None]:
-    """Holds a recipe for this process while others wait; the system frees it when the process ends."""
+def fitting_lock(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[bool]:
+    """Holds a recipe for this process while others wait; the system frees it when the process ends.
+
+    Where the file system has no locks, nobody waits: a recipe that is fitted twice gives the same file.
+
+    Yields:
+        Whether it is held; False where `should_stop` gave True first.
+
+    Raises:
+        ModelError: the cache folder cannot be written to.
+    """
     folder = checkpoints_directory()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{recipe.stem}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"{recipe.stem}.lock").open("ab")
+    except OSError as error:
+        raise ModelError(
+            f"fit: {folder} cannot be written to ({error.strerror}); free it, or name another with XDG_CACHE_HOME"
+        ) from None
+    with file:
+        while not _is_locked(file):
+            if should_stop():
+                yield False
+                return
+            time.sleep(_LOCK_POLL_SECONDS)
+        yield True
+
+
+def _is_locked(file: IO[bytes]) -> bool:
+    """Whether the file is locked by us now, or cannot be locked by anyone."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _read(path: Path) -> Checkpoint | None:
-    card = path.with_suffix(".json")
-    if not path.is_file() or not card.is_file():
+    """A checkpoint whose file has the digest that its card names; None for any other."""
+    if not path.is_file() or _damage(path):
         return None
-    return Checkpoint(path, json.loads(card.read_text(encoding="utf-8")))
+    return Checkpoint(path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a checkpoint, in half a sentence; empty where nothing is, or where there is none."""
+    card = path.with_suffix(".json")
+    if not path.exists() and not card.exists():
+        return ""
+    for each in (path, card):
+        if not each.is_file():
+            return f"{each.name} is missing"
+    try:
+        values = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return f"its card cannot be read ({error})"
+    expected = {"sha256": str, "recipe": dict, "test_accuracy": float | int, "seconds": float | int}
+    if not isinstance(values, dict) or not all(isinstance(values.get(key), kind) for key, kind in expected.items()):
+        return "its card is not one that a fit leaves"
+    state = path.stat()
+    if _digest(path, state.st_size, state.st_mtime_ns, state.st_ino) != values["sha256"]:
+        return "its bytes are not those that were fitted"
+    return ""
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(path: Path, _size: int, _time: int, _inode: int) -> str:
+    """SHA-256 of a file, taken once a process as long as the file stays as it is."""
+    return file_sha256(path)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,13 +19,21 @@ from psi_core.devices import Device
 from psi_core.engine.devices import processor_name
 from psi_core.engine.images import Dataset, load_dataset, read_inputs
 from psi_core.engine.images.classes import match_names
-from psi_core.engine.models.checkpoints import Checkpoint, Recipe, find_checkpoint, fitting_lock
+from psi_core.engine.models.checkpoints import (
+    Checkpoint,
+    Recipe,
+    find_checkpoint,
+    fitting_lock,
+    set_damaged_aside,
+    set_file_aside,
+)
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.dry_forward import dry_forward
 from psi_core.engine.models.sources import ModelSource, build_classifier, input_channels, model_source
+from psi_core.engine.models.weight_files import DAMAGE
 from psi_core.engine.models.weights import file_sha256, imagenet_file, read_weights
 from psi_core.errors import ModelError
-from psi_core.files import checkpoints_directory
+from psi_core.files import checkpoints_directory, flush_to_disk, replacing
 from psi_core.runs.creation import write_json
 from psi_core.runs.events import FitAdvanced, Warned
 
@@ -53,13 +62,26 @@ def ensure_fitted(recipe: Recipe, device: Device, report: Report, should_stop: C
 
     Raises:
         FitInterruptedError: `should_stop` gave True.
-        ModelError: the loss stayed at guessing or at NaN at every rate tried.
+        ModelError: the loss stayed at guessing or at NaN at every rate tried, or the cache cannot be written to.
     """
     found = find_checkpoint(recipe)
     if found is not None:
         return found
-    with fitting_lock(recipe):
-        return find_checkpoint(recipe) or Fit(recipe, device, report, should_stop).run()
+    with fitting_lock(recipe, should_stop) as is_held:
+        if not is_held:
+            raise FitInterruptedError
+        found = find_checkpoint(recipe)
+        if found is not None:
+            return found
+        try:
+            if sentence := set_damaged_aside(recipe):
+                report(Warned(sentence))
+            return Fit(recipe, device, report, should_stop).run()
+        except OSError as error:
+            raise ModelError(
+                f"fit: {checkpoints_directory()} cannot be written to ({error.strerror}); free some of its disk, and "
+                "begin again: it goes on from its last partial file"
+            ) from None
 
 
 class Fit:
@@ -211,28 +233,51 @@ class Fit:
             "position": {"step": self.step, "rate": self.rate, "lowerings": self.lowerings, "seconds": self.seconds},
             "recent": self.recent,
         }
-        temporary = self.partial.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.partial)
+        with replacing(self.partial) as temporary:
+            torch.save(state, temporary)
+            flush_to_disk(temporary)
 
     def _resume(self) -> None:
         if not self.partial.is_file():
             return
-        state = torch.load(self.partial, map_location=self.device, weights_only=True)
-        self.classifier.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        position = state["position"]
-        self.step, self.rate = int(position["step"]), float(position["rate"])
-        self.lowerings, self.seconds = int(position["lowerings"]), float(position["seconds"])
-        self.recent = list(state["recent"])
+        try:
+            self._take(_partial_state(self.partial, self.device))
+        except (ModelError, *DAMAGE) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            aside = set_file_aside(self.partial)
+            told = f"{self.partial}: is damaged ({reason}); it is {aside.name} now, and the fit starts over"
+            self.report(Warned(told))
+            self.step, self.lowerings, self.seconds, self.recent = 0, 0, 0.0, []
+            self.rate = _RATES.get(self.recipe.model, _RATE)
+            self._begin()
+            return
         self.report(Warned(f"going on with the fit at step {self.step} of {self.steps}"))
 
+    def _take(self, state: dict[str, Any]) -> None:
+        """Goes on from what a partial file holds."""
+        position = state["position"]
+        step, rate = int(position["step"]), float(position["rate"])
+        if not 0 <= step <= self.steps or not 0 < rate < math.inf:
+            raise ValueError(f"it stands at step {step}, rate {rate}")
+        self.classifier.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lowerings, self.seconds = int(position["lowerings"]), float(position["seconds"])
+        self.step, self.rate, self.recent = step, rate, [float(loss) for loss in state["recent"]]
+
     def _save(self, accuracy: float) -> Checkpoint:
+        """Writes weights and card. The weights come last: without them a card is no checkpoint."""
         path = checkpoints_directory() / f"{self.recipe.stem}.safetensors"
-        temporary = path.with_suffix(".tmp")
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.classifier.network.state_dict().items()}
-        save_file(tensors, temporary)
-        card = {
+        with replacing(path) as temporary:
+            save_file(tensors, temporary)
+            flush_to_disk(temporary)
+            card = self._card(accuracy, file_sha256(temporary))
+            write_json(path.with_suffix(".json"), card)
+        self.partial.unlink(missing_ok=True)
+        return Checkpoint(path, card)
+
+    def _card(self, accuracy: float, sha256: str) -> dict[str, Any]:
+        return {
             "recipe": asdict(self.recipe),
             "normalize": self.source.normalization,
             "test_accuracy": accuracy,
@@ -242,12 +287,17 @@ class Fit:
             "seconds": round(self.seconds, 1),
             "device": torch.cuda.get_device_name(self.device) if self.device.is_cuda else processor_name(),
             "versions": {"torch": torch.__version__, "torchvision": importlib.metadata.version("torchvision")},
-            "sha256": file_sha256(temporary),
+            "sha256": sha256,
         }
-        write_json(path.with_suffix(".json"), card)
-        temporary.replace(path)
-        self.partial.unlink(missing_ok=True)
-        return Checkpoint(path, card)
+
+
+def _partial_state(path: Path, device: Device) -> dict[str, Any]:
+    """What a partial file holds; the CRCs of all of it are compared first, which torch does not do."""
+    with zipfile.ZipFile(path) as archive:
+        if wrong := archive.testzip():
+            raise zipfile.BadZipFile(f"{wrong} has another CRC")
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return state
 
 
 def has_fast_bf16(device: Device) -> bool:

@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 
 from psi_core.errors import ModelError
 
-_DAMAGE = (
+DAMAGE = (
     *(RuntimeError, ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
     *(ArithmeticError, ImportError, MemoryError, struct.error, zipfile.BadZipFile),
+    pickle.UnpicklingError,
 )
 """What unpickling a damaged file raises. Python's documentation gives no complete list."""
 
@@ -71,7 +72,7 @@ def _read_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"weights: {path} {_code_sentence(path, str(error))}") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"weights: {path} is no whole PyTorch file ({reason}); copy it again") from None
 
