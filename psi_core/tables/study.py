@@ -11,7 +11,7 @@ from psi_core.conditions import BENIGN, Condition
 from psi_core.measures import require_measure
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS, find_peaks, measure_edges
-from psi_core.tables.columns import CONDITION, LAYER, Cell, Column, numbers
+from psi_core.tables.columns import CONDITION, LAYER, Cell, Column, Row, numbers
 from psi_core.tables.summary import headline_condition
 from psi_core.tables.table import Cells, View, label_notes
 
@@ -160,17 +160,21 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
 def study_notes(run: Run, view: View) -> list[str]:
     """The three readings, how often each moves the published way, and whose the labels are."""
     names = [column.name for column in STUDY_COLUMNS]
-    rows = (dict(zip(names, cells, strict=True)) for cells in study_rows(run, view))
-    moved = [row for row in rows if row["condition"] != BENIGN]
+    moved = moves_note([dict(zip(names, cells, strict=True)) for cells in study_rows(run, view)])
+    return [*study_note(view.bins).splitlines(), *([moved] if moved else []), *label_notes(run)]
+
+
+def moves_note(rows: Sequence[Row]) -> str:
+    """How often each reading moves the published way, and what chance gives; empty where nothing is published."""
+    attacked = [row for row in rows if row["condition"] != BENIGN]
     readings = {"H": "agrees_height", "A": "agrees_accuracy", "L": "agrees_location"}
-    counts = {}
+    counts = []
     for letter, column in readings.items():
-        known = [row[column] for row in moved if row[column] is not None]
+        known = [row[column] for row in attacked if row[column] is not None]
         if known:
-            counts[letter] = f"{letter} in {sum(map(bool, known))} of {len(known)}"
-    layers = sum(row["published"] is not None for row in moved)
-    by_chance = [f"moves the published way: {', '.join(counts.values())}; {layers / 2:g} by chance"] if counts else []
-    return [*study_note(view.bins).splitlines(), *by_chance, *label_notes(run)]
+            counts.append(f"{letter} in {sum(map(bool, known))} of {len(known)}")
+    layers = sum(row["published"] is not None for row in attacked)
+    return f"moves the published way: {', '.join(counts)}; {layers / 2:g} by chance" if counts else ""
 
 
 def _said(run: Run, at_layer: int, at: int, change: float, peak: tuple[float, float]) -> tuple[str | None, bool | None]:

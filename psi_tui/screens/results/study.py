@@ -1,5 +1,6 @@
 """Tab Study: the published peak values beside the measured ones, in each of the three readings."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,26 +10,28 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from psi_core.conditions import BENIGN
-from psi_core.tables.columns import Row
-from psi_core.tables.study import STUDY_COLUMNS, STUDY_NOTE
+from psi_core.tables.study import STUDY_COLUMNS, STUDY_NOTE, moves_note
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import LayerWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import ScreenColumn, both_sides, of_side, pick, screen_columns
-from psi_tui.text.formatting import MISSING
+from psi_tui.text.formatting import MISSING, Row
 from psi_tui.widgets.fitted_table import FittedTable
+
+_AGREEMENTS = {"yes": "✓ agrees", "no": "✗ differs", MISSING: MISSING}
 
 
 def _columns() -> tuple[ScreenColumn, ...]:
     named = screen_columns(STUDY_COLUMNS, is_beside=True)
-    words = {"yes": "✓ agrees", "no": "✗ differs", MISSING: MISSING}
 
     def agreement(column: ScreenColumn) -> ScreenColumn:
-        return replace(of_side("attacked", column), cell=lambda row: words[column.cell(row["attacked"])])
+        return replace(of_side("attacked", column), cell=lambda row: _AGREEMENTS[column.cell(row["attacked"])])
 
     shown = {name: both_sides(column) for name, column in named.items()}
     shown["layer"] = of_side("benign", named["layer"])
     shown |= {name: agreement(named[name]) for name in ("agrees_height", "agrees_accuracy", "agrees_location")}
+    shown["said"], shown["agrees_said"] = _of_either(named["said"]), _of_either(named["agrees_said"], _AGREEMENTS)
+    shown["location_right"] = both_sides(named["location_right"], "L, right edge")
     return pick(
         shown,
         layer=9,
@@ -39,10 +42,32 @@ def _columns() -> tuple[ScreenColumn, ...]:
         agrees_accuracy=6,
         location=7,
         agrees_location=6,
+        said=4,
+        agrees_said=4,
+        location_right=1,
     )
 
 
+def _of_either(column: ScreenColumn, words: Mapping[str, str] | None = None) -> ScreenColumn:
+    """`0.15 → 0.10`, or what is the same of both sides once, or what only one of them has."""
+
+    def cell(row: Row) -> str:
+        texts = [(words or {}).get(text, text) for text in (column.cell(row[side]) for side in ("benign", "attacked"))]
+        return " → ".join(dict.fromkeys(text for text in texts if text != MISSING)) or MISSING
+
+    return replace(column, cell=cell)
+
+
 COLUMNS = _columns()
+
+
+def _claims_note(pairs: Mapping[str, Row]) -> str:
+    """What the study's text says of layers, for screens whose table has no room for it; empty where it says nothing."""
+    by_title = {column.title: column for column in COLUMNS}
+    said, agrees = by_title["text says"], by_title["text agrees"]
+    claims = {layer: said.cell(pair) for layer, pair in pairs.items()}
+    told = [f"{layer} {claim} {agrees.cell(pairs[layer])}" for layer, claim in claims.items() if claim != MISSING]
+    return f"its text says: {', '.join(told)}" if told else ""
 
 
 class StudyTable(FittedTable):
@@ -85,6 +110,9 @@ class StudyTab(ResultsTab):
         if rows and all(row["published"] is None for row in rows):
             heading = f"The study has tables of alexnet and vgg11, not of {model}; 3 starts one"
         self.query_one("#study-heading", Static).update(heading, layout=False)
+        claims = "" if self.screen.has_class("-wide") else _claims_note(pairs)
+        notes = (STUDY_NOTE, moves_note(rows), claims)
+        self.query_one("#study-note", Static).update("\n".join(note for note in notes if note))
 
     @on(FittedTable.Selected)
     def _show_layer(self, message: FittedTable.Selected[str]) -> None:
