@@ -1,6 +1,7 @@
 """A real `python -m psi_core serve`, spoken to line by line, and a question that it never finishes."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -8,7 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from psi_core.files import cache_directory
 from psi_core.runs.processes import server_environment
+from psi_core.runs.run import Run
+from psi_core.tables.registry import cached_rows
+from tests.recorded import record_run
 
 
 class Served:
@@ -59,7 +64,23 @@ class Served:
 
 
 def endless_run(folder: Path) -> str:
-    """A run whose configuration never comes: whoever reads it waits for ever."""
-    folder.mkdir(parents=True)
-    os.mkfifo(folder / "config.json")
+    """A run whose kept conditions never come: whoever asks for that table waits for ever."""
+    record_run(folder.parent / "made").rename(folder)
+    before = set(cache_directory().rglob("*.json"))
+    cached_rows(Run(folder), "conditions")
+    for path in {*cache_directory().rglob("*.json")} - before:
+        path.unlink()
+        os.mkfifo(path)
     return str(folder)
+
+
+def is_waiting() -> bool:
+    """Whether somebody waits for an answer of an endless run. It then waits as long as this process lives."""
+    try:
+        for path in cache_directory().rglob("*.json"):
+            if path.is_fifo():
+                os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # Refused where nobody reads; never closed.
+                return True
+    except OSError as error:
+        assert error.errno == errno.ENXIO
+    return False

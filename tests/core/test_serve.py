@@ -129,7 +129,7 @@ def test_what_was_asked_before_the_end_is_still_answered(served: Served, own_fol
 def test_it_ends_in_the_middle_of_an_answer(served: Served, tmp_path: Path) -> None:
     assert "error" in served.ask("rows", run=str(tmp_path), table="layers")  # It is up and answers.
     run = endless_run(tmp_path / "endless")
-    served.send(json.dumps({"id": 1, "do": "rows", "run": run, "table": "layers"}))
+    served.send(json.dumps({"id": 1, "do": "rows", "run": run, "table": "conditions"}))
     closed = time.monotonic()
     served.process.stdin.close()
     assert served.process.wait(10) == 0

@@ -14,6 +14,7 @@ from psi_core.engine.models.fitting import Fit
 from psi_core.files import PACKAGE_DATA, checkpoints_directory
 from psi_core.pictures import PICTURE_SIZE
 from tests.engine.processes import new_run, small_config, start_worker
+from tests.recorded import make_older
 
 CONDITIONS = [
     "benign",
@@ -131,6 +132,7 @@ def test_other_fitted_weights_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_weights_that_must_be_fitted_are_named_and_not_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = analyzed(tmp_path / "runs", model="alexnet", size=64, images=8)
+    make_older(run.directory)
     config = json.loads((run.directory / "config.json").read_text())
     (run.directory / "config.json").write_text(json.dumps({**config, "weights": "fitted"}))
     monkeypatch.setattr(Fit, "__init__", None)

@@ -6,13 +6,14 @@ import pytest
 
 from psi_core import ModelError, Run
 from psi_core.runs.trust import require_trusted
-from tests.recorded import record_run
+from tests.recorded import make_older, record_run
 
 
 @pytest.fixture
 def foreign(own_folders):
     """A finished run of somebody's code."""
     directory = record_run(own_folders, name="theirs")
+    make_older(directory)
     path = directory / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model": "theirs.py:build"}))
     with pytest.raises(ModelError, match="--trust"):

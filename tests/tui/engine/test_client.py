@@ -14,7 +14,7 @@ from psi_core import ConfigError, Run, RunError
 from psi_core.files import plain
 from psi_core.tables.registry import table_rows
 from psi_tui.engine.client import Client, EngineError, start
-from tests.core.served import endless_run
+from tests.core.served import endless_run, is_waiting
 from tests.recorded import record_run
 
 PARENT = """
@@ -26,7 +26,7 @@ try:
 except Exception as error:
     assert "/nowhere" in str(error)
 print(client._process.pid, flush=True)
-client.ask("rows", run=sys.argv[1], table="layers")
+client.ask("rows", run=sys.argv[1], table="conditions")
 """
 
 
@@ -123,8 +123,9 @@ def test_a_child_that_dies_over_a_question_is_an_error_and_is_replaced(client, o
     run = str(record_run(own_folders))
     client.ask("rows", run=run, table="conditions")
     dead = pid_of(client)
-    thread, got = in_thread(lambda: client.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
-    wait_until((tmp_path / "endless" / "config.json").exists)
+    endless = endless_run(tmp_path / "endless")
+    thread, got = in_thread(lambda: client.ask("rows", run=endless, table="conditions"))
+    wait_until(is_waiting)
     os.kill(dead, signal.SIGKILL)
     thread.join(30)
     assert isinstance(got[0], EngineError)
@@ -167,8 +168,9 @@ def test_closing_ends_the_child_and_a_question_under_way(own_folders, tmp_path):
     client = Client()
     client.ask("rows", run=str(record_run(own_folders)), table="conditions")
     pid = pid_of(client)
-    thread, got = in_thread(lambda: client.ask("rows", run=endless_run(tmp_path / "endless"), table="layers"))
-    wait_until((tmp_path / "endless" / "config.json").exists)
+    endless = endless_run(tmp_path / "endless")
+    thread, got = in_thread(lambda: client.ask("rows", run=endless, table="conditions"))
+    wait_until(is_waiting)
     began = time.monotonic()
     client.close()
     thread.join(30)
