@@ -27,9 +27,9 @@ class Detection:
 
     Attributes:
         auroc: P(attacked scores higher), ties counted half; below 0.5 where the fit half's direction does not hold.
-        auroc_ci_low: lower end of its 95 % interval, by image; needs ten images.
-        auroc_ci_high: upper end. The interval takes the two sets as independent; versions of the same images mostly
-            go together, and it is then too wide rather than too narrow.
+        auroc_ci_low: lower end of its 95 % interval by `paired_auroc`, which knows that both sets hold the same images;
+            needs ten.
+        auroc_ci_high: upper end.
         tpr_percent: share of the attacked images that are flagged, at the threshold of the fit half.
         tnr_percent: share of the reference images that are not.
         images: how many held-out images were counted: those with a value in both versions.
