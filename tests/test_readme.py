@@ -14,6 +14,8 @@ import torch
 
 from psi_core import RunConfig
 from psi_core.conditions import ATTACKS
+from psi_core.engine import analyze
+from psi_core.evidence import checks_of
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import table_rows
 from psi_tui.cli import _MODULES
@@ -38,6 +40,16 @@ def test_every_attack_and_control_is_listed_as_its_row_describes_it() -> None:
     section = README.partition("## Attacks, controls, evidence\n")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `([^`:]+)` \| (.*) \|$", section, re.MULTILINE)
     assert listed == [(row.name, row.help) for row in ATTACKS]
+
+
+def test_the_evidence_shown_has_every_check_that_such_a_run_has(tmp_path: Path) -> None:
+    section = README.partition("## Attacks, controls, evidence\n")[2]
+    (options,) = re.findall(r"```sh\npsi-tui run --images 2000 --epsilon (\S+) --controls (\S+)\n", section)
+    table = section.partition("```\ncheck ")[2].partition("```")[0]
+    shown = re.findall(r"^(\S.*?)  +(?:green|amber|red|none) ", table, re.MULTILINE)
+    epsilon, controls = (tuple(option.split(",")) for option in options)
+    run = analyze(RunConfig(images=20, epsilon=tuple(map(float, epsilon)), controls=controls), tmp_path)
+    assert shown == [check.name for check in checks_of(run)]
 
 
 def test_the_examples_of_an_own_model_and_own_images_run(tmp_path: Path, own_folders: Path) -> None:
