@@ -76,7 +76,9 @@ def by_hand(network, inputs):
     return logits, torch.stack([psi_by_hand(output) for output in clones.outputs])
 
 
-@pytest.mark.parametrize(("name", "count", "size"), [("resnet18", 17, 32), ("densenet121", 121, 64)])
+@pytest.mark.parametrize(
+    ("name", "count", "size"), [("resnet18", 17, 32), pytest.param("densenet121", 121, 64, marks=pytest.mark.long)]
+)
 def test_psi_of_every_relu_call_equals_that_of_its_clone(name, count, size, tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)

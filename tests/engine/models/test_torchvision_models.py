@@ -76,8 +76,8 @@ def test_torchvision_turns_their_input_into_that_range_itself(name):
     ("name", "layers", "count"),
     [
         ("convnext_tiny", "features.*.block.4", 18),
-        ("efficientnet_b0", "features.?.*.block.0.2", 16),
-        ("swin_v2_t", "features.*.mlp.1", 12),
+        pytest.param("efficientnet_b0", "features.?.*.block.0.2", 16, marks=pytest.mark.long),
+        pytest.param("swin_v2_t", "features.*.mlp.1", 12, marks=pytest.mark.long),
     ],
 )
 def test_networks_without_relu_run_with_layers_and_rectify(name, layers, count, tmp_path):
