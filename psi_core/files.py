@@ -7,6 +7,7 @@ JSON for our own protocol and caches: full precision, and null where there is no
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -15,8 +16,9 @@ import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import platformdirs
 
@@ -59,7 +61,7 @@ def is_example(run_directory: Path) -> bool:
     return run_directory.resolve().parent == examples_directory().resolve()
 
 
-def open_file(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> BufferedReader:
     """A file opened to read; what is no plain file is refused: a pipe would be waited for, a device might never end.
 
     Raises:
@@ -70,6 +72,12 @@ def open_file(path: Path) -> IO[bytes]:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no file")
     return os.fdopen(descriptor, "rb")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def temporary_beside(path: Path) -> Path:

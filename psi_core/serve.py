@@ -65,6 +65,7 @@ ANSWERS = (
     Answer("resume", "psi_core.engine.commands:resume", "process", before_import="psi_core.serve:before_resume"),
     Answer("fit", "psi_core.engine.commands:fit", "process"),
     Answer("ablate", "psi_core.engine.commands:ablate", "process"),
+    Answer("recompute", "psi_core.engine.commands:recompute", "process"),
     Answer("images", "psi_core.engine.commands:images", "process"),
     Answer("selftest", "psi_core.engine.selftest.suite:selftest", "process"),
     Answer("bench", "psi_core.engine.commands:bench", "process"),

@@ -40,6 +40,7 @@ _MODULES = {
     "resume": "control",
     "stop": "control",
     "delete": "control",
+    "verify": "control",
     "trash": "control",
     "fit": "fit",
     "models": "models",

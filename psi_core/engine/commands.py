@@ -130,6 +130,14 @@ def images(run: str, to: str, reply: Reply, formats: Sequence[str] = IMAGE_FORMA
     return {"paths": paths, "warnings": warnings}
 
 
+def recompute(run: str, numbers: Sequence[int]) -> list[dict[str, str]]:
+    """Computes some chunks of a run again, and gives what was found: `name`, `verdict` and `words` of each."""
+    from psi_core.engine.recompute import recomputed_rows  # Not at the top: a run has no use for it.
+
+    keep_freed_memory()
+    return recomputed_rows(Run(Path(run).absolute()), list(numbers))
+
+
 def bench(rounds: int = 5, scaling: bool = False, **config: Any) -> dict[str, Any]:
     """Times the engine beside the floor, or over images, layers, conditions, epsilons and workers."""
     # Not at the top: a run has no use for the bench.

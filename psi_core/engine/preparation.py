@@ -46,13 +46,13 @@ from psi_core.engine.models.state_dicts import StateDict
 from psi_core.engine.models.weights import (
     apply_weights,
     classes_in,
-    file_sha256,
     imagenet_file,
     read_weights,
     state_sha256,
 )
 from psi_core.engine.sampling import positions_of
 from psi_core.errors import ConfigError, ModelError
+from psi_core.files import file_sha256
 from psi_core.runs.chunks import chunk_count
 from psi_core.runs.loading import LayerInfo
 

@@ -1,19 +1,30 @@
-"""`psi-tui stop`, `resume`, `delete` and `trash`: what can be done to a run that exists, or did."""
+"""`psi-tui stop`, `resume`, `verify`, `delete` and `trash`: what can be done to a run that exists, or did."""
 
+import random
 import sys
+from dataclasses import asdict
 
 import rich_click as click
 
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import runs_directory
+from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
+from psi_core.runs.run import Run
 from psi_core.runs.status import request_stop
 from psi_core.runs.trash import TRASH, empty_trash, take_from_trash, tidy, trashed_bytes, trashed_runs
-from psi_tui.commands.options import run_argument, runs_dir_option, trust_option, trust_run
+from psi_core.runs.verification import Verified
+from psi_core.runs.verification import verify as verified_parts
+from psi_tui.commands.options import json_option, run_argument, runs_dir_option, trust_option, trust_run
 from psi_tui.commands.run import start_and_follow
+from psi_tui.engine.client import ask
+from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narrate, write_result
-from psi_tui.text.formatting import format_bytes
+from psi_tui.text.formatting import format_bytes, json_text
+
+_WRONG = 1
+"""Exit code of `verify` where something is wrong."""
 
 
 @click.command()
@@ -51,6 +62,51 @@ def resume(
         narrate(f"{found.name} is finished; nothing to resume")
         return
     context.exit(start_and_follow("resume", detach=detach, quiet=quiet, run=str(found.directory)))
+
+
+@click.command()
+@run_argument
+@click.option("--recompute", type=click.IntRange(1), metavar="N", help="compute N random chunks again, compare bits")
+@trust_option
+@runs_dir_option
+@json_option
+@click.pass_context
+def verify(
+    context: click.RichContext, *, run: str, recompute: int | None, trust: bool, runs_dir: str | None, as_json: bool
+) -> None:
+    """Compare a run with what its workers wrote: digests, configuration, weights.
+
+    Exits with 0 where all is right, and with 1 where something is wrong, or could not be computed again.
+    """
+    found = load_run(run, runs_dir)
+    if trust:
+        trust_run(found)
+    parts = verified_parts(found)
+    is_right = all(part.verdict != "wrong" for part in parts)
+    if recompute is not None:
+        again = _computed_again(found, recompute)
+        parts += again
+        is_right &= all(part.verdict == "right" for part in again)
+    if as_json:
+        rows = [asdict(part) for part in parts]
+        write_result(json_text({"run": found.id, "directory": found.directory, "right": is_right, "parts": rows}))
+    else:
+        name_width = max(len(part.name) for part in parts)
+        for part in parts:
+            write_result(f"{part.name:<{name_width}}  {part.verdict:<11}  {part.words}")
+        write_result(f"{found.name}: {'right' if is_right else 'wrong'}")
+    context.exit(0 if is_right else _WRONG)
+
+
+def _computed_again(run: Run, count: int) -> list[Verified]:
+    """Parts for random chunks that the engine computes again."""
+    finished = [number for number in finished_chunks(run.directory) if number < run.chunks]
+    if not finished:
+        return [Verified("computed again", "not checked", "no chunk is finished yet")]
+    numbers = sorted(random.sample(finished, min(count, len(finished))))
+    with waiting(f"computing {len(numbers)} of {len(finished)} chunks again"):
+        answer = ask("recompute", run=str(run.directory), numbers=numbers)
+    return [Verified(**row) for row in answer]
 
 
 @click.command()

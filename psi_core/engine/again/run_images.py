@@ -15,9 +15,9 @@ from psi_core.engine.images import read_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.sources import input_channels
-from psi_core.engine.models.weights import file_sha256
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.errors import DataError, ModelError
+from psi_core.files import file_sha256
 from psi_core.runs.run import Run
 from psi_core.runs.trust import require_trusted
 

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from psi_core.engine.models.weights import file_sha256
 from psi_core.errors import ModelError
-from psi_core.files import PACKAGE_DATA, checkpoints_directory
+from psi_core.files import PACKAGE_DATA, checkpoints_directory, file_sha256
 
 _SMALL_SET = 20_000
 """Below this many images a fit takes three epochs by default, else one."""

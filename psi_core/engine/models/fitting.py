@@ -31,9 +31,9 @@ from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.dry_forward import dry_forward
 from psi_core.engine.models.sources import ModelSource, build_classifier, input_channels, model_source
 from psi_core.engine.models.weight_files import DAMAGE
-from psi_core.engine.models.weights import file_sha256, imagenet_file, read_weights
+from psi_core.engine.models.weights import imagenet_file, read_weights
 from psi_core.errors import ModelError
-from psi_core.files import checkpoints_directory, flush_to_disk, replacing
+from psi_core.files import checkpoints_directory, file_sha256, flush_to_disk, replacing
 from psi_core.runs.creation import write_json
 from psi_core.runs.events import FitAdvanced, Warned
 

@@ -140,12 +140,6 @@ def _cached_file(url: str, model: str) -> Path:
     return path
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def state_sha256(network: nn.Module) -> str:
     """SHA-256 over names, shapes and bytes of a network's tensors, for weights that came from no file."""
     digest = hashlib.sha256()

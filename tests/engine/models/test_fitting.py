@@ -19,9 +19,8 @@ from psi_core.engine.models import fitting
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
 from psi_core.engine.models.fitting import Fit, FitInterruptedError, ensure_fitted
 from psi_core.engine.models.sources import build_classifier, model_source
-from psi_core.engine.models.weights import file_sha256
 from psi_core.errors import ModelError, PsiError
-from psi_core.files import checkpoints_directory
+from psi_core.files import checkpoints_directory, file_sha256
 from psi_core.runs.events import FitAdvanced, Warned
 from psi_core.serve import Reply
 from tests.engine.processes import wait_until

@@ -12,12 +12,12 @@ from psi_core.engine.models.sources import blank_network, model_source
 from psi_core.engine.models.weights import (
     apply_weights,
     classes_in,
-    file_sha256,
     imagenet_file,
     read_weights,
     state_sha256,
 )
 from psi_core.errors import ModelError
+from psi_core.files import file_sha256
 from tests.engine.networks import Functional, perceptron, seeded
 
 

@@ -1,0 +1,97 @@
+"""Chunks computed again and compared with those of a run, bit by bit where the device is of the run's kind."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psi_core.devices import Device
+from psi_core.engine.again.run_images import reopen
+from psi_core.engine.devices import available_device, cpu_threads, current_device, describe_device, precision
+from psi_core.engine.kernels import sums_on
+from psi_core.engine.work.chunk_maker import make_chunk_maker
+from psi_core.errors import PsiError
+from psi_core.runs.chunks import Arrays
+from psi_core.runs.run import Run
+from psi_core.runs.status import StatusReader
+from psi_core.runs.verification import Verified
+
+_ELSEWHERE_IMAGES = 64
+"""Images of a chunk that are computed again on another kind of device, where bits cannot agree anyway."""
+
+_ROUNDING = 1e-4
+"""How far the PSI of benign images may lie apart on another kind of device."""
+
+
+def recompute(run: Run, numbers: list[int]) -> list[Verified]:
+    """What computing some finished chunks of a run again finds, one part a chunk.
+
+    Nothing is fitted, downloaded or written. Where weights or images are not at hand, nothing could be checked.
+    """
+    device = available_device(run.config.device)
+    try:
+        prepared = reopen(run, device).with_axes_of(run.layer_infos)
+    except PsiError as error:
+        return [Verified("computed again", "not checked", str(error))]
+    maker, other = make_chunk_maker(run.config, prepared, device), _other_device(run, device)
+    found = []
+    for number in numbers:
+        positions = run.chunk_positions(number)
+        try:
+            theirs = run.read_chunk(number)
+            positions = positions[:_ELSEWHERE_IMAGES] if other else positions
+            with cpu_threads(run.config.threads), current_device(device), precision(run.config.precision, device):
+                ours = maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
+        except PsiError as error:
+            found.append(Verified(f"chunk {number} again", "wrong", str(error)))
+            continue
+        found.append(_compared(number, ours, theirs, other))
+    return found
+
+
+def _other_device(run: Run, device: Device) -> str:
+    """What the run was made on, where that is not what computes here; empty where it is."""
+    started = [worker.started for worker in StatusReader(run.directory).poll() if worker.started]
+    first = min(started, key=lambda event: event.time, default=None)
+    here = describe_device(device)
+    if first is None:
+        return "an unknown device"
+    is_same = (first.device_name, first.torch, first.sums) == (here["device_name"], here["torch"], sums_on(device))
+    return "" if is_same else f"{first.device_name or 'an unknown device'}, torch {first.torch}"
+
+
+def _compared(number: int, ours: Arrays, theirs: Arrays, other: str) -> Verified:
+    name, images = f"chunk {number} again", len(ours["index"])
+    if not np.array_equal(ours["index"], theirs["index"][:images]):
+        return Verified(name, "wrong", "its images are others than those that are read now")
+    apart = _apart(ours["psi"][0], theirs["psi"][0][..., :images])
+    if other:
+        same = 100 * float((ours["prediction"] == theirs["prediction"][..., :images]).mean())
+        words = (
+            f"{images} images, made on {other}: benign PSI within {apart:.1e}, {same:.1f} % of the predictions "
+            "the same; bits agree on the same kind of device alone"
+        )
+        return Verified(name, "right" if apart <= _ROUNDING else "wrong", words)
+    differing = sorted(key for key in ours if key not in theirs or not _is_same(ours[key], theirs[key]))
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        words = f"other bits in {', '.join(differing[:3])}{more}; benign PSI differs by at most {apart:.1e}"
+        return Verified(name, "wrong", words)
+    return Verified(name, "right", f"{images} images: the same bits in all {len(ours)} arrays")
+
+
+def _is_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest difference; infinite where only one of them is NaN."""
+    if not np.array_equal(np.isnan(one), np.isnan(other)):
+        return float("inf")
+    return float(np.max(np.abs(np.nan_to_num(one) - np.nan_to_num(other)), initial=0))
+
+
+def recomputed_rows(run: Run, numbers: list[int]) -> list[dict[str, str]]:
+    """The same, as JSON holds it."""
+    return [asdict(each) for each in recompute(run, numbers)]

@@ -1,0 +1,118 @@
+"""Whether a run directory still holds what its workers wrote: digests, configuration, weights. Nothing is computed."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from psi_core.errors import RunError
+from psi_core.files import TEMPORARY, file_sha256
+from psi_core.runs.chunks import CHUNKS, chunk_path, finished_chunks
+from psi_core.runs.loading import CONFIG_DIGEST
+from psi_core.runs.run import Run
+
+Verdict = Literal["right", "wrong", "not checked"]
+Look = Callable[[], tuple[Verdict, str]]
+
+_OWN = re.compile(rf"[0-9]{{5,}}\.npz(\.wrong[0-9]*|{TEMPORARY}|\.[0-9]+\.tmp)")
+"""Names in the folder of chunks that are no chunks and yet a worker's."""
+
+_NAMED = 3
+"""How many of several faults a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """One part of a run that was looked at.
+
+    Attributes:
+        name: what it is.
+        verdict: whether it is right.
+        words: what was found, in half a sentence.
+    """
+
+    name: str
+    verdict: Verdict
+    words: str
+
+
+def verify(run: Run) -> list[Verified]:
+    """Every part of a run that files alone can tell of, the first one to look at first."""
+    return [Verified(name, *found) for name, found in _parts(run)]
+
+
+def _parts(run: Run) -> Iterator[tuple[str, tuple[Verdict, str]]]:
+    yield "configuration", _told(lambda: _configuration(run))
+    yield "layers", _told(lambda: _layers(run))
+    yield "chunks", _told(lambda: _chunks(run))
+    yield "other files", _others(run)
+    yield "weights", _told(lambda: _weights(run.model))
+
+
+def _told(look: Look) -> tuple[Verdict, str]:
+    """What looking gives; a file that cannot be read is wrong."""
+    try:
+        return look()
+    except RunError as error:
+        return "wrong", str(error)
+
+
+def _configuration(run: Run) -> tuple[Verdict, str]:
+    begun = run.model.get(CONFIG_DIGEST)
+    if begun is None:
+        return "not checked", "no digest of it was recorded: no worker has begun, or one of an older version"
+    if begun != run.fingerprint:
+        return "wrong", "config.json was changed after the run was begun; put it back as it was"
+    return "right", "as it was when the run was begun"
+
+
+def _layers(run: Run) -> tuple[Verdict, str]:
+    sample = "a sample" if len(run.positions) and run.positions[-1] >= run.images else "the first ones"
+    return "right", f"{len(run.layers)} layers; images: {sample}, {run.images} of them"
+
+
+def _chunks(run: Run) -> tuple[Verdict, str]:
+    wrong = run.wrong_chunks()
+    finished = len([number for number in finished_chunks(run.directory) if number < run.chunks])
+    count = f"{finished} of {run.chunks} finished"
+    if wrong:
+        return "wrong", f"{len(wrong)} of {finished} wrong: {_some([*wrong.values()])}"
+    if finished and not run.is_sealed:
+        return "not checked", f"{count}, by a version without digests; shapes and ranges are those of a run"
+    return "right", f"{count}, each with the digests that its worker wrote"
+
+
+def _others(run: Run) -> tuple[Verdict, str]:
+    """What lies among the chunks and is none: it is never read, but somebody put it there."""
+    own = {chunk_path(run.directory, number).name for number in finished_chunks(run.directory) if number < run.chunks}
+    try:
+        names = sorted(path.name for path in (run.directory / CHUNKS).iterdir())
+    except OSError as error:
+        return "wrong", f"{run.directory / CHUNKS} cannot be read ({error.strerror})"
+    foreign = [name for name in names if name not in own and not _OWN.fullmatch(name)]
+    if foreign:
+        return "wrong", f"among the chunks lie {_some(foreign)}, which no worker wrote; they are left out"
+    return "right", "none among the chunks"
+
+
+def _weights(model: Mapping[str, object]) -> tuple[Verdict, str]:
+    if not model:
+        return "not checked", "there are none yet"
+    place, digest = Path(str(model.get("source"))), str(model.get("sha256"))
+    if not place.is_absolute():
+        return "not checked", f"{place}, SHA-256 {digest[:12]}, lies in no file here; --recompute compares numbers"
+    if not place.is_file():
+        return "not checked", f"{place}, SHA-256 {digest[:12]}, is not here"
+    try:
+        found = file_sha256(place)
+    except OSError as error:
+        return "not checked", f"{place} cannot be read ({error.strerror})"
+    if found != digest:
+        return "wrong", f"{place} has SHA-256 {found[:12]}, the run was begun with {digest[:12]}"
+    return "right", f"{place}, SHA-256 {digest[:12]}, as the run was begun with"
+
+
+def _some(texts: list[str]) -> str:
+    more = len(texts) - _NAMED
+    return "; ".join(texts[:_NAMED]) + (f" and {more} more" if more > 0 else "")

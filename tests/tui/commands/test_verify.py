@@ -1,0 +1,89 @@
+"""`psi-tui verify`: a table, JSON, an exit code; and chunks that are computed again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from psi_core.engine import analyze
+from psi_core.engine.recompute import recompute
+from psi_core.runs.chunks import chunk_path, read_arrays
+from psi_core.runs.event_log import events_path
+from psi_core.runs.run import Run
+from tests.engine.processes import small_config
+from tests.recorded import make_older, record_run, rewrite_chunk
+
+
+@pytest.fixture
+def finished(own_folders):
+    return analyze(small_config(images=40), own_folders).directory
+
+
+def test_a_run_is_right_until_a_chunk_is_not(psi, own_folders):
+    directory = record_run(own_folders, name="mine")
+    told = psi("verify", "mine")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines()[-1] == "mine: right"
+    chunk_path(directory, 1).write_bytes(chunk_path(directory, 0).read_bytes())
+    told = psi("verify", "mine")
+    assert told.code == 1
+    assert "1 of 3 wrong" in told.out
+    assert "it is chunk 0" in told.out
+    assert told.out.splitlines()[-1] == "mine: wrong"
+    told = json.loads(psi("verify", "mine", "--json").out)
+    assert (told["run"], told["right"]) == (directory.name, False)
+    assert {part["name"]: part["verdict"] for part in told["parts"]}["chunks"] == "wrong"
+
+
+def test_an_older_run_is_not_wrong(psi, own_folders):
+    make_older(record_run(own_folders, name="mine"))
+    told = psi("verify", "mine")
+    assert told.code == 0
+    assert "without digests" in told.out
+
+
+def test_an_example_is_right_and_cannot_be_computed_again_without_its_weights(psi):
+    told = psi("verify", "example-alexnet")
+    assert (told.code, told.out.splitlines()[-1]) == (0, "example-alexnet: right")
+
+
+def test_chunks_come_out_again_bit_by_bit(psi, finished):
+    told = psi("verify", finished.name, "--recompute", 2, "--json")
+    assert told.code == 0, told.out + told.err
+    again = [part for part in json.loads(told.out)["parts"] if part["name"].endswith("again")]
+    assert len(again) == 2
+    assert all(part["verdict"] == "right" and "the same bits in all" in part["words"] for part in again)
+
+
+def test_one_bit_that_a_digest_vouches_for_does_not_come_out_again(finished):
+    arrays = {name: array.copy() for name, array in read_arrays(chunk_path(finished, 1)).items()}
+    arrays["psi"].view(np.uint32)[0, 0, 0] ^= 1
+    rewrite_chunk(finished, 1, arrays)
+    right, wrong = recompute(Run(finished), [0, 1])
+    assert (right.verdict, wrong.verdict) == ("right", "wrong")
+    assert "other bits in psi" in wrong.words
+    (again,) = recompute(Run(finished), [1])
+    assert again == wrong
+
+
+def test_on_another_device_it_says_within_what_they_agree(finished):
+    log = events_path(finished, 0)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [{**line, "device_name": "NVIDIA H200"} if line["event"] == "started" else line for line in lines]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (found,) = recompute(Run(finished), [0])
+    assert found.verdict == "right"
+    assert "made on NVIDIA H200" in found.words
+    assert "benign PSI within 0.0e+00" in found.words
+    arrays = {name: array.copy() for name, array in read_arrays(chunk_path(finished, 0)).items()}
+    arrays["psi"] *= np.float32(0.99)
+    rewrite_chunk(finished, 0, arrays)
+    (found,) = recompute(Run(finished), [0])
+    assert found.verdict == "wrong"
+
+
+def test_what_cannot_be_computed_again_is_not_right(psi, own_folders):
+    record_run(own_folders, name="mine", weights="fitted", model="vgg11")
+    told = psi("verify", "mine", "--recompute", 1)
+    assert told.code == 1
+    assert "not checked" in told.out
