@@ -27,6 +27,12 @@ Finding: TypeAlias = Literal["silenced", "few", "unmatched", "beyond", "less", "
 
 Size: TypeAlias = Literal["negligible", "small", "medium", "large"]
 
+SIZE_WORDS = "from 0.2 small, 0.5 medium, 0.8 large"
+"""Cohen's (1988) words for a difference in sd, as every text has them."""
+
+BEYOND_WORDS = "difference from the nearest noise, in benign sd"
+"""What a shift beyond noise is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
@@ -209,7 +215,7 @@ def _own_move(against_benign: Contrast, contrasts: Sequence[Contrast]) -> float:
 
 
 def size_word(delta: float) -> Size:
-    """Cohen's (1988) word for |delta|: below 0.2 negligible, 0.5 small, 0.8 medium, else large."""
+    """Cohen's (1988) word for |delta|: from 0.2 small, 0.5 medium, 0.8 large; below, negligible."""
     size = abs(delta)
     return "large" if size >= 0.8 else "medium" if size >= 0.5 else "small" if size >= 0.2 else "negligible"
 

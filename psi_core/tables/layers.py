@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from psi_core.conditions import Condition, noises_of
 from psi_core.measures import MEASURES, require_measure
 from psi_core.runs.run import Run
-from psi_core.statistics.contrasts import Decision, classes_moved, rank_biserial
+from psi_core.statistics.contrasts import BEYOND_WORDS, SIZE_WORDS, Decision, classes_moved, rank_biserial
 from psi_core.statistics.findings import findings
 from psi_core.statistics.histograms import bin_counts, find_peaks, measure_edges, overlap
 from psi_core.statistics.paired import Shift, auroc, ks_distance, paired_statistics, percent, subset_mask, summarize
@@ -100,8 +100,7 @@ _BEYOND_COLUMNS: tuple[Column, ...] = (
         "delta_sd",
         "beyond noise, sd",
         "sd",
-        "Mean difference from the deciding noise, by image, in benign sd between images: below 0.2 negligible, "
-        "0.5 small, 0.8 medium, else large.",
+        f"Mean {BEYOND_WORDS} between images, by image: {SIZE_WORDS}.",
         True,
         "beyond, sd",
     ),
@@ -204,9 +203,7 @@ def layer_notes(run: Run, view: View) -> list[str]:
     peak = f"peak: the fullest of {view.bins} bins{place}; peak % is its share of images: concentration, not sparseness"
     details = run.condition_details
     has_noise = any(noises_of(each, details) for each in details)
-    beyond = (
-        "beyond, sd: from the noise it differs from least, in benign sd; below 0.2 negligible, 0.5 small, 0.8 medium"
-    )
+    beyond = f"beyond, sd: {BEYOND_WORDS}; {SIZE_WORDS}"
     return [peak, *([beyond] if has_noise else []), *label_notes(run)]
 
 

@@ -10,6 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Static
 
+from psi_core.statistics.contrasts import BEYOND_WORDS, SIZE_WORDS
 from psi_tui.app.palette import bindings_of
 from psi_tui.screens.base import PsiScreen
 from psi_tui.widgets.dialogs import Modal
@@ -19,7 +20,7 @@ _WORDS = {
     "PSI": "population sparseness index: 0 all units respond alike, 1 one unit carries it all",
     "benign, attacked": "the images as they are; the same after the attack",
     "Δ": "attacked minus benign, image by image; Δ-control: attacked minus control",
-    "beyond noise, sd": "attacked minus noise, in benign sd: 0.2 small, 0.5 medium, 0.8 large; lists: furthest layer",
+    "beyond, sd": f"{BEYOND_WORDS}: {SIZE_WORDS}; in lists of runs, of the furthest layer",
     "control": "noise of the same size: a shift that it makes too is no effect of the attack",
     "peak": "the fullest of 20 bins over 0..1: L its place, H its share of the images, A their accuracy",
     "d_z": "consistency: how alike images move, mean difference over its sd; says nothing of how far",

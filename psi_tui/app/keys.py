@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 from textual import events, on
+from textual._time import get_time
 from textual.app import App
 from textual.driver import Driver
 from textual.message import Message
@@ -109,7 +110,7 @@ class OrderlyApp(App[None]):
         """Whether the screen in front can answer a key: it is painted, and has what it waits for."""
         screen = self.screen
         is_waiting = isinstance(screen, PsiScreen) and not screen.is_ready
-        is_patient = KeyPassed(self, is_last=True).time - event.time < _PATIENCE_SECONDS
+        is_patient = get_time() - event.time < _PATIENCE_SECONDS
         return self._is_painted(screen) and not (is_waiting and is_patient)
 
     def _is_painted(self, screen: Screen[Any]) -> bool:

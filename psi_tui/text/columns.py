@@ -3,9 +3,13 @@
 Headings and rounding are the tables' own; a screen chooses columns, their order and which go first where it is narrow.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
 
 from psi_core.tables.columns import TEXT_KINDS, Column
 from psi_tui.text.formatting import MISSING, Row, format_cell, format_interval, format_mean_sd
@@ -36,6 +40,7 @@ class ScreenColumn:
         importance: where the width is short, the column with the lowest goes first; the first column never goes.
         is_text: set flush left; numbers are flush right.
         is_whole: whether a text is never shortened.
+        least: cells that a text keeps at least where it is shortened; default 12.
     """
 
     title: str
@@ -43,6 +48,7 @@ class ScreenColumn:
     importance: float = 0
     is_text: bool = False
     is_whole: bool = False
+    least: int = 0
 
 
 def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dict[str, ScreenColumn]:
@@ -176,6 +182,8 @@ def fitted(
     One long name must not empty the columns of all rows: texts are shortened to a quarter of the width, then columns
     go, and before a key column goes all texts are shortened to 12 cells.
 
+    Texts have the room that is left in the end.
+
     Args:
         columns: all of them.
         rows: the text of every cell.
@@ -190,7 +198,14 @@ def fitted(
     while widest > _NARROWEST and _taken(columns, keys, shown) > width:
         widest -= 1
         shown = _shortened(columns, rows, widest)
-    return fitting_columns(columns, shown, width), shown
+    kept = fitting_columns(columns, shown, width)
+    longest = max((cell_len(text) for row in rows for text in row), default=0)
+    if widest < longest and shown != rows:
+        wider = range(widest, longest + 1)
+        fits = bisect_right(wider, 0, key=lambda each: _taken(columns, kept, _shortened(columns, rows, each)) > width)
+        if fits:
+            shown = _shortened(columns, rows, wider[fits - 1])
+    return kept, shown
 
 
 def hidden_titles(columns: Sequence[ScreenColumn], kept: Sequence[int], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -208,12 +223,18 @@ def _hidden_words(titles: Sequence[str]) -> list[str]:
 
 def elided(text: str, width: int) -> str:
     """A text with its middle left out where it is wider: names tell most by their ends. A number before it stays."""
-    if len(text) <= width:
+    if cell_len(text) <= width:
         return text
     number, blank, _ = text.partition(" ")
-    head = max((width - 1) // 3, min(len(number) + 1, width - 5) if blank else 0)
+    head = max((width - 1) // 3, min(cell_len(number) + 1, width - 5) if blank else 0)
     tail = max(0, width - 1 - head)
-    return f"{text[:head]}…{text[len(text) - tail :]}"[:width]
+    return f"{_start(text, head)}…{_start(text[::-1], tail)[::-1]}" if width > 0 else ""
+
+
+def _start(text: str, width: int) -> str:
+    """As many letters of a text as fit so many cells."""
+    ends = list(accumulate(map(cell_len, text)))
+    return text[: bisect_right(ends, width)]
 
 
 def _has_value(place: int, rows: Sequence[Sequence[str]]) -> bool:
@@ -224,7 +245,7 @@ def _shortened(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], w
     """Rows with every text at most so wide; numbers are left as they are."""
     return [
         [
-            elided(text, width) if column.is_text and not column.is_whole else text
+            elided(text, max(width, column.least)) if column.is_text and not column.is_whole else text
             for column, text in zip(columns, row, strict=True)
         ]
         for row in rows
@@ -248,18 +269,19 @@ def fitting_columns(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str
     while len(kept) > 1 and _taken(columns, kept, rows) > width:
         # Of equally important columns the last goes first.
         kept.remove(min(kept[1:], key=lambda place: (columns[place].importance, -place)))
-    return kept
+    # A wide one that went late leaves room for narrow ones that went before it.
+    gone = [place for place in range(1, len(columns)) if place not in kept and _has_value(place, rows)]
+    for place in sorted(gone, key=lambda place: (-columns[place].importance, place)):
+        if _taken(columns, [*kept, place], rows) <= width:
+            kept.append(place)
+    return sorted(kept)
 
 
 def column_width(column: ScreenColumn, place: int, rows: Iterable[Sequence[str]]) -> int:
     """How many columns of the terminal the title and every cell of one column need."""
-    from rich.cells import cell_len
-
     return max([cell_len(column.title), *(cell_len(row[place]) for row in rows)])
 
 
 def _padded(text: str, width: int, is_text: bool) -> str:
-    from rich.cells import cell_len
-
     padding = " " * (width - cell_len(text))
     return text + padding if is_text else padding + text

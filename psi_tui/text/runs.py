@@ -23,7 +23,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
         "accuracy %",
         lambda row: _accuracies(row["summary"]),
     ),
-    "beyond_noise": ScreenColumn("beyond noise", lambda row: _shifts(row)[0], is_text=True),
+    "beyond_noise": ScreenColumn("beyond noise", lambda row: _shifts(row)[0], is_text=True, least=13),
     "shift": ScreenColumn("Δ", lambda row: _shifts(row)[1], is_text=True),
     "status": ScreenColumn("status", lambda row: row["status"], is_text=True, is_whole=True),
     "age": ScreenColumn("age", lambda row: row["age"]),

@@ -5,6 +5,7 @@ Several workers have a line each while they are few, and share lines otherwise.
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
@@ -22,6 +23,7 @@ from psi_tui.runs.progress import (
     rest_words,
     time_words,
 )
+from psi_tui.text.columns import elided
 from psi_tui.text.formatting import format_accuracies, format_bytes, format_count, format_duration, format_rate
 from psi_tui.text.runs import STATUS_GLYPHS
 
@@ -141,6 +143,9 @@ def _word_style(worker: WorkerProgress) -> str:
 _STATUS_STYLES = {"running": "bold $primary", "done": "bold $success", "failed": "bold $error", "lost": "bold $error"}
 
 
+_SHORTEST_NAME = 20
+"""Cells of a run's name that a long name of a model leaves."""
+
 _TALL = 30
 """Lines from which a finished run has more than its title."""
 
@@ -232,9 +237,12 @@ def _title(snapshot: Snapshot, width: int) -> Content:
     facts = f"{config.model} on {config.data} {config.split}, {format_count(run.images)} images, {config.size} px"
     long = f"{facts}, {config.precision}, {device}"
     word = f"{STATUS_GLYPHS[status]} {status}"
-    room = width - len(run.name) - len(word) - 4
-    told = next((text for text in (long, facts, config.model) if len(text) <= room), "")
-    left = Content.assemble((run.name, "bold"), f"  {told}")
+    room = width - cell_len(word) - 2
+    name = elided(run.name, max(_SHORTEST_NAME, room - cell_len(config.model) - 2))
+    room -= cell_len(name) + 2
+    model = elided(config.model, max(1, room))
+    told = next((text for text in (long, facts) if cell_len(text) <= room), model)
+    left = Content.assemble((name, "bold"), f"  {told}")
     gap = " " * max(2, width - left.cell_length - len(word))
     return Content.assemble(left, gap, (word, _STATUS_STYLES.get(status, "bold")))
 

@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from psi_core.conditions import BENIGN
 from psi_core.measures import MEASURES
+from psi_core.statistics.contrasts import SIZE_WORDS
 from psi_core.tables.columns import as_number
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import LayerRowsTab, LayerWanted
@@ -125,7 +126,7 @@ class MapTab(LayerRowsTab):
         self.query_one("#map-verdict", Static).update(verdict)
         self.query_one("#map-legend", Static).update(
             f"▲ {up}, ▼ {down} beyond noise   = equivalent to it   < less   ± depends on it   ? undecided   "
-            "from 0.2 small (below: dim), 0.5 medium, 0.8 large (bold)"
+            f"{SIZE_WORDS} (bold); below 0.2 dim"
         )
 
     def _style_of(self, condition: str) -> "_Style":

@@ -54,6 +54,22 @@ async def test_of_many_layers_with_long_names_the_verdict_and_the_numbers_are_in
             assert app.screen.query_one("#layer-profile").region.height >= 8
 
 
+@pytest.mark.parametrize("letters", ["a-long-name-", "模型的名字"])
+async def test_a_long_name_leaves_model_and_status_in_the_head(own_folders, letters):
+    directory = recorded.record_run(own_folders, name=letters * 12)
+    async with running(own_folders, NARROW, open_directory=directory) as (app, _pilot):
+        head = text_of(app).splitlines()[1]
+        assert head.strip().startswith(letters[:4])
+        assert "…" in head
+        assert "lenet5" in head
+        assert head.endswith("✓ done")
+    with_long_model = recorded.record_run(own_folders, name=letters * 12, model="timm:" + "convnextv2_huge." * 4)
+    async with running(own_folders, NARROW, open_directory=with_long_model) as (app, _pilot):
+        head = text_of(app).splitlines()[1]
+        assert "timm:" in head
+        assert head.endswith("✓ done")
+
+
 def test_a_number_before_a_name_is_never_shortened():
     assert elided("-0.0042 features.denseblock3.denselayer24.relu2", 16) == "-0.0042 …4.relu2"
     assert all(len(elided("features.denseblock3", width)) <= width for width in range(1, 30))

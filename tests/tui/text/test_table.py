@@ -9,6 +9,9 @@ from psi_tui.text.columns import (
     ScreenColumn,
     Section,
     both_sides,
+    column_width,
+    elided,
+    fitted,
     interval_alone,
     limits,
     mean_and_sd,
@@ -124,3 +127,55 @@ def test_rows_in_pairs_show_one_side_or_both():
 def test_zeros_that_say_nothing_are_left_out():
     (column,) = screen_columns([Column("n", "n", "count", "A number.")]).values()
     assert [without_zeros(column).cell({"n": n}) for n in (0, 10)] == [MISSING, "10"]
+
+
+LISTED = (
+    ScreenColumn("run", lambda row: row["run"], 9, is_text=True),
+    ScreenColumn("model", lambda row: row["model"], 7, is_text=True),
+    ScreenColumn("beyond", lambda row: row["beyond"], 5, is_text=True, least=13),
+    ScreenColumn("wide", lambda row: "w" * 16, 3),
+    ScreenColumn("narrow", lambda row: "n", 1),
+    ScreenColumn("status", lambda row: "done", 8, is_text=True, is_whole=True),
+)
+
+
+def fitting(width: int, **texts: str) -> tuple[list[str], list[str]]:
+    cells = [[column.cell(texts) for column in LISTED]]
+    kept, rows = fitted(LISTED, cells, width)
+    assert sum(column_width(LISTED[place], place, rows) for place in kept) + 2 * (len(kept) - 1) <= max(width, 4)
+    return [LISTED[place].title for place in kept], rows[0]
+
+
+@pytest.mark.parametrize("width", [50, 56, 60, 70, 80])
+def test_the_headline_keeps_its_number_and_a_name(width):
+    titles, row = fitting(width, run="a" * 60, model="torchvision:densenet121", beyond="-0.197 sd fc2")
+    assert "beyond" in titles
+    assert row[2] == "-0.197 sd fc2"
+    _, row = fitting(
+        width, run="a" * 60, model="torchvision:densenet121", beyond="-0.197 sd features.denseblock3.relu2"
+    )
+    assert row[2].startswith("-0.197 ")
+    assert len(row[2]) >= 13
+
+
+def test_a_narrow_column_takes_the_room_that_a_wide_one_leaves():
+    texts = {"run": "r" * 10, "model": "m" * 8, "beyond": "b" * 13}
+    assert "wide" in fitting(71, **texts)[0]
+    assert fitting(55, **texts)[0] == ["run", "model", "beyond", "narrow", "status"]
+
+
+def test_texts_take_the_room_that_columns_leave():
+    name = "n" * 30
+    titles, row = fitting(72, run=name, model="m" * 8, beyond="b" * 13)
+    assert titles == ["run", "model", "beyond", "narrow", "status"]
+    assert row[0] == name
+
+
+@pytest.mark.parametrize("text", ["模型" * 20, "a模" * 20, "abc" * 20, "-0.0042 模型模型模型模型模型模型"])
+@pytest.mark.parametrize("width", range(1, 24))
+def test_elided_texts_are_as_wide_as_their_cells(text, width):
+    from rich.cells import cell_len
+
+    found = elided(text, width)
+    assert width - 2 <= cell_len(found) <= width
+    assert elided("模型", 4) == "模型"
