@@ -23,12 +23,12 @@ from typing import IO, Any, Literal
 
 from psi_core.errors import ConfigError, PsiError, unknown_name
 from psi_core.files import plain
-from psi_core.runs.events import Event, event_line
+from psi_core.runs.events import Event, TableBegun, Warned, event_line
 from psi_core.runs.processes import recorded_config, share_cores
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.columns import Row
-from psi_core.tables.export import export_run
+from psi_core.tables.export import export_run, left_out_words
 from psi_core.tables.registry import View, cached_rows
 
 
@@ -226,9 +226,29 @@ def rows(
     return cached_rows(Run(Path(run), preview=preview), table, View(subset, bins, measure))
 
 
-def export(run: str, to: str, format: str = "csv", measures: Sequence[str] = ()) -> list[Path]:  # noqa: A002
-    """Writes the tables of the run in a directory, and gives the paths of the files."""
-    return export_run(Run(Path(run)), to, format, measures=measures)
+def export(
+    run: str,
+    to: str,
+    reply: Reply,
+    format: str = "csv",  # noqa: A002
+    measures: Sequence[str] = (),
+    with_progress: bool = False,
+) -> list[Path]:
+    """Writes the tables of the run in a directory, and gives the paths of the files.
+
+    With progress, events say before each table how far it is, and at the end which tables are left out.
+    """
+
+    def report(table: str, done: int, total: int) -> None:
+        if with_progress:
+            reply.report(TableBegun(table=table, done=done, total=total))
+
+    found = Run(Path(run))
+    paths = export_run(found, to, format, measures=measures, tell=report)
+    words = left_out_words(found, format) if with_progress else ""
+    if words:
+        reply.report(Warned(text=words))
+    return paths
 
 
 def before_start(config: dict[str, Any], runs_dir: str | None = None) -> None:

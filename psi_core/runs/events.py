@@ -287,6 +287,22 @@ class ImagesWritten(_Timed):
 
 
 @dataclass(frozen=True, slots=True)
+class TableBegun(_Timed):
+    """Progress of an export of tables: the next one is being computed.
+
+    Attributes:
+        table: its name.
+        done: tables computed.
+        total: tables of the export.
+    """
+
+    kind: ClassVar[str] = "table"
+    table: str = ""
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PartTested(_Timed):
     """A part of the self-test ended.
 
@@ -329,13 +345,14 @@ KnownEvent: TypeAlias = (
     | Failed
     | AblationAdvanced
     | ImagesWritten
+    | TableBegun
     | PartTested
 )
 Event: TypeAlias = KnownEvent | UnknownEvent
 
 EVENTS: tuple[type[KnownEvent], ...] = (
     *(Started, PhaseBegan, FitAdvanced, BatchDone, Warned, PrecisionCompared, EvidenceFound, Heartbeat),
-    *(Finished, Stopped, Failed, AblationAdvanced, ImagesWritten, PartTested),
+    *(Finished, Stopped, Failed, AblationAdvanced, ImagesWritten, TableBegun, PartTested),
 )
 """Every kind that this version writes."""
 

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby, product
+from itertools import groupby, islice, product
 from pathlib import Path
 
 from psi_core.errors import ConfigError, unknown_name
@@ -175,8 +175,9 @@ def export_run(
     run: Run,
     folder: str | os.PathLike[str],
     format: str = "csv",  # noqa: A002
-    tables: Iterable[str] = TABLE_NAMES,
+    tables: Iterable[str] | None = None,
     measures: Iterable[str] = (),
+    tell: Callable[[str, int, int], object] | None = None,
 ) -> list[Path]:
     """Writes a run's tables as `layers.csv` and so on, and gives their paths; the folder is made where it is missing.
 
@@ -186,15 +187,16 @@ def export_run(
         run: a run with results.
         folder: to write into.
         format: one of FORMATS.
-        tables: their names; all by default.
+        tables: their names; by default all, for the page without those that fill no page: see `tables_for`.
         measures: measures of the run; `psi` is in the tables anyway.
+        tell: called before each table is computed, with its name, how many are, and how many there will be.
 
     Raises:
         ConfigError: there is no such format or table, the run has no such measure, or the folder cannot be written to.
         RunError: the run has no results yet; nothing is then written.
     """
     _require_format(format)
-    tables = list(tables)
+    tables = tables_for(run, format) if tables is None else list(tables)
     for table in tables:
         table_named(table)
     others = [measure for measure in dict.fromkeys(measures) if measure != "psi"]
@@ -203,11 +205,16 @@ def export_run(
     taking = tables_taking("measure")
     if others and not set(tables) & set(taking):
         raise ConfigError(f"measure: only {' and '.join(taking)} have others than psi; export one of them too")
-    made = [(table, table_text(run, table, table_rows(run, table), format)) for table in tables]
-    for table, measure in product([table for table in tables if table in taking], others):
-        view = View(measure=measure)
-        rows = table_rows(run, table, view)
-        made.append((f"{table}-{measure}", table_text(run, table, rows, format, view)))
+    views = [(table, table, WHOLE) for table in tables]
+    views += [
+        (f"{table}-{measure}", table, View(measure=measure))
+        for table, measure in product([table for table in tables if table in taking], others)
+    ]
+    made = []
+    for name, table, view in views:
+        if tell is not None:
+            tell(name, len(made), len(views))
+        made.append((name, table_text(run, table, table_rows(run, table, view), format, view)))
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -219,6 +226,36 @@ def export_run(
         _write(text, path)
         paths.append(path)
     return paths
+
+
+PAGE_ROWS = 1000
+"""Rows that a table for the page has at most, unless it is asked for by name."""
+
+
+def tables_for(run: Run, format: str) -> list[str]:  # noqa: A002
+    """The tables that an export in a format has where none is named: for the page, those of at most `PAGE_ROWS` rows.
+
+    Raises:
+        RunError: the run has no results yet.
+    """
+    if format not in PAGE_FORMATS:
+        return list(TABLE_NAMES)
+    return [name for name in TABLE_NAMES if not _is_long(run, name)]
+
+
+def left_out_words(run: Run, format: str) -> str:  # noqa: A002
+    """Which tables `tables_for` leaves out, and what has them; empty where it has all."""
+    left_out = [name for name in TABLE_NAMES if name not in tables_for(run, format)]
+    if not left_out:
+        return ""
+    return f"{', '.join(left_out)}: more than {PAGE_ROWS:,} rows, left out of {format}; csv and --tables have them"
+
+
+def _is_long(run: Run, name: str) -> bool:
+    table = table_named(name)
+    if table.is_cached:
+        return False
+    return next(islice(table.rows(run, WHOLE), PAGE_ROWS, None), None) is not None
 
 
 def _require_format(name: str) -> None:

@@ -6,7 +6,7 @@ from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.events import Event, ImagesWritten
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
-from psi_core.tables.export import FORMATS, IMAGE_FORMATS, export_run
+from psi_core.tables.export import FORMATS, IMAGE_FORMATS, PAGE_ROWS, export_run, left_out_words
 from psi_core.tables.registry import TABLE_NAMES, tables_taking
 from psi_tui.commands.options import run_argument, runs_dir_option, trust_option, trust_run
 from psi_tui.engine.client import EngineError, NoAnswerError, ask
@@ -30,7 +30,11 @@ _OF_A_MEASURE = tables_taking("measure")
 @run_argument
 @click.option("--to", "folder", metavar="", required=True, help="folder to write into; made where it is missing")
 @click.option("--format", default="csv", metavar="", help=f"{', '.join(FORMATS)} (default: csv)")
-@click.option("--tables", metavar="", help=f"with commas: {', '.join(TABLE_NAMES)} (default: all)")
+@click.option(
+    "--tables",
+    metavar="",
+    help=f"with commas: {', '.join(TABLE_NAMES)} (default: all; on a page those up to {PAGE_ROWS:,} rows)",
+)
 @click.option("--measure", metavar="", help=f"{' and '.join(_OF_A_MEASURE)} of these measures too, with commas")
 @click.option("--images", is_flag=True, help="also the images of every condition, made again")
 @click.option("--image-formats", metavar="", help="npz (exact) and png (8 bits), with commas (default: both)")
@@ -51,7 +55,7 @@ def export(
     """Writes the tables, and the images where they are asked for."""
     if format not in FORMATS:
         raise ConfigError(unknown_name("format", format, FORMATS))
-    names = list(TABLE_NAMES) if tables is None else [name.strip() for name in tables.split(",")]
+    names = None if tables is None else [name.strip() for name in tables.split(",")]
     kinds = list(IMAGE_FORMATS) if image_formats is None else [name.strip() for name in image_formats.split(",")]
     for kind in kinds:
         if kind not in IMAGE_FORMATS:
@@ -60,8 +64,14 @@ def export(
     found = load_run(run, runs_dir)
     if found.missing_chunks:
         narrate(f"{found.name} is not finished; these files hold what is there")
-    for path in export_run(found, folder, format, names, measures):
+    with progress_view(hint="") as view:
+        paths = export_run(
+            found, folder, format, names, measures, lambda *table: view.update(Progress("running", *table))
+        )
+    for path in paths:
         write_result(str(path))
+    if names is None and (words := left_out_words(found, format)):
+        narrate(words)
     if images or image_formats is not None:
         if trust:
             trust_run(found)

@@ -152,11 +152,12 @@ class Client:
         self._asked = 0
         self._is_closed = False
 
-    def ask(self, do: str, **fields: Any) -> Any:
+    def ask(self, do: str, tell: Tell | None = None, **fields: Any) -> Any:
         """The answer to one question; waits for it, so never call it on the event loop.
 
         Args:
             do: what is asked for.
+            tell: receives every event that it reports before the answer.
             fields: what the answer takes.
 
         Raises:
@@ -174,7 +175,7 @@ class Client:
                 process = self._living_child()
                 _send(process, self._asked, do, fields)
             try:
-                return _answer(_stdout(process), self._asked)
+                return _answer(_stdout(process), self._asked, tell)
             except EOFError:
                 error = NoAnswerError(process.wait(), self._errors)
                 self._bury()

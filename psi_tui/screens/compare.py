@@ -28,7 +28,7 @@ from psi_tui.screens.comparison import (
     quantity_title,
 )
 from psi_tui.widgets.fitted_table import FittedTable
-from psi_tui.widgets.plot import Plot
+from psi_tui.widgets.plot import Plot, plot_exports
 
 _EMPTY = "Nothing to compare yet.\n\nPress [b]1[/b], mark two runs or more with [b]space[/b], then press [b]c[/b]."
 
@@ -171,7 +171,7 @@ class CompareScreen(PsiScreen):
 
     def action_export(self) -> None:
         if self.runs:
-            self.app.offer_exports(self._directories[0], self.runs[0].name)
+            self.app.offer_exports(self._directories[0], self.runs[0].name, own=plot_exports(self))
         else:
             super().action_export()
 

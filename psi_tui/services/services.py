@@ -1,7 +1,7 @@
 """What screens may ask of the app: to say, copy, open, start, stop, resume, delete and export."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from textual.timer import Timer
 from psi_core.errors import ConfigError, PsiError, RunError
 from psi_core.files import state_directory
 from psi_core.measures import MEASURES
+from psi_core.runs.events import Event, TableBegun, Warned
 from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from psi_tui.runs.open_run import Snapshot
     from psi_tui.runs.run_list import RunEntry
     from psi_tui.runs.watcher import RunWatcher
-    from psi_tui.widgets.dialogs import ExportChoice
+    from psi_tui.widgets.dialogs import ExportChoice, OwnExport
 
 
 _STATE_REST_SECONDS = 0.5
@@ -199,18 +200,28 @@ class Services(App[None]):
 
         self.push_screen(ChoiceDialog("Copy", list(choices)), chosen)
 
-    def offer_exports(self, directory: Path, name: str, measure: str = "psi") -> None:
-        """Lets the user choose a format and a folder, and exports there; layers and histogram of that measure too."""
+    def offer_exports(self, directory: Path, name: str, measure: str = "psi", own: "Sequence[OwnExport]" = ()) -> None:
+        """Lets the user choose a format and a folder, and exports there; layers and histogram of that measure too.
+
+        Args:
+            directory: of the run.
+            name: of the run.
+            measure: beside PSI.
+            own: what the present view alone can export.
+        """
         from psi_tui.widgets.dialogs import ConfirmDialog, ExportDialog
 
         def chosen(choice: "ExportChoice | None") -> None:
             if choice is None:
                 return
-            if choice.format == "svg":
-                self._save_screenshot(choice.folder)
-            elif there := _tables_in(choice.folder, choice.format):
+            if choice.own is not None:
+                self._save(choice.folder, choice.own.stem, choice.own.suffix, choice.own.content)
+            elif choice.format == "svg":
+                self._save(choice.folder, "screenshot", ".svg", lambda: self.export_screenshot().encode())
+            elif there := _tables_in(choice.folder, choice.format, measure):
                 files = "1 file" if len(there) == 1 else f"{len(there)} files"
-                question = f"{choice.folder} holds {files} of an earlier export.\nReplace what this export writes too?"
+                them = "it" if len(there) == 1 else "them"
+                question = f"{choice.folder} holds {files} of an earlier export.\nReplace {them}?"
                 self.push_screen(ConfirmDialog(question, yes="replace"), lambda sure: export(choice) if sure else None)
             else:
                 export(choice)
@@ -221,22 +232,32 @@ class Services(App[None]):
             )
 
         title = name if measure == "psi" else f"{name}, of {MEASURES[measure].heading} too"
-        self.push_screen(ExportDialog(title, Path.cwd() / f"results-{name}".replace(" ", "-")), chosen)
+        self.push_screen(ExportDialog(title, Path.cwd() / f"results-{name}".replace(" ", "-"), own), chosen)
 
     def _export(self, directory: Path, choice: "ExportChoice", measure: str) -> None:
+        remarks: list[str] = []
+
+        def tell(event: Event) -> None:
+            match event:
+                case TableBegun(table, done, total) if done:
+                    self.call_from_thread(self.say, f"exporting {table}, {done} of {total} tables are done")
+                case Warned(text):
+                    remarks.append(text)
+
         self.call_from_thread(self.say, "exporting ...")
         asked = {"run": str(directory), "to": str(choice.folder), "format": choice.format}
-        paths = self.statistics.ask("export", **asked, measures=[measure])
-        self.call_from_thread(self.say, f"{len(paths)} files written to {choice.folder}")
+        paths = self.statistics.ask("export", tell, **asked, measures=[measure], with_progress=True)
+        self.call_from_thread(self.say, "; ".join([f"{len(paths)} files written to {choice.folder}", *remarks]))
 
-    def _save_screenshot(self, folder: Path) -> None:
-        path = folder / f"psi-tui-{self.clock():%Y%m%d-%H%M%S}.svg"
+    def _save(self, folder: Path, stem: str, suffix: str, content: Callable[[], bytes]) -> None:
+        """Writes one file of the present view, of a new name, into a folder."""
+        path = folder / f"psi-tui-{stem}-{self.clock():%Y%m%d-%H%M%S}{suffix}"
         try:
-            write_whole(path, self.export_screenshot().encode())
+            write_whole(path, content())
         except OSError as error:
             self.show_error(ConfigError(f"{folder}: cannot be written to ({error.strerror}); name another folder"))
         else:
-            self.say(f"screenshot written to {path}")
+            self.say(f"{stem} written to {path}")
 
     # Runs: started, resumed, stopped, deleted.
 
@@ -341,11 +362,12 @@ def _was_called(trashed: Path) -> str:
         return trashed.name
 
 
-def _tables_in(folder: Path, suffix: str) -> list[Path]:
-    """Tables that an export of this format into this folder would replace."""
-    from psi_core.tables.registry import TABLE_NAMES
+def _tables_in(folder: Path, suffix: str, measure: str) -> list[Path]:
+    """Tables that an export of this format and measure into this folder would replace."""
+    from psi_core.tables.registry import TABLE_NAMES, tables_taking
 
-    return [path for name in TABLE_NAMES for path in [folder / f"{name}.{suffix}"] if path.exists()]
+    names = [*TABLE_NAMES, *(f"{table}-{measure}" for table in tables_taking("measure"))]
+    return [path for name in names for path in [folder / f"{name}.{suffix}"] if path.exists()]
 
 
 def start_child(do: str, **fields: Any) -> Path:

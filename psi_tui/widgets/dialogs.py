@@ -1,7 +1,7 @@
 """Dialogs over a screen: a choice, a question, an export, an error. Each is one modal that esc leaves."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -22,10 +22,27 @@ ResultT = TypeVar("ResultT")
 FORMAT_WORDS = {
     "csv": "CSV      every table, full precision",
     "json": "JSON     every table, full precision",
-    "md": "Markdown key columns, rounded",
-    "tex": "LaTeX    booktabs, key columns, rounded",
+    "md": "Markdown key columns, rounded, tables up to 1,000 rows",
+    "tex": "LaTeX    booktabs, key columns, rounded, tables up to 1,000 rows",
     "svg": "SVG      this screen as a picture",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OwnExport:
+    """Something that only the present view can export: a plot alone, the pictures of an image.
+
+    Attributes:
+        words: what it is, in the list of choices.
+        stem: of its file's name.
+        suffix: of its file, with the dot.
+        content: gives what the file holds.
+    """
+
+    words: str
+    stem: str
+    suffix: str
+    content: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +52,12 @@ class ExportChoice:
     Attributes:
         format: one of the table formats, or svg for a picture of the screen.
         folder: to write into.
+        own: what the present view alone can export, in the place of a format; None otherwise.
     """
 
     format: str
     folder: Path
+    own: OwnExport | None = None
 
 
 class Modal(ModalScreen[ResultT]):
@@ -186,13 +205,15 @@ class ExportDialog(ListQuestion[ExportChoice | None]):
     Args:
         name: of the run.
         folder: proposed.
+        own: what the present view alone can export, offered below the formats.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "leave"), *_LIST_KEYS]
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, own: Sequence[OwnExport] = ()) -> None:
         super().__init__()
         self._run_name = name
+        self._own = own
         self._folder = folder
 
     def compose(self) -> ComposeResult:
@@ -203,7 +224,8 @@ class ExportDialog(ListQuestion[ExportChoice | None]):
             with Horizontal(classes="labeled"):
                 yield Static("to ", classes="label")
                 yield field
-            yield OptionList(*FORMAT_WORDS.values(), markup=False, compact=True)
+            words = [*FORMAT_WORDS.values(), *(each.words for each in self._own)]
+            yield OptionList(*words, markup=False, compact=True)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(OptionList))
@@ -215,4 +237,9 @@ class ExportDialog(ListQuestion[ExportChoice | None]):
     @on(OptionList.OptionSelected)
     def _chosen(self, message: OptionList.OptionSelected) -> None:
         folder = Path(self.query_one(Input).value.strip() or ".").expanduser().absolute()
-        self.dismiss(ExportChoice(list(FORMAT_WORDS)[message.option_index], folder))
+        formats, place = list(FORMAT_WORDS), message.option_index
+        if place < len(formats):
+            self.dismiss(ExportChoice(formats[place], folder))
+        else:
+            own = self._own[place - len(formats)]
+            self.dismiss(ExportChoice(own.suffix, folder, own))

@@ -1,5 +1,7 @@
 """A plot that is drawn in a thread, and only when what it shows, its size or its colors are others than before."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from rich.text import Text
@@ -11,9 +13,12 @@ from textual.reactive import reactive, var
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
+from psi_core.measures import MEASURES
 from psi_tui.plots import draw
-from psi_tui.plots.figures import Figure, Palette, Subject
+from psi_tui.plots.figures import Figure, MirroredHistogram, Palette, Subject
+from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text
 from psi_tui.plots.ticks import centered
+from psi_tui.widgets.dialogs import OwnExport
 
 
 class PlotApp(Protocol):
@@ -152,3 +157,33 @@ class Plot(Widget, can_focus=False):
         if message.wanted == self._wanted:
             before, self._picture = self._picture, message.picture
             self.refresh(*_changed_lines(before, message.picture, self.size.width))
+
+
+def plot_exports(root: Widget) -> list[OwnExport]:
+    """What can be exported of the plots in sight below a widget: each alone, light and as wide as a column of paper."""
+    exports: list[OwnExport] = []
+    for plot in root.query(Plot):
+        if plot.figure is None or plot.compact or not plot.region:
+            continue
+        words = figure_words(plot.figure)
+        below = words if isinstance(plot.figure, MirroredHistogram) else ""
+        for suffix, content in _PAGES.items():
+            draw_figure = partial(_drawn, content, plot.figure, below)
+            exports.append(OwnExport(f"{suffix[1:].upper():<8} {words}, for paper", "plot", suffix, draw_figure))
+    return exports
+
+
+def figure_words(figure: Figure) -> str:
+    """What a figure is, in a few words."""
+    if isinstance(figure, MirroredHistogram):
+        measure = MEASURES.get(figure.subject.measure)
+        return f"{'PSI' if measure is None else measure.heading} of {figure.subject.layer}"
+    across = ", layer by layer" if figure.x_title == "layer" else f" against {figure.x_title}"
+    return f"{figure.y_title}{across}"
+
+
+_PAGES: dict[str, Callable[[Page], bytes]] = {".svg": lambda page: svg_text(page).encode(), ".png": png_bytes}
+
+
+def _drawn(content: Callable[[Page], bytes], figure: Figure, below: str) -> bytes:
+    return content(draw_page(figure, below))

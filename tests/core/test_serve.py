@@ -45,6 +45,16 @@ def test_export_gives_the_paths(served: Served, own_folders: Path, tmp_path: Pat
     assert all(Path(path).stat().st_size for path in answer)
 
 
+def test_export_with_progress_tells_of_every_table_first(served: Served, own_folders: Path, tmp_path: Path) -> None:
+    run = str(record_run(own_folders, images=300, chunk=300))
+    question = {"id": 1, "do": "export", "run": run, "to": str(tmp_path), "format": "md", "with_progress": True}
+    served.send(json.dumps(question))
+    replies = [json.loads(served.receive()) for _ in range(len(TABLE_NAMES) + 1)]
+    assert [reply.get("table") for reply in replies[:-2]] == [name for name in TABLE_NAMES if name != "images"]
+    assert "left out of md" in replies[-2]["text"]
+    assert len(replies[-1]["answer"]) == len(TABLE_NAMES) - 1
+
+
 def test_answers_come_in_the_order_of_the_questions(served: Served, own_folders: Path) -> None:
     run = str(record_run(own_folders))
     tables = ["layers", "conditions", "nonsense", "study"]

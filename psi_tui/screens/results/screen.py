@@ -35,6 +35,7 @@ from psi_tui.screens.results.store import RETRY_SECONDS, TableStore
 from psi_tui.screens.results.study import StudyTab
 from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, Tab, TabResized
 from psi_tui.screens.results.view import BINNINGS, READINGS, Choices, Reading, ResultsView
+from psi_tui.widgets.plot import plot_exports
 from psi_tui.widgets.progress_panel import ProgressPanel
 
 BodyT = TypeVar("BodyT", bound=ResultsTab)
@@ -395,7 +396,7 @@ class ResultsScreen(PsiScreen):
     def action_export(self) -> None:
         if view := self._view_or_hint():
             run = view.snapshot.run
-            self.app.offer_exports(run.directory, run.name, view.choices.measure)
+            self.app.offer_exports(run.directory, run.name, view.choices.measure, plot_exports(self.tab))
 
     def copies(self) -> dict[str, str]:
         """What the tab offers, and the run itself."""

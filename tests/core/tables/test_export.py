@@ -8,7 +8,7 @@ import pytest
 
 from psi_core import ConfigError, Run, RunError, load_run
 from psi_core.tables.columns import Column
-from psi_core.tables.export import FORMATS, export_run, write_table
+from psi_core.tables.export import FORMATS, export_run, left_out_words, write_table
 from psi_core.tables.registry import TABLE_NAMES, table_rows
 from tests.recorded import record_run
 
@@ -130,3 +130,17 @@ def test_a_run_without_results_leaves_no_folder(own_folders: Path, tmp_path: Pat
     with pytest.raises(RunError, match="no results yet"):
         export_run(empty, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_tables_of_many_rows_fill_no_page(own_folders: Path, tmp_path: Path) -> None:
+    long = load_run(record_run(own_folders, images=300, chunk=300))
+    told: list[tuple[str, int, int]] = []
+    paths = export_run(long, tmp_path / "md", "md", tell=lambda *table: told.append(table))
+    assert {path.stem for path in paths} == set(TABLE_NAMES) - {"images"}
+    assert [name for name, *_ in told] == [path.stem for path in paths]
+    assert [done for _, done, _ in told] == list(range(len(paths)))
+    assert {total for *_, total in told} == {len(paths)}
+    assert left_out_words(long, "md").startswith("images: more than 1,000 rows")
+    assert left_out_words(long, "csv") == ""
+    assert [path.name for path in export_run(long, tmp_path / "asked", "tex", ["images"])] == ["images.tex"]
+    assert len(export_run(long, tmp_path / "csv")) == len(TABLE_NAMES)

@@ -1,21 +1,26 @@
 """The app as a whole: what it remembers, says, refuses, copies and exports; never a traceback, never a stopped run."""
 
+import io
 import json
 import os
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 from textual.command import CommandPalette
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from psi_core.runs.finding import list_runs
 from psi_core.tables.export import FORMATS
 from psi_tui.app.help import HelpScreen
 from psi_tui.app.palette import ActionProvider
+from psi_tui.screens.results.images.pixels import Picture
 from psi_tui.services import services
 from psi_tui.services.state import State, load_state
 from psi_tui.widgets.dialogs import FORMAT_WORDS, ChoiceDialog, ConfirmDialog, ErrorDialog, ExportDialog
+from psi_tui.widgets.plot import Plot
 from tests.core.living import Worker
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
@@ -225,6 +230,48 @@ async def test_a_screenshot_is_a_picture_of_the_screen(own_folders, tmp_path):
     (picture,) = (tmp_path / "pictures").iterdir()
     assert picture.suffix == ".svg"
     assert "mine" in picture.read_text()
+
+
+async def test_plots_and_pictures_are_exported_alone(own_folders, tmp_path, monkeypatch):
+    directory = record_run(own_folders, name="mine", epsilon="0.03,0.1", normalize="0.1307/0.3081")
+    monkeypatch.chdir(tmp_path)
+
+    async def export(app, pilot, words):
+        app.heard.clear()
+        await press(pilot, "e")
+        choices = app.screen.query_one(OptionList)
+        titles = [str(option.prompt) for option in choices.options]
+        choices.highlighted = next(place for place, title in enumerate(titles) if words in title)
+        app.screen.query_one(Input).value = str(tmp_path / "alone")
+        await press(pilot, "enter")
+        await until(pilot, lambda: "written to" in said(app), words)
+        (path,) = (tmp_path / "alone").iterdir()
+        content = path.read_bytes()
+        path.unlink()
+        return titles, content
+
+    async with running(own_folders, (140, 40), open_directory=directory) as (app, pilot):
+        await until(pilot, lambda: app.screen.query_one("#layer-profile", Plot).figure is not None, "the profile")
+        titles, content = await export(app, pilot, "SVG      mean shift of PSI, layer by layer")
+        assert b"fgsm - sign-noise" in content
+        assert sum("PSI of conv1" in title for title in titles) == 2
+        _, content = await export(app, pilot, "PNG      PSI of conv1")
+        assert content.startswith(b"\x89PNG")
+        app.screen.query_one("#tabs").active = "epsilon"
+        await settled(pilot)
+        _, content = await export(app, pilot, "SVG      accuracy % against epsilon")
+        assert b">epsilon</text>" in content
+        app.screen.query_one("#tabs").active = "evidence"
+        await settled(pilot)
+        app.screen.query_one("#tabs").active = "images"
+        await press(pilot, "enter")
+        picture = app.screen
+        for name in ("benign", "attacked", "difference"):
+            picture.query_one(f"#{name}-picture").query_one(Picture).pixels = np.zeros((4, 6))
+        _, content = await export(app, pilot, "image 0: benign, attacked, difference")
+        with Image.open(io.BytesIO(content)) as written:
+            assert written.size == (3 * 6 * 8 + 2 * 8, 4 * 8)
+            assert (written.getpixel((0, 0)), written.getpixel((written.size[0] - 1, 0))) == ((0,) * 3, (128,) * 3)
 
 
 async def test_what_is_copied_lies_in_a_file(own_folders, tmp_path):

@@ -133,6 +133,13 @@ def test_export_writes_every_table(psi, own_folders, tmp_path, suffix):
     assert {line.rsplit("/", 1)[1] for line in outcome.out.splitlines()} == names
 
 
+def test_export_for_the_page_says_which_tables_fill_none(psi, own_folders, tmp_path):
+    record_run(own_folders, images=300, chunk=300)
+    outcome = psi("export", "latest", "--to", tmp_path / "md", "--format", "md")
+    assert "images: more than 1,000 rows, left out of md" in outcome.err
+    assert {path.stem for path in (tmp_path / "md").iterdir()} == set(TABLE_NAMES) - {"images"}
+
+
 def test_export_of_images_holds_each_once(psi, own_folders, tmp_path):
     record_run(own_folders, chunks=[0])
     outcome = psi("export", "latest", "--to", tmp_path, "--tables", "conditions, images")

@@ -13,10 +13,10 @@ from textual.worker import get_current_worker
 from psi_core.conditions import Condition
 from psi_core.errors import PsiError
 from psi_core.runs.run import Run
-from psi_tui.screens.results.images.pixels import Picture
+from psi_tui.screens.results.images.pixels import Picture, png_of
 from psi_tui.services.services import Services
 from psi_tui.text.formatting import format_cell
-from psi_tui.widgets.dialogs import Modal
+from psi_tui.widgets.dialogs import Modal, OwnExport
 
 _THREE_PICTURES = 90
 """Columns from which all three pictures stand side by side."""
@@ -148,7 +148,13 @@ class PictureDialog(Modal[None]):
         self._arrange()
 
     def action_export(self) -> None:
-        self.app.offer_exports(self.run.directory, self.run.name)
+        pixels = {name: self.query_one(f"#{name}-picture").query_one(Picture).pixels for name in self._shown}
+        shown = {name: array for name, array in pixels.items() if array is not None}
+        own = []
+        if shown:
+            words = f"PNG      image {self.image}: {', '.join(shown)}"
+            own = [OwnExport(words, f"image-{self.image}", ".png", lambda: png_of(shown))]
+        self.app.offer_exports(self.run.directory, self.run.name, own=own)
 
     def action_copy(self) -> None:
         self.app.copy(self._told, f"image {self.image}")

@@ -1,6 +1,8 @@
 """A small picture of numbers: an image, or what an attack added to it; two pixels in every cell of the terminal."""
 
+import io
 import math
+from collections.abc import Mapping
 from typing import Literal, cast
 
 import numpy as np
@@ -165,3 +167,24 @@ def _half_blocks(colors: NDArray[np.int_], empty: Style) -> list[Segment]:
         Segment("▀", empty + Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below) if below else None))
         for above, below in zip(upper, lower, strict=True)
     ]
+
+
+_DOTS = 8
+"""Dots of a file for every pixel across and upwards."""
+
+
+def png_of(pictures: Mapping[str, NDArray[np.float64]]) -> bytes:
+    """Pictures side by side as PNG, by their names; a difference is gray where there is none."""
+    from PIL import Image
+
+    drawn = []
+    for name, pixels in pictures.items():
+        limit = float(np.abs(pixels).max(initial=0.0)) or 1.0
+        shown = (pixels / limit + 1) / 2 if name == "difference" else pixels
+        colors = shown if shown.ndim == 3 else np.repeat(shown[:, :, np.newaxis], 3, axis=2)
+        whole = np.rint(255 * np.clip(colors, 0, 1)).astype(np.uint8)
+        drawn.append(whole.repeat(_DOTS, axis=0).repeat(_DOTS, axis=1))
+        drawn.append(np.full((len(drawn[0]), _DOTS, 3), 255, np.uint8))
+    written = io.BytesIO()
+    Image.fromarray(np.concatenate(drawn[:-1], axis=1)).save(written, "PNG")
+    return written.getvalue()
