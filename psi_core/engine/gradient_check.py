@@ -39,17 +39,18 @@ _CPU_MULTIPLY_ADDS = 3e9
 _DIFFERENCES = 8
 """Central differences in all; each costs two forwards in float64."""
 
-_STEPS = (1e-5, 1e-6)
+_STEPS = (1e-5, 1e-6, 1e-7)
 """Step sizes of the central differences, in pixel units.
 
 In float64 the first meets AlexNet's gradient within 2e-7. Where a ReLU bends within it, as for every hundredth of its
-pixels at 1e-4, the second decides. A wrong gradient misses at both."""
+pixels at 1e-4 and more in deeper networks, the smaller ones decide. A wrong gradient misses at all."""
 
 _BENT = 1e-4
 """Relative error that only a bend within the step, or a wrong gradient, explains."""
 
 _TELLABLE = 1e3 * 2.0**-52
-"""Rounding of a difference of logits, as a share of the largest, times 1,000: above it slopes have three digits."""
+"""Rounding of a difference of losses, as a share of them or of the largest logit, times 1,000: above it slopes have
+three digits."""
 
 _PULL = 0.05
 """How far at most a pixel is first drawn towards the other end of 0..1. Equal pixels, as a digit's black ones, tie in
@@ -146,7 +147,10 @@ def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: De
         expected = _gradient(model, images, targets)
         slopes = expected.gather(1, pixels)
         errors, largest = torch.full_like(slopes, torch.inf), slopes.abs()
-        least = _TELLABLE * float(model(images).abs().max()) / _STEPS[0]
+        logits = model(images).double()
+        # Also the loss: where logits are all but 0 it is the logarithm of how many there are.
+        scale = max(float(logits.abs().max()), float(losses(logits, targets).abs().max()))
+        least = _TELLABLE * scale / _STEPS[0]
         for step in _STEPS:
             differences = _central_differences(model, images, targets, pixels, step)
             largest = torch.maximum(largest, differences.abs())

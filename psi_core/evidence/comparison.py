@@ -139,8 +139,8 @@ def images_enough(run: Run) -> Check:
         f"{counted}: four of five such runs find a shift of {worst:.2g} sd in any one layer, "
         f"of {median(found):.2g} sd in half of them"
     )
-    wanted = 10 ** math.ceil(math.log10(count * (worst / SMALL) ** 2))
     if status != "green":
+        wanted = 10 ** math.ceil(math.log10(count * (worst / SMALL) ** 2))
         sentence += f"; small ones, from {SMALL:g} sd on, need some {wanted:,}; add --images {wanted}"
     return Check(name, status, sentence, worst, "sd")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from psi_core.errors import ModelError
 
@@ -115,6 +115,18 @@ def refused_forward(
         if edge is not None:
             option, way_out = "size", f"write --size {edge}, which it takes"
     return ModelError(f"{option}: its forward fails for {channels} x {size} x {size} pixels ({reason}); {way_out}")
+
+
+def require_float(network: nn.Module) -> None:
+    """Refuses a network that computes in whole numbers.
+
+    Raises:
+        ModelError: one of its modules does.
+    """
+    if any(".quantized" in type(module).__module__ for module in network.modules()):
+        raise ModelError(
+            "model: it is quantized to whole numbers, which have no gradient; give the float network it was made of"
+        )
 
 
 def refused_number(error: BaseException, images: int, before: int) -> ModelError:

@@ -116,7 +116,11 @@ def _checked_forward(classifier: Classifier, images: Tensor) -> _Forward:
     try:
         found = _forward(classifier, images)
     except COMPLAINTS as error:
-        ways = {"heckpoint": "write use_reentrant=False in its checkpoint()", "numpy": "take numpy out of its forward"}
+        ways = {
+            "heckpoint": "write use_reentrant=False in its checkpoint()",
+            "numpy": "take numpy out of its forward",
+            "Inference tensors": "take torch.inference_mode() out of the code that makes it",
+        }
         way_out = next((way for word, way in ways.items() if word in str(error)), "mend its backward")
         raise ModelError(f"model: no gradient can be taken through it ({complaint(error)}); {way_out}") from None
     if not bool(found.logits.isfinite().all()):
@@ -125,10 +129,6 @@ def _checked_forward(classifier: Classifier, images: Tensor) -> _Forward:
             f"model: its logits are NaN or infinite for images in 0..1{place}; check its weights and --normalize"
         )
     if found.gradient is None:
-        if any("quantized" in type(module).__module__ for module in classifier.modules()):
-            raise ModelError(
-                "model: it is quantized to whole numbers, which have no gradient; give the float network it was made of"
-            )
         place = f" beyond {found.without_gradient}" if found.without_gradient else ""
         raise ModelError(
             f"model: no gradient reaches its input{place}; take torch.no_grad(), detach() and numpy out of its forward"

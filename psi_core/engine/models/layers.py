@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from psi_core.engine.models.activations import NONNEGATIVE, RELUS, is_rectified, word_of
 from psi_core.engine.models.channel_axes import ChannelAxes
 from psi_core.engine.models.classifier import Output, output_notes, read_output, uncompiled
-from psi_core.engine.models.complaints import COMPLAINTS, refused_forward
+from psi_core.engine.models.complaints import COMPLAINTS, refused_forward, require_float
 from psi_core.engine.models.sources import is_named_by_study
 from psi_core.engine.models.taps import Taps, untouched, visible_modules
 from psi_core.errors import ModelError, unknown_name
@@ -133,6 +133,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     Raises:
         ModelError: the network cannot take that input, or does not give logits (batch, classes).
     """
+    require_float(network)
     modules = visible_modules(network)
     costs, axes, calls = _Costs(), ChannelAxes(), list[LayerCall]()
     study_names = _StudyNames() if is_named_by_study(network) else None
@@ -173,7 +174,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
         if study_names is not None:
             study_names.see(module)
 
-    parameter = next(network.parameters(), None)
+    parameter = next(iter(network.parameters()), None)  # Some networks have a parameters() that gives a list.
     device = parameter.device if parameter is not None else torch.device("cpu")
     images = dry_images(channels, size).to(device)
     taps = Taps(network, receive, with_modules=True)
@@ -213,7 +214,7 @@ class _Strangers:
     """Takes note of modules that run and whose weights are none of a network's, as those of layers in a plain list."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._own = {id(tensor) for tensor in (*network.parameters(), *network.buffers())}
+        self._own = {id(parameter) for module in network.modules() for parameter in module._parameters.values()}
         self.found: dict[str, None] = {}
 
     def see(self, module: nn.Module, _inputs: object) -> None:
@@ -267,6 +268,13 @@ def select_calls(trace: NetworkTrace, wanted: Iterable[str], rectify: str, model
     chosen: set[str] = set()
     for pattern in wanted:
         found = [call for call in trace.calls if _fits(call, pattern)]
+        apart = next((call for call in trace.calls if call.is_relu), None)
+        if not found and pattern == "relu" and apart is not None:
+            raise ModelError(
+                f"layers: no ReLU of {model} gives a row for each image ({apart.name} gives others, of {apart.shape}, "
+                "as for windows, experts or steps in time); put images first there, as batch_first=True does, or "
+                "write --layers NAMES --rectify abs"
+            )
         if not found and pattern == "relu":
             raise ModelError(
                 f"layers: {model} calls no ReLU; see its layers with psi-tui layers {model} --all, "

@@ -89,6 +89,20 @@ class _Part:
         return -min(1, len(wrong)), 0
 
 
+def tensors_of(network: nn.Module) -> StateDict:
+    """The tensors that a file of a network's weights holds, by name; those that the network computes with, not copies.
+
+    Some networks have a `state_dict` that leaves tensors out, copies them, or wraps them.
+    """
+    places: list[tuple[str, Tensor]] = [
+        *network.named_parameters(remove_duplicate=False),
+        *network.named_buffers(remove_duplicate=False),
+    ]
+    own = dict(places)
+    stated = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    return {name: own.get(name, tensor).detach() for name, tensor in stated.items()} if stated else own
+
+
 def fitting_state(
     values: object, network: nn.Module, where: str, expected: MeanSd | None = None
 ) -> tuple[StateDict, list[str]]:
@@ -106,7 +120,7 @@ def fitting_state(
     Raises:
         ModelError: there is none, two fit, or the file holds another normalization than the expected one.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    own = {name: tuple(tensor.shape) for name, tensor in tensors_of(network).items()}
     found = list(_mappings(values, (), set()))
     if not found:
         raise ModelError(f"weights: {where} holds no state dict; save it with torch.save(model.state_dict(), path)")

@@ -8,7 +8,7 @@ from torch import nn
 
 from psi_core.engine.devices import patience
 from psi_core.engine.models.sources import ModelSource
-from psi_core.engine.models.state_dicts import MeanSd, StateDict, fitting_state, is_normalization
+from psi_core.engine.models.state_dicts import MeanSd, StateDict, fitting_state, is_normalization, tensors_of
 from psi_core.engine.models.timm import timm_weights
 from psi_core.engine.models.weight_files import read_values
 from psi_core.errors import ModelError
@@ -35,7 +35,7 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
     Raises:
         ModelError: it is another architecture; names the first tensor that differs, and both shapes.
     """
-    own = network.state_dict()
+    own = tensors_of(network)
     constants = [name for name, tensor in network.named_buffers() if is_normalization(name, tensor.shape)]
     wanted = {
         name: tensor
@@ -99,7 +99,7 @@ def _wrong_shapes(names: list[str], own: StateDict, state: StateDict, where: str
 
 def classes_in(state: StateDict, network: nn.Module) -> int | None:
     """Classes of a state dict's head, going by the network's last weight matrix; None if it has none."""
-    matrices = [name for name, tensor in network.state_dict().items() if tensor.dim() >= 2]
+    matrices = [name for name, tensor in tensors_of(network).items() if tensor.dim() >= 2]
     head = state.get(matrices[-1]) if matrices else None
     return int(head.shape[0]) if head is not None else None
 
@@ -143,7 +143,7 @@ def _cached_file(url: str, model: str) -> Path:
 def state_sha256(network: nn.Module) -> str:
     """SHA-256 over names, shapes and bytes of a network's tensors, for weights that came from no file."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in sorted(tensors_of(network).items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -301,6 +301,11 @@ class Net(Base):
         first, rectify, last = self.layers
         return last(keep(rectify(first(x.flatten(1)))))
 """,
+    "parameters in a list": """
+class Net(Base):
+    def parameters(self, recurse=True):
+        return [self.fc.weight, self.fc.bias]
+""",
     "two of it at a time": """
 class Net(Base):
     def forward(self, x):

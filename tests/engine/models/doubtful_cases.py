@@ -56,6 +56,23 @@ REFUSED: dict[str, tuple[str, str]] = {
         "        return F.relu(self.conv1(x)).mean((2, 3))",
         r"^size: its forward fails for 3 x 12 x 12 pixels \(AssertionError, net.py line 31\); write --size 32, which",
     ),
+    "time before images": (
+        "class Net(Base):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.encoder = nn.TransformerEncoderLayer(48, 2, 16)\n        self.fc = nn.Linear(48, 10)\n"
+        "    def forward(self, x):\n        x = self.conv2(self.conv1(x)).permute(2, 0, 1, 3).flatten(2)\n"
+        "        return self.fc(self.encoder(x).mean(0))",
+        r"^layers: no ReLU of .* gives a row for each image \(encoder.relu gives .*batch_first=True",
+    ),
+    "made in inference mode": (
+        "def Net():\n    with torch.inference_mode():\n        return Base()",
+        r"^model: no gradient can be .*; take torch.inference_mode\(\) out of the code that makes it",
+    ),
+    "quantized convolutions": (
+        "def Net():\n    import torch.ao.nn.quantized as q\n"
+        "    net = nn.Sequential(q.Quantize(0.1, 0, torch.quint8), q.Conv2d(3, 4, 3), q.DeQuantize())\n"
+        "    net.input_size = (3, 12, 12)\n    return net",
+        r"^model: it is quantized to whole numbers, which have no gradient; give the float network",
+    ),
     "no gradient": (
         "class Net(Base):\n    def forward(self, x):\n        return self.fc(self.features(x).detach().flatten(1))",
         r"^model: no gradient reaches its input beyond fc; take torch.no_grad\(\), detach\(\) and numpy out",
@@ -218,6 +235,29 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
         "activations",
         "amber",
         "measured 2 of 3 activations: 1 ReLU in scripted code or written by hand, which cannot be tapped",
+    ),
+    "steps that nothing passes": (
+        "class Net(Base):\n    def forward(self, x):\n        return super().forward((x * 8).round())",
+        {"images": 20},
+        "images",
+        "green",
+        "find a shift of 0 sd",
+    ),
+    "many bends": (
+        "class Net(Base):\n    def forward(self, x):\n"
+        "        x = (torch.remainder(x.double() * 9e4, 2) - 1).abs() / 9e4\n"
+        "        return super().forward(x.to(self.fc.weight.dtype))",
+        {},
+        "finite differences",
+        "green",
+        "meet the gradient",
+    ),
+    "logits that are all but 0": (
+        "class Net(Base):\n    def forward(self, x):\n        return super().forward(x) * 1e-11",
+        {},
+        "finite differences",
+        "none",
+        "too small to tell",
     ),
     "a slope that is too small": (
         "class Net(Base):\n    def forward(self, x):\n        return torch.arange(10.0) + 1e-12 * super().forward(x)",

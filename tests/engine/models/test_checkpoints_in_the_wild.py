@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from psi_core.engine.models.weights import apply_weights, read_weights
+from psi_core.engine.models.weights import apply_weights, read_weights, state_sha256
 from psi_core.errors import ModelError
 from tests.engine.networks import perceptron, seeded
 
@@ -96,6 +96,27 @@ def test_harmless_company_is_no_code(legacy, state, tmp_path):
         apply_weights(network, found, "a.ckpt")
         require_same(network, state)
         assert notes == ["weights: took 'state_dict' out of a.ckpt"]
+
+
+STATE_DICTS = {
+    "wrapped": lambda own: {"model": own},
+    "copied": lambda own: {name: tensor.clone() for name, tensor in own.items()},
+    "with company": lambda own: {**own, "version": 3, "_extra_state": b""},
+}
+
+
+@pytest.mark.parametrize("how", STATE_DICTS)
+def test_a_network_may_state_its_tensors_in_its_own_way(how, state, tmp_path):
+    class Stated(nn.Sequential):
+        def state_dict(self, *arguments, **options):
+            return STATE_DICTS[how](super().state_dict(*arguments, **options))
+
+    network = Stated(*perceptron())
+    network[1].weight.data.zero_()
+    before = state_sha256(network)
+    taken(state, tmp_path, network=network)
+    require_same(perceptron().__class__(*network), state)
+    assert state_sha256(network) != before
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
