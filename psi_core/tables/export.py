@@ -210,7 +210,7 @@ def export_run(
         (f"{table}-{measure}", table, View(measure=measure))
         for table, measure in product([table for table in tables if table in taking], others)
     ]
-    made = []
+    made: list[tuple[str, str]] = []
     for name, table, view in views:
         if tell is not None:
             tell(name, len(made), len(views))
