@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from psi_core.engine.attacks.attacks import Batch, overwrite_with_step, step_along_signs
-from psi_core.engine.attacks.gradients import change_norms
+from psi_core.engine.attacks.gradients import l2_norms
 from psi_core.engine.kernels import kernels_for
 
 _MOST_ROUNDS = 100
@@ -69,18 +69,21 @@ def gaussian(batch: Batch, epsilon: float) -> Tensor:
     images, l2 = batch.images, batch.l2
     kernels = kernels_for(images, "steps")
     if kernels is not None and kernels.fits(images):
-        noisy: Tensor = kernels.gaussian(images, batch.noise.keys(), l2, _NEAR, _MOST_ROUNDS)
-        return noisy
+        shaped: Tensor = kernels.gaussian(images, batch.noise.keys(), l2, _NEAR, _MOST_ROUNDS)
+        return shaped
     normal = batch.noise.normal(images)
     scale = l2 / images.shape[1:].numel() ** 0.5
+    noisy = torch.empty_like(images)
     for _ in range(_MOST_ROUNDS):
-        realized = change_norms(_noisy(images, normal, scale), images)[1]
+        realized = l2_norms(_overwrite_with_noise(noisy, images, normal, scale), images)
         is_off = (realized - l2).abs() > _NEAR * l2  # One that fits stays: it must not depend on its batch.
         if not bool(is_off.any()):
-            break
+            return noisy
         scale = torch.where(is_off & (realized > 0), scale * l2 / realized, scale)
-    return _noisy(images, normal, scale)
+    return _overwrite_with_noise(noisy, images, normal, scale)
 
 
-def _noisy(images: Tensor, normal: Tensor, scale: Tensor) -> Tensor:
-    return (images + normal * scale.view(-1, *[1] * (images.dim() - 1))).clamp_(0, 1)
+def _overwrite_with_noise(noisy: Tensor, images: Tensor, normal: Tensor, scale: Tensor) -> Tensor:
+    """Writes the images plus noise of a scale, kept in 0..1, into `noisy`, and returns it."""
+    torch.mul(normal, scale.view(-1, *[1] * (images.dim() - 1)), out=noisy)
+    return noisy.add_(images).clamp_(0, 1)

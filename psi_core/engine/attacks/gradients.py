@@ -1,5 +1,7 @@
 """Gradients of the loss with respect to the images, which attacks follow, and norms of the changes that they make."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,14 +18,25 @@ def change_norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     if kernels is not None and kernels.fits(changed, images):
         norms: tuple[Tensor, Tensor] = kernels.norms(changed, images)
         return norms
-    pairs = zip(cached_parts(changed), cached_parts(images), strict=True)
     linf, squares = [], []
-    for after, before in pairs:
-        change = flat_in_memory(after - before)
+    for change in _changes(changed, images):
         # Eight times faster on a CPU than the norm itself, which takes absolute values one by one.
         linf.append(torch.maximum(change.amax(1), change.amin(1).neg()).abs())  # Of 0 and -0 either may be the larger.
         squares.append(sum_of_squares(change))
     return torch.cat(linf), torch.cat(squares).sqrt().float()
+
+
+def l2_norms(changed: Tensor, images: Tensor) -> Tensor:
+    """The L2 norms of `change_norms` alone, bit for bit; on a CPU for a third of their time."""
+    if images.is_cuda:
+        return change_norms(changed, images)[1]
+    return torch.cat([sum_of_squares(change) for change in _changes(changed, images)]).sqrt().float()
+
+
+def _changes(changed: Tensor, images: Tensor) -> Iterator[Tensor]:
+    """What was added to the images, (image, value) in the order of memory, as many at a time as a CPU's cache holds."""
+    for after, before in zip(cached_parts(changed), cached_parts(images), strict=True):
+        yield flat_in_memory(after - before)
 
 
 def input_gradient(

@@ -21,14 +21,14 @@ def _signed(value: int) -> int:
 
 
 def _shift_right(words: Tensor, bits: int) -> Tensor:
-    """Logical shift; torch's own repeats the sign bit."""
-    return (words >> bits) & ((1 << (64 - bits)) - 1)
+    """Logical shift, in memory of its own; torch's own shift repeats the sign bit."""
+    return (words >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(words: Tensor) -> Tensor:
-    words = (words ^ _shift_right(words, 30)) * _signed(_MULTIPLIERS[0])
-    words = (words ^ _shift_right(words, 27)) * _signed(_MULTIPLIERS[1])
-    return words ^ _shift_right(words, 31)
+    words = _shift_right(words, 30).bitwise_xor_(words).mul_(_signed(_MULTIPLIERS[0]))
+    words = _shift_right(words, 27).bitwise_xor_(words).mul_(_signed(_MULTIPLIERS[1]))
+    return _shift_right(words, 31).bitwise_xor_(words)
 
 
 def splitmix64(state: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Noise:
         elements = like.shape[1:].numel()
         words = _shift_right(self.words(draw, 2 * elements), 11).double().mul_(2.0**-53)
         radius, angle = words.view(len(words), 2, elements).unbind(1)
-        normal = torch.log1p(-radius).mul_(-2).sqrt_().mul_(torch.cos(angle * (2 * math.pi)))
+        normal = radius.neg_().log1p_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
         return _shaped(normal.to(like.dtype), like)
 
     def permutations(self, count: int, draw: int = 0) -> Tensor:

@@ -11,7 +11,7 @@ from psi_core.config import RunOptions
 from psi_core.engine.attacks import attacks, controls
 from psi_core.engine.attacks.attacks import Batch, Iteration
 from psi_core.engine.attacks.foolbox import FoolboxAttack
-from psi_core.engine.attacks.gradients import change_norms, gradient_of
+from psi_core.engine.attacks.gradients import gradient_of, l2_norms
 from psi_core.engine.attacks.noise import Noise
 
 FUNCTIONS: Mapping[str, Callable[[Batch, float], Tensor]] = {
@@ -37,6 +37,11 @@ class Perturbations:
     iteration: Iteration = field(default_factory=Iteration)
     target: str = "none"
     seed: int = 0
+
+    @property
+    def sizing(self) -> set[Condition]:
+        """The attacks whose L2 a control copies."""
+        return {sizing_attack(each, self.conditions) for each in self.conditions if each.row.copies_l2}
 
     def begin_batch(
         self, model: nn.Module, inputs: Tensor, logits: Tensor, labels: Tensor, indices: Tensor
@@ -123,8 +128,8 @@ class PerturbedBatch:
                 changed = self._by_foolbox(condition, batch)
             else:
                 changed = FUNCTIONS[condition.attack](batch, float(condition.epsilon))
-        if any(each.row.copies_l2 for each in self.perturbations.conditions):
-            self._l2.setdefault(condition, change_norms(changed, self.images)[1])
+        if condition in self.perturbations.sizing:
+            self._l2.setdefault(condition, l2_norms(changed, self.images))
         return changed
 
     def _batch_for(self, condition: Condition, l2: Tensor | None) -> Batch:

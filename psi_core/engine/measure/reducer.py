@@ -91,27 +91,29 @@ class Reducer:
         a thread on a busy machine.
         """
         images, channels, units = len(output), output.shape[1], output[0].numel()
-        channel_sums, norms = torch.empty(images, channels), torch.empty(images, -(-units // BLOCK))
+        whole, rest, spatial = units // BLOCK, units % BLOCK, tuple(range(2, output.dim()))
+        channel_sums, norms = torch.empty(images, channels), torch.empty(images, whole + bool(rest))
         active = torch.empty(images)
         shape: dict[str, list[Tensor]] = {name: [] for name in self._shape_measures}
-        whole, spatial = units // BLOCK, tuple(range(2, output.dim()))
         start = 0
         for part in cached_parts(output):
             rows = slice(start, start := start + len(part))
             responses = self._rectified(part.float())
             flat = flat_in_memory(responses)
             torch.sum(responses, spatial, out=channel_sums[rows])
-            blocks = flat[:, : whole * BLOCK].reshape(len(flat), whole, BLOCK)
-            norms[rows, :whole] = torch.linalg.vector_norm(blocks, dim=2)
-            norms[rows, whole:] = torch.linalg.vector_norm(flat[:, whole * BLOCK :], dim=1, keepdim=True)
+            if whole:
+                blocks = flat[:, : units - rest].view(len(flat), whole, BLOCK)
+                torch.linalg.vector_norm(blocks, dim=2, out=norms[rows, :whole])
+            if rest:
+                torch.linalg.vector_norm(flat[:, units - rest :], dim=1, out=norms[rows, whole])
             torch.sum(self._signs(flat), 1, out=active[rows])
             if shape:
                 total = _total(channel_sums[rows].double() / (units // channels), units)
                 for name, measure in self._shape_measures.items():
                     shape[name].append(measure(flat, total))
-        channel_means = channel_sums.double() / (units // channels)
+        channel_means = channel_sums.double().div_(units // channels)
         total = _total(channel_means, units)
-        squares = self._with_faint_ones(norms.double().square().sum(1), total, output)
+        squares = self._with_faint_ones(norms.double().square_().sum(1), total, output)
         measured = {name: torch.cat(each) for name, each in shape.items()}
         return Moments(units, total, squares, active.double(), measured), channel_means
 
@@ -142,7 +144,7 @@ class Reducer:
 
 
 def _total(channel_means: Tensor, units: int) -> Tensor:
-    return channel_means.sum(1) * (units / channel_means.shape[1])
+    return channel_means.sum(1).mul_(units / channel_means.shape[1])
 
 
 def _channel_means(responses: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ every other condition, and more only for attacks that need further gradients. Ev
 nothing is stored. The time is measured by stage without making the device wait.
 """
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -235,10 +236,15 @@ class FusedStep:
         self._reducer = Reducer(plan.unit, plan.rectify, plan.measures, in_parts=not fuses_passes)
         # What a forward must repeat: the modules to listen to, every call's path, how many activations fire, and the
         # place and shape of each tapped call.
-        self._owners = plan.trace.owners | {call.owner for call in plan.layers}
+        needs_modules = any(not call.is_activation for call in plan.layers)
+        owners = plan.trace.owners | {call.owner for call in plan.layers}
+        self._taps = Taps(plan.model.network, self._receive, owners=owners, with_modules=needs_modules)
         self._known = frozenset(call.path for call in plan.trace.calls)
         self._activations = sum(call.is_activation for call in plan.trace.calls)
         self._expected = {call.path: (place, call.shape) for place, call in enumerate(plan.layers)}
+        # Of the forward under way: sums of the layers so far, activations that fired, and images.
+        self._sums: list[tuple[Moments, Tensor]] = []
+        self._fired = self._images = 0
         self._units: list[int | Tensor] = []
         self._units_there = torch.empty(0)
 
@@ -311,44 +317,40 @@ class FusedStep:
     def _forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
         """Logits, and sums of every tapped layer, of one forward."""
         plan = self.plan
-        sums: list[tuple[Moments, Tensor]] = []
-        activations = 0
-
-        def receive(path: str, kind: str, output: Tensor) -> None:
-            nonlocal activations
-            activations += kind != "module"
-            expected = self._expected.get(path)
-            if expected is None and path not in self._known:
-                raise ModelError(f"layers: {path} fired in a batch and not in the dry forward; {_STEADY}")
-            if expected is None:
-                return
-            place, shape = expected
-            if place != len(sums) or tuple(output.shape) != (len(images), *shape):
-                raise ModelError(
-                    f"layers: {path} came as layer {len(sums) + 1} with {tuple(output.shape)}, "
-                    f"in the dry forward as layer {place + 1} with {(len(images), *shape)}; {_STEADY}"
-                )
-            with torch.no_grad():
-                sums.append(self._reducer(output, plan.layers[place].channel_axis))
-
-        needs_modules = any(not call.is_activation for call in plan.layers)
-        with Taps(plan.model.network, receive, owners=self._owners, with_modules=needs_modules):
+        self._sums, self._fired, self._images = [], 0, len(images)
+        with self._taps:
             logits = plan.model(images)
-        if len(sums) != len(plan.layers):
-            raise ModelError(f"layers: {len(sums)} of {len(plan.layers)} layers fired in a batch; {_STEADY}")
+        if len(self._sums) != len(plan.layers):
+            raise ModelError(f"layers: {len(self._sums)} of {len(plan.layers)} layers fired in a batch; {_STEADY}")
         # A skipped call that is not tapped would renumber later calls: `#3` would become `#2`.
-        if activations != self._activations:
+        if self._fired != self._activations:
             raise ModelError(
-                f"layers: {activations} activations fired in a batch, {self._activations} in the dry forward; {_STEADY}"
+                f"layers: {self._fired} activations fired in a batch, {self._activations} in the dry forward; {_STEADY}"
             )
-        return logits, sums
+        return logits, self._sums
+
+    def _receive(self, path: str, kind: str, output: Tensor) -> None:
+        self._fired += kind != "module"
+        expected = self._expected.get(path)
+        if expected is None and path not in self._known:
+            raise ModelError(f"layers: {path} fired in a batch and not in the dry forward; {_STEADY}")
+        if expected is None:
+            return
+        place, shape = expected
+        if place != len(self._sums) or tuple(output.shape) != (self._images, *shape):
+            raise ModelError(
+                f"layers: {path} came as layer {len(self._sums) + 1} with {tuple(output.shape)}, "
+                f"in the dry forward as layer {place + 1} with {(self._images, *shape)}; {_STEADY}"
+            )
+        with torch.no_grad():
+            self._sums.append(self._reducer(output, self.plan.layers[place].channel_axis))
 
     def _measured(self, logits: Tensor, norms: Tensor, sums: Sequence[tuple[Moments, Tensor]]) -> Measured:
         """One condition's sums, those of all layers in one tensor: few large operations follow, not many small ones."""
         moments = [each for each, _ in sums]
         self._units = [each.units for each in moments]
-        kinds = ([getattr(each, kind) for each in moments] for kind in ("total", "squares", "active"))
-        of_layers = torch.stack([torch.stack(each) for each in kinds])
+        kinds = [[getattr(each, kind) for each in moments] for kind in ("total", "squares", "active")]
+        of_layers = torch.stack([*itertools.chain(*kinds)]).view(len(kinds), len(moments), -1)
         costly = {name: torch.stack([each.shape[name] for each in moments]) for name in moments[0].shape}
         return logits, norms, of_layers, costly, [means for _, means in sums]
 

@@ -67,7 +67,7 @@ class _Frame:
 
 
 class Taps(TorchFunctionMode):
-    """Calls `receive` for every layer call of a network while the block runs.
+    """Calls `receive` for every layer call of a network while the block runs. It may be entered again.
 
     A call's name is the path of its module, with `.relu` and the like behind it where a module calls a function, and
     `#2` behind the second call of a name in one forward. Modules that give anything but one tensor are passed over.
@@ -94,6 +94,7 @@ class Taps(TorchFunctionMode):
         self._owners = owners
         self._with_modules = with_modules
         self._handles: list[RemovableHandle] = []
+        self._hooks: list[tuple[nn.Module, Callable[..., None], Callable[..., Tensor | None]]] = []
         self._inside: list[_Frame] = []
         self._calls: Counter[str] = Counter()
         self.failed_in: str | None = None
@@ -104,9 +105,10 @@ class Taps(TorchFunctionMode):
     def __enter__(self) -> "Taps":
         try:
             self._handles.append(self._network.register_forward_pre_hook(self._begin_forward, prepend=True))
-            for path, module in visible_modules(self._network).items():
-                if self._owners is None or path in self._owners:
-                    self._watch(path, module)
+            self._hooks = self._hooks or self._hooks_of_modules()
+            for module, enter, leave in self._hooks:
+                self._handles.append(module.register_forward_pre_hook(enter))
+                self._handles.append(module.register_forward_hook(leave))
             self._handles.append(self._network.register_forward_hook(self._end_forward, always_call=True))
         except BaseException:
             self._remove_hooks()
@@ -138,7 +140,13 @@ class Taps(TorchFunctionMode):
                 return output.copy_(replacement) if is_in_place else replacement
         return output
 
-    def _watch(self, path: str, module: nn.Module) -> None:
+    def _hooks_of_modules(self) -> list[tuple[nn.Module, Callable[..., None], Callable[..., Tensor | None]]]:
+        """The modules to watch, each with what is called before its forward and after it."""
+        modules = visible_modules(self._network).items()
+        owned = [each for each in modules if self._owners is None or each[0] in self._owners]
+        return [(module, *self._hooks_of(path, module)) for path, module in owned]
+
+    def _hooks_of(self, path: str, module: nn.Module) -> tuple[Callable[..., None], Callable[..., Tensor | None]]:
         is_activation = isinstance(module, ACTIVATION_MODULES)
 
         def enter(_module: nn.Module, _inputs: Any) -> None:
@@ -151,8 +159,7 @@ class Taps(TorchFunctionMode):
                 return self._announce(path, "module", output)
             return None
 
-        self._handles.append(module.register_forward_pre_hook(enter))
-        self._handles.append(module.register_forward_hook(leave))
+        return enter, leave
 
     def _announce(self, name: str, kind: str, output: Any) -> Tensor | None:
         self._calls[name] += 1

@@ -89,16 +89,23 @@ class ChannelSums:
             mine = mine.to(self._device, non_blocking=True)
             # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
             one_hot = (mine == torch.arange(len(places), device=self._device)[:, None]).double()
-            places_of = self._places
-            groups: Iterator[Sequence[Tensor]] = iter(means)
-            if self._device.is_cuda:  # One product: what a GPU is told costs more than what it computes.
-                places_of, groups = [slice(None)], ([torch.cat([*layers], 1)] for layers in means)
-            sums = [[(one_hot @ each, each.square().sum(0)) for each in group] for group in groups]
+            every = slice(None)
+            parts: Iterator[tuple[slice, slice, Sequence[Tensor]]]
+            if self._device.is_cuda:  # Few operations: what a GPU is told costs more than what it computes.
+                parts = ((slice(each, each + 1), every, [torch.cat([*layers], 1)]) for each, layers in enumerate(means))
+            else:
+                parts = (
+                    (every, place, layer) for place, layer in zip(self._places, zip(*means, strict=True), strict=True)
+                )
+            sums = []
+            for conditions, channels, found in parts:
+                # A product for each condition: many at once may be added in another order.
+                by_class = torch.stack([one_hot @ each for each in found])
+                sums.append((conditions, channels, by_class, torch.stack([*found]).square_().sum(1)))
             # Nothing is added before all of it is there: a batch for which memory runs out comes again.
-            for condition, found in enumerate(sums):
-                for place, (by_class, squares) in zip(places_of, found, strict=True):
-                    self._by_class[condition, :, place] += by_class
-                    self._squares[condition, place] += squares
+            for conditions, channels, by_class, squares in sums:
+                self._by_class[conditions, :, channels] += by_class
+                self._squares[conditions, channels] += squares
 
     def by_class(self, layer: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sums of one layer for classes that were seen, (condition, class, channel)."""
