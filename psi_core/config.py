@@ -37,6 +37,7 @@ from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
 from psi_core.option_values import NPY_PLACE, Epsilons, Names, parse_channel_axis
 from psi_core.options import Option, option_of, parse_mean_sd, refusal, require_known
+from psi_core.plain_text import is_plain
 from psi_core.typed_names import way_out
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
@@ -217,6 +218,15 @@ class RunOptions(BaseModel):
         if not is_flag and any(isinstance(part, bool) for part in parts):
             raise ValueError(
                 f"{info.field_name}: true and false do not fit; write the value itself, or leave the key out"
+            )
+        return value
+
+    @field_validator("model", "weights", "data", "attacked")
+    @classmethod
+    def _plain(cls, value: str, info: ValidationInfo) -> str:
+        if not is_plain(value):
+            raise ValueError(
+                f"{info.field_name}: {value!r} holds control characters; write a name or path without them"
             )
         return value
 

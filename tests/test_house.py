@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "psi_core.devices",
         "psi_core.options",
         "psi_core.typed_names",
+        "psi_core.plain_text",
     ),
     ("psi_core.option_values",),
     ("psi_core.config", "psi_core.decoder"),

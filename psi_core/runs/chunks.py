@@ -65,8 +65,10 @@ def finished_chunks(run_directory: Path) -> list[int]:
     """Numbers of the chunks that are there, ascending. Files of any other name, `000000.npz` too, are none."""
     try:
         names = [path.name for path in (run_directory / CHUNKS).iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise RunError(f"{run_directory / CHUNKS}: cannot be read ({error.strerror}); check who owns it") from None
     numbers = [int(name.removesuffix(".npz")) for name in names if re.fullmatch(r"[0-9]{5,9}\.npz", name)]
     return sorted({number for number in numbers if chunk_path(run_directory, number).name in names})
 

@@ -1,13 +1,25 @@
 """Event logs: where they lie, appended by a worker, read bit by bit by everyone else."""
 
 import json
-import math
 import os
+import re
 import threading
 import time
+from io import BufferedReader
 from pathlib import Path
 
+from psi_core.files import open_file
+from psi_core.plain_text import plain_line
 from psi_core.runs.events import BatchDone, Event, EventLine, FitAdvanced, event_line, event_of, number_of
+
+LOG_BYTES = 2**18
+_LONGEST_LINE = 2000
+
+_BLOCK = 2**20
+"""Bytes that are read at once; no line of ours is nearly as long."""
+
+_LATEST = 1e11
+"""Seconds since 1970 that no clock of ours shows, in the year 5138."""
 
 _SHORTEST_INTERVAL = 0.5
 """Seconds between two lines of progress: at most two a second."""
@@ -30,8 +42,21 @@ def preview_path(run_directory: Path, worker: int) -> Path:
 
 def worker_numbers(run_directory: Path) -> list[int]:
     """The workers that ever wrote here, ascending."""
-    numbers = (path.stem.removeprefix("events-") for path in run_directory.glob("events-*.jsonl"))
-    return sorted(int(number) for number in numbers if number.isdigit())
+    names = (path.name for path in run_directory.glob("events-*.jsonl"))
+    numbers = (re.fullmatch(r"events-([0-9]{1,6})\.jsonl", name) for name in names)
+    return sorted({int(number[1]) for number in numbers if number is not None})
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a worker's output, as far back as LOG_BYTES reach, made harmless for a terminal."""
+    try:
+        with open_file(log) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            data = file.read(LOG_BYTES)
+    except OSError:
+        return []
+    lines = data.decode("utf-8", errors="replace").splitlines()[-count:]
+    return [plain_line(line)[:_LONGEST_LINE] for line in lines]
 
 
 class EventLog:
@@ -64,12 +89,13 @@ class EventLog:
 class EventReader:
     """Reads a log bit by bit: each poll gives what came since the last.
 
-    A torn last line waits for its rest. Lines that are no events are ignored.
+    A torn last line waits for its rest. Lines that are no events, or longer than any event, are ignored.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
+        self._is_in_long_line = False
 
     def poll(self) -> list[Event]:
         """New events in order."""
@@ -77,15 +103,32 @@ class EventReader:
 
     def lines(self) -> list[EventLine]:
         """New lines in order, as they stand."""
+        found: list[EventLine] = []
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [found for line in whole.splitlines() if (found := _parsed(line)) is not None]
+                while self._read_block(file, found):
+                    pass
+        except OSError:  # It is gone, or not a file: nothing new.
+            pass
+        return found
+
+    def _read_block(self, file: BufferedReader, found: list[EventLine]) -> bool:
+        """Reads the lines of the next block; whether there may be more."""
+        data = file.read(_BLOCK)
+        end = data.rfind(b"\n") + 1
+        is_full = len(data) == _BLOCK
+        if not end and is_full:
+            self._is_in_long_line, end = True, len(data)
+            lines: list[bytes] = []
+        else:
+            lines = data[:end].split(b"\n")
+            if self._is_in_long_line and end:
+                self._is_in_long_line, lines = False, lines[1:]
+        self._offset += end
+        file.seek(self._offset)
+        found += [event for line in lines if line and (event := _parsed(line)) is not None]
+        return is_full
 
 
 def _parsed(line: bytes) -> EventLine | None:
@@ -96,4 +139,4 @@ def _parsed(line: bytes) -> EventLine | None:
     if not isinstance(found, dict) or not isinstance(found.get("event"), str):
         return None
     moment = number_of(found.get("time"))
-    return found if moment is not None and math.isfinite(moment) else None
+    return found if moment is not None and 0 <= moment < _LATEST else None

@@ -4,10 +4,13 @@ An event is a frozen dataclass; its line holds `event` (the kind), `time` and th
 A child process reports its progress with the same events.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
+
+from psi_core.plain_text import plain_text
 
 COPIES_NAMED = 5
 """How many of the images that are copies are named."""
@@ -378,21 +381,29 @@ def event_of(line: EventLine) -> Event:
     return known
 
 
-_LARGEST = 2**63
+_LARGEST = 2**53
 """Whole numbers beyond it were not written by us, and may not fit a float."""
+
+_LONGEST = 10_000
+"""Characters of a text; of a longer one the rest is left out."""
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return value[:_LONGEST] if isinstance(value, str) else None
 
 
 def _whole(value: object) -> int | None:
-    return value if type(value) is int and abs(value) < _LARGEST else None
+    return value if type(value) is int and 0 <= value < _LARGEST else None
 
 
 def number_of(value: object) -> float | None:
-    """The value if it is a number; None for any other type."""
-    return value if type(value) is float else _whole(value)
+    """The value if it is a finite number; None for any other."""
+    return value if type(value) is float and abs(value) < _LARGEST else _whole(value)
+
+
+def _number_or_nan(value: object) -> float | None:
+    """The same, or NaN: of a loss it says that a fit diverged."""
+    return value if type(value) is float and math.isnan(value) else number_of(value)
 
 
 def _wholes(value: object) -> tuple[int, ...] | None:
@@ -408,13 +419,26 @@ def _numbers(value: object) -> dict[str, float] | None:
 _OF_TYPE: Mapping[object, Callable[[object], object]] = {
     **{str: _text, str | None: _text},
     **{int: _whole, int | None: _whole},
-    **{float: number_of, float | None: number_of},
+    **{float: number_of, float | None: _number_or_nan},
     tuple[int, ...] | None: _wholes,
     Mapping[str, float]: _numbers,
 }
 """What JSON holds as a value of an event's field, or None where it is of another type."""
 
+_SHOWN = (Started, Warned, EvidenceFound, Failed)
+"""Events whose texts people are shown: they may come from a stranger's file."""
+
+
+def _shown_text(value: object) -> str | None:
+    return None if (text := _text(value)) is None else plain_text(text)
+
+
+def _reader(event: type[KnownEvent], kind: object) -> Callable[[object], object]:
+    read = _OF_TYPE[kind]
+    return _shown_text if event in _SHOWN and read is _text else read
+
+
 _READERS: Mapping[str, tuple[type[Any], tuple[tuple[str, Callable[[object], object]], ...]]] = {
-    event.kind: (event, tuple((each.name, _OF_TYPE[each.type]) for each in fields(event) if each.name != "time"))
+    event.kind: (event, tuple((each.name, _reader(event, each.type)) for each in fields(event) if each.name != "time"))
     for event in EVENTS
 }

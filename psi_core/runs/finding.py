@@ -28,9 +28,14 @@ def load_run(run: PathText, runs_dir: PathText | None = None, *, preview: bool =
 
 def list_runs(runs_dir: PathText | None = None, *, examples: bool = True) -> list[Run]:
     """Every readable run, newest first, the shipped examples last."""
-    own = sorted(_readable(runs_directory(runs_dir)), key=lambda run: (run.created_at, run.id), reverse=True)
-    shipped = sorted(_readable(examples_directory()), key=lambda run: run.name) if examples else []
+    own = sorted(_looked_at(runs_directory(runs_dir))[0], key=lambda run: (run.created_at, run.id), reverse=True)
+    shipped = sorted(_looked_at(examples_directory())[0], key=lambda run: run.name) if examples else []
     return own + shipped
+
+
+def damaged_runs(runs_dir: PathText | None = None) -> dict[Path, str]:
+    """Run directories that cannot be read, and why, in a sentence each."""
+    return _looked_at(runs_directory(runs_dir))[1]
 
 
 def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
@@ -60,16 +65,30 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
     raise RunError(unknown_name("run", text, list(dict.fromkeys([*names, "latest"]))))
 
 
-def _readable(folder: Path) -> list[Run]:
-    """The runs of a folder. Names with a leading dot are runs half made or half deleted."""
+def looks_like_run(directory: Path) -> bool:
+    """Whether a directory has a configuration, or lets nobody see whether it has."""
+    try:
+        (directory / "config.json").lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _looked_at(folder: Path) -> tuple[list[Run], dict[Path, str]]:
+    """The runs of a folder, and the damaged ones. Names with a leading dot are runs half made or half deleted."""
     try:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
-        return []
+        return [], {}
     except OSError as error:
         raise RunError(f"runs-dir: {folder} cannot be read ({error.strerror}); name another with --runs-dir") from None
-    runs = []
+    runs, damaged = [], {}
     for path in paths:
-        with contextlib.suppress(RunError):
+        try:
             runs.append(Run(path))
-    return runs
+        except RunError as error:
+            if looks_like_run(path):
+                damaged[path] = str(error)
+    return runs, damaged

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError
 from psi_core.files import open_file
+from psi_core.plain_text import is_plain, plain_line, plain_text
 
 FORMAT = 1
 """Version of the run directory's format that this package writes and reads."""
@@ -42,6 +43,7 @@ _MOST_BYTES = 16_000_000
 """Of a JSON file; ImageNet-21k's class names take 2 MB."""
 
 _MOST_IMAGES, _MOST_CONDITIONS, _MOST_LAYERS = 50_000_000, 10_000, 20_000
+_LONGEST_NAME = 1000
 _MOST_PIXELS = 100_000
 _YEARS = range(1971, 9999)
 
@@ -86,7 +88,8 @@ class LayerInfo:
             if name == "shape":
                 is_right = isinstance(value, Sequence) and all(_is_count(each) for each in value) and len(value) <= 32
             else:
-                is_right = isinstance(value, str) if name in ("name", "module", "kind") else _is_count(value)
+                is_text = isinstance(value, str) and is_plain(value) and len(value) <= _LONGEST_NAME
+                is_right = is_text if name in ("name", "module", "kind") else _is_count(value)
             if not is_right:
                 raise ValueError(f"{name} is {str(value)[:40]!r}")
         return cls(**{**known, "shape": tuple(known["shape"])})
@@ -187,6 +190,10 @@ def load_object(path: Path) -> dict[str, Any]:
     for key, is_right in _OBJECT_TYPES.items():
         if values.get(key) is not None and not is_right(values[key]):
             raise RunError(f"{path}: cannot be read ({key} is {str(values[key])[:40]!r}); the run directory is damaged")
+    if names := values.get("class_names"):
+        values["class_names"] = [plain_line(name) for name in names]
+    if command := values.get("command"):
+        values["command"] = plain_text(command)
     return values
 
 

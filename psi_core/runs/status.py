@@ -20,7 +20,8 @@ from psi_core.runs.events import (
 )
 from psi_core.runs.processes import is_alive
 
-Status = Literal["running", "done", "failed", "stopped", "queued", "lost"]
+Status = Literal["running", "done", "failed", "stopped", "queued", "lost", "damaged"]
+"""What a run is doing; `damaged` where its configuration cannot be read, which only lists of runs say."""
 
 STOP_FILE = "stop"
 

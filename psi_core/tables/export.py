@@ -13,6 +13,7 @@ from pathlib import Path
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.files import replacing
 from psi_core.measures import require_measure
+from psi_core.plain_text import plain_line
 from psi_core.runs.run import Run
 from psi_core.tables.columns import TEXT_KINDS, Cell, Column, Row, readable
 from psi_core.tables.registry import (
@@ -130,7 +131,7 @@ def text_of(
     text = FORMATS[format](rows, kept)
     if format == "md":
         return f"{text}\n" + "".join(f"{_escape_markdown(note)}  \n" for note in notes)
-    return "".join(f"% {note}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
+    return "".join(f"% {plain_line(note)}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
 
 
 def run_line(run: Run) -> str:
@@ -268,7 +269,16 @@ def _exact(cell: Cell) -> str:
         return ""
     if isinstance(cell, bool):
         return "true" if cell else "false"
+    if isinstance(cell, str):
+        text = f"'{cell}" if cell.startswith(_FORMULAS) and not _NUMBER.fullmatch(cell) else cell
+        return re.sub("\r\n?", "\n", text)  # Which the writer quotes; a carriage return alone it does not.
     return repr(cell) if isinstance(cell, float) else str(cell)
+
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet would compute; an apostrophe before it keeps it text."""
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def _finite(cell: Cell) -> Cell:
@@ -298,7 +308,7 @@ def _latex_alignment(column: Column) -> str:
 
 
 def _escape_latex(text: str) -> str:
-    return text.translate(_LATEX).replace("--", "-{}-")  # Two would become a dash.
+    return plain_line(text).translate(_LATEX).replace("--", "-{}-")  # Two would become a dash.
 
 
 def _latex_cell(cell: Cell, column: Column) -> str:
@@ -318,4 +328,4 @@ def _spaced_groups(lines: Sequence[str]) -> list[str]:
 
 def _escape_markdown(text: str) -> str:
     r"""With a backslash before whatever Markdown would take for its own; `_` inside a word it leaves alone."""
-    return re.sub(r"([\\`*|]|(?<!\w)_|_(?!\w)|<(?=\w))", r"\\\1", text)
+    return re.sub(r"([\\`*|]|(?<!\w)_|_(?!\w)|<(?=\w))", r"\\\1", plain_line(text))

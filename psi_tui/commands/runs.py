@@ -9,7 +9,7 @@ import rich_click as click
 from psi_core.conditions import epsilon_label
 from psi_core.files import runs_directory
 from psi_core.runs.chunks import finished_chunks
-from psi_core.runs.finding import list_runs
+from psi_core.runs.finding import damaged_runs, list_runs
 from psi_core.runs.run import Run
 from psi_core.runs.trash import tidy
 from psi_core.tables.summary import run_summary
@@ -49,6 +49,8 @@ def runs(runs_dir: str | None, as_json: bool) -> None:
     if all(run.is_example for run in found):
         narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")
     print_table(output_console(), _COLUMNS, [Section([_shown(run, now) for run in found])])
+    for sentence in damaged_runs(runs_dir).values():
+        narrate(f"damaged: {sentence}")
 
 
 def _shown(run: Run, now: datetime) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from psi_core.plain_text import plain_line
 from psi_core.runs.chunks import chunk_range, finished_chunks, owner_of, share_of
 from psi_core.runs.events import BatchDone, Failed, Finished, FitAdvanced, Stopped
 from psi_core.runs.run import Run
@@ -215,7 +216,7 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
         workers: every worker's state.
     """
     status = status_of(run.directory, run.chunks, list(workers))
-    warnings = tuple(dict.fromkeys(text for worker in workers for text in worker.warnings))
+    warnings = tuple(dict.fromkeys(plain_line(text) for worker in workers for text in worker.warnings))
     phase = max((worker.phase for worker in workers if worker.phase in PHASES), key=PHASES.index, default="load")
     events = [worker.progress for worker in workers if worker.progress is not None and worker.phase == phase]
     living = [worker.progress for worker in workers if worker.is_alive and worker.progress is not None]

@@ -13,8 +13,10 @@ from typing import Any
 from psi_core.conditions import EXTERNAL, epsilon_label
 from psi_core.errors import PsiError
 from psi_core.files import examples_directory
+from psi_core.plain_text import plain_line
 from psi_core.runs.chunks import CHUNKS, finished_chunks
 from psi_core.runs.event_log import events_path, worker_numbers
+from psi_core.runs.finding import looks_like_run
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.runs.trash import tidy
@@ -43,6 +45,9 @@ def results_stamp(directory: Path, *, with_preview: bool) -> tuple[Any, ...]:
     return (*finished_chunks(directory), *(stamp for stamp in stamps if stamp is not None))
 
 
+_LATEST = 253_000_000_000 * 10**9
+"""Of a file's time, in nanoseconds since 1970: the year 9987."""
+
 _SUMMARY_SECONDS = 3.0
 """A growing run's accuracies are read at most this often."""
 
@@ -70,6 +75,7 @@ class RunEntry:
         command: command that makes a shipped example again; empty for other runs.
         progress: how far it is.
         summary: accuracies and largest shift, or None where no result is read yet.
+        trouble: why it cannot be read, in a sentence; empty where it can.
     """
 
     directory: Path
@@ -84,6 +90,7 @@ class RunEntry:
     command: str
     progress: Progress
     summary: RunSummary | None
+    trouble: str = ""
 
 
 @dataclass(slots=True)
@@ -108,21 +115,29 @@ class RunList:
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
         self._known: dict[Path, _Known] = {}
+        self._damaged: dict[Path, RunEntry] = {}
         self._tidied_at = -math.inf
 
     def poll(self) -> tuple[RunEntry, ...]:
-        """Every readable run now: live ones first, then the newest, the examples last."""
+        """Every run now: live ones first, then the newest, the examples last; damaged ones say why."""
         if time.monotonic() - self._tidied_at > _TIDY_SECONDS:
             self._tidied_at = time.monotonic()
             tidy(self.runs_dir)
         paths = [*_run_directories(self.runs_dir), *_run_directories(examples_directory())]
         for path in set(self._known) - set(paths):
             del self._known[path]
+        self._damaged = {path: entry for path, entry in self._damaged.items() if path in paths}
         for path in paths:
-            with contextlib.suppress(PsiError, OSError):
+            try:
                 self._refresh(path)
+            except (PsiError, OSError) as error:
+                if path not in self._known and looks_like_run(path):
+                    self._damaged[path] = _damaged_entry(path, str(error))
+            else:
+                self._damaged.pop(path, None)
         self._summarize()
-        return tuple(sorted((known.entry for known in self._known.values()), key=_place))
+        entries = [*(known.entry for known in self._known.values()), *self._damaged.values()]
+        return tuple(sorted(entries, key=_place))
 
     def _refresh(self, path: Path) -> None:
         known = self._known.get(path)
@@ -187,6 +202,15 @@ def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> R
         progress,
         summary,
     )
+
+
+def _damaged_entry(path: Path, trouble: str) -> RunEntry:
+    """A run of which only its directory is known."""
+    stamp = file_stamp(path)
+    created = datetime.fromtimestamp(min(max(0, stamp[1] if stamp else 0), _LATEST) / 1e9).astimezone()
+    progress = Progress("damaged")
+    name = plain_line(path.name)
+    return RunEntry(path, name, name, "", "", "", "", created, False, "", progress, None, plain_line(trouble))
 
 
 def _place(entry: RunEntry) -> tuple[bool, bool, float, str]:

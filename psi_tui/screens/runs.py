@@ -50,6 +50,9 @@ COLUMNS = (
 )
 
 
+_BROKEN = ("failed", "lost", "damaged")
+
+
 class RunTable(FittedTable):
     """The list; enter opens a run."""
 
@@ -152,6 +155,8 @@ class RunsScreen(PsiScreen):
             detail.update(self._detail(entry))
 
     def _detail(self, entry: "RunEntry") -> Content:
+        if entry.trouble:
+            return Content.assemble(Content.styled(entry.name, "bold"), f"  {entry.trouble}")
         facts = [
             f"{format_count(entry.progress.total)} images of {entry.data}",
             f"{entry.attack} {entry.epsilon}".strip(),
@@ -168,9 +173,9 @@ class RunsScreen(PsiScreen):
     def _status_style(self, row: Row) -> str:
         entry: RunEntry = row["entry"]
         theme = self.app.current_theme
-        colors = {"done": theme.success, "failed": theme.error, "lost": theme.error, "stopped": theme.warning}
+        colors = {"done": theme.success, "stopped": theme.warning} | dict.fromkeys(_BROKEN, theme.error)
         color = colors.get(entry.progress.status)
-        weight = "bold" if entry.progress.status in ("running", "failed", "lost") else ""
+        weight = "bold" if entry.progress.status in ("running", *_BROKEN) else ""
         return f"{weight} {color}".strip() if color and color.startswith("#") else weight
 
     @on(FittedTable.Selected)

@@ -63,7 +63,9 @@ def waiting(for_what: str, *, quiet: bool = False) -> Iterator[None]:
     if quiet or not _can_move():
         yield
         return
-    with narration_console().status(f"[dim]{for_what}[/dim]", spinner_style="dim"):
+    from rich.text import Text
+
+    with narration_console().status(Text(for_what, style="dim"), spinner_style="dim"):
         yield
 
 

@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from psi_core.errors import ConfigError
 from psi_core.files import replacing
+from psi_core.plain_text import plain_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,26 +14,39 @@ if TYPE_CHECKING:
 
 def output_console() -> "Console":
     """The console of results; no colors where standard output is no terminal."""
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, soft_wrap=False, emoji=False)
+    return _console(sys.stdout)
 
 
 def narration_console() -> "Console":
     """The console of everything that is no result: bars, warnings, what to do next."""
-    from rich.console import Console
+    return _console(sys.stderr)
 
-    return Console(file=sys.stderr, highlight=False, soft_wrap=False, emoji=False)
+
+def _console(stream: IO[str]) -> "Console":
+    """A console that takes no markup and no control characters: what it prints may come from a stranger's file."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class PlainConsole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*map(plain, objects), **options)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Text):
+            value.plain = plain_text(value.plain)  # As long as it was: its styles stay where they are.
+        return plain_text(value) if isinstance(value, str) else value
+
+    return PlainConsole(file=stream, highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
 def narrate(sentence: str) -> None:
     """Writes a plain line to standard error, never wrapped, so that a path in it can be copied."""
-    print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+    print(plain_text(sentence), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def write_result(text: str) -> None:
     """Writes a plain line to standard output, at once, so that a pipe's reader has it."""
-    print(text, flush=True)  # noqa: T201
+    print(plain_text(text), flush=True)  # noqa: T201
 
 
 def require_free(path: Path, *, replace: bool) -> None:

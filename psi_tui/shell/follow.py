@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from psi_core.runs.event_log import log_path
+from psi_core.runs.event_log import last_lines, log_path
 from psi_core.runs.events import AblationAdvanced, Event, Failed, FitAdvanced, PhaseBegan, Warned
 from psi_core.runs.finding import load_run
 from psi_core.runs.processes import is_here
@@ -180,9 +180,8 @@ def _title(run: Run) -> str:
 
 
 def _show_log_end(path: Path) -> None:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
-    except OSError:
+    lines = last_lines(path, _LOG_LINES)
+    if not lines:
         return
     narrate(f"last lines of {path}:")
     for line in lines:

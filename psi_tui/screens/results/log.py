@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
 
-from psi_core.runs.event_log import EventReader, events_path, log_path, worker_numbers
+from psi_core.plain_text import plain_line
+from psi_core.runs.event_log import EventReader, events_path, last_lines, log_path, worker_numbers
 from psi_core.runs.events import EventLine
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import ResultsTab
@@ -53,7 +53,7 @@ class LogTab(ResultsTab):
                 event for event in EventReader(events_path(directory, number)).lines() if event["event"] not in _QUIET
             ]
             events += [(float(event["time"]), _line(number, event)) for event in _thinned(said)]
-            logs += _tail(log_path(directory, number))
+            logs += last_lines(log_path(directory, number), _LOG_LINES)
         return _Read(tuple(line for _, line in sorted(events)[-_EVENTS:]), tuple(logs))
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
@@ -105,16 +105,12 @@ def _line(worker: int, event: EventLine) -> str:
     return f"{when:%H:%M:%S}  worker {worker}  {event['event']}  {told}"
 
 
+_LONGEST_FACT = 1000
+
+
 def _fact(event: str, key: str, value: object) -> str:
     if key == "memory" and isinstance(value, int | float):
         text = format_bytes(value)
     else:
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        text = f"{value:.4g}" if isinstance(value, float) else plain_line(str(value)[:_LONGEST_FACT])
     return text if key == event == "phase" else f"{key.replace('_', ' ')} {text}"
-
-
-def _tail(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
-    except OSError:
-        return []

@@ -86,4 +86,7 @@ def test_a_damaged_run_hides_no_other(own_folders):
     damaged = record_run(own_folders, name="damaged")
     record_run(own_folders, name="whole")
     (damaged / "config.json").write_text("{")
-    assert [entry.name for entry in own(RunList(own_folders).poll())] == ["whole"]
+    entries = {entry.name: entry for entry in own(RunList(own_folders).poll())}
+    assert set(entries) == {"whole", damaged.name}
+    assert entries[damaged.name].progress.status == "damaged"
+    assert "config.json: cannot be read" in entries[damaged.name].trouble
