@@ -272,6 +272,7 @@ _OBJECT_TYPES: Mapping[str, Callable[[Any], bool]] = {
     ),
     **dict.fromkeys(("parameters", "multiply_adds"), _is_count),
     "class_names": _is_names,
+    "first_logits": lambda value: isinstance(value, dict) and isinstance(value.get("logits"), list),
     "input_shape": lambda value: isinstance(value, list) and all(_is_count(each) for each in value),
     "fit": lambda value: isinstance(value, dict) and _is_number(value.get("test_accuracy", 0)),
 }

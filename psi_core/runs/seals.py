@@ -5,7 +5,7 @@ Chunks of versions before seals have none. Their arrays are held to the shapes a
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,33 @@ def _require_within(name: str, values: NDArray[Any], low: float, high: float) ->
         raise ValueError(f"{name} goes from {least:.6g} to {most:.6g}, which no run gives")
 
 
-def sealed(arrays: Arrays, origin: Origin, number: int) -> Arrays:
-    """The arrays of a finished chunk, and its seal."""
-    values = {**asdict(origin), "chunk": number, "arrays": {name: _digest(array) for name, array in arrays.items()}}
+def sealed(arrays: Arrays, origin: Origin, number: int, images: Sequence[str] = ()) -> Arrays:
+    """The arrays of a finished chunk, and its seal.
+
+    Args:
+        arrays: arrays of the chunk.
+        origin: what it was made by.
+        number: its number.
+        images: digests of the pictures that it was made from, where these are files.
+    """
+    kept = {"images": list(images)} if images else {}
+    values = {
+        **asdict(origin),
+        **kept,
+        "chunk": number,
+        "arrays": {name: _digest(array) for name, array in arrays.items()},
+    }
     seal = np.frombuffer(json.dumps(values, sort_keys=True).encode(), np.uint8)
     return {**arrays, SEAL: seal}
+
+
+def read_seal(path: Path) -> dict[str, Any]:
+    """What the seal of a chunk says; empty where it has none that can be read."""
+    try:
+        arrays, _ = read_archive(path, SEAL.__eq__)
+        return _parsed(arrays[SEAL]) if SEAL in arrays else {}
+    except (RunError, ValueError):
+        return {}
 
 
 def read_chunk(

@@ -50,6 +50,7 @@ class ChunkMaker:
         depth: how many batches are queued on the device while the numbers of one are taken in; none on a CPU, where
             progress would only lag.
         skipped: images left out so far.
+        sources: the data set, and images attacked elsewhere, if there are any.
     """
 
     def __init__(
@@ -72,8 +73,8 @@ class ChunkMaker:
         self.batch = batch
         self.depth = 1 if device.is_cuda else 0
         self.skipped: list[Unreadable] = []
-        sources = [dataset, *([external] if external is not None else [])]
-        self._images = ReadAhead(sources, size, channels, device, skips_unreadable=skips_unreadable)
+        self.sources = [dataset, *([external] if external is not None else [])]
+        self._images = ReadAhead(self.sources, size, channels, device, skips_unreadable=skips_unreadable)
 
     def make(
         self,

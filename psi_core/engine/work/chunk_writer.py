@@ -1,6 +1,7 @@
 """Finished chunks on their way to the disk, written by a thread while the next one is computed."""
 
 import contextlib
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -38,14 +39,14 @@ class ChunkWriter:
         if kind is None:
             self.wait()
 
-    def write(self, number: int, arrays: Arrays) -> None:
-        """Begins to write a chunk, once the one before is there.
+    def write(self, number: int, arrays: Arrays, images: Sequence[str] = ()) -> None:
+        """Begins to write a chunk, once the one before is there; `images` are digests of its pictures.
 
         Raises:
             RunError: the one before could not be written.
         """
         self.wait()
-        self._under_way = self._thread.submit(self._write, number, arrays)
+        self._under_way = self._thread.submit(self._write, number, arrays, images)
 
     def wait(self) -> None:
         """Returns when every chunk is on the disk.
@@ -57,9 +58,9 @@ class ChunkWriter:
         if under_way is not None:
             under_way.result()
 
-    def _write(self, number: int, arrays: Arrays) -> None:
+    def _write(self, number: int, arrays: Arrays, images: Sequence[str]) -> None:
         try:
-            write_arrays(chunk_path(self._directory, number), sealed(arrays, self._origin, number))
+            write_arrays(chunk_path(self._directory, number), sealed(arrays, self._origin, number, images))
         except OSError as error:
             raise RunError(
                 f"{self._directory}: chunk {number} cannot be written ({error.strerror}); free some disk and resume"

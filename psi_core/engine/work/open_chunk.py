@@ -170,7 +170,7 @@ class OpenChunk:
         """Takes in the numbers of the next images.
 
         Raises:
-            RunError: a layer answered one of them with NaN or infinity.
+            RunError: the network or a layer answered one of them with NaN or infinity.
         """
         rows = slice(self.done, self.done + images)
         values, labels, targets = numbers.wait()
@@ -199,6 +199,12 @@ class OpenChunk:
 
     def _require_finite(self, rows: slice) -> None:
         conditions, layers = self.plan.conditions, self.plan.layers
+        confidence = self.plan.layout.arrays(self.values[:, rows])["confidence"]
+        for condition, image in np.argwhere(np.isnan(confidence))[:1]:
+            raise RunError(
+                f"model: image {self.positions[rows][image]} under {conditions[condition].name} makes it give NaN "
+                "logits; check the weights, or use --precision exact"
+            )
         for condition, layer, image in np.argwhere(~self.plan.layout.is_finite(self.values[:, rows]))[:1]:
             raise RunError(
                 f"layer {layers[layer].name}: image {self.positions[rows][image]} under {conditions[condition].name} "

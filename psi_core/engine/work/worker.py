@@ -26,6 +26,13 @@ from psi_core.engine.kernels import sums_on
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
+from psi_core.engine.work.beginnings import (
+    LOGITS,
+    first_logits,
+    picture_digests,
+    require_same_logits,
+    require_same_pictures,
+)
 from psi_core.engine.work.chunk_maker import ChunkMaker, LeftEarlyError, make_chunk_maker
 from psi_core.engine.work.chunk_writer import ChunkWriter
 from psi_core.engine.work.open_chunk import OpenChunk
@@ -203,12 +210,12 @@ class Worker:
                 prepared = self._with_weights(prepared, device)
             except FitInterruptedError:
                 return "left"
-            record_model(self.run.directory, {**prepared.card, CONFIG_DIGEST: self.run.fingerprint})
             prepared = prepared.with_axes_of(self.run.layer_infos)
             if prepared.layers != self.run.layer_infos:
                 raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
             prepared.classifier.to(device)
             maker = make_chunk_maker(self.run.config, prepared, device)
+            self._require_beginnings(maker, prepared, device)
             if self.run.config.compile:
                 self._compile(maker, device)
             self.log.write(PhaseBegan("run"))
@@ -216,6 +223,17 @@ class Worker:
             self._report_evidence(maker, device)
             with precision(self.run.config.precision, device):
                 return self._make_chunks(maker)
+
+    def _require_beginnings(self, maker: ChunkMaker, prepared: Prepared, device: Device) -> None:
+        """Writes down what the run begins with, or refuses to go on with other weights, code or images."""
+        policy = self.run.config.precision
+        with precision(policy, device):
+            logits = first_logits(maker, self.run, device)
+        card = {**prepared.card, CONFIG_DIGEST: self.run.fingerprint}
+        record_model(self.run.directory, card if logits is None else {**card, LOGITS: logits})
+        self._set_wrong_chunks_aside()
+        require_same_pictures(self.run, maker.sources)
+        require_same_logits(self.run.model.get(LOGITS), logits, policy)
 
     def _compile(self, maker: ChunkMaker, device: Device) -> None:
         self.log.write(PhaseBegan("compile"))
@@ -274,14 +292,14 @@ class Worker:
                 self.log.write(Warned(f"{reason}; it is {aside.name} now, and is made again", chunks=(number,)))
 
     def _make_chunks(self, maker: ChunkMaker) -> str:
-        self._set_wrong_chunks_aside()
         progress = ShareProgress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
         with ChunkWriter(self.run.directory, self.number, self.run.origin) as writer:
             for number in self._next_chunks(writer):
                 if self.orders.should_finish:
                     return "left"
                 try:
-                    writer.write(number, self._make_chunk(maker, number, progress))
+                    arrays = self._make_chunk(maker, number, progress)
+                    writer.write(number, arrays, picture_digests(maker.sources, arrays["index"]))
                 except LeftEarlyError:
                     return "left"
                 images = len(self.run.chunk_positions(number))

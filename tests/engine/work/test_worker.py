@@ -158,7 +158,7 @@ def test_the_run_says_how_many_threads_compute_whatever_the_launcher_set(
     torch.set_num_threads(1)  # As torchrun does by OMP_NUM_THREADS.
     try:
         Worker(directory).work()
-        assert (seen, torch.get_num_threads()) == ([3], 1)
+        assert ({*seen}, torch.get_num_threads()) == ({3}, 1)
     finally:
         torch.set_num_threads(before)
 

@@ -1,0 +1,114 @@
+"""Whether a worker has the images and the code that the run began with: their numbers must not be mixed in one run.
+
+Files of pictures are known by name alone until they are read, and a network's code by nothing. So each chunk keeps a
+digest of its first pictures, and `model.json` the logits of the run's first images.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from psi_core.devices import Device
+from psi_core.engine.images.inputs import Readable
+from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.work.chunk_maker import ChunkMaker
+from psi_core.errors import ModelError, PsiError, RunError
+from psi_core.runs.chunks import chunk_path, finished_chunks
+from psi_core.runs.run import Run
+from psi_core.runs.seals import read_seal
+
+LOGITS = "first_logits"
+"""Key of `model.json` with the logits of the run's first images, `positions`, `logits` and `device`."""
+
+_PICTURES = 100
+"""Pictures of a chunk whose bytes are kept as a digest."""
+
+_CHUNKS = 5
+"""Chunks whose pictures are read again when a worker begins."""
+
+_IMAGES, _CLASSES = 4, 32
+"""Images whose logits are kept, and how many of each."""
+
+_APART = {"exact": 1e-3, "tf32": 3e-2, "bf16": 1e-1}
+"""How far logits may lie apart on one kind of device, as a share of the largest of them, by precision."""
+
+
+def picture_digests(sources: Sequence[Readable], positions: NDArray[np.int64]) -> list[str]:
+    """SHA-256 over the files of a chunk's first pictures, one for each source that has files; empty without any."""
+    found = []
+    for source in sources:
+        stored = source.stored(positions[:_PICTURES]) if isinstance(source, PictureDataset) else None
+        if stored is not None:
+            digest = hashlib.sha256()
+            for each in stored:
+                digest.update(b"none" if each is None else hashlib.sha256(each[1]).digest())
+            found.append(digest.hexdigest())
+    return found
+
+
+def require_same_pictures(run: Run, sources: Sequence[Readable]) -> None:
+    """Refuses to go on where the pictures of finished chunks are others now.
+
+    Raises:
+        RunError: they are; names the chunk.
+    """
+    finished = [number for number in finished_chunks(run.directory) if number < run.chunks]
+    for place in sorted({*np.linspace(0, len(finished) - 1, _CHUNKS).round().astype(int).tolist()} if finished else ()):
+        number = finished[place]
+        kept = read_seal(chunk_path(run.directory, number)).get("images")
+        if kept and picture_digests(sources, run.read_chunk(number, "index".__eq__)["index"]) != kept:
+            raise RunError(
+                f"data: the pictures of chunk {number} are others than those it was made from; put the old ones back, "
+                "or start a new run"
+            )
+
+
+def first_logits(maker: ChunkMaker, run: Run, device: Device) -> dict[str, Any] | None:
+    """Logits of the run's first images; None where the network answers twice in two ways, or no image can be read.
+
+    Raises:
+        ModelError: they are NaN.
+    """
+    try:
+        first = maker.first_images(run.positions[:_IMAGES])
+    except PsiError:  # An image that cannot be read is reported when its chunk is made.
+        return None
+    if first is None:
+        return None
+    images, _, positions = first
+    # A network that draws random numbers draws the same ones as if this had not been.
+    with torch.inference_mode(), torch.random.fork_rng(devices=[device] if device.is_cuda else []):
+        logits, again = (maker.plan.model(images).float()[:, :_CLASSES].cpu().numpy() for _ in range(2))
+    if np.isnan(logits).any():
+        raise ModelError("model: its logits for the run's first images are NaN; check weights and normalization")
+    if not np.array_equal(logits, again):
+        return None
+    values = np.clip(logits.astype(np.float64), -1e30, 1e30)
+    return {"positions": positions.cpu().tolist(), "device": device.kind, "logits": values.tolist()}
+
+
+def require_same_logits(recorded: Mapping[str, Any] | None, own: Mapping[str, Any] | None, precision: str) -> None:
+    """Refuses to go on where the network gives other logits than when the run began, on the same kind of device.
+
+    Raises:
+        RunError: it does, so that its code is another.
+    """
+    if not recorded or not own or any(recorded.get(key) != own[key] for key in ("positions", "device")):
+        return
+    now = np.array(own["logits"], np.float64)
+    try:
+        before = np.array(recorded["logits"], np.float64)
+    except (ValueError, TypeError):
+        before = np.zeros(0)
+    if before.shape == now.shape:
+        apart = float(np.abs(before - now).max(initial=0)) / max(1e-12, float(np.abs(before).max(initial=0)))
+        if apart <= _APART[precision]:
+            return
+    raise RunError(
+        "model: it gives other logits than when the run began, with the same weights: its code, or the first images, "
+        "are others now; put the old ones back, or start a new run"
+    )
