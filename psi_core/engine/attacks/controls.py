@@ -68,9 +68,12 @@ def gaussian(batch: Batch, epsilon: float) -> Tensor:
     assert batch.l2 is not None, "its row says that it takes a size"
     images, l2 = batch.images, batch.l2
     kernels = kernels_for(images, "steps")
-    if kernels is not None and kernels.fits(images):
-        shaped: Tensor = kernels.gaussian(images, batch.noise.keys(), l2, _NEAR, _MOST_ROUNDS)
-        return shaped
+    if kernels is not None:
+        # Laid out as the kernel reads them whatever the network wants: the code below waits for the device.
+        laid_out = images.contiguous(memory_format=torch.channels_last)
+        if kernels.fits(laid_out):
+            shaped: Tensor = kernels.gaussian(laid_out, batch.noise.keys(), l2, _NEAR, _MOST_ROUNDS)
+            return shaped
     normal = batch.noise.normal(images)
     scale = l2 / images.shape[1:].numel() ** 0.5
     noisy = torch.empty_like(images)
