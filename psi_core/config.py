@@ -395,6 +395,16 @@ class RunConfig(RunOptions):
         ConfigError: a key is unknown or a value cannot stand.
     """
 
+    @field_validator("name", mode="before")
+    @classmethod
+    def _typable_name(cls, value: Any) -> Any:
+        """A name that a shell can hand on; runs of older versions keep theirs."""
+        if isinstance(value, str) and value and not value.strip():
+            raise ValueError(f"name: {value!r} is blank; write a letter or a digit, or leave it out")
+        if isinstance(value, str) and value.strip().startswith("-"):
+            raise ValueError(f"name: {value!r} would be taken for an option; begin with a letter or a digit")
+        return value
+
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **typed: Any) -> "RunConfig":
         """The run that a SPEC.toml describes. Values in `typed` beat the file's.
@@ -439,8 +449,8 @@ class ResolvedConfig(RunOptions):
     own_distances: bool = False
 
     def asked(self, **changes: Any) -> RunConfig:
-        """The configuration that asks for this run, with some options changed."""
-        return RunConfig(**{**self.model_dump(exclude={"memory_format", "own_distances"}), **changes})
+        """The configuration that asks for this run without its name, with some options changed."""
+        return RunConfig(**{**self.model_dump(exclude={"memory_format", "own_distances", "name"}), **changes})
 
 
 def is_factory(model: str) -> bool:

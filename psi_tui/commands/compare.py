@@ -5,6 +5,7 @@ import rich_click as click
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import cached_rows
+from psi_tui.commands.completion import complete_condition, complete_run, one_of
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.screens.comparison import (
     LETTERS,
@@ -23,9 +24,20 @@ from psi_tui.text.formatting import json_text
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True)
-@click.option("--quantity", default="shift", metavar="", help=f"{', '.join(QUANTITIES)} (default: shift)")
-@click.option("--condition", metavar="", help="one that all have (default: the strongest attack that all have)")
+@click.argument("runs", nargs=-1, required=True, shell_complete=complete_run)
+@click.option(
+    "--quantity",
+    default="shift",
+    metavar="",
+    shell_complete=one_of(QUANTITIES),
+    help=f"{', '.join(QUANTITIES)} (default: shift)",
+)
+@click.option(
+    "--condition",
+    metavar="",
+    shell_complete=complete_condition,
+    help="one that all have (default: the strongest attack that all have)",
+)
 @runs_dir_option
 @json_option
 def compare(

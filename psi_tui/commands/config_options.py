@@ -7,7 +7,8 @@ import rich_click as click
 from click.core import ParameterSource
 
 from psi_core.config import RunConfig, RunOptions
-from psi_core.options import REST, choices_of, flag_of, option_groups, option_text
+from psi_core.options import REST, choices_of, flag_of, option_groups, option_of, option_text
+from psi_tui.commands.completion import one_of, some_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,8 +26,16 @@ def config_options(command: Command, fields: Collection[str] = RunConfig.model_f
             command = click.option(flag_of(name), name, is_flag=True, help=help_text)(command)
             continue
         default = option_text(info.default)
+        known = option_of(info)
+        values = known.names or choices_of(info) or (*known.choices, *known.suggestions)
         command = click.option(
-            flag_of(name), name, metavar="", default=default, show_default=bool(default), help=help_text
+            flag_of(name),
+            name,
+            metavar="",
+            default=default,
+            show_default=bool(default),
+            shell_complete=(some_of if known.names else one_of)(values),
+            help=help_text,
         )(command)
     return command
 

@@ -43,7 +43,7 @@ def stop(run: str, runs_dir: str | None) -> None:
 @run_argument
 @runs_dir_option
 @click.option("--detach", is_flag=True, help="print the run's path and return; the run goes on")
-@click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
+@click.option("--quiet", is_flag=True, help="no bar, no narration, no table; warnings and errors only")
 @trust_option
 @click.pass_context
 def resume(

@@ -3,11 +3,13 @@
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.measures import MEASURE_NAMES
 from psi_core.runs.events import Event, ImagesWritten
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
 from psi_core.tables.export import FORMATS, IMAGE_FORMATS, PAGE_ROWS, export_run, left_out_words
 from psi_core.tables.registry import TABLE_NAMES, tables_taking
+from psi_tui.commands.completion import one_of, some_of
 from psi_tui.commands.options import run_argument, runs_dir_option, trust_option, trust_run
 from psi_tui.engine.client import EngineError, NoAnswerError, ask
 from psi_tui.runs.progress import Progress
@@ -29,15 +31,28 @@ _OF_A_MEASURE = tables_taking("measure")
 )
 @run_argument
 @click.option("--to", "folder", metavar="", required=True, help="folder to write into; made where it is missing")
-@click.option("--format", default="csv", metavar="", help=f"{', '.join(FORMATS)} (default: csv)")
+@click.option(
+    "--format", default="csv", metavar="", shell_complete=one_of(FORMATS), help=f"{', '.join(FORMATS)} (default: csv)"
+)
 @click.option(
     "--tables",
     metavar="",
+    shell_complete=some_of(TABLE_NAMES),
     help=f"with commas: {', '.join(TABLE_NAMES)} (default: all; on a page those up to {PAGE_ROWS:,} rows)",
 )
-@click.option("--measure", metavar="", help=f"{' and '.join(_OF_A_MEASURE)} of these measures too, with commas")
+@click.option(
+    "--measure",
+    metavar="",
+    shell_complete=some_of(MEASURE_NAMES),
+    help=f"{' and '.join(_OF_A_MEASURE)} of these measures too, with commas",
+)
 @click.option("--images", is_flag=True, help="also the images of every condition, made again")
-@click.option("--image-formats", metavar="", help="npz (exact) and png (8 bits), with commas (default: both)")
+@click.option(
+    "--image-formats",
+    metavar="",
+    shell_complete=some_of(IMAGE_FORMATS),
+    help="npz (exact) and png (8 bits), with commas (default: both)",
+)
 @trust_option
 @runs_dir_option
 def export(

@@ -2,6 +2,8 @@
 
 import rich_click as click
 
+from psi_core.config import MODEL_NAMES
+from psi_tui.commands.completion import one_of
 from psi_tui.shell.console import narrate, write_result
 from psi_tui.shell.follow import INTERRUPTED, finished_job
 from psi_tui.text.formatting import format_duration
@@ -10,7 +12,13 @@ _FIELDS = ("model", "data", "size", "resize", "images", "epochs", "from", "seed"
 
 
 @click.command()
-@click.option("--model", metavar="", required=True, help="what `run --model` takes: lenet5, alexnet, vgg11, ...")
+@click.option(
+    "--model",
+    metavar="",
+    required=True,
+    shell_complete=one_of(MODEL_NAMES),
+    help="what `run --model` takes: lenet5, alexnet, vgg11, ...",
+)
 @click.option("--data", metavar="", help="what to fit it to, as `run --data` takes it (default: mnist)")
 @click.option("--size", metavar="", help="network input in pixels (default: the model's own)")
 @click.option("--resize", metavar="", help="shorter edge of pictures in pixels (default: size)")

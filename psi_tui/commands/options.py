@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
+from psi_tui.commands.completion import complete_run
 
 if TYPE_CHECKING:
     from psi_core.runs.run import Run
@@ -17,7 +18,7 @@ ascii_option = click.option("--ascii", "ascii_only", is_flag=True, help="the app
 trust_option = click.option(
     "--trust", is_flag=True, help="run the code that the run's model names, though the run was not made here"
 )
-run_argument = click.argument("run")
+run_argument = click.argument("run", shell_complete=complete_run)
 """A run by path, id, unique name, unique prefix, or `latest`."""
 
 

@@ -6,6 +6,7 @@ import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.finding import load_run
+from psi_tui.commands.completion import complete_condition
 from psi_tui.commands.options import run_argument, runs_dir_option
 from psi_tui.shell.console import narrate, write_file, write_result
 from psi_tui.shell.report import card, html_report, markdown_report, report_parts
@@ -16,7 +17,12 @@ _SUFFIXES = (".html", ".md")
 @click.command()
 @run_argument
 @click.option("--to", "file", metavar="", help="file to write, .html or .md; default: Markdown to standard output")
-@click.option("--condition", metavar="", help="what the plots compare with benign (default: the attack)")
+@click.option(
+    "--condition",
+    metavar="",
+    shell_complete=complete_condition,
+    help="what the plots compare with benign (default: the attack)",
+)
 @click.option("--card", "is_short", is_flag=True, help="the finding alone, in lines for a chat")
 @click.option("--replace", is_flag=True, help="replace the file where there is one")
 @runs_dir_option

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click.shell_completion import CompletionItem
 
 from psi_core.files import runs_directory
 from psi_core.presets import PRESETS, config_of
 from psi_core.runs.finding import load_run
+from psi_tui.commands.completion import one_of
 from psi_tui.commands.config_options import config_options, config_panels, typed_values
 from psi_tui.commands.options import runs_dir_option
 from psi_tui.engine.client import ask, start
@@ -23,16 +25,26 @@ from psi_tui.text.formatting import format_bytes, format_count, format_duration
 _PRESET_LINES = "\n\n".join(f"{name}: {preset.description}." for name, preset in PRESETS.items())
 
 
+def _spec_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Lets the shell complete with files."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 @click.command(epilog=_PRESET_LINES)
-@click.argument("spec", required=False, metavar="[SPEC.toml]")
-@click.option("--preset", metavar="", help=f"a named set-up that the file and the options beat: {', '.join(PRESETS)}")
+@click.argument("spec", required=False, metavar="[SPEC.toml]", shell_complete=_spec_files)
+@click.option(
+    "--preset",
+    metavar="",
+    shell_complete=one_of(PRESETS),
+    help=f"a named set-up that the file and the options beat: {', '.join(PRESETS)}",
+)
 @config_options
 @runs_dir_option
 @click.option("--detach", is_flag=True, help="print the run's path and return; the run goes on")
 @click.option("--queue", is_flag=True, help="make the run, print its path and start no worker: others will work on it")
 @click.option("--slurm", is_flag=True, help="print a script for sbatch that does the run, --devices tasks at a time")
 @click.option("--plan", is_flag=True, help="say what the run would do and cost, and exit")
-@click.option("--quiet", is_flag=True, help="no bar and no narration; warnings and errors only")
+@click.option("--quiet", is_flag=True, help="no bar, no narration, no table; warnings and errors only")
 @config_panels
 @click.pass_context
 def run(
@@ -86,23 +98,22 @@ def start_and_follow(do: str, *, detach: bool, quiet: bool, **fields: Any) -> in
         do: `start` or `resume`.
         fields: what these take.
         detach: whether to print the path and return instead.
-        quiet: whether to leave out the bar and the narration.
+        quiet: whether to leave out the bar, the narration and the table at the end.
     """
     with waiting("starting the engine", quiet=quiet):
         directory, child = start(do, **fields)
     if detach:
         write_result(str(directory))
         return 0
-    # The table at the end needs it, and it takes a second to load: meanwhile the worker works.
-    threading.Thread(target=import_module, args=("scipy.stats",), daemon=True).start()
+    if not quiet:  # The table at the end needs it, and it takes a second to load: meanwhile the worker works.
+        threading.Thread(target=import_module, args=("scipy.stats",), daemon=True).start()
     code = follow(directory, child, quiet=quiet)
-    if code == 0:
+    if code == 0 and not quiet:
         finished = load_run(directory)
         print_layers(output_console(), finished)
-        if not quiet:
-            narrate(f"{directory}")
-            narrate(f"next: psi-tui show {finished.id} --plot {finished.layers[0]}")
-            narrate(f"      psi-tui export {finished.id} --to results")
+        narrate(f"{directory}")
+        narrate(f"next: psi-tui show {finished.id} --plot {finished.layers[0]}")
+        narrate(f"      psi-tui export {finished.id} --to results")
     return code
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import rich_click as click
 
 from psi_core.errors import ConfigError
+from psi_core.measures import MEASURE_NAMES
 from psi_core.runs.finding import load_run
+from psi_core.statistics.paired import SUBSETS
 from psi_core.tables.export import FORMATS, table_text
 from psi_core.tables.registry import (
     TABLE_NAMES,
@@ -20,6 +22,7 @@ from psi_core.tables.registry import (
     table_rows,
     tables_taking,
 )
+from psi_tui.commands.completion import complete_condition, complete_layer, one_of
 from psi_tui.commands.options import chosen_format, json_option, run_argument, runs_dir_option
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text
@@ -36,17 +39,41 @@ _PICTURES: dict[str, Callable[[Page], bytes]] = {".svg": lambda page: svg_text(p
 
 @click.command()
 @run_argument
-@click.option("--table", metavar="", help=f"{', '.join(TABLE_NAMES)} (default: {_FIRST})")
-@click.option("--plot", metavar="", help="histogram of this layer, benign up and attacked down")
-@click.option("--condition", metavar="", help="what --plot compares with benign (default: the attack)")
 @click.option(
-    "--measure", default="psi", metavar="", help=f"of {', '.join(tables_taking('measure'))} and --plot (default: psi)"
+    "--table", metavar="", shell_complete=one_of(TABLE_NAMES), help=f"{', '.join(TABLE_NAMES)} (default: {_FIRST})"
+)
+@click.option(
+    "--plot", metavar="", shell_complete=complete_layer, help="histogram of this layer, benign up and attacked down"
+)
+@click.option(
+    "--condition",
+    metavar="",
+    shell_complete=complete_condition,
+    help="what --plot compares with benign (default: the attack)",
+)
+@click.option(
+    "--measure",
+    default="psi",
+    metavar="",
+    shell_complete=one_of(MEASURE_NAMES),
+    help=f"of {', '.join(tables_taking('measure'))} and --plot (default: psi)",
 )
 @click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
-@click.option("--subset", default="all", metavar="", help="all, correct, fooled or resisted images")
+@click.option(
+    "--subset",
+    default="all",
+    metavar="",
+    shell_complete=one_of(SUBSETS),
+    help="all, correct, fooled or resisted images",
+)
 @click.option("--to", "file", metavar="", help="file for --plot alone, light: .svg or .png")
 @click.option("--replace", is_flag=True, help="replace the file where there is one")
-@click.option("--format", metavar="", help=f"{', '.join(FORMATS)}, as export writes it (default: for this screen)")
+@click.option(
+    "--format",
+    metavar="",
+    shell_complete=one_of(FORMATS),
+    help=f"{', '.join(FORMATS)}, as export writes it (default: for this screen)",
+)
 @runs_dir_option
 @json_option
 def show(

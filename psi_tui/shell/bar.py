@@ -1,6 +1,7 @@
 """What a shell shows of work under way: a live bar on a terminal, single lines elsewhere."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -48,13 +49,13 @@ class ProgressView(Protocol):
 
 
 def progress_view(*, quiet: bool = False, hint: str = "") -> ProgressView:
-    """A live bar where standard error is a capable terminal, else plain lines, or nothing but warnings if `quiet`.
+    """A live bar where standard error is a capable terminal, else a line now and then; warnings alone if `quiet`.
 
     Args:
         quiet: whether to leave out all but what `say` is told.
         hint: what the user can do meanwhile, shown beside a live bar.
     """
-    return LiveBar(hint) if not quiet and _can_move() else PlainLines()
+    return LiveBar(hint) if not quiet and _can_move() else PlainLines(quiet=quiet)
 
 
 @contextmanager
@@ -74,8 +75,20 @@ def _can_move() -> bool:
     return sys.stderr.isatty() and not narration_console().is_dumb_terminal
 
 
+LINE_SECONDS = 30.0
+"""A log file is told how far the work is no more often."""
+
+
 class PlainLines:
-    """Says only what stays: nothing moves in a log file."""
+    """Says only what stays: nothing moves in a log file, which gets a line now and then.
+
+    Args:
+        quiet: whether to write only what `say` is told.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._is_quiet = quiet
+        self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +99,30 @@ class PlainLines:
         return None
 
     def update(self, progress: Progress, accuracies: tuple[float | None, float | None] = (None, None)) -> None:
-        """Nothing: the state shows in no log."""
+        """One line on standard error, of a state that is some time after the one told last."""
+        if self._is_quiet or time.monotonic() - self._told < LINE_SECONDS:
+            return
+        self._told = time.monotonic()
+        narrate(progress_line(progress, accuracies))
 
     def say(self, sentence: str) -> None:
         """One line on standard error."""
         narrate(sentence)
+
+
+def progress_line(progress: Progress, accuracies: tuple[float | None, float | None] = (None, None)) -> str:
+    """How far the work is, `measuring  12 %  1,200/10,000  320 images/s  12 s left`, as far as that is known."""
+    parts = [PHASE_WORDS.get(progress.phase, progress.phase)]
+    if progress.total:
+        parts.append(f"{100 * progress.done // progress.total} %")
+        parts.append(f"{format_count(progress.done)}/{format_count(progress.total)}")
+    if progress.images_per_second:
+        parts.append(format_rate(progress.images_per_second))
+    if progress.seconds_left is not None:
+        parts.append(f"{format_duration(progress.seconds_left)} left")
+    if facts := _facts(progress, accuracies):
+        parts.append(facts.replace("   ", "  "))
+    return "  ".join(parts)
 
 
 class LiveBar:

@@ -12,6 +12,8 @@ from psi_core.config import MEASURE_NAMES, MODEL_NAMES, WEIGHTS_NAMES, ResolvedC
 from psi_core.errors import ConfigError
 from psi_core.measures import DEFAULT_MEASURES
 from psi_core.options import parse_mean_sd
+from psi_core.runs.run import Run
+from tests.recorded import record_run
 
 counts = st.integers(1, 2**40)
 auto_counts = counts | st.just("auto")
@@ -159,6 +161,23 @@ def test_a_wrong_file_is_refused(tmp_path, content, sentence):
     spec.write_bytes(content)
     with pytest.raises(ConfigError, match=sentence):
         RunConfig.from_toml(spec)
+
+
+NAMELESS = ("-rf", "--name", " -x", " ", "\t", "\N{NO-BREAK SPACE}", ".", "..", "latest", "a/b", "a\nb")
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_a_name_that_a_shell_cannot_hand_on_is_refused(name):
+    with pytest.raises(ConfigError, match=r"^name: "):
+        RunConfig(name=name)
+    assert RunConfig(name="a-b ").name == "a-b"
+
+
+def test_an_older_run_of_such_a_name_is_read_and_resumed(own_folders):
+    directory = record_run(own_folders, name="-rf")
+    run = Run(directory)
+    assert run.name == "-rf"
+    assert run.config.asked(devices=1).name == ""
 
 
 @pytest.mark.parametrize("name", ["", "missing.toml"])

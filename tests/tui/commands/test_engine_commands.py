@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -12,8 +13,10 @@ import pytest
 from psi_core.config import RunConfig
 from psi_core.runs.finding import list_runs, load_run
 from psi_core.runs.status import STOP_FILE
+from psi_tui.runs.progress import Progress
 from psi_tui.screens.new_run.screen import plan_sentence
 from psi_tui.shell import bar
+from psi_tui.shell.bar import progress_line
 from tests.recorded import record_run
 
 ECHO = """
@@ -136,6 +139,22 @@ def test_quiet_says_only_what_went_wrong(psi, engine):
     engine(worker(FINISH))
     outcome = psi("run", "--quiet")
     assert (outcome.code, outcome.err) == (0, "warning: batch 512 -> 256\n")
+    assert outcome.out == ""
+
+
+def test_a_log_file_is_told_now_and_then_how_far_a_run_is(psi, engine, monkeypatch):
+    monkeypatch.setattr(bar, "LINE_SECONDS", 0.0)
+    engine(worker(FINISH))
+    lines = [line for line in psi("run").err.splitlines() if " %  " in line]
+    assert lines
+    assert all(re.search(r"\d+ %  [\d,]+/60", line) for line in lines), lines
+    assert not [line for line in psi("run", "--quiet").err.splitlines() if " %  " in line]
+
+
+def test_a_line_of_progress_says_what_is_known():
+    line = progress_line(Progress("running", "run", 1200, 10_000, 320.0), (98.9, 34.2))
+    assert re.search(r"12 %  1,200/10,000  320 images/s  .* left  accuracy 98.9 → 34.2 %", line)
+    assert "%" not in progress_line(Progress("running", "load"))
 
 
 def test_detach_prints_the_path_and_returns(psi, engine):
