@@ -401,7 +401,7 @@ class RunConfig(RunOptions):
         """A name that a shell can hand on; runs of older versions keep theirs."""
         if isinstance(value, str) and value and not value.strip():
             raise ValueError(f"name: {value!r} is blank; write a letter or a digit, or leave it out")
-        if isinstance(value, str) and value.strip().startswith("-"):
+        if isinstance(value, str) and _looks_like_option(value):
             raise ValueError(f"name: {value!r} would be taken for an option; begin with a letter or a digit")
         return value
 
@@ -449,8 +449,15 @@ class ResolvedConfig(RunOptions):
     own_distances: bool = False
 
     def asked(self, **changes: Any) -> RunConfig:
-        """The configuration that asks for this run without its name, with some options changed."""
-        return RunConfig(**{**self.model_dump(exclude={"memory_format", "own_distances", "name"}), **changes})
+        """The configuration that asks for this run, with some options changed, without a name that cannot be."""
+        values = self.model_dump(exclude={"memory_format", "own_distances"})
+        if _looks_like_option(self.name):
+            values["name"] = ""
+        return RunConfig(**{**values, **changes})
+
+
+def _looks_like_option(name: str) -> bool:
+    return name.strip().startswith("-")
 
 
 def is_factory(model: str) -> bool:

@@ -5,7 +5,6 @@ import rich_click as click
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import cached_rows
-from psi_tui.commands.completion import complete_condition, complete_run, one_of
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.screens.comparison import (
     LETTERS,
@@ -18,6 +17,7 @@ from psi_tui.screens.comparison import (
     quantity_title,
 )
 from psi_tui.shell.bar import waiting
+from psi_tui.shell.completion import complete_condition, complete_run, one_of
 from psi_tui.shell.console import output_console, write_result
 from psi_tui.text.columns import Section, print_table
 from psi_tui.text.formatting import json_text

@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from psi_core.config import RunConfig, RunOptions
 from psi_core.options import REST, choices_of, flag_of, option_groups, option_of, option_text
-from psi_tui.commands.completion import one_of, some_of
+from psi_tui.shell.completion import one_of, some_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,11 +9,11 @@ from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
 from psi_core.tables.export import FORMATS, IMAGE_FORMATS, PAGE_ROWS, export_run, left_out_words
 from psi_core.tables.registry import TABLE_NAMES, tables_taking
-from psi_tui.commands.completion import one_of, some_of
 from psi_tui.commands.options import run_argument, runs_dir_option, trust_option, trust_run
 from psi_tui.engine.client import EngineError, NoAnswerError, ask
 from psi_tui.runs.progress import Progress
 from psi_tui.shell.bar import progress_view
+from psi_tui.shell.completion import one_of, some_of
 from psi_tui.shell.console import narrate, write_result
 
 _OF_A_MEASURE = tables_taking("measure")

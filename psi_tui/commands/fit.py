@@ -3,7 +3,7 @@
 import rich_click as click
 
 from psi_core.config import MODEL_NAMES
-from psi_tui.commands.completion import one_of
+from psi_tui.shell.completion import one_of
 from psi_tui.shell.console import narrate, write_result
 from psi_tui.shell.follow import INTERRUPTED, finished_job
 from psi_tui.text.formatting import format_duration

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
-from psi_tui.commands.completion import complete_run
+from psi_tui.shell.completion import complete_run
 
 if TYPE_CHECKING:
     from psi_core.runs.run import Run

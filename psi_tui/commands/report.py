@@ -6,8 +6,8 @@ import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.runs.finding import load_run
-from psi_tui.commands.completion import complete_condition
 from psi_tui.commands.options import run_argument, runs_dir_option
+from psi_tui.shell.completion import complete_condition
 from psi_tui.shell.console import narrate, write_file, write_result
 from psi_tui.shell.report import card, html_report, markdown_report, report_parts
 

@@ -11,11 +11,11 @@ from click.shell_completion import CompletionItem
 from psi_core.files import runs_directory
 from psi_core.presets import PRESETS, config_of
 from psi_core.runs.finding import load_run
-from psi_tui.commands.completion import one_of
 from psi_tui.commands.config_options import config_options, config_panels, typed_values
 from psi_tui.commands.options import runs_dir_option
 from psi_tui.engine.client import ask, start
 from psi_tui.shell.bar import waiting
+from psi_tui.shell.completion import one_of
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.shell.follow import follow
 from psi_tui.shell.slurm_script import slurm_script

@@ -22,10 +22,10 @@ from psi_core.tables.registry import (
     table_rows,
     tables_taking,
 )
-from psi_tui.commands.completion import complete_condition, complete_layer, one_of
 from psi_tui.commands.options import chosen_format, json_option, run_argument, runs_dir_option
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text
+from psi_tui.shell.completion import complete_condition, complete_layer, one_of
 from psi_tui.shell.console import output_console, write_file, write_result
 from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, title
 from psi_tui.text.columns import Section, pick, print_table, screen_columns

@@ -24,7 +24,9 @@ from psi_tui.screens.comparison import (
     comparison_columns,
     comparison_curves,
     comparison_rows,
+    configuration_differences,
     default_conditions,
+    differences_line,
     quantity_title,
 )
 from psi_tui.widgets.fitted_table import FittedTable
@@ -65,6 +67,8 @@ class CompareScreen(PsiScreen):
         self._directories: tuple[Path, ...] = ()
         self._read_runs: list[tuple[Run, list[Row]]] = []
         self._common: list[str] = []
+        self._differences: dict[str, list[str]] = {}
+        self._has_chosen = False
 
     def compose_body(self) -> ComposeResult:
         yield Static(_EMPTY, id="compare-empty")
@@ -105,6 +109,10 @@ class CompareScreen(PsiScreen):
 
     def _take(self, read: list[tuple[Run, list[Row]]]) -> None:
         self._read_runs = read
+        self._differences = configuration_differences([run for run, _ in read])
+        if not self._has_chosen:
+            has_noise = any(row["delta_sd"] is not None for _, rows in read for row in rows)
+            self.quantity = QUANTITIES["effect" if has_noise else "shift"]
         self._common = common_conditions([run for run, _ in read]) if read else []
         self._show_conditions(default_conditions([run for run, _ in read]) if read else [])
 
@@ -124,7 +132,10 @@ class CompareScreen(PsiScreen):
         if not runs:
             legend.update("None of these runs has results yet; 1 goes back to the list")
             return
-        legend.update("\n".join(run.legend for run in runs))
+        told = [run.legend for run in runs]
+        if len(runs) > 1:
+            told.append(differences_line(self._differences, self.app.size.width - 2))
+        legend.update("\n".join(told))
         table = self.query_one(FittedTable)
         table.show_columns(comparison_columns(runs, self.quantity))
         table.show_rows(comparison_rows(runs, self.quantity))
@@ -139,6 +150,7 @@ class CompareScreen(PsiScreen):
         plot.figure = replace(comparison_curves(runs, self.quantity), subject=plot.about)
 
     def action_step_quantity(self, by: int) -> None:
+        self._has_chosen = True
         quantities = list(QUANTITIES.values())
         self.quantity = quantities[(quantities.index(self.quantity) + by) % len(quantities)]
         if self.runs:
@@ -176,4 +188,9 @@ class CompareScreen(PsiScreen):
             super().action_export()
 
     def copies(self) -> dict[str, str]:
-        return {"this table": self.query_one(FittedTable).tab_separated()} if self.runs else {}
+        if not self.runs:
+            return {}
+        table = {"this table": self.query_one(FittedTable).tab_separated()}
+        heads = "\t".join(["option", *(run.name for run in self.runs)])
+        lines = ["\t".join([name, *values]) for name, values in self._differences.items()]
+        return {**table, **({"options that differ": "\n".join([heads, *lines])} if lines else {})}

@@ -4,16 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
+from psi_core.config import RunConfig
+from psi_core.options import option_text
 from psi_core.runs.run import Run
 from psi_core.tables.columns import LAYER, Cell, Kind, Row, as_number
 from psi_core.tables.layers import layer_columns
 from psi_core.tables.summary import headline_condition
 from psi_tui.plots.figures import Curves, Series
-from psi_tui.text.columns import ScreenColumn, pick, screen_columns
+from psi_tui.plots.ticks import shortened
+from psi_tui.text.columns import ScreenColumn, elided, pick, screen_columns
 from psi_tui.text.formatting import MISSING, format_accuracies, format_cell
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 """Names of the compared runs on screen, in order: the markers of their curves too."""
+
+
+_LONGEST_NAME = 32
+"""Cells of a run's name in its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +48,9 @@ class Quantity:
 _KINDS: dict[str, Kind] = {column.name: column.kind for column in layer_columns()}
 
 QUANTITIES: dict[str, Quantity] = {
-    "shift": Quantity("mean shift of PSI", "attacked", "delta_mean"),
-    "control": Quantity("shift beyond the control", "attacked", "delta_control_mean"),
     "effect": Quantity("shift beyond noise, in benign sd", "attacked", "delta_sd"),
+    "control": Quantity("shift beyond the control", "attacked", "delta_control_mean"),
+    "shift": Quantity("mean shift of PSI", "attacked", "delta_mean"),
     "consistency": Quantity("consistency of the shift, d_z", "attacked", "effect_size"),
     "benign": Quantity("benign PSI", "benign", "psi_mean"),
     "attacked": Quantity("attacked PSI", "attacked", "psi_mean"),
@@ -88,7 +97,7 @@ class ComparedRun:
         """One line: letter, name, condition and what that does to the accuracy, where there is one."""
         accuracies = format_accuracies(*map(as_number, self.accuracies))
         told = "" if accuracies == MISSING else f", accuracy {accuracies} %"
-        return f"{self.letter}  {self.name}: {self.condition}{told}"
+        return f"{self.letter}  {elided(self.name, _LONGEST_NAME)}: {self.condition}{told}"
 
     def value(self, layer: str, quantity: Quantity) -> Cell:
         """The quantity of one layer; None where the run has no such layer, or no such number."""
@@ -116,6 +125,30 @@ def default_conditions(runs: Sequence[Run]) -> list[str]:
     common = common_conditions(runs)
     headline = next((name for run in runs if (name := headline_condition(run)) in common), None)
     return [headline or headline_condition(run) for run in runs]
+
+
+def configuration_differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Options in which runs differ, but for their names: by name what each has, as it is typed."""
+    texts = {
+        name: [option_text(getattr(run.config, name, info.default)) or "none" for run in runs]
+        for name, info in RunConfig.model_fields.items()
+        if name != "name"
+    }
+    return {name: values for name, values in texts.items() if len(set(values)) > 1}
+
+
+def differences_line(differences: Mapping[str, Sequence[str]], width: int) -> str:
+    """Those differences in one line, `differ in  seed: a 0, b 1; size: a 28, b 64`, as many as fit."""
+    if not differences:
+        return "configured alike"
+    parts = [
+        f"{name}: {', '.join(f'{letter} {text}' for letter, text in zip(LETTERS, values, strict=False))}"
+        for name, values in differences.items()
+    ]
+    line = f"differ in  {'; '.join(parts)}"
+    if cell_len(line) <= width:
+        return line
+    return shortened(f"differ in {', '.join(differences)}; y copies the values", width, ascii_only=False)
 
 
 def aligned_layers(runs: tuple[ComparedRun, ...]) -> list[str]:

@@ -1,5 +1,6 @@
 """Screen 1, the home: every run, live ones on top, the shipped examples below."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,10 +10,15 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from psi_core.config import RunConfig
+from psi_core.errors import ConfigError, PsiError
+from psi_core.options import option_text
+from psi_core.runs.run import Run
+from psi_tui.runs.run_filter import EXAMPLES, run_filter
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.text.columns import pick
 from psi_tui.text.formatting import Row, format_count, format_duration
-from psi_tui.text.runs import RUN_COLUMNS, STATUS_GLYPHS, age_text
+from psi_tui.text.runs import RUN_COLUMNS, STATUS_GLYPHS, age_text, asked_texts
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.prompt_line import TextField
 
@@ -46,7 +52,7 @@ COLUMNS = (
         shift=5,
         status=8,
     ),
-    replace(RUN_COLUMNS["age"], importance=1, is_text=True),
+    replace(RUN_COLUMNS["age"], importance=1, is_text=True, value=lambda row: -row["entry"].created.timestamp()),
 )
 
 
@@ -71,6 +77,7 @@ class RunsScreen(PsiScreen):
         Binding("x", "stop", "stop"),
         Binding("r", "resume", "resume", show=False),
         Binding("d", "delete", "delete"),
+        Binding("N", "clone", "new run like this one", show=False),
         Binding("u", "undo_delete", "bring the deleted one back", show=False),
         Binding("question_mark", "app.help", "help", key_display="?"),
         Binding("q", "app.quit", "quit"),
@@ -79,12 +86,12 @@ class RunsScreen(PsiScreen):
     def __init__(self) -> None:
         super().__init__()
         self.marked: dict[str, RunEntry] = {}
+        self._fits: Callable[[RunEntry], bool] = lambda entry: True
 
     def compose_body(self) -> ComposeResult:
         with Pane(id="runs-pane"):
-            yield TextField(
-                placeholder="filter by name, model, status; enter keeps it, esc clears it", id="runs-filter"
-            )
+            yield TextField(placeholder=f"filter: {EXAMPLES}", id="runs-filter")
+            yield Static(id="runs-hits", markup=False)
             yield RunTable(COLUMNS, id="runs-table", styles={"status": self._status_style})
             yield Static(id="runs-empty")
         yield Static(id="runs-detail")
@@ -106,12 +113,25 @@ class RunsScreen(PsiScreen):
         return next((entry for entry in self._visible() if str(entry.directory) == self.table.current), None)
 
     def _visible(self) -> "list[RunEntry]":
-        wanted = self.query_one(Input).value.lower().split()
-        return [entry for entry in self.app.entries or () if all(word in _text(entry) for word in wanted)]
+        return [entry for entry in self.app.entries or () if self._fits(entry)]
+
+    def _read_filter(self) -> None:
+        """Takes in the words of the filter; those that mean nothing leave the list as it is and say why."""
+        field = self.query_one(Input)
+        hits = self.query_one("#runs-hits", Static)
+        hits.display = field.display
+        try:
+            self._fits = run_filter(field.value)
+        except ConfigError as error:
+            hits.update(str(error))
+        else:
+            found = len(self._visible())
+            hits.update(f"{found} of {len(self.app.entries or ())} runs; enter keeps the filter, esc clears it")
 
     def _show(self, entries: "tuple[RunEntry, ...] | None") -> None:
         known = {str(entry.directory) for entry in entries or ()}
         self.marked = {key: entry for key, entry in self.marked.items() if key in known}
+        self._read_filter()
         visible = self._visible()
         now = self.app.clock()
         rows: dict[str, Row] = {
@@ -165,7 +185,7 @@ class RunsScreen(PsiScreen):
             facts.append("ships with psi-tui")
         elif entry.progress.status in ("stopped", "failed", "lost"):
             facts.append("r resumes")
-        below = [f"{len(self.marked)} marked, c compares"] if self.marked else []
+        below = [f"{len(self.marked)} marked: c compares, d deletes, e exports them"] if self.marked else []
         below += [f"made by {entry.command}"] if entry.command else [entry.id] if entry.name != entry.id else []
         name = Content.styled(entry.name, "bold")
         return Content.assemble(name, f"  {entry.model}, {', '.join(facts)}\n{'   '.join(below)}")
@@ -190,10 +210,12 @@ class RunsScreen(PsiScreen):
     @on(Input.Submitted)
     def _filter_done(self, message: Input.Submitted) -> None:
         message.input.display = bool(message.value)
+        self._read_filter()
         self.set_focus(self.table)
 
     def action_filter(self) -> None:
         self.query_one(Input).display = True
+        self._read_filter()
         self.set_focus(self.query_one(Input))
 
     def action_back(self) -> None:
@@ -202,6 +224,7 @@ class RunsScreen(PsiScreen):
         if field.display:
             field.value = ""
             field.display = False
+            self._show(self.app.entries)
             self.set_focus(self.table)
         else:
             super().action_back()
@@ -234,15 +257,29 @@ class RunsScreen(PsiScreen):
         if entry := self._need_run():
             self.app.resume_run(entry.directory, entry.name, entry.progress.status)
 
-    def action_delete(self) -> None:
+    def action_clone(self) -> None:
         if entry := self._need_run():
-            self.app.delete_run(entry.directory, entry.name, entry.progress.status)
+            try:
+                texts = asked_texts(Run(entry.directory).config)
+            except PsiError as error:
+                self.app.show_error(error)
+                return
+            defaults = {name: option_text(info.default) for name, info in RunConfig.model_fields.items()}
+            self.app.new_run(**{**defaults, **texts, "name": ""})
+
+    def action_delete(self) -> None:
+        if self.marked:
+            self.app.delete_runs([(each.directory, each.name) for each in self.marked.values()])
+        elif entry := self._need_run():
+            self.app.delete_runs([(entry.directory, entry.name)], f" ({entry.progress.status})")
 
     def action_undo_delete(self) -> None:
         self.app.undo_delete()
 
     def action_export(self) -> None:
-        if entry := self._need_run():
+        if self.marked:
+            self.app.offer_exports_of([(entry.directory, entry.name) for entry in self.marked.values()])
+        elif entry := self._need_run():
             self.app.offer_exports(entry.directory, entry.name)
 
     def copies(self) -> dict[str, str]:
@@ -257,8 +294,3 @@ class RunsScreen(PsiScreen):
         if entry is None:
             self.hint("no run is under the cursor; n starts one")
         return entry
-
-
-def _text(entry: "RunEntry") -> str:
-    words = (entry.name, entry.id, entry.model, entry.data, entry.attack, entry.progress.status)
-    return " ".join((*words, "example" if entry.is_example else "")).lower()

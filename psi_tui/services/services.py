@@ -21,6 +21,7 @@ from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
 from psi_tui.services.clipboard import copy
 from psi_tui.services.state import ScreenName, load_state, write_whole
+from psi_tui.text.columns import elided
 
 if TYPE_CHECKING:
     from psi_tui.runs.open_run import Snapshot
@@ -209,6 +210,23 @@ class Services(App[None]):
             measure: beside PSI.
             own: what the present view alone can export.
         """
+        self._offer_exports([(directory, "")], name, measure, own)
+
+    def offer_exports_of(self, runs: Sequence[tuple[Path, str]]) -> None:
+        """Lets the user choose a format and a folder, and exports runs there, each into a folder of its own.
+
+        Args:
+            runs: directory and name of each.
+        """
+        names = [name for _, name in runs]
+        folders = [name if names.count(name) == 1 else f"{name}-{directory.name}" for directory, name in runs]
+        pairs = [(directory, folder.replace(" ", "-")) for (directory, _), folder in zip(runs, folders, strict=True)]
+        self._offer_exports(pairs, f"{len(runs)} runs" if len(runs) > 1 else names[0], "psi", ())
+
+    def _offer_exports(
+        self, runs: Sequence[tuple[Path, str]], name: str, measure: str, own: "Sequence[OwnExport]"
+    ) -> None:
+        """Asks where to and in which format; each run has its directory, and its folder below the chosen one."""
         from psi_tui.widgets.dialogs import ConfirmDialog, ExportDialog
 
         def chosen(choice: "ExportChoice | None") -> None:
@@ -218,7 +236,9 @@ class Services(App[None]):
                 self._save(choice.folder, choice.own.stem, choice.own.suffix, choice.own.content)
             elif choice.format == "svg":
                 self._save(choice.folder, "screenshot", ".svg", lambda: self.export_screenshot().encode())
-            elif there := _tables_in(choice.folder, choice.format, measure):
+            elif there := [
+                path for _, below in runs for path in _tables_in(choice.folder / below, choice.format, measure)
+            ]:
                 files = "1 file" if len(there) == 1 else f"{len(there)} files"
                 them = "it" if len(there) == 1 else "them"
                 question = f"{choice.folder} holds {files} of an earlier export.\nReplace {them}?"
@@ -228,26 +248,28 @@ class Services(App[None]):
 
         def export(choice: "ExportChoice") -> None:
             self.run_worker(
-                lambda: self.guarded(lambda: self._export(directory, choice, measure)), thread=True, group="export"
+                lambda: self.guarded(lambda: self._export(runs, choice, measure)), thread=True, group="export"
             )
 
         title = name if measure == "psi" else f"{name}, of {MEASURES[measure].heading} too"
         self.push_screen(ExportDialog(title, Path.cwd() / f"results-{name}".replace(" ", "-"), own), chosen)
 
-    def _export(self, directory: Path, choice: "ExportChoice", measure: str) -> None:
-        remarks: list[str] = []
+    def _export(self, runs: Sequence[tuple[Path, str]], choice: "ExportChoice", measure: str) -> None:
+        remarks: dict[str, None] = {}
+        written = 0
 
         def tell(event: Event) -> None:
             match event:
                 case TableBegun(table, done, total) if done:
                     self.call_from_thread(self.say, f"exporting {table}, {done} of {total} tables are done")
                 case Warned(text):
-                    remarks.append(text)
+                    remarks[text] = None
 
         self.call_from_thread(self.say, "exporting ...")
-        asked = {"run": str(directory), "to": str(choice.folder), "format": choice.format}
-        paths = self.statistics.ask("export", tell, **asked, measures=[measure], with_progress=True)
-        self.call_from_thread(self.say, "; ".join([f"{len(paths)} files written to {choice.folder}", *remarks]))
+        for directory, below in runs:
+            asked = {"run": str(directory), "to": str(choice.folder / below), "format": choice.format}
+            written += len(self.statistics.ask("export", tell, **asked, measures=[measure], with_progress=True))
+        self.call_from_thread(self.say, "; ".join([f"{written} files written to {choice.folder}", *remarks]))
 
     def _save(self, folder: Path, stem: str, suffix: str, content: Callable[[], bytes]) -> None:
         """Writes one file of the present view, of a new name, into a folder."""
@@ -324,32 +346,68 @@ class Services(App[None]):
         else:
             self.say(f"{name} is back")
 
-    def delete_run(self, directory: Path, name: str, status: str) -> None:
-        """Moves a run to the trash after a question."""
+    def delete_runs(self, runs: Sequence[tuple[Path, str]], words: str = "") -> None:
+        """Moves runs to the trash after one question; those that must stay are left out, and told.
+
+        Args:
+            runs: directory and name of each.
+            words: what is said of them beside their names.
+        """
         from psi_core.runs.deletion import require_deletable
         from psi_core.runs.trash import put_in_trash
         from psi_tui.widgets.dialogs import ConfirmDialog
 
-        try:
-            require_deletable(directory)
-        except PsiError as error:
-            self.say(str(error))
+        deletable, refusals = [], []
+        for directory, name in runs:
+            try:
+                require_deletable(directory)
+            except PsiError as error:
+                refusals.append(str(error))
+            else:
+                deletable.append((directory, name))
+        if refusals:
+            self.say("; ".join(refusals[:2]))
+        if not deletable:
             return
 
         def answered(is_sure: bool | None) -> None:
             if not is_sure:
                 return
-            if directory == self.open_directory:
-                self.close_run()
-            try:
-                put_in_trash(directory)
-            except PsiError as error:
-                self.show_error(error)
-            else:
-                self.say(f"{name} is deleted; u brings it back, for 14 days")
+            gone = []
+            for directory, name in deletable:
+                if directory == self.open_directory:
+                    self.close_run()
+                try:
+                    put_in_trash(directory)
+                except PsiError as error:
+                    self.show_error(error)
+                else:
+                    gone.append(name)
+            if len(gone) == 1:
+                self.say(f"{gone[0]} is deleted; u brings it back, for 14 days")
+            elif gone:
+                self.say(f"{len(gone)} runs are deleted; u brings them back one by one, for 14 days")
 
-        question = f"Delete {name} ({status}) with all its results?\n{directory}"
+        if len(deletable) == 1:
+            ((directory, name),) = deletable
+            question = f"Delete {name}{words} with all its results?\n{directory}"
+        else:
+            question = (
+                f"Delete {len(deletable)} runs with all their results?\n{_listed([name for _, name in deletable])}"
+            )
         self.push_screen(ConfirmDialog(question, yes="delete"), answered)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names with commas; of many the first ones."""
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(elided(name, _LONGEST_NAME) for name in names[:_MOST_NAMES]) + (
+        f" and {rest} more" if rest > 0 else ""
+    )
+
+
+_MOST_NAMES, _LONGEST_NAME = 6, 32
+"""Runs that a question names, and cells of each name."""
 
 
 def _was_called(trashed: Path) -> str:

@@ -12,7 +12,6 @@ from html import escape
 from typing import TypeAlias
 
 from psi_core.conditions import BENIGN
-from psi_core.config import RunConfig
 from psi_core.options import flag_of, option_text
 from psi_core.runs.run import Run
 from psi_core.tables.columns import Column, Row, as_number, readable
@@ -30,6 +29,7 @@ from psi_tui.plots.shift_curves import (
     swept,
 )
 from psi_tui.text.formatting import format_cell
+from psi_tui.text.runs import asked_texts
 
 _NOTHING_DONE = "nothing was done to the images"
 _CONTROLS_ALONE = "nothing attacked the images: what was done to them are controls, such as noise"
@@ -159,11 +159,8 @@ def made_by(run: Run) -> str:
     if run.card.get("command"):
         return str(run.card["command"])
     words = ["psi-tui", "run"]
-    for name, info in RunConfig.model_fields.items():
-        value = getattr(run.config, name, info.default)
-        text = option_text(value)
-        if value is not None and text != option_text(info.default):
-            words += [flag_of(name)] if value is True else [f"{flag_of(name)}={text or 'none'}"]
+    for name, text in asked_texts(run.config).items():
+        words += [flag_of(name)] if getattr(run.config, name) is True else [f"{flag_of(name)}={text}"]
     return shlex.join(words)
 
 

@@ -3,11 +3,12 @@
 Headings and rounding are the tables' own; a screen chooses columns, their order and which go first where it is narrow.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
@@ -41,6 +42,7 @@ class ScreenColumn:
         is_text: set flush left; numbers are flush right.
         is_whole: whether a text is never shortened.
         least: cells that a text keeps at least where it is shortened; default 12.
+        value: by what rows are sorted, where the text of a cell does not tell.
     """
 
     title: str
@@ -49,6 +51,7 @@ class ScreenColumn:
     is_text: bool = False
     is_whole: bool = False
     least: int = 0
+    value: Callable[[Row], float] | None = None
 
 
 def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dict[str, ScreenColumn]:
@@ -138,6 +141,34 @@ class Section:
     rows: Sequence[Row]
     heading: str = ""
     note: str = ""
+
+
+_NUMBER = re.compile(r"^\W*?([-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?)")
+
+
+def sorted_keys(column: ScreenColumn, rows: Mapping[str, Row], *, descending: bool) -> list[str]:
+    """Keys of rows by one column, equal ones as they stood; those without a value last, either way.
+
+    Where every cell begins with a number, that decides; else words do, the numbers in them by their size.
+    """
+    if column.value is not None:
+        return sorted(rows, key=lambda key: column.value(rows[key]), reverse=descending)
+    texts = {key: column.cell(row) for key, row in rows.items()}
+    there = {key: text for key, text in texts.items() if text.strip() not in ("", MISSING)}
+    numbers = {key: found.group(1) for key, text in there.items() if (found := _NUMBER.match(text))}
+    keys: dict[str, Any]
+    if len(numbers) == len(there):
+        keys = {key: float(text.replace(",", "")) for key, text in numbers.items()}
+    else:
+        keys = {key: _natural(text) for key, text in there.items()}
+    missing = [key for key in rows if key not in keys]
+    return [*sorted(keys, key=keys.__getitem__, reverse=descending), *missing]
+
+
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    """A text as words and numbers in turn, so that conv2 precedes conv10."""
+    parts = re.findall(r"\d+|\D+", text.casefold())
+    return [(0, float(part), "") if part.isdecimal() else (1, 0.0, part.strip("* ")) for part in parts]
 
 
 def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: Sequence[Section]) -> None:

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from psi_core.config import ResolvedConfig, RunConfig
+from psi_core.options import option_text
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import Row, format_accuracies, format_age, format_headline, format_progress
 
@@ -43,6 +45,17 @@ def _shifts(row: Row) -> tuple[str, str]:
     if summary is None:
         return format_headline(None, None, None, has_noise=False)
     return format_headline(summary.shift_layer, summary.shift, summary.delta_sd, has_noise=summary.has_noise)
+
+
+def asked_texts(config: RunConfig | ResolvedConfig) -> dict[str, str]:
+    """The options of a run that are no defaults, as they are typed; of two states `yes` alone."""
+    texts = {}
+    for name, info in RunConfig.model_fields.items():
+        value = getattr(config, name, info.default)
+        text = option_text(value)
+        if value is not None and text != option_text(info.default):
+            texts[name] = text or "none"
+    return texts
 
 
 def age_text(created: datetime, is_example: bool, now: datetime) -> str:

@@ -1,14 +1,15 @@
 """A table that always fits its width: the least important columns go first, and no key column is ever clipped."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
-from psi_tui.text.columns import GAP, ScreenColumn, column_width, fitted, hidden_titles
+from psi_tui.text.columns import GAP, ScreenColumn, column_width, fitted, hidden_titles, sorted_keys
 from psi_tui.text.formatting import Row
 from psi_tui.widgets.line_table import LineColumn, LineTable
 
@@ -35,6 +36,11 @@ class FittedTable(LineTable[str]):
     FittedTable:focus > .line-table--header { background: $background; background-tint: $foreground 5%; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "sort_next", "sort by the next column", show=False),
+        Binding("S", "reverse", "reverse the order", show=False),
+    ]
+
     def __init__(
         self,
         columns: Sequence[ScreenColumn],
@@ -45,6 +51,7 @@ class FittedTable(LineTable[str]):
         super().__init__(id=id)
         self._all_columns = columns
         self._styles = styles or {}
+        self._given: Mapping[str, Row] = {}
         self._rows: dict[str, Row] = {}
         self._keys: list[str] = []
         self._cells: list[list[str]] = []
@@ -59,10 +66,14 @@ class FittedTable(LineTable[str]):
         """Puts other columns, and styles where they are given, in the place of the present ones; the rows stay."""
         self._all_columns = columns
         self._styles = self._styles if styles is None else styles
-        self.show_rows(self._rows)
+        self.show_rows(self._given)
 
     def show_rows(self, rows: Mapping[str, Row]) -> None:
-        """Shows these rows in their order; the cursor stays on its row where that is still there."""
+        """Shows these rows in their order, or in that of the sort column; the cursor stays on its row if it can."""
+        self._given = rows
+        sorting = next((column for column in self._all_columns if column.title == self.sort_column), None)
+        if self.sort_column and sorting is not None:
+            rows = {key: rows[key] for key in sorted_keys(sorting, rows, descending=self.descending)}
         current, before = self.current, (self.columns, self._keys, self._cells)
         texts = [[column.cell(row) for column in self._all_columns] for row in rows.values()]
         places, shortened = fitted(self._all_columns, texts, self._room)
@@ -112,7 +123,30 @@ class FittedTable(LineTable[str]):
         return Style.null() if style is None else Style.parse(style(self._rows[self._keys[row]]))
 
     def on_resize(self, _event: events.Resize) -> None:
-        self.show_rows(self._rows)
+        self.show_rows(self._given)
+
+    def action_sort_next(self) -> None:
+        """Sorts by the next column in sight; after the last one, rows stand as they are given again."""
+        titles = [title for title in self.shown_titles if title]
+        place = titles.index(self.sort_column) + 1 if self.sort_column in titles else 0
+        self._sort_by(titles[place] if place < len(titles) else "", descending=False)
+
+    def action_reverse(self) -> None:
+        if self.sort_column:
+            self._sort_by(self.sort_column, descending=not self.descending)
+        else:
+            self.notify("rows stand in their own order; s sorts by a column", markup=False)
+
+    def heading_selected(self, column: LineColumn) -> None:
+        self._sort_by(column.name, descending=column.name == self.sort_column and not self.descending)
+
+    def _sort_by(self, title: str, *, descending: bool) -> None:
+        if not self.row_count:
+            self.notify("there is no row to sort", markup=False)
+            return
+        self.sort_column, self.descending = title, descending
+        self.show_rows(self._given)
+        self.refresh_line(0)
 
     @property
     def _room(self) -> int:

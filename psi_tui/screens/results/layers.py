@@ -1,7 +1,7 @@
 """Tab Layers: benign against attacked in every layer, and the histogram of the one under the cursor."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -46,6 +46,7 @@ from psi_tui.text.formatting import (
 )
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.plot import Plot
+from psi_tui.widgets.prompt_line import PromptLine
 
 _TREE_WIDTH = 20
 """Cells of a line of the tree for name and shape."""
@@ -173,6 +174,7 @@ class LayersTab(LayerRowsTab):
     TABLES: ClassVar[tuple[str, ...]] = ("layers", "conditions")
     SHOWS = frozenset({"condition", "layer", "subset", "measure", "bins", "reading"})
     FOCUS = "#layer-table"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "clear_filter", "clear the filter", show=False)]
 
     def compose(self) -> ComposeResult:
         tree: Tree[str] = Tree("layers", id="layer-tree")
@@ -181,6 +183,7 @@ class LayersTab(LayerRowsTab):
         yield tree
         with Vertical(id="layer-numbers"):
             yield Static(id="condition-line", markup=False)
+            yield PromptLine("/", "layers that hold all these words", leave_to="#layer-table", id="layer-filter")
             with Pane(id="layer-table-pane"):
                 yield LayerTable(columns("L", "psi"), id="layer-table")
                 yield Static(id="layer-waiting", markup=False, classes="empty")
@@ -193,14 +196,20 @@ class LayersTab(LayerRowsTab):
     def on_mount(self) -> None:
         self._columns: tuple[Reading, str] = ("L", "psi")
         self._listed: tuple[str, ...] = ()
+        self._view: ResultsView | None = None
 
     def show(self, view: ResultsView) -> None:
+        self._view = view
         self._show_tree(view)
         table = self.query_one(FittedTable)
         chosen = view.choices.reading, view.choices.measure
         benign = view.rows("layers", view.snapshot.run.conditions[0])
         attacked = view.second_rows("layers")
         pairs = {str(pair["benign"]["layer"]): pair for pair in view.pairs(benign, attacked)}
+        every = len(pairs)
+        words = self.query_one(PromptLine).text.lower().split()
+        pairs = {name: pair for name, pair in pairs.items() if all(word in name.lower() for word in words)}
+        self.query_one(PromptLine).note(f"{len(pairs)} of {every} layers")
         with self.prevent(FittedTable.Highlighted):
             if chosen != self._columns:
                 if chosen[1] != self._columns[1]:
@@ -209,6 +218,7 @@ class LayersTab(LayerRowsTab):
                 table.show_columns(columns(*chosen))
             table.show_rows(pairs)
             table.select_key(view.choices.layer)
+        self._choose_in_sight(pairs)
         self.query_one("#layer-profile-pane", Pane).border_title = view.profile_title
         profile, histogram = self.query_one("#layer-profile", Plot), self.query_one("#histogram", Plot)
         profile.about = view.subject(layer="")
@@ -220,8 +230,37 @@ class LayersTab(LayerRowsTab):
         table.display = bool(pairs)
         waiting = self.query_one("#layer-waiting", Static)
         waiting.display = not pairs
-        waiting.update(view.waiting)
+        waiting.update("no layer fits; / changes the filter, esc clears it" if every else view.waiting)
         self._show_words(view, attacked)
+
+    def open_filter(self) -> None:
+        self.query_one(PromptLine).open()
+
+    def _choose_in_sight(self, shown: Collection[str]) -> None:
+        """Where the filter hides the chosen layer, the one under the cursor is chosen."""
+        current = self.query_one(FittedTable).current
+        if current is not None and self._view is not None and self._view.choices.layer not in shown:
+            self.post_message(LayerChosen(current))
+
+    @on(PromptLine.Changed)
+    def _filter_typed(self, message: PromptLine.Changed) -> None:
+        message.stop()
+        if self._view is not None:
+            self.show(self._view)
+
+    @on(PromptLine.Submitted)
+    def _filter_done(self, message: PromptLine.Submitted) -> None:
+        message.stop()
+        if not message.text:
+            self.query_one(PromptLine).close()
+
+    def action_clear_filter(self) -> None:
+        """Clears the filter; where there is none, goes back."""
+        line = self.query_one(PromptLine)
+        if line.is_open:
+            line.close()
+        elif isinstance(self.screen, PsiScreen):
+            self.screen.action_back()
 
     def compute(self, view: ResultsView) -> object:
         choices = view.choices

@@ -391,7 +391,8 @@ class ResultsScreen(PsiScreen):
 
     def action_filter(self) -> None:
         if self._view_or_hint():
-            self._go_to(ImagesTab).open_filter()
+            tab = self.tab if isinstance(self.tab, LayersTab) else self._go_to(ImagesTab)
+            tab.open_filter()
 
     def action_export(self) -> None:
         if view := self._view_or_hint():

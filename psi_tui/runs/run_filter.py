@@ -1,0 +1,121 @@
+"""Words that choose runs of the list: `lenet`, `model=lenet5`, `eps>0.03`, `status:run`, all of which must fit.
+
+Draws nothing.
+"""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from psi_core.conditions import Epsilon
+from psi_core.errors import ConfigError, unknown_name
+from psi_tui.runs.run_list import RunEntry
+
+EXAMPLES = "model=lenet5, eps>0.03, status:done, accuracy<50, or any word"
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+_OPERATOR = re.compile("|".join([*_COMPARISONS, ":"]))
+
+_TEXTS: dict[str, Callable[[RunEntry], Sequence[str]]] = {
+    "name": lambda entry: [entry.name],
+    "id": lambda entry: [entry.id],
+    "model": lambda entry: [entry.model],
+    "data": lambda entry: [entry.data],
+    "attack": lambda entry: entry.attack.split(", "),
+    "status": lambda entry: [entry.progress.status, *(["example"] if entry.is_example else [])],
+}
+"""Fields that hold words: `=` is one of them, `:` is in one of them."""
+
+_NUMBERS: dict[str, Callable[[RunEntry], Sequence[float | None]]] = {
+    "eps": lambda entry: [_epsilon(text) for text in entry.epsilon.split(", ") if text],
+    "images": lambda entry: [entry.progress.total],
+    "done": lambda entry: [entry.progress.done],
+    "accuracy": lambda entry: [entry.summary and entry.summary.accuracy_percent],
+    "attacked": lambda entry: [entry.summary and entry.summary.attacked_accuracy_percent],
+    "beyond": lambda entry: [entry.summary and entry.summary.delta_sd],
+    "shift": lambda entry: [entry.summary and entry.summary.shift],
+}
+"""Fields that hold numbers: one of them must fit."""
+
+_ALIASES = {"epsilon": "eps", "run": "name"}
+
+FIELDS = (*_TEXTS, *_NUMBERS)
+"""What can stand before a comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """One word of a filter; without a comparison it is looked for everywhere."""
+
+    field: str
+    comparison: str
+    value: str
+
+    def fits(self, entry: RunEntry) -> bool:
+        if not self.comparison:
+            return self.value in _everything(entry)
+        if self.field in _TEXTS:
+            texts = [text.lower() for text in _TEXTS[self.field](entry)]
+            found = self.value in texts if self.comparison in ("=", "!=") else any(self.value in text for text in texts)
+            return found != (self.comparison == "!=")
+        compare = _COMPARISONS["=" if self.comparison == ":" else self.comparison]
+        wanted = _number(self.field, self.value)
+        return any(compare(value, wanted) for value in _NUMBERS[self.field](entry) if value is not None)
+
+
+def run_filter(text: str) -> Callable[[RunEntry], bool]:
+    """Whether a run fits every word of a text; capital letters do not matter, and spaces around a comparison neither.
+
+    Raises:
+        ConfigError: a comparison is of nothing that runs have, or with no number where it needs one.
+    """
+    words = [_word(word) for word in re.sub(rf"\s*({_OPERATOR.pattern})\s*", r"\1", text.lower()).split()]
+    return lambda entry: all(word.fits(entry) for word in words)
+
+
+def _word(text: str) -> _Word:
+    found = _OPERATOR.search(text)
+    if found is None or not found.start():
+        return _Word("", "", text)
+    typed, comparison, value = text[: found.start()], found.group(), text[found.end() :]
+    name = _ALIASES.get(typed, typed)
+    if name not in FIELDS:
+        refusal = unknown_name("filter", typed, FIELDS)
+        if comparison in (":", "=") and "did you mean" not in refusal:  # Names of models and runs hold these.
+            return _Word("", "", text)
+        raise ConfigError(refusal)
+    if name in _TEXTS and comparison not in ("=", "!=", ":"):
+        raise ConfigError(f"filter: {name} is a word; write {name}=... or {name}:...")
+    if name in _NUMBERS and value:
+        _number(name, value)
+    if not value:  # It is still being typed.
+        return _Word("", "", "")
+    return _Word(name, comparison, value)
+
+
+def _number(field: str, text: str) -> float:
+    try:
+        number = _epsilon(text) if field == "eps" else float(text.replace(",", "").removesuffix("%"))
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise ConfigError(f"filter: {text!r} after {field} is no number; write {field}>0.03")
+    return number
+
+
+def _epsilon(text: str) -> float:
+    return Epsilon(text) if "/" in text else float(text)
+
+
+def _everything(entry: RunEntry) -> str:
+    words = (entry.name, entry.id, entry.model, entry.data, entry.attack, entry.progress.status)
+    return " ".join((*words, "example" if entry.is_example else "")).lower()

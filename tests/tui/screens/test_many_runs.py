@@ -1,0 +1,105 @@
+"""Work with many runs: filters with their hits, orders, copies in the form, and what is done to all that are marked."""
+
+import pytest
+from textual.widgets import Input, Static
+
+from psi_core.runs.finding import list_runs
+from psi_tui.screens.compare import CompareScreen
+from psi_tui.widgets.dialogs import ConfirmDialog, ExportDialog
+from tests.recorded import record_run
+from tests.tui.apps import NARROW, press, running, settled, text_of, until
+
+pytestmark = pytest.mark.usefixtures("warm_engine")
+
+
+async def test_filters_orders_and_copies(own_folders):
+    record_run(own_folders, name="small", images=25)
+    record_run(own_folders, name="large", epsilon="0.03,0.1", rectify="relu", measures="psi,hoyer", controls="none")
+    async with running(own_folders, NARROW) as (app, pilot):
+        await until(pilot, lambda: all(entry.summary for entry in app.entries), "the numbers")
+        table = app.screen.table
+        before = list(table._keys)
+        await press(pilot, "slash", *"eps>0.03")
+        found = [entry.name for entry in app.entries if str(entry.directory) in table._keys]
+        assert "large" in found
+        assert "small" not in found
+        assert f"{len(found)} of {len(app.entries)} runs" in text_of(app)
+        await press(pilot, *" zz")
+        assert "0 of" in text_of(app)
+        await press(pilot, "escape", "slash", *"eps>y")
+        assert "'y' after eps is no number" in text_of(app)
+        assert table.row_count == len(before)
+        await press(pilot, "escape")
+        assert table.row_count == len(before)
+
+        names = [table.shown_titles[place] for place in range(len(table.shown_titles))]
+        await press(pilot, "s")
+        assert table.sort_column == names[0]
+        assert [line[0].strip("* ") for line in table._cells] == sorted(line[0].strip("* ") for line in table._cells)
+        await press(pilot, "S")
+        rising = [line[0] for line in table._cells]
+        assert rising == sorted(rising, reverse=True)
+        table._sort_by("Δ", descending=True)
+        await press(pilot, *"s" * (len(names) - names.index("Δ")))
+        assert (table.sort_column, table._keys) == ("", before)
+
+        table.select_key(next(key for key in before if next(iter(key)) and key.endswith(of_name("large"))))
+        await press(pilot, "N")
+        assert app.current_mode == "new_run"
+        typed = app.screen.form.typed
+        assert typed["epsilon"] == "0.03,0.1"
+        assert typed["rectify"] == "relu"
+        assert typed["measures"] == "psi,hoyer"
+        assert typed["controls"] == "none"
+        assert "name" not in typed
+        await press(pilot, "1")
+        table.select_key(next(key for key in before if key.endswith(of_name("small"))))
+        await press(pilot, "N")
+        typed = app.screen.form.typed
+        assert "rectify" not in typed
+        assert "controls" in typed, "record_run's own"
+
+
+def of_name(name):
+    return next(run.id for run in list_runs(examples=False) if run.name == name)
+
+
+async def test_what_is_marked_is_deleted_exported_and_compared_together(own_folders, tmp_path):
+    for name in ("one", "two", "three"):
+        record_run(own_folders, name=name, rectify={"one": "relu", "two": "none", "three": "abs"}[name])
+    async with running(own_folders, NARROW) as (app, pilot):
+        table = app.screen.table
+        for name in ("one", "three"):
+            table.select_key(next(key for key in table._keys if key.endswith(of_name(name))))
+            await press(pilot, "space")
+        await press(pilot, "e")
+        assert isinstance(app.screen, ExportDialog)
+        app.screen.query_one(Input).value = str(tmp_path / "out")
+        await press(pilot, "enter")
+        await until(pilot, lambda: any("files written" in said for said in app.heard), "the files", 120)
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one", "three"]
+        assert (tmp_path / "out" / "one" / "layers.csv").exists()
+        await press(pilot, "e")
+        app.screen.query_one(Input).value = str(tmp_path / "out")
+        await press(pilot, "enter")
+        assert isinstance(app.screen, ConfirmDialog)
+        assert "files of an earlier export.\nReplace them?" in str(app.screen.query_one(Static).content)
+        await press(pilot, "n")
+
+        await press(pilot, "c")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        await until(pilot, lambda: screen.runs, "the comparison")
+        await settled(pilot)
+        assert screen.quantity.column == "delta_sd"
+        assert "differ in  rectify: a" in text_of(app)
+        assert screen.copies()["options that differ"].endswith("rectify\trelu\tabs")
+
+        await press(pilot, "1", "d")
+        assert "Delete 2 runs" in text_of(app)
+        await press(pilot, "n", "d", "y")
+        await until(pilot, lambda: [run.name for run in list_runs(examples=False)] == ["two"], "the deletion")
+        await until(pilot, lambda: sum(not entry.is_example for entry in app.entries) == 1, "the list")
+        assert not app.screen.marked
+        await press(pilot, "u", "u")
+        assert len(list_runs(examples=False)) == 3
