@@ -38,7 +38,7 @@ from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
 from psi_core.option_values import NPY_PLACE, Epsilons, Names, parse_channel_axis
 from psi_core.options import Option, option_of, parse_mean_sd, refusal, require_known
 from psi_core.plain_text import is_plain
-from psi_core.typed_names import way_out
+from psi_core.typed_names import looks_like_option, plain_name, typable_name, way_out
 
 MODEL_NAMES: tuple[str, ...] = ("lenet5", "alexnet", "vgg11")
 """The bundled models. The engine's table of architectures holds the same names."""
@@ -329,13 +329,7 @@ class RunOptions(BaseModel):
             ) from None
         return value
 
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, value: str) -> str:
-        value = value.strip()
-        if any(not (c.isalnum() or c in " ._@+=,-") for c in value) or value in (".", "..", "latest"):
-            raise ValueError(f"name: {value!r} cannot name a run; use letters, digits, space and . _ @ + = , -")
-        return value
+    _plain_name = field_validator("name")(plain_name)
 
     @model_validator(mode="before")
     @classmethod
@@ -399,11 +393,7 @@ class RunConfig(RunOptions):
     @classmethod
     def _typable_name(cls, value: Any) -> Any:
         """A name that a shell can hand on; runs of older versions keep theirs."""
-        if isinstance(value, str) and value and not value.strip():
-            raise ValueError(f"name: {value!r} is blank; write a letter or a digit, or leave it out")
-        if isinstance(value, str) and _looks_like_option(value):
-            raise ValueError(f"name: {value!r} would be taken for an option; begin with a letter or a digit")
-        return value
+        return typable_name(value) if isinstance(value, str) else value
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **typed: Any) -> "RunConfig":
@@ -451,13 +441,7 @@ class ResolvedConfig(RunOptions):
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed, without a name that cannot be."""
         values = self.model_dump(exclude={"memory_format", "own_distances"})
-        if _looks_like_option(self.name):
-            values["name"] = ""
-        return RunConfig(**{**values, **changes})
-
-
-def _looks_like_option(name: str) -> bool:
-    return name.strip().startswith("-")
+        return RunConfig(**{**values, "name": "" if looks_like_option(self.name) else self.name, **changes})
 
 
 def is_factory(model: str) -> bool:

@@ -233,3 +233,33 @@ _ROWS: dict[str, tuple[Callable[[str], str | None], ...]] = {
     "attack": (_known_attack,),
 }
 """By option, the rows in the order in which they are asked."""
+
+
+def plain_name(name: str) -> str:
+    """The name of a run without blanks around it.
+
+    Raises:
+        ValueError: it holds what no name may, or is a name that means something else.
+    """
+    name = name.strip()
+    if any(not (letter.isalnum() or letter in " ._@+=,-") for letter in name) or name in (".", "..", "latest"):
+        raise ValueError(f"name: {name!r} cannot name a run; use letters, digits, space and . _ @ + = , -")
+    return name
+
+
+def typable_name(name: str) -> str:
+    """A name that a shell can hand on; runs of older versions may have others.
+
+    Raises:
+        ValueError: it is blank, or would be taken for an option.
+    """
+    if name and not name.strip():
+        raise ValueError(f"name: {name!r} is blank; write a letter or a digit, or leave it out")
+    if looks_like_option(name):
+        raise ValueError(f"name: {name!r} would be taken for an option; begin with a letter or a digit")
+    return name
+
+
+def looks_like_option(name: str) -> bool:
+    """Whether a command line takes a name for an option."""
+    return name.strip().startswith("-")
