@@ -17,6 +17,7 @@ from psi_tui.widgets.dialogs import Modal
 from psi_tui.widgets.navigation import SCREENS
 
 _WORDS = {
+    "fooled, kept": "right before the attack and wrong after it; right before and after",
     "PSI": "population sparseness index: 0 all units respond alike, 1 one unit carries it all",
     "benign, attacked": "the images as they are; the same after the attack",
     "Δ": "attacked minus benign, image by image; Δ-control: attacked minus control",
@@ -40,7 +41,10 @@ class HelpScreen(Modal[None]):
         keys: heading, then key and words, group by group.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,enter", "dismiss", "leave"),
+        Binding("w", "words", "what the words mean"),
+    ]
 
     def __init__(self, title: str, keys: list[tuple[str, list[tuple[str, str]]]]) -> None:
         super().__init__()
@@ -66,12 +70,17 @@ class HelpScreen(Modal[None]):
         """Keys first, words below."""
         with VerticalScroll(classes="dialog help") as dialog:
             dialog.border_title = f"Help: {self._title}" if self._title else "Help"
-            dialog.border_subtitle = "esc leaves"
+            dialog.border_subtitle = "w: what the words mean, esc leaves"
             for heading, keys in self.keys:
                 yield Static(Text(heading, style="bold"))
                 yield Static(_grid(keys), classes="keys")
-            yield Static(Text("words", style="bold"))
+            yield Static(Text("words", style="bold"), id="help-words")
             yield Static(_grid(list(_WORDS.items())), classes="keys")
+
+    def action_words(self) -> None:
+        """Puts the words at the top."""
+        dialog = self.query_one(VerticalScroll)
+        dialog.scroll_to(y=self.query_one("#help-words").virtual_region.y, animate=False)
 
 
 def _grid(rows: list[tuple[str, str]]) -> Table:

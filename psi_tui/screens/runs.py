@@ -185,7 +185,7 @@ class RunsScreen(PsiScreen):
             facts.append("ships with psi-tui")
         elif entry.progress.status in ("stopped", "failed", "lost"):
             facts.append("r resumes")
-        below = [f"{len(self.marked)} marked: c compares, d deletes, e exports them"] if self.marked else []
+        below = [f"{len(self.marked)} marked, c compares, d deletes, e exports them"] if self.marked else []
         below += [f"made by {entry.command}"] if entry.command else [entry.id] if entry.name != entry.id else []
         name = Content.styled(entry.name, "bold")
         return Content.assemble(name, f"  {entry.model}, {', '.join(facts)}\n{'   '.join(below)}")

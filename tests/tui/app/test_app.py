@@ -422,3 +422,16 @@ async def test_u_brings_the_deleted_run_back_after_a_new_start_too(own_folders, 
         await until(pilot, lambda: [run.name for run in list_runs(examples=False)] == ["mine"], "the run")
         assert "mine is back" in said(app)
     assert "empty" in psi("trash").err
+
+
+async def test_the_words_are_one_key_from_help(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders, NARROW) as (app, pilot):
+        await press(pilot, "question_mark")
+        assert "population sparseness index" not in text_of(app)
+        assert "w: what the words mean" in text_of(app)
+        await press(pilot, "w")
+        assert "fooled, kept" in text_of(app)
+        assert "population sparseness index" in text_of(app)
+        await press(pilot, "escape")
+        assert len(app.screen_stack) == 1

@@ -48,7 +48,7 @@ async def show_tab(app, pilot, tab):
 async def show_image(app, pilot):
     app.screen.query_one("#tabs").active = "images"
     await press(pilot, "f", "enter")
-    await until(pilot, lambda: "taken for" in text_of(app), "the image")
+    await until(pilot, lambda: "predicted " in text_of(app), "the image")
 
 
 SCREENS = {"runs": show_runs, "explore": show_explore, "new-run": show_new_run, "compare": show_compare}

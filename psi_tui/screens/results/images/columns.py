@@ -11,7 +11,7 @@ from psi_tui.text.columns import GAP
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.line_table import LineColumn
 
-FLIPPED = OUTCOMES.index("flipped")
+FOOLED = OUTCOMES.index("fooled")
 _MARKS = ("✓", "✗", "○", "+")
 _ALONE = ("right", "", "wrong", "")
 _LONGEST_NAME = 12
@@ -64,15 +64,13 @@ class CellTexts:
         columns: to show.
 
     Attributes:
-        outcomes: mark and word of each outcome; `kept` and `changed` where there are no true labels, `right` and
-            `wrong` where nothing was done to the images.
+        outcomes: mark and word of each outcome; `right` and `wrong` where nothing was done to the images.
     """
 
     def __init__(self, index: ImageIndex, columns: Sequence[ImageColumn]) -> None:
         self._values = [(column, index.values(column.name)) for column in columns]
         self._outcomes = index.outcome
-        words = OUTCOMES if index.has_true_labels else ("kept", "changed", *OUTCOMES[2:])
-        words = _ALONE if index.is_alone else words
+        words = _ALONE if index.is_alone else OUTCOMES
         self.outcomes = tuple(f"{mark} {word}" for mark, word in zip(_MARKS, words, strict=True))
 
     def of(self, place: int) -> tuple[str, ...]:
@@ -84,8 +82,8 @@ class CellTexts:
                 text = self.outcomes[outcome]
             elif column.kind == "count":
                 text = str(values[place])  # Names, not amounts: without commas.
-                if column.name == "attacked" and outcome == FLIPPED:
-                    text = f"{_MARKS[FLIPPED]} {text}"
+                if column.name == "attacked" and outcome == FOOLED:
+                    text = f"{_MARKS[FOOLED]} {text}"
             else:
                 text = format_cell(float(values[place]), column.kind)
             texts.append(text)

@@ -1,6 +1,6 @@
 """Every image of a run as arrays, one condition beside benign, and the words that choose images among them.
 
-Images are filtered and sorted without a Python object per row. Words are `flipped`, `class=3`, `psi>0.93` or a bare
+Images are filtered and sorted without a Python object per row. Words are `fooled`, `class=3`, `psi>0.93` or a bare
 number; all of them must fit.
 """
 
@@ -24,7 +24,7 @@ Places: TypeAlias = NDArray[np.intp]
 BENIGN, ATTACKED = 0, 1
 """Places of the two conditions on the first axis of the arrays; the second may be a control too."""
 
-OUTCOMES = ("resisted", "flipped", "wrong", "righted")
+OUTCOMES = ("kept", "fooled", "wrong", "righted")
 """What became of an image, by its number in `outcome`: right and right, right and wrong, wrong and wrong, wrong and
 right. Where the labels are the network's own predictions, only the first two occur."""
 
@@ -208,14 +208,14 @@ _OF_TWO = ("attacked", "confidence_attacked", "psi_attacked", "shift")
 Mask = NDArray[np.bool_]
 
 WORDS: dict[str, str] = {
-    "flipped": "right before the attack, wrong now",
-    "fooled": "as flipped",
-    "resisted": "right before, right now",
+    "fooled": "right before the attack, wrong now",
+    "kept": "right before, right now",
+    "flipped": "as fooled",
+    "resisted": "as kept",
     "correct": "right before",
     "wrong": "wrong before, wrong now",
     "righted": "wrong before, right now",
     "changed": "another class than before, right or wrong",
-    "kept": "the same class as before",
 }
 """Words that stand alone, and what they choose."""
 
@@ -232,7 +232,7 @@ QUANTITIES: dict[str, str] = {
 EXAMPLES_ALONE = "correct, wrong, class=3, psi>0.93, confidence<0.5, or the number of an image"
 """Where nothing was done to the images."""
 
-EXAMPLES = "flipped, class=3, psi>0.93, to=5, shift<-0.01, confidence<0.5, or the number of an image"
+EXAMPLES = "fooled, class=3, psi>0.93, to=5, shift<-0.01, confidence<0.5, or the number of an image"
 
 _CLASSES = ("label", "benign", "attacked")
 _NEED_TRUE_LABELS = ("correct", "wrong", "righted")
@@ -312,7 +312,7 @@ def _fits_word(index: "ImageIndex", word: str) -> Mask:
     if index.is_alone and word not in _NEED_NO_ATTACK:
         raise ConfigError(f"filter: nothing was done to the images, so none is {word}; write class=3 or psi>0.93")
     if word in _NEED_TRUE_LABELS and not index.has_true_labels:
-        instead = "class=3" if index.is_alone else "changed or kept"
+        instead = "class=3" if index.is_alone else "fooled or kept"
         raise ConfigError(f"filter: this run has no true labels, so no image is {word}; write {instead}")
     masks: dict[str, Mask] = {
         "flipped": before & ~now,
@@ -322,7 +322,7 @@ def _fits_word(index: "ImageIndex", word: str) -> Mask:
         "wrong": ~before & ~now,
         "righted": ~before & now,
         "changed": changed,
-        "kept": ~changed,
+        "kept": before & now if index.has_true_labels else ~changed,
     }
     return masks[word]
 

@@ -181,7 +181,7 @@ def _facts(run: Run, image: int, condition: str) -> str:
         taken = int(run.predictions[condition_at, place])
         confidence = float(run.array("confidence")[condition_at, place])
         mark = "✓" if taken == label else "✗"
-        lines.append(f"{title:<8} {mark} taken for {class_name(taken)}, {confidence:.3f} for {class_name(label)}")
+        lines.append(f"{title:<8} {mark} predicted {class_name(taken)}; P({class_name(label)}) = {confidence:.3f}")
     if at:
         linf, l2 = (float(run.array(name)[at, place]) for name in ("linf", "l2"))
         lines[1] += "   the attack failed on it" if np.isnan(l2) else f"   L∞ {linf:.4f}, L2 {l2:.3f}"

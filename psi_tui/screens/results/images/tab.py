@@ -16,7 +16,7 @@ from psi_tui.screens.results.tab import ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.widgets.prompt_line import TextField
 
-_QUICK_FILTERS = ("", "flipped", "resisted", "wrong")
+_QUICK_FILTERS = ("", "fooled", "kept", "wrong")
 """What `f` cycles through here."""
 
 _QUICK_FILTERS_ALONE = ("", "correct", "wrong")

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from psi_core.errors import ConfigError
-from psi_tui.screens.results.images.columns import FLIPPED, CellTexts, ImageColumn, fitting_columns, group_line
+from psi_tui.screens.results.images.columns import FOOLED, CellTexts, ImageColumn, fitting_columns, group_line
 from psi_tui.screens.results.images.index import ImageIndex, ImageView
 from psi_tui.text.formatting import MISSING, format_count
 from psi_tui.widgets.line_table import ARROWS, LineColumn, LineTable
@@ -24,7 +24,7 @@ class ImageTable(LineTable[int]):
     """Images of a run, filtered and sorted; a row stands for an image by its position in the data set.
 
     The columns that fit are shown; none is ever clipped and nothing scrolls sideways. A pointer marks the row under the
-    cursor, a cross the prediction that was flipped.
+    cursor, a cross the prediction that was fooled.
 
     Args:
         empty: what to say while there is no index.
@@ -37,9 +37,9 @@ class ImageTable(LineTable[int]):
     HEADER = 2
     FOOTER = 1
     LEAD = (" ", "▸")
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"image-table--{name}" for name in ("flipped", "missing", "position")}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"image-table--{name}" for name in ("fooled", "missing", "position")}
     DEFAULT_CSS = """
-    ImageTable > .image-table--flipped { color: $text-accent; text-style: bold; }
+    ImageTable > .image-table--fooled { color: $text-accent; text-style: bold; }
     ImageTable > .image-table--missing { color: $foreground 65%; }
     ImageTable > .image-table--position { background: $panel; color: $foreground 85%; }
     """
@@ -160,8 +160,8 @@ class ImageTable(LineTable[int]):
         return self._cells[place]
 
     def cell_style(self, row: int, column: LineColumn, text: str) -> Style:
-        if column.name in ("attacked", "outcome") and self._need_view().index.outcome[self._place(row)] == FLIPPED:
-            part = "flipped"
+        if column.name in ("attacked", "outcome") and self._need_view().index.outcome[self._place(row)] == FOOLED:
+            part = "fooled"
         elif text == MISSING:  # Its layer was silent.
             part = "missing"
         else:
@@ -200,7 +200,7 @@ class ImageTable(LineTable[int]):
         hints = [f"by {title} {ARROWS[self.descending]}"]
         is_alone = self._view is not None and self._view.index.is_alone
         if not is_alone and all(column.name != "outcome" for column in self.columns):
-            hints.insert(0, self._texts.outcomes[FLIPPED])
+            hints.insert(0, self._texts.outcomes[FOOLED])
         line = f" {self.position_text}"
         for hint in (_HINT_GAP.join(hints), hints[-1]):
             if len(line) + len(_HINT_GAP) + len(hint) < self.line_width:

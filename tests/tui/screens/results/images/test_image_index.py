@@ -73,7 +73,7 @@ FITS = {
     "wrong": lambda benign, now: not benign["correct"] and not now["correct"],
     "righted": lambda benign, now: not benign["correct"] and now["correct"],
     "changed": lambda benign, now: benign["prediction"] != now["prediction"],
-    "kept": lambda benign, now: benign["prediction"] == now["prediction"],
+    "kept": lambda benign, now: benign["correct"] and now["correct"],
     "class=3": lambda benign, now: now["label"] == 3,
     "class!=3": lambda benign, now: now["label"] != 3,
     "from=3": lambda benign, now: benign["prediction"] == 3,
@@ -121,6 +121,7 @@ def test_outcomes_are_the_words_that_choose_them(index):
     ("text", "told"),
     [
         ("fliped", "filter: there is no 'fliped'; did you mean 'flipped'?"),
+        ("foold", "filter: there is no 'foold'; did you mean 'fooled'?"),
         ("shfit>0.1", "filter: there is no 'shfit'; did you mean 'shift'?"),
         ("psi_conv9>0.1", "filter: there is no 'psi_conv9'; did you mean 'psi_conv2'?"),
         ("class", "filter: class is compared with something; write class=3"),
@@ -130,7 +131,7 @@ def test_outcomes_are_the_words_that_choose_them(index):
         ("psi>nan", "filter: 'nan' after psi is no number; write psi>0.9"),
         ("class=seven", "filter: 'seven' after class is no number; write class=3"),
         ("psi>0.1>0.2", "filter: '0.1>0.2' after psi is no number; write psi>0.9"),
-        ("???", "filter: there is no '???'; write flipped, class=3, psi>0.93, to=5"),
+        ("???", "filter: there is no '???'; write fooled, class=3, psi>0.93, to=5"),
         (">0.5", "filter: there is no ''; write one of class, from, to, psi, shift"),
         ("outcome=1", "filter: there is no 'outcome'; write one of"),
     ],
@@ -169,7 +170,7 @@ def test_labels_that_are_predictions_are_changed_or_kept(tmp_path):
     assert len(index.filtered("flipped")) == round(row["success_percent"] / 100 * before)
     assert not index.has_true_labels
     for word in ("correct", "wrong", "righted"):
-        with pytest.raises(ConfigError, match=f"no true labels, so no image is {word}; write changed or kept"):
+        with pytest.raises(ConfigError, match=f"no true labels, so no image is {word}; write fooled or kept"):
             index.filtered(word)
     assert len(index.filtered("changed")) + len(index.filtered("kept")) == 80
 

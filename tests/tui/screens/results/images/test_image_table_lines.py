@@ -94,20 +94,20 @@ def test_rows_are_those_of_the_run(run, index):
     showing(index, act)
 
 
-def test_a_flipped_row_is_marked_without_color(index):
+def test_a_fooled_row_is_marked_without_color(index):
     async def act(app, pilot):
-        for filter_text, count in (("flipped", 21), ("resisted", 0), ("wrong", 0), ("righted", 0)):
+        for filter_text, count in (("fooled", 21), ("kept", 0), ("wrong", 0), ("righted", 0)):
             app.table.filter_by(filter_text)
             await pilot.pause()
             assert sum("✗" in line for line in app.lines[2:23]) == count
-        assert app.lines[23].split()[-5:-3] == ["✗", "flipped"]
+        assert app.lines[23].split()[-5:-3] == ["✗", "fooled"]
 
     showing(index, act)
 
 
 def test_outcomes_stand_in_words_where_there_is_room(index):
     async def act(app, pilot):
-        for word in ("flipped", "resisted", "wrong", "righted"):
+        for word in ("fooled", "kept", "wrong", "righted"):
             app.table.filter_by(word)
             await pilot.pause()
             assert all(word in line for line in app.lines[2:23])
@@ -116,15 +116,15 @@ def test_outcomes_stand_in_words_where_there_is_room(index):
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_without_true_labels_an_image_is_changed_or_kept(tmp_path, width):
+def test_without_true_labels_an_image_is_fooled_or_kept_too(tmp_path, width):
     predicted = {"labels": "predicted", "model": "torchvision:alexnet", "weights": "imagenet"}
     index = ImageIndex.of(Run(record_run(tmp_path, **predicted)), "fgsm@0.03")
 
     async def act(app, pilot):
         app.table.filter_by("flipped")
         await pilot.pause()
-        assert sum("✗ changed" in line for line in app.lines) == (1 if width == 80 else app.table.row_count)
-        assert not any("✗ flipped" in line for line in app.lines)
+        assert sum("✗ fooled" in line for line in app.lines) == (1 if width == 80 else app.table.row_count)
+        assert not any("✗ changed" in line for line in app.lines)
 
     showing(index, act, size=(width, 24))
 
