@@ -39,10 +39,10 @@ _NUMBERS: dict[str, Callable[[RunEntry], Sequence[float | None]]] = {
     "eps": lambda entry: [_epsilon(text) for text in entry.epsilon.split(", ") if text],
     "images": lambda entry: [entry.progress.total],
     "done": lambda entry: [entry.progress.done],
-    "accuracy": lambda entry: [entry.summary and entry.summary.accuracy_percent],
-    "attacked": lambda entry: [entry.summary and entry.summary.attacked_accuracy_percent],
-    "beyond": lambda entry: [entry.summary and entry.summary.delta_sd],
-    "shift": lambda entry: [entry.summary and entry.summary.shift],
+    "accuracy": lambda entry: [entry.summary.accuracy_percent if entry.summary else None],
+    "attacked": lambda entry: [entry.summary.attacked_accuracy_percent if entry.summary else None],
+    "beyond": lambda entry: [entry.summary.delta_sd if entry.summary else None],
+    "shift": lambda entry: [entry.summary.shift if entry.summary else None],
 }
 """Fields that hold numbers: one of them must fit."""
 

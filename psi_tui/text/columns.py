@@ -151,8 +151,8 @@ def sorted_keys(column: ScreenColumn, rows: Mapping[str, Row], *, descending: bo
 
     Where every cell begins with a number, that decides; else words do, the numbers in them by their size.
     """
-    if column.value is not None:
-        return sorted(rows, key=lambda key: column.value(rows[key]), reverse=descending)
+    if (value := column.value) is not None:
+        return sorted(rows, key=lambda key: value(rows[key]), reverse=descending)
     texts = {key: column.cell(row) for key, row in rows.items()}
     there = {key: text for key, text in texts.items() if text.strip() not in ("", MISSING)}
     numbers = {key: found.group(1) for key, text in there.items() if (found := _NUMBER.match(text))}
