@@ -55,6 +55,7 @@ _DATA_KINDS = ("folder", "npz", "torchvision")
 _ITERATED = " and ".join(", ".join(row.name for row in ATTACKS if row.is_iterated).rsplit(", ", 1))
 
 Count = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=16_384)]
 AutoCount = Count | Literal["auto"]
 Loss = Literal["margin", "cross-entropy"]
 Unit = Literal["neuron", "channel", "token"]
@@ -99,10 +100,10 @@ class RunOptions(BaseModel):
             },
         ),
     ] = Field("sample", description="which images: a sample drawn by the seed, every class its share, or the first")
-    size: Annotated[Count | None, Option("What is measured", where_empty="the model's own")] = Field(
+    size: Annotated[Pixels | None, Option("What is measured", where_empty="the model's own")] = Field(
         None, description="network input in pixels (default: the model's own)"
     )
-    resize: Annotated[Count | None, Option("What is measured", where_empty="the network's input size")] = Field(
+    resize: Annotated[Pixels | None, Option("What is measured", where_empty="the network's input size")] = Field(
         None, description="shorter edge of pictures in pixels, before the center is cut out (default: size)"
     )
     normalize: Annotated[str, Option("What is measured", suggestions=("auto", "none", "imagenet"))] = Field(
@@ -178,9 +179,10 @@ class RunOptions(BaseModel):
     chunk: Annotated[AutoCount, Option("Computing", fits=_COUNT_OR_AUTO)] = Field(
         "auto", description="images per chunk file"
     )
-    threads: Annotated[AutoCount, Option("Computing", fits=_COUNT_OR_AUTO)] = Field(
-        "auto", description="CPU threads per worker"
-    )
+    threads: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
+        Option("Computing", fits="a whole number from 1 to 1024, or auto"),
+    ] = Field("auto", description="CPU threads per worker")
     compile: Annotated[bool, Option("Computing")] = Field(
         False, description="compile the step, about a minute, before the first image"
     )

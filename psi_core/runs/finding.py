@@ -55,7 +55,10 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
         if len(found) == 1:
             return found[0].directory
         if found:
-            listed = ", ".join(known.id for known in found[:5]) + (", ..." if len(found) > 5 else "")
+            ids = [known.id for known in found]
+            # Two copies of one run are told apart by their places alone.
+            told = [known.id if ids.count(known.id) == 1 else str(known.directory) for known in found]
+            listed = ", ".join(told[:5]) + (", ..." if len(found) > 5 else "")
             raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id, or a path")
     if text == "latest" and own:
         return own[0].directory

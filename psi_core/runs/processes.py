@@ -121,19 +121,46 @@ def is_here(worker: Started) -> bool:
     return worker.boot_id == _boot_id() != "" and worker.pid_namespace == _pid_namespace()
 
 
-def is_alive(worker: Started, log: Path) -> bool:
+@dataclass(slots=True)
+class Pulse:
+    """When the log of a worker elsewhere was last seen to change, by our own clock.
+
+    Attributes:
+        written: the log's modification time, by the file server's clock; None before the first look.
+        seen: when it became that, in seconds of our monotonic clock; None while it stays as it was at the first look.
+    """
+
+    written: float | None = None
+    seen: float | None = None
+
+    def beats(self, written: float) -> bool:
+        """Whether the log was seen to change within the last minute."""
+        if self.written is not None and written != self.written:
+            self.seen = time.monotonic()
+        self.written = written
+        return self.seen is not None and time.monotonic() - self.seen < STALE_SECONDS
+
+
+def is_alive(worker: Started, log: Path, pulse: Pulse | None = None) -> bool:
     """Whether a worker still runs.
 
     Here the process table answers, and a zombie is dead; elsewhere a heartbeat does, the modification time of its event
-    log, younger than a minute.
+    log, younger than a minute. A time in the future says that clocks differ: then only a log that grows is alive.
+
+    Args:
+        worker: how it began.
+        log: its event log.
+        pulse: what earlier looks saw, and this one adds to.
     """
     if is_here(worker):
         start = _process_start(worker.pid)
         return start is not None and start == worker.process_start
     try:
-        return time.time() - log.stat().st_mtime < STALE_SECONDS
+        written = log.stat().st_mtime
     except OSError:
         return False
+    has_grown = pulse is not None and pulse.beats(written)
+    return has_grown or -STALE_SECONDS < time.time() - written < STALE_SECONDS
 
 
 def worker_environment(workers: int, config: object = None) -> dict[str, str]:
@@ -207,7 +234,17 @@ def start_child(
         env={**os.environ, **(environment or {}), "PYTHONSAFEPATH": "1"},  # Its own children inherit it.
         text=True,
         start_new_session=True,
+        cwd=None if _has_folder() else os.sep,
     )
+
+
+def _has_folder() -> bool:
+    """Whether the current folder is still there; libraries that torch loads refuse to start in one that is gone."""
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd says no more.
+    except OSError:
+        return False
+    return True
 
 
 def _boot_id() -> str:

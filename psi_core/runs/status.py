@@ -18,7 +18,7 @@ from psi_core.runs.events import (
     Stopped,
     Warned,
 )
-from psi_core.runs.processes import is_alive
+from psi_core.runs.processes import Pulse, is_alive
 
 Status = Literal["running", "done", "failed", "stopped", "queued", "lost", "damaged"]
 """What a run is doing; `damaged` where its configuration cannot be read, which only lists of runs say."""
@@ -71,6 +71,7 @@ class StatusReader:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._readers: dict[int, tuple[EventReader, WorkerState]] = {}
+        self._pulses: dict[int, Pulse] = {}
 
     def poll(self) -> list[WorkerState]:
         """Every worker's state now, by rank."""
@@ -81,7 +82,11 @@ class StatusReader:
             for event in reader.poll():
                 worker.accept(event)
             has_left = isinstance(worker.last, Finished | Failed | Stopped)
-            worker.is_alive = worker.started is not None and not has_left and is_alive(worker.started, reader.path)
+            worker.is_alive = (
+                worker.started is not None
+                and not has_left
+                and is_alive(worker.started, reader.path, self._pulses.setdefault(worker.number, Pulse()))
+            )
         return [worker for _, (_, worker) in sorted(self._readers.items())]
 
 
@@ -101,9 +106,10 @@ def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Statu
     # Times are in milliseconds: of two events at the same one, the failure counts.
     if max(((event.time, isinstance(event, Failed)) for event in said), default=(0, False))[1]:
         return "failed"
-    if (directory / STOP_FILE).exists():
+    last = max(said, key=lambda event: event.time, default=None)
+    if isinstance(last, Stopped) or (directory / STOP_FILE).exists():
         return "stopped"
-    return "lost" if said else "queued"
+    return "queued" if last is None else "lost"
 
 
 def request_stop(directory: Path) -> None:

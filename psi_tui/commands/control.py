@@ -33,7 +33,7 @@ _WRONG = 1
 def stop(run: str, runs_dir: str | None) -> None:
     """Stop a run once its open chunk is finished."""
     found = load_run(run, runs_dir)
-    if found.status != "running":
+    if found.status not in ("running", "queued"):  # The engine of a queued one may be starting.
         raise RunError(f"stop: {found.name} is {found.status}, not running; psi-tui runs lists the runs")
     request_stop(found.directory)
     narrate(f"{found.name} stops after its open chunk; go on with: psi-tui resume {found.id}")

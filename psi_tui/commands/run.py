@@ -1,5 +1,6 @@
 """`psi-tui run`: starts a run in a session of its own and watches it from here."""
 
+import subprocess
 import threading
 from importlib import import_module
 from pathlib import Path
@@ -103,11 +104,13 @@ def start_and_follow(do: str, *, detach: bool, quiet: bool, **fields: Any) -> in
     with waiting("starting the engine", quiet=quiet):
         directory, child = start(do, **fields)
     if detach:
+        _let_go(child)
         write_result(str(directory))
         return 0
     if not quiet:  # The table at the end needs it, and it takes a second to load: meanwhile the worker works.
         threading.Thread(target=import_module, args=("scipy.stats",), daemon=True).start()
     code = follow(directory, child, quiet=quiet)
+    _let_go(child)
     if code == 0 and not quiet:
         finished = load_run(directory)
         print_layers(output_console(), finished)
@@ -115,6 +118,12 @@ def start_and_follow(do: str, *, detach: bool, quiet: bool, **fields: Any) -> in
         narrate(f"next: psi-tui show {finished.id} --plot {finished.layers[0]}")
         narrate(f"      psi-tui export {finished.id} --to results")
     return code
+
+
+def _let_go(child: subprocess.Popen[str]) -> None:
+    """Lets a child go on alone: Python would warn of one that nobody waited for."""
+    if child.poll() is None:
+        child.returncode = 0
 
 
 def _print_plan(plan: dict[str, Any], folder: str) -> None:

@@ -317,7 +317,7 @@ class Services(App[None]):
 
     def stop_run(self, directory: Path, name: str, status: str) -> None:
         """Asks a run's workers to leave after their chunks."""
-        if status != "running":
+        if status not in ("running", "queued"):  # The engine of a queued one may be starting.
             self.say(f"{name} is {status}, not running; nothing to stop")
             return
         from psi_core.runs.status import request_stop

@@ -1,10 +1,13 @@
 """Where words go: results to standard output, narration to standard error, errors in one sentence."""
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from psi_core.errors import ConfigError
+from psi_core.errors import ConfigError, PsiError
 from psi_core.files import replacing
 from psi_core.plain_text import plain_text
 
@@ -29,7 +32,8 @@ def _console(stream: IO[str]) -> "Console":
 
     class PlainConsole(Console):
         def print(self, *objects: Any, **options: Any) -> None:
-            super().print(*map(plain, objects), **options)
+            with _written():
+                super().print(*map(plain, objects), **options)
 
     def plain(value: Any) -> Any:
         if isinstance(value, Text):
@@ -41,12 +45,33 @@ def _console(stream: IO[str]) -> "Console":
 
 def narrate(sentence: str) -> None:
     """Writes a plain line to standard error, never wrapped, so that a path in it can be copied."""
-    print(plain_text(sentence), file=sys.stderr, flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):  # Nobody can be told that nobody can be told.
+        print(plain_text(sentence), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def write_result(text: str) -> None:
     """Writes a plain line to standard output, at once, so that a pipe's reader has it."""
-    print(plain_text(text), flush=True)  # noqa: T201
+    with _written():
+        print(plain_text(text), flush=True)  # noqa: T201
+
+
+class OutputError(PsiError):
+    """What was asked for was found, and cannot be written to standard output."""
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Turns a full disk behind standard output into a sentence; a closed pipe stays what it is: nobody wants more."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nothing:  # What is still in the buffer would fail once more at the end.
+            os.dup2(nothing.fileno(), 1)
+        raise OutputError(
+            f"output: cannot be written ({error.strerror}); free its disk, or send it elsewhere"
+        ) from None
 
 
 def require_free(path: Path, *, replace: bool) -> None:

@@ -79,6 +79,15 @@ def load_folder(
         raise DataError(
             f"data: there is no folder {root}; write folder: and the path of one with a folder for each class"
         )
+    try:
+        return _pictures_of(name, root, split, resize, class_order)
+    except OSError as error:
+        raise DataError(
+            f"data: {error.filename or root} cannot be read ({error.strerror}); name a folder of pictures that can"
+        ) from None
+
+
+def _pictures_of(name: str, root: Path, split: str, resize: int | None, class_order: ClassOrder) -> PictureDataset:
     top = _part_of(root, split)
     folders = sorted(_folders(top), key=natural_key if class_order == "number" else None)
     found = {folder.name: pictures_below(folder) for folder in folders}

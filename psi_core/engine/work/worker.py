@@ -38,6 +38,7 @@ from psi_core.engine.work.chunk_writer import ChunkWriter
 from psi_core.engine.work.open_chunk import OpenChunk
 from psi_core.errors import DataError, PsiError, RunError
 from psi_core.runs.chunks import (
+    CHUNKS,
     Arrays,
     chunk_path,
     chunk_range,
@@ -174,6 +175,7 @@ class Worker:
             RunError: another worker of that rank is at work.
         """
         self._require_free_rank()
+        (self.run.directory / CHUNKS).mkdir(exist_ok=True)  # Somebody may have removed it.
         earlier = self._first_start()
         device = worker_device(available_device(self.run.config.device), self._local)
         facts = {**own_identity(), **describe_device(device), "sums": sums_on(device)}

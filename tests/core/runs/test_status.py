@@ -88,7 +88,7 @@ def test_elsewhere_a_worker_runs_while_its_heartbeat_is_fresh(age, directory, de
     assert status(directory) == ("running" if age < 0 else "lost")
 
 
-@pytest.mark.parametrize(("last", "expected"), [(Finished(), "lost"), (Stopped(), "lost"), (Failed(), "failed")])
+@pytest.mark.parametrize(("last", "expected"), [(Finished(), "lost"), (Stopped(), "stopped"), (Failed(), "failed")])
 def test_a_worker_that_said_goodbye_is_gone_at_once(last, expected, directory, alive):
     record(directory, 0, alive, last, Heartbeat())
     assert status(directory) == expected

@@ -81,3 +81,9 @@ def test_chunks_of_all_workers_carry_the_same_arrays_and_their_own_run(finished)
     seal = json.loads(read_arrays(chunk_path(finished, 2), "seal".__eq__)["seal"].tobytes())
     assert (seal["run"], seal["chunk"], seal["config"]) == (run.id, 2, run.fingerprint)
     assert set(seal["arrays"]) == set(read_arrays(chunk_path(finished, 2)))
+
+
+def test_a_folder_of_chunks_that_was_removed_is_made_again(finished, copy):
+    shutil.rmtree(copy / "chunks")
+    Worker(copy).work()
+    assert_same_results(copy, finished)

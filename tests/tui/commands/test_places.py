@@ -1,0 +1,78 @@
+"""Odd places: a full disk behind standard output, closed streams, a current folder that is gone, warnings as errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from psi_core.engine.images.folders import load_folder
+from psi_core.errors import DataError
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Started
+from psi_core.runs.run import Run
+from psi_core.runs.status import STOP_FILE
+from tests.recorded import record_run
+
+
+def shell(command, **options):
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "psi": f"{sys.executable} -m psi_tui"}
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=here, **options)
+
+
+@pytest.mark.parametrize("command", ["show mine", "runs --json"])
+def test_a_full_disk_behind_standard_output_is_one_sentence(own_folders, command):
+    record_run(own_folders, name="mine")
+    told = shell(f"$psi {command} > /dev/full")
+    assert told.returncode == 1
+    assert (
+        told.stderr
+        == "psi-tui: output: cannot be written (No space left on device); free its disk, or send it elsewhere\n"
+    )
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full", "<&-"])
+def test_closed_streams_end_in_no_traceback(own_folders, streams):
+    record_run(own_folders, name="mine")
+    told = shell(f"$psi runs {streams}")
+    assert told.returncode == 0
+    assert "Traceback" not in told.stderr + told.stdout
+
+
+def test_a_run_of_the_engine_in_a_folder_that_is_gone(own_folders, tmp_path):
+    (tmp_path / "gone").mkdir()
+    command = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && $psi run --images 8 --weights random --quiet"
+    told = shell(command.replace("$psi run", f"{sys.executable} -W error -m psi_tui run"))
+    assert told.returncode == 0, told.stderr
+    assert "Warning" not in told.stderr
+    (directory,) = (path for path in own_folders.iterdir() if not path.name.startswith("."))
+    assert Run(directory).status == "done"
+
+
+def test_a_queued_run_can_be_stopped_before_its_engine_has_begun(psi, own_folders):
+    directory = record_run(own_folders, name="mine", chunks=[])
+    events_path(directory, 0).unlink()
+    assert Run(directory).status == "queued"
+    assert psi("stop", "mine").code == 0
+    assert (directory / STOP_FILE).exists()
+    assert Run(directory).status == "stopped"
+    EventLog(events_path(directory, 0)).write(Started())
+
+
+@pytest.mark.parametrize("option", [("--threads", "100000"), ("--size", "100000"), ("--resize", "9999999")])
+def test_options_that_no_machine_has_room_for_are_refused_at_once(psi, option):
+    told = psi("run", *option, "--plan")
+    assert told.code == 2
+    assert option[0].removeprefix("--") in told.err
+
+
+def test_a_folder_in_which_something_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "cats").mkdir()
+
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied", "/somebody/else")
+
+    monkeypatch.setattr("psi_core.engine.images.folders.pictures_below", refuse)
+    with pytest.raises(DataError, match=r"/somebody/else cannot be read \(Permission denied\)"):
+        load_folder("folder:x", tmp_path, "test", None)
