@@ -9,8 +9,7 @@ import importlib
 import importlib.util
 import os
 import sys
-import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -127,9 +126,6 @@ def _package_of(path: Path) -> list[Path]:
 _BROUGHT: set[str] = set()
 """Names of the modules that a user's code has brought in from files of the user's."""
 
-_INSTALLED = (*(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),)
-"""Folders of the libraries, which are imported once."""
-
 
 @contextlib.contextmanager
 def _importable(folders: Sequence[str | None]) -> Iterator[None]:
@@ -140,19 +136,21 @@ def _importable(folders: Sequence[str | None]) -> Iterator[None]:
     try:
         yield
     finally:
-        _BROUGHT.update(name for name in set(sys.modules) - before if _is_users(name))
+        brought = {name for name in set(sys.modules) - before if name.partition(".")[0] not in before}
+        _BROUGHT.update(name for name in brought if _is_users(name, folders))
         for folder in new:
             if folder in sys.path:
                 sys.path.remove(folder)
 
 
-def _is_users(name: str) -> bool:
-    """Whether a module is Python code of the user's own."""
-    module = sys.modules[name]
+def _is_users(name: str, folders: Collection[str | None]) -> bool:
+    """Whether a module, or the package that it is part of, lies in one of these folders itself; libraries do not."""
+    top = sys.modules.get(name.partition(".")[0])
+    file = getattr(top, "__file__", None)
     # A folder without __init__.py is a package without a file.
-    place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
-    is_python = place.endswith(".py") or Path(place).is_dir()
-    return is_python and not place.startswith(_INSTALLED) and name.partition(".")[0] not in ("psi_core", "psi_tui")
+    place = Path(file) if file else Path(next(iter(getattr(top, "__path__", ())), "."))
+    package = place.parent if place.name == "__init__.py" else place
+    return place != Path() and str(package.parent) in folders and package.name not in ("psi_core", "psi_tui")
 
 
 def _forget_modules() -> None:

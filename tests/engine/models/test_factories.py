@@ -136,6 +136,26 @@ def test_code_is_read_anew_and_that_of_another_project_never_taken(place, tmp_pa
 
 
 @pytest.mark.parametrize("is_package", [True, False])
+def test_a_library_is_imported_once_wherever_it_lies(is_package, tmp_path, monkeypatch):
+    library = tmp_path / "project" / ".venv" / "lib" / "python3" / "dist-packages"
+    library.mkdir(parents=True)
+    (library / "wide").mkdir()
+    (library / "wide" / ("__init__.py" if is_package else "more.py")).write_text("WIDTH = 3\n")
+    (library / "narrow.py").write_text("")
+    monkeypatch.syspath_prepend(library)
+    name = "wide" if is_package else "wide.more"
+    (tmp_path / "project" / "net.py").write_text(f"import narrow, torch\nfrom {name} import WIDTH\n{BUILD}")
+    try:
+        model_source(f"{tmp_path / 'project' / 'net.py'}:build")
+        first = [sys.modules[each] for each in ("narrow", name)]
+        model_source(f"{tmp_path / 'project' / 'net.py'}:build")
+        assert [sys.modules[each] for each in ("narrow", name)] == first
+    finally:
+        for each in ("narrow", "wide", "wide.more"):
+            sys.modules.pop(each, None)
+
+
+@pytest.mark.parametrize("is_package", [True, False])
 @pytest.mark.parametrize(
     "imports",
     ["from .blocks import WIDTH", "from layers.blocks import WIDTH", "from . import blocks\nWIDTH = blocks.WIDTH"],
