@@ -101,14 +101,16 @@ def start_and_follow(do: str, *, detach: bool, quiet: bool, **fields: Any) -> in
         detach: whether to print the path and return instead.
         quiet: whether to leave out the bar, the narration and the table at the end.
     """
+    if not detach and not quiet:
+        # The table at the end needs it, and it takes a second to load: while the child loads torch on one core, not
+        # when the worker computes on all of them.
+        threading.Thread(target=import_module, args=("scipy.stats",), daemon=True).start()
     with waiting("starting the engine", quiet=quiet):
         directory, child = start(do, **fields)
     if detach:
         _let_go(child)
         write_result(str(directory))
         return 0
-    if not quiet:  # The table at the end needs it, and it takes a second to load: meanwhile the worker works.
-        threading.Thread(target=import_module, args=("scipy.stats",), daemon=True).start()
     code = follow(directory, child, quiet=quiet)
     _let_go(child)
     if code == 0 and not quiet:

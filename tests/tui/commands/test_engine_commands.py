@@ -6,11 +6,13 @@ import re
 import signal
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from psi_core.config import RunConfig
+from psi_core.errors import ModelError
 from psi_core.runs.finding import list_runs, load_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.runs.progress import Progress
@@ -18,6 +20,8 @@ from psi_tui.screens.new_run.screen import plan_sentence
 from psi_tui.shell import bar
 from psi_tui.shell.bar import progress_line
 from tests.recorded import record_run
+
+run_command = import_module("psi_tui.commands.run")  # The package names the command itself so.
 
 ECHO = """
 import json, sys
@@ -300,3 +304,16 @@ def test_a_live_bar_tells_phase_rate_and_shares(psi, engine, monkeypatch, capsys
     for part in ("measuring", "50 images/s", "batch 25", "benign + PSI 25 %", "gradient 50 %", "accuracy", "Ctrl-C"):
         assert part in outcome.err
     assert "\x1b[?25h" in outcome.err, "the cursor is shown again"
+
+
+def test_what_the_table_needs_is_loaded_while_the_engine_starts(monkeypatch):
+    loading = threading.Event()
+    monkeypatch.setattr(run_command, "import_module", lambda name: loading.set() if name == "scipy.stats" else None)
+
+    def start(do, **fields):
+        assert loading.wait(30), "the worker would wait for its cores"
+        raise ModelError("model: that is all")
+
+    monkeypatch.setattr(run_command, "start", start)
+    with pytest.raises(ModelError, match="that is all"):
+        run_command.start_and_follow("start", detach=False, quiet=False)
