@@ -10,6 +10,7 @@ pytest.importorskip("triton")
 
 CODE = """
 import torch
+from psi_core.engine.kernels import one_pass as kernels
 from psi_core.engine.kernels.one_pass import fits, one_pass
 from psi_core.engine.measure.reducer import FAINT, Reducer
 
@@ -31,6 +32,15 @@ for shape in shapes:
             torch.testing.assert_close(squares, expected.squares, rtol=1e-6, atol=1e-12)
             assert torch.equal(active, expected.active)
             torch.testing.assert_close(means, expected_means, rtol=1e-6, atol=1e-7)
+kernels._PROGRAMS = 1  # As with many images: one program sums all positions of an image, in groups of tiles.
+large = torch.rand(1, 5, 65, 47).contiguous(memory_format=torch.channels_last)
+for output in (large, large.bfloat16()):
+    (total, squares, active), means = one_pass(output, "none", FAINT)
+    exact = output.double()
+    torch.testing.assert_close(total, exact.sum((1, 2, 3)), rtol=3e-7, atol=0)
+    torch.testing.assert_close(squares, exact.square().sum((1, 2, 3)), rtol=3e-7, atol=0)
+    torch.testing.assert_close(means, exact.mean((2, 3)), rtol=1e-6, atol=0)
+    assert active == (output > 0).sum()
 silent, faint, odd = torch.zeros(1, 40), torch.full((1, 40), 1e-20), torch.full((1, 40), torch.nan)
 (total, squares, active), _ = one_pass(torch.cat([silent, faint, odd]), "relu", FAINT)
 assert total[0] == squares[0] == active[0] == 0
