@@ -51,7 +51,6 @@ DATA_NAMES: tuple[str, ...] = ("mnist", "folder:PATH", "npz:PATH", "torchvision:
 
 _DATA_KINDS = ("folder", "npz", "torchvision")
 
-
 _ITERATED = " and ".join(", ".join(row.name for row in ATTACKS if row.is_iterated).rsplit(", ", 1))
 
 Count = Annotated[int, Field(ge=1)]

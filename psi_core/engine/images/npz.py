@@ -1,5 +1,7 @@
 """Images and labels of a NumPy archive, `npz:PATH`, every array checked before it is used."""
 
+import math
+import os
 import zipfile
 import zlib
 from dataclasses import replace
@@ -10,10 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.engine.images.dataset import ArrayDataset, Pixels
-from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_member
+from psi_core.engine.images.npz_rows import HEADER_READERS, NpzRows, damage_error, rows_of_member
 from psi_core.errors import DataError
 
 _CHANNELS = (1, 3)
+
+_MOST_CLASSES = 10_000_000
+
+_LARGEST_OTHER = 2**30
+"""Bytes of labels, class names or index."""
 
 IMAGES = {
     "test": ("images", "x_test", "test_images", "test_x", "x_val", "val_images", "x", "data"),
@@ -22,7 +29,7 @@ IMAGES = {
 }
 """Names of images in an archive by part of the data, in any case, the likeliest first: our own, Keras', MedMNIST's."""
 
-_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged archive raises; RuntimeError where it has a password or an unknown compression."""
 
 
@@ -56,6 +63,8 @@ def _labels_and_names(
         return np.zeros(images, np.int64), ("unlabeled",)
     labels = class_numbers(found, images, "data", path)
     count = int(labels.max()) + 1
+    if count > _MOST_CLASSES:
+        raise DataError(f"data: labels in {path} go up to {count - 1}, more classes than any network has; save others")
     names = tuple(str(each) for each in np.atleast_1d(arrays.get("class_names", np.arange(count))))
     if len(names) == count - 1 and labels.min() == 1:
         raise DataError(f"data: labels in {path} count from 1 to {count - 1}; save labels - 1, which count from 0")
@@ -119,12 +128,18 @@ def read_npz(
                 if f"{names[key]}.npy" in archive.zip.namelist():
                     images = rows_of_member(path.expanduser(), file, archive.zip, f"{names[key]}.npy")
                 if images is None:
+                    _require_room(archive.zip, names[key], option, path, _free_memory() // 2)
                     images = archive[names[key]]
                 labels = next((names[each] for each in _labels_beside(key) if each in names), "")
                 sought = {"labels": labels, "class_names": "class_names", "index": "index"}
-                others = {name: archive[stored] for name, stored in sought.items() if stored in archive.files}
+                present = {name: stored for name, stored in sought.items() if stored in archive.files}
+                for stored in present.values():
+                    _require_room(archive.zip, stored, option, path, _LARGEST_OTHER)
+                others = {name: archive[stored] for name, stored in present.items()}
     except FileNotFoundError:
         raise DataError(f"{option}: there is no file {path}; write npz: and the path of one") from None
+    except DataError:
+        raise
     except _DAMAGE as error:
         raise damage_error(path, error) from None
     if images is None and part == "train":
@@ -133,6 +148,38 @@ def read_npz(
         shown = sorted(names.values())
         raise DataError(f"{option}: {path} holds no array images but {shown}; save one with np.savez")
     return as_pixels(images, str(path)), others
+
+
+def _require_room(archive: zipfile.ZipFile, name: str, option: str, path: Path, most: int) -> None:
+    """Refuses an array that is not as long as its header says, or too large for memory, before it is read.
+
+    Raises:
+        DataError: it is too large.
+        ValueError: its header and its length do not agree.
+    """
+    member = name if name in archive.namelist() else f"{name}.npy"
+    info = archive.getinfo(member)
+    with archive.open(info) as file:
+        reader = HEADER_READERS.get(np.lib.format.read_magic(file))
+        if reader is not None:
+            shape, _, dtype = reader(file)
+            size = math.prod(shape) * dtype.itemsize
+            if not dtype.hasobject and size != info.file_size - file.tell():
+                raise ValueError(f"{name} is {dtype} {shape} in its header, and has {info.file_size} bytes")
+    if info.file_size > most:
+        raise DataError(
+            f"{option}: {name} in {path} takes {info.file_size / 1e9:.1f} GB of memory, where {most / 1e9:.1f} GB are "
+            "meant for it; save it with np.savez, uncompressed, or in smaller parts"
+        )
+
+
+def _free_memory() -> int:
+    """Bytes of memory that programs may still take."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _labels_beside(images: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ _BLOCK_BYTES = 1 << 23
 _LOCAL_NAME_LENGTHS = 26
 """Offset, in a member's local header of 30 bytes, of the lengths of the two fields of variable length behind it."""
 
-_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def rows_of_member(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member:
     if info.compress_type != zipfile.ZIP_STORED:
         return None
     with archive.open(info) as content:
-        reader = _HEADER_READERS.get(np.lib.format.read_magic(content))
+        reader = HEADER_READERS.get(np.lib.format.read_magic(content))
         if reader is None:
             return None
         shape, fortran_order, dtype = reader(content)

@@ -338,6 +338,8 @@ def _in_float32(state: StateDict, where: str, notes: list[str]) -> StateDict:
     for name, tensor in state.items():
         if tensor.is_quantized:
             raise ModelError(f"weights: {name} in {where} is quantized; save the weights from before the quantization")
+        if tensor.layout != torch.strided:
+            raise ModelError(f"weights: {name} in {where} is sparse; save its .to_dense()")
         if tensor.is_meta:
             raise ModelError(f"weights: {name} in {where} has a shape and no values; save it from the CPU or a GPU")
     kinds = [tensor.dtype for tensor in state.values() if tensor.is_floating_point() and tensor.dtype != torch.float32]

@@ -222,3 +222,12 @@ def test_a_hash_knows_files_and_states_apart(state, tmp_path):
     changed = perceptron()
     changed[1].weight.data[0, 0] += 1e-6
     assert state_sha256(changed) != state_sha256(perceptron())
+
+
+def test_sparse_weights_are_refused_before_they_are_spread_out(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(4, 2))
+    vast = torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.long), torch.ones(1), (10**6, 10**6))
+    for number, weight in enumerate((torch.eye(2, 4).to_sparse(), vast)):
+        torch.save({"0.weight": weight, "0.bias": torch.zeros(2)}, tmp_path / f"{number}.pt")
+        with pytest.raises(ModelError, match=r"0.weight in .* is sparse"):
+            read_weights(tmp_path / f"{number}.pt", network)
