@@ -75,7 +75,7 @@ def _find_factory(name: str) -> Factory:
             with _importable(folders), _contained(place):
                 made = factory if is_network else factory()
             network, notes = without_wrappers(require_network(made, name))
-            network = copy.deepcopy(network) if is_network else network
+            network = _copied(network, name) if is_network else network
         except ModelError:
             raise
         except COMPLAINTS as error:
@@ -100,6 +100,16 @@ def _find_factory(name: str) -> Factory:
             f"model: {name} has input_size {size!r}, and images are brought to a square; crop or pad in it"
         )
     return Factory(name, lambda: make()[0], edge, notes)
+
+
+def _copied(network: nn.Module, name: str) -> nn.Module:
+    """A copy of a network that its name stands for, so that no run changes another's."""
+    try:
+        return copy.deepcopy(network)
+    except COMPLAINTS as error:
+        raise ModelError(
+            f"model: {name} cannot be copied ({complaint(error)}); name a function that makes it"
+        ) from None
 
 
 def _factories_in(module: ModuleType) -> list[str]:
@@ -164,12 +174,14 @@ def _forget_modules() -> None:
 def _contained(place: str) -> Iterator[None]:
     """Within the block, a user's code sees an empty command line; what it sets for all of torch is set back."""
     arguments, kind, has_gradients = sys.argv, torch.get_default_dtype(), torch.is_grad_enabled()
-    threads, folder = torch.get_num_threads(), _current_folder()
+    threads, folder, device = torch.get_num_threads(), _current_folder(), torch.get_default_device()
     sys.argv = [place]
     try:
         yield
     finally:
         sys.argv = arguments
+        if torch.get_default_device() != device:
+            torch.set_default_device(None)
         torch.set_default_dtype(kind)
         torch.set_grad_enabled(has_gradients)
         if torch.get_num_threads() != threads:

@@ -203,6 +203,8 @@ def counts():
     return net
 
 built = random()
+locked = random()
+locked.lock = __import__("threading").Lock()
 """
 
 
@@ -221,6 +223,7 @@ def broken(factories, monkeypatch):
     [
         ("needs", r"broken.py:needs cannot be called \(TypeError: needs\(\) missing 1 .*; mend it, or give defaults"),
         ("fails", r"AttributeError: 'Linear' object has no attribute 'wieght'.* line \d+"),
+        ("locked", r"locked cannot be copied \(TypeError: .*lock.*\); name a function that makes it"),
         ("lazy", "has lazy layers without a shape; run one image through it in the factory"),
     ],
 )
@@ -286,14 +289,15 @@ def test_an_input_size_that_is_no_number_of_pixels_is_refused(size, factories):
     [
         "import argparse\nassert not argparse.ArgumentParser().parse_known_args()[1]",
         "torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\nimport os\nos.chdir('/')",
+        "torch.set_default_device('meta')",
     ],
 )
 def test_what_a_file_does_on_import_stays_in_it(code, factories, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["psi_core", "answer"])
-    before = Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled()
+    before = Path.cwd(), torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
     factories.write_text(f"{FACTORIES}\n{code}\n")
     assert model_source(f"{factories}:sized").size == 8
-    assert (Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled()) == before
+    assert (Path.cwd(), torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
     assert sys.argv == ["psi_core", "answer"]
 
 
