@@ -202,7 +202,8 @@ class PictureDataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the pictures' names and labels; the files themselves are not read."""
-        return fingerprint_of(np.frombuffer("\n".join(self.places).encode(), np.uint8), self.labels)
+        names = os.fsencode("\n".join(self.places))  # They need be no UTF-8.
+        return fingerprint_of(np.frombuffer(names, np.uint8), self.labels)
 
     def place_of(self, position: int) -> str:
         """Name of one picture for people."""

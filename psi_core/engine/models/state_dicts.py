@@ -89,6 +89,10 @@ class _Part:
         return -min(1, len(wrong)), 0
 
 
+_MOST_NUMBERS = 2**31
+"""Of a sparse tensor with all its zeros; the largest layer of any image classifier has a tenth of it."""
+
+
 def tensors_of(network: nn.Module) -> StateDict:
     """The tensors that a file of a network's weights holds, by name; those that the network computes with, not copies.
 
@@ -160,7 +164,11 @@ def _is_tensor(value: object) -> bool:
 def _dense(value: object) -> Tensor:
     """A tensor with all its zeros, from one of any layout, or from an array."""
     tensor = torch.as_tensor(value)
-    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+    if tensor.layout == torch.strided:
+        return tensor
+    if tensor.numel() > _MOST_NUMBERS:
+        raise ModelError(f"weights: a sparse tensor of shape {tuple(tensor.shape)} has no room in memory; use others")
+    return tensor.to_dense()
 
 
 def _parts(keys: tuple[str, ...], mapping: Mapping[object, object], own: Shapes, where: str) -> Iterator[_Part]:
@@ -338,8 +346,6 @@ def _in_float32(state: StateDict, where: str, notes: list[str]) -> StateDict:
     for name, tensor in state.items():
         if tensor.is_quantized:
             raise ModelError(f"weights: {name} in {where} is quantized; save the weights from before the quantization")
-        if tensor.layout != torch.strided:
-            raise ModelError(f"weights: {name} in {where} is sparse; save its .to_dense()")
         if tensor.is_meta:
             raise ModelError(f"weights: {name} in {where} has a shape and no values; save it from the CPU or a GPU")
     kinds = [tensor.dtype for tensor in state.values() if tensor.is_floating_point() and tensor.dtype != torch.float32]

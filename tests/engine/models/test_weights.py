@@ -224,10 +224,9 @@ def test_a_hash_knows_files_and_states_apart(state, tmp_path):
     assert state_sha256(changed) != state_sha256(perceptron())
 
 
-def test_sparse_weights_are_refused_before_they_are_spread_out(tmp_path):
-    network = torch.nn.Sequential(torch.nn.Linear(4, 2))
-    vast = torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.long), torch.ones(1), (10**6, 10**6))
-    for number, weight in enumerate((torch.eye(2, 4).to_sparse(), vast)):
-        torch.save({"0.weight": weight, "0.bias": torch.zeros(2)}, tmp_path / f"{number}.pt")
-        with pytest.raises(ModelError, match=r"0.weight in .* is sparse"):
-            read_weights(tmp_path / f"{number}.pt", network)
+def test_vast_sparse_weights_are_refused_before_they_are_spread_out(tmp_path):
+    place = torch.zeros(2, 1, dtype=torch.long)
+    vast = torch.sparse_coo_tensor(place, torch.ones(1), (10**6, 10**6), check_invariants=False)
+    torch.save({"0.weight": vast, "0.bias": torch.zeros(2)}, tmp_path / "vast.pt")
+    with pytest.raises(ModelError, match=r"a sparse tensor of shape \(1000000, 1000000\) has no room"):
+        read_weights(tmp_path / "vast.pt", torch.nn.Sequential(torch.nn.Linear(4, 2)))

@@ -1,6 +1,7 @@
 """A run goes on with the pictures and the code that it was begun with alone, and with logits that are numbers."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from psi_core.errors import ModelError, PsiError, RunError
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.run import Run
 from psi_core.runs.seals import read_seal
-from tests.engine.processes import small_config
+from psi_core.tables.export import export_run
+from tests.engine.processes import engine, small_config
 
 NETWORK = """
 import torch
@@ -133,3 +135,17 @@ def test_a_network_that_draws_lots_is_not_compared(tmp_path):
     chunk_path(directory, 1).unlink()
     Worker(directory).work()
     assert Run(directory).status == "done"
+
+
+def test_names_that_are_no_utf_8_are_measured_like_others(tmp_path):
+    pictures(tmp_path / "digits", 0)
+    for path in sorted((tmp_path / "digits").iterdir()):
+        path.rename(os.fsdecode(os.fsencode(path) + b"\xff"))
+    (picture,) = (tmp_path / "digits" / os.fsdecode(b"3\xff")).glob("3.png")
+    picture.rename(picture.with_name(os.fsdecode(b"\xfe.png")))
+    config = small_config(data=f"folder:{tmp_path / 'digits'}", images=20, chunk=10, weights="random")
+    run = analyze(config, tmp_path / "runs")
+    assert run.status == "done"
+    assert run.model["class_names"][3] == "3\ufffd"
+    assert export_run(run, tmp_path / "out")
+    assert engine("rows", run=str(run.directory), table="classes").returncode == 0
