@@ -91,22 +91,28 @@ def _compiled(
     """
     kind = example[0].device.type
 
-    def plain(values: Tensor) -> Tensor:
-        """A copy made outside inference mode, always in the same layout: another one, or an alias, is compiled anew."""
+    def copied(values: Tensor) -> Tensor:
+        """A copy made outside inference mode, always in the same layout."""
         return values.clone(memory_format=memory_format if values.dim() == 4 else torch.contiguous_format)
+
+    def alike(values: Tensor, layout: tuple[int, ...]) -> Tensor:
+        """The values themselves where the graph takes them; of others, for which it would be compiled anew, a copy."""
+        is_alike = not values.is_inference() and not values.requires_grad and values.stride() == layout
+        return values if is_alike else copied(values)
 
     def call(*tensors: Tensor) -> Any:
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
-            return run(*map(plain, tensors))
+            return run(*map(alike, tensors, layouts))
 
     try:
         with torch.inference_mode(False), torch.no_grad():
             # First with numbers: what a network keeps for its next forward must be no fake tensor.
-            function(*map(plain, example))
+            function(*map(copied, example))
             # Fake ones, as the compiler has: it lays some out otherwise than the device does, and a view of one layout
             # fails on another. A partial, lest a bound method's self be counted as an argument.
             trace = make_fx(partial(function), tracing_mode="fake", _allow_non_fake_inputs=True)
-            graph = trace(*map(plain, example))
+            graph = trace(*map(copied, example))
+            layouts = [copied(each).stride() for each in example]
         run = torch.compile(graph, backend=backend, fullgraph=True, dynamic=False)
         call(*example)
     except PsiError:

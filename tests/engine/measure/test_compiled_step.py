@@ -22,6 +22,7 @@ from psi_core.engine.images import load_dataset
 from psi_core.engine.measure import compiled_step
 from psi_core.engine.measure.compiled_step import CompiledStep
 from psi_core.engine.measure.step import FusedStep
+from psi_core.engine.models.classifier import torch_format
 from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.preparation import prepare
 from psi_core.errors import ModelError, RunError
@@ -134,6 +135,29 @@ def test_external_images_are_filled_up_too(digits):
         compiled.step(images, labels, indices, external)
     assert [len(each) for each in filled] == [BATCH] * 4
     assert filled[3].tolist() == external[[0, 1, 1]].tolist()
+
+
+def test_images_that_lie_as_the_first_did_reach_the_graph_uncopied(digits):
+    places = []
+
+    def backend(graph, _example):
+        def run(*tensors):
+            places.append({each.data_ptr() for each in tensors})
+            return graph(*tensors)
+
+        return run
+
+    compiled = makers_of(small(perceptron(10)), digits, 8, backend=backend)[1]
+    images, *others = compiled._inputs(compiled._images.read(np.arange(BATCH)))
+    compiled.step(images, *others)
+    changed = images.clone(memory_format=torch_format(compiled.plan.model.memory_format))
+    with torch.inference_mode():
+        compiled.step.measure(changed, images)
+        assert changed.data_ptr() in places[-1]
+        for odd in (changed.clone(), changed.mT.contiguous().mT):  # Made in inference mode; in another layout.
+            compiled.step.measure(odd, images)
+            assert odd.data_ptr() not in places[-1]
+    assert counters["stats"]["unique_graphs"] == 2
 
 
 def test_batches_of_half_the_size_are_compiled_anew(digits, monkeypatch):
