@@ -31,7 +31,7 @@ from psi_core.runs.event_log import log_path
 from psi_core.runs.events import ImagesWritten
 from psi_core.runs.processes import Rank, rank_of, start_child
 from psi_core.runs.run import Run
-from psi_core.runs.status import STOP_FILE
+from psi_core.runs.status import LIVE, STOP_FILE
 from psi_core.runs.trust import require_no_links, require_trusted
 from psi_core.serve import Reply
 from psi_core.tables.export import IMAGE_FORMATS
@@ -60,7 +60,7 @@ def resume(run: str, reply: Reply) -> None:
     """
     keep_freed_memory()
     found = Run(Path(run).absolute())
-    if found.status == "running":
+    if found.status in LIVE:
         raise RunError(f"{found.name}: it is running; watch it with psi-tui watch {found.id}")
     require_trusted(found)
     require_no_links(found)

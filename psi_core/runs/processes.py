@@ -163,6 +163,12 @@ def is_alive(worker: Started, log: Path, pulse: Pulse | None = None) -> bool:
     return has_grown or -STALE_SECONDS < time.time() - written < STALE_SECONDS
 
 
+def is_paused(worker: Started) -> bool:
+    """Whether a living worker is held by a signal; of one elsewhere nobody knows."""
+    fields = _process_fields(worker.pid) if is_here(worker) else []
+    return bool(fields) and fields[0] in "Tt"
+
+
 def worker_environment(workers: int, config: object = None) -> dict[str, str]:
     """Variables to start a worker with that shares its cores, before torch is loaded; the first hands them on.
 
@@ -263,10 +269,15 @@ def _pid_namespace() -> str:
 
 def _process_start(pid: int) -> int | None:
     """Start time in clock ticks since boot, or None when there is no such process or it is a zombie."""
+    fields = _process_fields(pid)
+    return None if not fields or fields[0] in "ZX" else int(fields[19])
+
+
+def _process_fields(pid: int) -> list[str]:
+    """What the system tells of a process from its state on; nothing where there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return []
     # The second field, the command, may hold spaces and parentheses; the fixed fields follow its last one.
-    fields = stat[stat.rfind(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return stat[stat.rfind(")") + 2 :].split()

@@ -18,10 +18,14 @@ from psi_core.runs.events import (
     Stopped,
     Warned,
 )
-from psi_core.runs.processes import Pulse, is_alive
+from psi_core.runs.processes import Pulse, is_alive, is_paused
 
-Status = Literal["running", "done", "failed", "stopped", "queued", "lost", "damaged"]
-"""What a run is doing; `damaged` where its configuration cannot be read, which only lists of runs say."""
+Status = Literal["running", "paused", "done", "failed", "stopped", "queued", "lost", "damaged"]
+"""What a run is doing. `paused`: its living workers are held by a signal; `damaged`, which only lists say: it cannot be
+read."""
+
+LIVE: tuple[Status, ...] = ("running", "paused")
+"""Statuses of runs with living workers."""
 
 STOP_FILE = "stop"
 
@@ -38,6 +42,7 @@ class WorkerState:
         last: its last event of any kind but heartbeats.
         warnings: texts of its warnings, oldest first.
         is_alive: whether its process still runs.
+        is_paused: whether that is held by a signal, as by Ctrl-Z or kill -STOP.
     """
 
     number: int
@@ -47,6 +52,7 @@ class WorkerState:
     last: Event | None = None
     warnings: list[str] = field(default_factory=list)
     is_alive: bool = False
+    is_paused: bool = False
 
     def accept(self, event: Event) -> None:
         """Accepts the worker's next event; one of an unknown kind only becomes the last."""
@@ -87,19 +93,21 @@ class StatusReader:
                 and not has_left
                 and is_alive(worker.started, reader.path, self._pulses.setdefault(worker.number, Pulse()))
             )
+            worker.is_paused = worker.is_alive and worker.started is not None and is_paused(worker.started)
         return [worker for _, (_, worker) in sorted(self._readers.items())]
 
 
 def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Status:
-    """The first that holds: running, done, failed, stopped, queued, lost.
+    """The first that holds: running or paused, done, failed, stopped, queued, lost.
 
     Args:
         directory: the run directory.
         chunks: how many chunks the whole run has.
         workers: every worker's state.
     """
-    if any(worker.is_alive for worker in workers):
-        return "running"
+    living = [worker for worker in workers if worker.is_alive]
+    if living:
+        return "paused" if all(worker.is_paused for worker in living) else "running"
     if set(range(chunks)) <= set(finished_chunks(directory)):
         return "done"
     said = [worker.last for worker in workers if worker.last is not None]

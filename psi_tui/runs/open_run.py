@@ -44,7 +44,7 @@ class Snapshot:
     @property
     def is_live(self) -> bool:
         """Whether a worker is at it."""
-        return self.progress.status == "running"
+        return self.progress.is_live
 
 
 class RunReader:
@@ -69,7 +69,7 @@ class RunReader:
         """The run now."""
         workers = self._reader.poll()
         progress = progress_of(self._run, workers)
-        is_live = progress.status == "running"
+        is_live = progress.is_live
         if not is_live or time.monotonic() - self._looked >= _RESULTS_SECONDS:
             self._look(is_live)
         return Snapshot(

@@ -9,7 +9,7 @@ from psi_core.plain_text import plain_line
 from psi_core.runs.chunks import chunk_range, finished_chunks, owner_of, share_of
 from psi_core.runs.events import BatchDone, Failed, Finished, FitAdvanced, Stopped
 from psi_core.runs.run import Run
-from psi_core.runs.status import Status, WorkerState, status_of
+from psi_core.runs.status import LIVE, Status, WorkerState, status_of
 from psi_tui.text.formatting import format_count, format_duration
 
 State = Literal["waiting", "running", "helping", "finished", "left", "failed", "lost"]
@@ -203,6 +203,11 @@ class Progress:
     workers: tuple[WorkerProgress, ...] = ()
 
     @property
+    def is_live(self) -> bool:
+        """Whether a worker is at it, or held by a signal."""
+        return self.status in LIVE
+
+    @property
     def seconds_left(self) -> float | None:
         """Until the phase is over at the present rate, or None."""
         return (self.total - self.done) / self.images_per_second if self.images_per_second else None
@@ -223,7 +228,7 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
     rate = sum(event.images_per_second for event in living) or None
     finished = finished_chunks(run.directory)
     each = worker_progress(run, workers, finished)
-    if phase != "run" and status == "running":
+    if phase != "run" and status in LIVE:
         last = max(events, key=lambda event: event.time, default=FitAdvanced())
         fit = last if isinstance(last, FitAdvanced) else FitAdvanced()
         return Progress(

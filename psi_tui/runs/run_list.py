@@ -147,7 +147,7 @@ class RunList:
             reader = StatusReader(path)
             known = _Known(run, reader, _entry(run, progress_of(run, reader.poll())))
             self._known[path] = known
-        elif signature != known.signature or known.entry.progress.status == "running":
+        elif signature != known.signature or known.entry.progress.is_live:
             progress = progress_of(known.run, known.reader.poll())
             if progress != known.entry.progress:
                 known.entry = _entry(known.run, progress, known.entry.summary)
@@ -157,7 +157,7 @@ class RunList:
         """Reads results of runs that have new ones, the newest runs first, as long as the budget lasts."""
         began = time.monotonic()
         for known in sorted(self._known.values(), key=lambda known: _place(known.entry)):
-            is_live = known.entry.progress.status == "running"
+            is_live = known.entry.progress.is_live
             made_from = results_stamp(known.entry.directory, with_preview=is_live)
             too_soon = is_live and began - known.summarized_at < _SUMMARY_SECONDS
             if made_from == known.summarized or too_soon:
@@ -215,4 +215,4 @@ def _damaged_entry(path: Path, trouble: str) -> RunEntry:
 
 def _place(entry: RunEntry) -> tuple[bool, bool, float, str]:
     newest = 0.0 if entry.is_example else -entry.created.timestamp()
-    return entry.is_example, entry.progress.status != "running", newest, entry.name if entry.is_example else ""
+    return entry.is_example, not entry.progress.is_live, newest, entry.name if entry.is_example else ""

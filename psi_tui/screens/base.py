@@ -100,7 +100,7 @@ class PsiScreen(Screen[None]):
             self.set_focus(before)
 
     def _count_live(self, entries: "tuple[RunEntry, ...] | None") -> None:
-        live = sum(entry.progress.status == "running" for entry in entries or ())
+        live = sum(entry.progress.is_live for entry in entries or ())
         self.query_one(NavigationBar).live = live
 
     def hint(self, sentence: str) -> None:

@@ -305,10 +305,11 @@ class Services(App[None]):
     def _resume(self, directory: Path, name: str, status: str) -> None:
         from psi_core.files import is_example
         from psi_core.runs.run import Run
+        from psi_core.runs.status import LIVE
 
         if is_example(directory):
             raise RunError(f"resume: {name} ships with psi-tui and is read-only; start one of your own with n")
-        if status == "running" or (status == "done" and not Run(directory).wrong_chunks()):
+        if status in LIVE or (status == "done" and not Run(directory).wrong_chunks()):
             self.call_from_thread(self.say, f"{name} is {status}; nothing to resume")
             return
         self.call_from_thread(self.say, f"resuming {name}; its engine takes some seconds")
@@ -317,11 +318,11 @@ class Services(App[None]):
 
     def stop_run(self, directory: Path, name: str, status: str) -> None:
         """Asks a run's workers to leave after their chunks."""
-        if status not in ("running", "queued"):  # The engine of a queued one may be starting.
+        from psi_core.runs.status import LIVE, request_stop
+
+        if status not in (*LIVE, "queued"):  # The engine of a queued one may be starting.
             self.say(f"{name} is {status}, not running; nothing to stop")
             return
-        from psi_core.runs.status import request_stop
-
         try:
             request_stop(directory)
         except OSError as error:

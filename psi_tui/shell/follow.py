@@ -126,7 +126,7 @@ class _Follower:
                 view.say("stopping after the open chunk; Ctrl-C again leaves at once")
             is_waiting = progress.status == "queued" and self.child is None
             is_starting = is_child_alive and not self._child_has_begun()
-            if progress.status != "running" and not is_starting and not is_waiting:
+            if not progress.is_live and not is_starting and not is_waiting:
                 return progress
             if self.presses > 1 or (self.presses and not self.is_ours):
                 return progress

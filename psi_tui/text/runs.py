@@ -11,7 +11,10 @@ from psi_tui.text.formatting import Row, format_accuracies, format_age, format_h
 if TYPE_CHECKING:
     from psi_core.tables.summary import RunSummary
 
-STATUS_GLYPHS = {"running": "▶", "done": "✓", "failed": "✗", "stopped": "■", "queued": "…", "lost": "?", "damaged": "!"}
+STATUS_GLYPHS = {
+    **{"running": "▶", "paused": "║", "done": "✓", "failed": "✗"},
+    **{"stopped": "■", "queued": "…", "lost": "?", "damaged": "!"},
+}
 """One character beside the word of each status."""
 
 RUN_COLUMNS: dict[str, ScreenColumn] = {

@@ -150,7 +150,7 @@ class ResultsView:
             return "nothing was done to the images, so that there is nothing to compare"
         if self.snapshot.has_results:
             return "comparing the conditions ..."
-        if progress.status == "running":
+        if progress.is_live:
             word = _WORK_BEFORE.get(progress.phase, "")
             return f"No image is through yet{f': {word}' if word else ''}."
         if progress.status == "done":

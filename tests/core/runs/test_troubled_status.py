@@ -2,17 +2,20 @@
 
 import os
 import shutil
+import signal
 import time
 
 import pytest
 
 from psi_core.errors import RunError
+from psi_core.runs import processes
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import Heartbeat, Started, Stopped
 from psi_core.runs.finding import find_run
 from psi_core.runs.processes import Pulse, is_alive
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader
+from tests.core.living import Worker
 from tests.recorded import record_run
 
 ELSEWHERE = {"host": "elsewhere", "boot_id": "x", "pid_namespace": "x", "pid": 1, "process_start": 1}
@@ -68,3 +71,16 @@ def test_two_copies_of_one_run_are_told_apart_by_their_places(own_folders):
     assert str(directory) in str(caught.value)
     assert str(copy) in str(caught.value)
     assert find_run(str(copy)) == copy
+
+
+def test_a_worker_that_is_held_is_paused_until_it_goes_on(own_folders):
+    worker = Worker()
+    directory = record_run(own_folders, chunks=[0], finished=False, identity=worker.identity)
+    assert Run(directory).status == "running"
+    for number, state, expected in ((signal.SIGSTOP, "T", "paused"), (signal.SIGCONT, "S", "running")):
+        os.kill(worker.identity["pid"], number)
+        while processes._process_fields(worker.identity["pid"])[0] not in (state, "R" if state == "S" else state):
+            time.sleep(0.005)
+        assert Run(directory).status == expected
+    worker.bury()
+    assert Run(directory).status == "lost"
