@@ -42,6 +42,15 @@ def verify(run: Run) -> list[Verified]:
     return [Verified(name, *found) for name, found in _parts(run)]
 
 
+def verdict_words(run: Run) -> str:
+    """What `verify` finds, in one sentence: what is wrong, else what is right and what was not checked."""
+    parts = verify(run)
+    if wrong := [f"{part.name}: {part.words}" for part in parts if part.verdict == "wrong"]:
+        return f"wrong: {'; '.join(wrong)}"
+    by_verdict = {kind: [part.name for part in parts if part.verdict == kind] for kind in ("right", "not checked")}
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in by_verdict.items() if names)
+
+
 def _parts(run: Run) -> Iterator[tuple[str, tuple[Verdict, str]]]:
     yield "configuration", _told(lambda: _configuration(run))
     yield "layers", _told(lambda: _layers(run))

@@ -115,7 +115,7 @@ class RunList:
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
         self._known: dict[Path, _Known] = {}
-        self._damaged: dict[Path, RunEntry] = {}
+        self._damaged: dict[Path, tuple[tuple[int, int] | None, RunEntry]] = {}
         self._tidied_at = -math.inf
 
     def poll(self) -> tuple[RunEntry, ...]:
@@ -126,17 +126,20 @@ class RunList:
         paths = [*_run_directories(self.runs_dir), *_run_directories(examples_directory())]
         for path in set(self._known) - set(paths):
             del self._known[path]
-        self._damaged = {path: entry for path, entry in self._damaged.items() if path in paths}
+        self._damaged = {path: found for path, found in self._damaged.items() if path in paths}
         for path in paths:
+            stamp = file_stamp(path / "config.json")
+            if path in self._damaged and self._damaged[path][0] == stamp:
+                continue  # It is as damaged as it was.
             try:
                 self._refresh(path)
             except (PsiError, OSError) as error:
                 if path not in self._known and looks_like_run(path):
-                    self._damaged[path] = _damaged_entry(path, str(error))
+                    self._damaged[path] = stamp, _damaged_entry(path, str(error))
             else:
                 self._damaged.pop(path, None)
         self._summarize()
-        entries = [*(known.entry for known in self._known.values()), *self._damaged.values()]
+        entries = [known.entry for known in self._known.values()] + [entry for _, entry in self._damaged.values()]
         return tuple(sorted(entries, key=_place))
 
     def _refresh(self, path: Path) -> None:
@@ -158,7 +161,10 @@ class RunList:
         began = time.monotonic()
         for known in sorted(self._known.values(), key=lambda known: _place(known.entry)):
             is_live = known.entry.progress.is_live
-            made_from = results_stamp(known.entry.directory, with_preview=is_live)
+            try:
+                made_from = results_stamp(known.entry.directory, with_preview=is_live)
+            except PsiError:  # Its chunks cannot be seen any more.
+                continue
             too_soon = is_live and began - known.summarized_at < _SUMMARY_SECONDS
             if made_from == known.summarized or too_soon:
                 continue

@@ -316,6 +316,14 @@ class Services(App[None]):
         start_child("resume", run=str(directory))
         self.call_from_thread(self.say, f"{name} goes on")
 
+    @work(thread=True, group="verify")
+    def verify_run(self, directory: Path, name: str) -> None:
+        """Compares a run with what its workers wrote, and says what is wrong."""
+        from psi_core.runs.run import Run
+        from psi_core.runs.verification import verdict_words
+
+        self.guarded(lambda: self.call_from_thread(self.say, f"{name}, {verdict_words(Run(directory))}"))
+
     def stop_run(self, directory: Path, name: str, status: str) -> None:
         """Asks a run's workers to leave after their chunks."""
         from psi_core.runs.status import LIVE, request_stop

@@ -370,6 +370,7 @@ class ResultsScreen(PsiScreen):
         for tab in TABS:
             yield f"tab {tab.title}", partial(setattr, self.tabs, "active", tab.name)
         run = view.snapshot.run
+        yield "verify this run: digests, configuration, weights", partial(self.app.verify_run, run.directory, run.name)
         for choice, values in (("condition", run.conditions[1:]), ("layer", run.layers), ("measure", run.measures)):
             for value in values:
                 yield f"{choice} {value}", partial(self._choose, **{choice: value})

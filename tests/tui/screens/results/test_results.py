@@ -9,6 +9,7 @@ import pytest
 from textual.widgets import TabbedContent
 
 from psi_core.errors import RunError
+from psi_core.runs.chunks import chunk_path
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
 from psi_core.tables.export import csv_text
@@ -232,3 +233,19 @@ async def test_esc_brings_a_large_pane_back_before_it_leaves(own_folders):
         await press(pilot, "escape")
         assert app.screen.maximized is None
         assert app.current_mode == "results"
+
+
+async def test_the_palette_verifies_the_open_run(own_folders, monkeypatch):
+    said = []
+    directory = record_run(own_folders, name="mine")
+    async with running(own_folders, open_directory=directory) as (app, pilot):
+        await until(pilot, lambda: app.screen.view is not None, "the run")
+        (verify,) = [act for text, act in app.screen.places() if text.startswith("verify")]
+        monkeypatch.setattr(app, "say", said.append)
+        verify()
+        await until(pilot, lambda: bool(said), "its verdict")
+        assert said.pop() == "mine, right: layers, chunks, other files; not checked: configuration, weights"
+        chunk_path(directory, 1).write_bytes(b"torn")
+        verify()
+        await until(pilot, lambda: bool(said), "what is wrong")
+        assert said.pop().startswith("mine, wrong: chunks: 1 of 3 wrong")
