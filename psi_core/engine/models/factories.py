@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils import _device as default_device
 
 from psi_core.engine.models.complaints import COMPLAINTS, complaint, way_out_of_devices
 from psi_core.errors import ModelError, unknown_name
@@ -174,13 +175,14 @@ def _forget_modules() -> None:
 def _contained(place: str) -> Iterator[None]:
     """Within the block, a user's code sees an empty command line; what it sets for all of torch is set back."""
     arguments, kind, has_gradients = sys.argv, torch.get_default_dtype(), torch.is_grad_enabled()
-    threads, folder, device = torch.get_num_threads(), _current_folder(), torch.get_default_device()
+    threads, folder, device = torch.get_num_threads(), _current_folder(), default_device.CURRENT_DEVICE
     sys.argv = [place]
     try:
         yield
     finally:
         sys.argv = arguments
-        if torch.get_default_device() != device:
+        # Not get_default_device: it makes a tensor there, on a GPU that there may be none of.
+        if device != default_device.CURRENT_DEVICE:
             torch.set_default_device(None)
         torch.set_default_dtype(kind)
         torch.set_grad_enabled(has_gradients)

@@ -290,6 +290,7 @@ def test_an_input_size_that_is_no_number_of_pixels_is_refused(size, factories):
         "import argparse\nassert not argparse.ArgumentParser().parse_known_args()[1]",
         "torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\nimport os\nos.chdir('/')",
         "torch.set_default_device('meta')",
+        "torch.set_default_device('cuda')",
     ],
 )
 def test_what_a_file_does_on_import_stays_in_it(code, factories, monkeypatch):
