@@ -21,7 +21,7 @@ from psi_core.errors import PsiError
 from psi_core.files import state_directory
 from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.keys import OrderlyApp
-from psi_tui.app.palette import ActionProvider
+from psi_tui.app.palette import ActionProvider, Palette
 from psi_tui.plots.themes import THEMES, Colors, themes_for
 from psi_tui.services.services import Services
 from psi_tui.services.state import ScreenName, write_whole
@@ -213,6 +213,10 @@ class PsiApp(RepaintingApp, Services):
     def action_go(self, name: ScreenName) -> None:
         """Goes to one of the five screens."""
         self.go(name)
+
+    def action_command_palette(self) -> None:
+        if not Palette.is_open(self):
+            self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
         """Shows what every key does here."""

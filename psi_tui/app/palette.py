@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from textual.binding import Binding
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 from textual.screen import Screen
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 _MOVES = ("move(", "cursor_", "page_", "scroll_", "step_pane(")
 """How the names of actions begin that only move."""
+
+
+class Palette(CommandPalette):
+    """Textual's palette, whose list turns no page before it is laid out: it would look for lines that are not there."""
+
+    def _action_command_list(self, action: str) -> None:
+        if self.query_one(CommandList).size:
+            super()._action_command_list(action)
 
 
 class ActionProvider(Provider):
