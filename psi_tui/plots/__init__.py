@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from psi_tui.plots.cursor import Stops
 from psi_tui.plots.figures import TERMINAL_PALETTE, Figure, MirroredHistogram, Palette
-from psi_tui.plots.histogram import draw_histogram, draw_small_histogram
-from psi_tui.plots.series import draw_series, draw_small_series, drawable_points
+from psi_tui.plots.histogram import draw_histogram, draw_small_histogram, histogram_stops
+from psi_tui.plots.series import draw_series, draw_small_series, drawable_points, series_stops
 from psi_tui.plots.ticks import centered, is_drawable
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ def draw(
     if picture is None:
         picture = _small(figure, width, height, palette, ascii_only=ascii_only)
     return centered("too small", width, height) if picture is None else picture
+
+
+def cursor_stops(figure: Figure, width: int, height: int, palette: Palette, ascii_only: bool) -> Stops | None:
+    """Where a cursor can stand in the picture that `draw` makes; None where it has no axes, or nothing to show."""
+    if not _has_something(figure):
+        return None
+    if isinstance(figure, MirroredHistogram):
+        return histogram_stops(figure, width, height, ascii_only=ascii_only)
+    return series_stops(figure, width, height, palette, ascii_only=ascii_only)
 
 
 def _full(figure: Figure, width: int, height: int, palette: Palette, *, ascii_only: bool) -> "Text | None":

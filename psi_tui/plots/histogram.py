@@ -4,10 +4,12 @@ A histogram that is alone grows up from the lower border.
 """
 
 import math
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from psi_tui.plots.canvas import Canvas, open_canvas
+from psi_tui.plots.cursor import Stops
 from psi_tui.plots.figures import MirroredHistogram, Palette
 from psi_tui.plots.ticks import Tick, axis_width, end_labels, end_line, name_line, nice_ticks, number_labels, widened
 
@@ -21,12 +23,36 @@ _LEAST_HALF, _LEAST_COLUMNS = 2, 8
 _UP, _DOWN = 1, 2
 
 
-def draw_histogram(
-    figure: MirroredHistogram, width: int, height: int, palette: Palette, *, ascii_only: bool
-) -> "Text | None":
-    """The picture with both axes, and from 10 lines on with what is above and below; None where it does not fit."""
-    from rich.text import Text
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where a histogram's parts lie.
 
+    Attributes:
+        has_names: whether it says itself what is above and what below.
+        half: lines of one side.
+        below: lines of the lower one.
+        highest: images that fill a side.
+        y_ticks: of the vertical axis.
+        pixels: in a cell, across and upwards.
+        across: pixels of all bins together.
+    """
+
+    has_names: bool
+    half: int
+    below: int
+    highest: int
+    y_ticks: list[Tick]
+    pixels: int
+    across: int
+
+    @property
+    def columns(self) -> int:
+        """Cells of all bins together."""
+        return math.ceil(self.across / self.pixels)
+
+
+def _layout(figure: MirroredHistogram, width: int, height: int, *, ascii_only: bool) -> _Layout | None:
+    """None where it does not fit."""
     has_names = height >= NAMED_HEIGHT and bool(figure.upper_name or figure.lower_name)
     sides = 2 if figure.lower else 1
     half = (height - 2 - sides * has_names) // sides
@@ -37,26 +63,56 @@ def draw_histogram(
     heights = [half * level / highest for level in levels]
     y_ticks = [Tick(below + place, number) for place, number in zip(heights, numbers, strict=True)]
     if figure.lower:
-        y_ticks[:0] = [
-            Tick(below - place, number) for place, number in zip(heights[:0:-1], numbers[:0:-1], strict=True)
-        ]
+        downwards = zip(heights[:0:-1], numbers[:0:-1], strict=True)
+        y_ticks[:0] = [Tick(below - place, number) for place, number in downwards]
     columns = width - axis_width(y_ticks)
     if half < _LEAST_HALF or columns < _LEAST_COLUMNS:
         return None
     pixels = 1 if ascii_only else 2
     per_bin = pixels * columns // len(figure.upper)
     across = per_bin * len(figure.upper) or pixels * columns  # All bins equally wide, where there is room for that.
-    columns = math.ceil(across / pixels)
+    return _Layout(has_names, half, below, highest, y_ticks, pixels, across)
+
+
+def histogram_stops(figure: MirroredHistogram, width: int, height: int, *, ascii_only: bool) -> Stops | None:
+    """Every bin, and how many images of either side it holds; None where the picture has no axes."""
+    layout = _layout(figure, width, height, ascii_only=ascii_only)
+    if layout is None:
+        return None
+    left, bins = axis_width(layout.y_ticks), len(figure.upper)
+    span = figure.edges[1] - figure.edges[0]
+    edges = [end_labels(edge, edge + span)[0] for edge in figure.edges]
+    names = [name.partition(",")[0] for name in (figure.upper_name, figure.lower_name)]
+    sides = [(names[0] or "up", figure.upper), (names[1] or "down", figure.lower)][: 2 if figure.lower else 1]
+    columns = tuple(left + (2 * place + 1) * layout.across // (2 * layout.pixels * bins) for place in range(bins))
+    readings = tuple(
+        (f"{edges[place]}..{edges[place + 1]}: " + ", ".join(f"{name} {counts[place]:,}" for name, counts in sides),)
+        for place in range(bins)
+    )
+    return Stops(int(layout.has_names), layout.half + layout.below, columns, readings)
+
+
+def draw_histogram(
+    figure: MirroredHistogram, width: int, height: int, palette: Palette, *, ascii_only: bool
+) -> "Text | None":
+    """The picture with both axes, and from 10 lines on with what is above and below; None where it does not fit."""
+    from rich.text import Text
+
+    layout = _layout(figure, width, height, ascii_only=ascii_only)
+    if layout is None:
+        return None
+    columns, pixels, across, y_ticks = layout.columns, layout.pixels, layout.across, layout.y_ticks
     low, high = widened(figure.edges[0], figure.edges[-1])
     values = nice_ticks(low, high, max(2, (columns + axis_width(y_ticks)) // 16))
     x_ticks = [
         Tick(min((value - low) / (high - low) * across / pixels, columns - 0.5), label)
         for value, label in zip(values, number_labels(values, 1), strict=True)
     ]
-    with open_canvas(columns, below + half, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
-        _draw_halves(canvas, figure, across, half, highest, pixels)
+    rows = layout.below + layout.half
+    with open_canvas(columns, rows, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
+        _draw_halves(canvas, figure, across, layout.half, layout.highest, pixels)
         picture = canvas.text((palette.muted, palette.benign, palette.attacked))
-    if not has_names:
+    if not layout.has_names:
         return picture
     if not figure.lower:
         return Text("\n").join([name_line(figure.upper_name, width, palette.benign, ascii_only=ascii_only), picture])

@@ -11,6 +11,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from psi_tui.plots.canvas import Canvas, open_canvas
+from psi_tui.plots.cursor import Stops
 from psi_tui.plots.figures import Curves, Palette, Role, Scatter, Series
 from psi_tui.plots.ticks import (
     Tick,
@@ -158,13 +159,31 @@ def drawable_points(series: Series) -> list[tuple[float, float]]:
     return [(x, y) for x, y in zip(series.x, series.y, strict=True) if is_drawable(x) and is_drawable(y)]
 
 
-def draw_series(
-    figure: Scatter | Curves, width: int, height: int, palette: Palette, *, ascii_only: bool
-) -> "Text | None":
-    """The picture with legend, axes and, where there is room, their titles; None where it does not fit."""
-    from rich.text import Text
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the parts of a scatter or of curves lie.
 
-    drawn = inks(figure.series, palette)
+    Attributes:
+        legend: lines above the picture.
+        rows: lines of the picture.
+        has_titles: whether the axes are named.
+        x_scale: across.
+        y_scale: upwards.
+        y_ticks: of the vertical axis.
+    """
+
+    legend: "list[Text]"
+    rows: int
+    has_titles: bool
+    x_scale: Scale
+    y_scale: Scale
+    y_ticks: list[Tick]
+
+
+def _layout(
+    figure: Scatter | Curves, width: int, height: int, drawn: Sequence[Ink], *, ascii_only: bool
+) -> _Layout | None:
+    """None where it does not fit."""
     legend = legend_lines(
         [(ink.marker, series.name, ink.color) for series, ink in zip(figure.series, drawn, strict=True)],
         width,
@@ -185,20 +204,72 @@ def draw_series(
     columns = width - axis_width(y_ticks)
     if columns < _LEAST_COLUMNS:
         return None
-    x_scale = Scale(*across, columns, margin=1)
+    return _Layout(legend, rows, has_titles, Scale(*across, columns, margin=1), y_scale, y_ticks)
+
+
+def series_stops(
+    figure: Scatter | Curves, width: int, height: int, palette: Palette, *, ascii_only: bool
+) -> Stops | None:
+    """Every place across that has a point, and the values there; None where the picture has no axes."""
+    if not any(drawable_points(series) for series in figure.series):
+        return None
+    layout = _layout(figure, width, height, inks(figure.series, palette), ascii_only=ascii_only)
+    if layout is None:
+        return None
+    places: dict[float, list[tuple[str, str]]] = {}
+    for series in figure.series:
+        ends = {x: f" [{_value(low)}, {_value(high)}]" for x, low, high in drawable_intervals(series)}
+        for x, y in drawable_points(series):
+            places.setdefault(x, []).append((f"{series.name} {_value(y)}", ends.get(x, "")))
+    readings = []
+    for x in sorted(places):
+        where = _place_name(figure, x)
+        short = "; ".join(value for value, _ in places[x])
+        readings.append(
+            (f"{where}: {'; '.join(value + interval for value, interval in places[x])}", f"{where}: {short}")
+        )
+    left = axis_width(layout.y_ticks)
+    columns = tuple(left + int(layout.x_scale.place(x)) for x in sorted(places))
+    return Stops(len(layout.legend) + layout.has_titles, layout.rows, columns, tuple(readings))
+
+
+def _place_name(figure: Scatter | Curves, x: float) -> str:
+    """What stands across at a place: a layer, an epsilon as it was written, or a value."""
+    if isinstance(figure, Curves) and figure.x_labels:
+        return figure.x_labels[int(x)]
+    texts = dict(figure.x_texts) if isinstance(figure, Curves) else {}
+    return f"{figure.x_title} {texts.get(x, _value(x))}"
+
+
+def _value(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def draw_series(
+    figure: Scatter | Curves, width: int, height: int, palette: Palette, *, ascii_only: bool
+) -> "Text | None":
+    """The picture with legend, axes and, where there is room, their titles; None where it does not fit."""
+    from rich.text import Text
+
+    drawn = inks(figure.series, palette)
+    layout = _layout(figure, width, height, drawn, ascii_only=ascii_only)
+    if layout is None:
+        return None
+    x_scale, y_scale, y_ticks = layout.x_scale, layout.y_scale, layout.y_ticks
+    columns = x_scale.cells
     x_ticks = _x_ticks(figure, x_scale, ascii_only=ascii_only)
-    with open_canvas(columns, rows, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
-        if upwards[0] < 0 < upwards[1]:
+    with open_canvas(columns, layout.rows, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
+        if y_scale.low < 0 < y_scale.high:
             canvas.rule(math.floor(y_scale.place(0)) + 0.5, columns)
         _draw_points(canvas, figure, x_scale, y_scale, drawn)
         picture = canvas.text((palette.muted, *ink_colors(drawn)))
-    if not has_titles:
-        return Text("\n").join([*legend, picture])
+    if not layout.has_titles:
+        return Text("\n").join([*layout.legend, picture])
     above = name_line(figure.y_title, width, palette.muted, ascii_only=ascii_only)
     title = shortened(figure.x_title, columns, ascii_only=ascii_only)
     indent = axis_width(y_ticks) + (columns - len(title)) // 2
     below = name_line(" " * indent + title, width, palette.muted, ascii_only=ascii_only)
-    return Text("\n").join([*legend, above, picture, below])
+    return Text("\n").join([*layout.legend, above, picture, below])
 
 
 def draw_small_series(

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from psi_tui.services.services import Services
 from psi_tui.widgets.navigation import KeyFooter, NavigationBar
+from psi_tui.widgets.plot import Plot
 
 if TYPE_CHECKING:
     from psi_tui.runs.run_list import RunEntry
@@ -31,6 +32,37 @@ class Pane(Container):
     """A part of a screen that `+` makes as large as the screen."""
 
     ALLOW_MAXIMIZE = True
+
+
+class PlotPane(Pane, can_focus=True):
+    """A pane with a plot; focused, left and right move a cursor that reads values off, and escape takes it away."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "cursor_left", "value to the left", show=False),
+        Binding("right,l", "cursor_right", "read values off", show=False),
+        Binding("escape", "leave_cursor", "take the cursor away", show=False),
+    ]
+
+    def on_blur(self) -> None:
+        """Takes the cursor away: no key moves it any more."""
+        self.query_one(Plot).stop = None
+
+    def action_cursor_left(self) -> None:
+        self._move(-1)
+
+    def action_cursor_right(self) -> None:
+        self._move(1)
+
+    def _move(self, by: int) -> None:
+        if not self.query_one(Plot).move_cursor(by) and isinstance(self.screen, PsiScreen):
+            self.screen.hint("nothing to read off here yet; + makes a small plot large")
+
+    def action_leave_cursor(self) -> None:
+        plot = self.query_one(Plot)
+        if plot.stop is not None:
+            plot.stop = None
+        elif isinstance(self.screen, PsiScreen):
+            self.screen.action_back()
 
 
 class PsiScreen(Screen[None]):

@@ -14,7 +14,7 @@ from psi_core.errors import PsiError
 from psi_core.runs.run import Run
 from psi_core.tables.columns import Row
 from psi_tui.plots.figures import Subject
-from psi_tui.screens.base import Pane, PsiScreen
+from psi_tui.screens.base import Pane, PlotPane, PsiScreen
 from psi_tui.screens.comparison import (
     LETTERS,
     QUANTITIES,
@@ -35,8 +35,8 @@ from psi_tui.widgets.plot import Plot, plot_exports
 _EMPTY = "Nothing to compare yet.\n\nPress [b]1[/b], mark two runs or more with [b]space[/b], then press [b]c[/b]."
 
 
-class CurvesPane(Pane, can_focus=True):
-    """The overlaid curves; focused, `+` makes them large."""
+class CurvesPane(PlotPane):
+    """The overlaid curves; focused, `+` makes them large, left and right read values off."""
 
 
 class CompareTable(FittedTable):

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from rich.text import Text
-from textual import on, work
+from textual import events, on, work
 from textual.app import RenderResult
 from textual.geometry import Region
 from textual.message import Message
@@ -14,7 +14,8 @@ from textual.widget import Widget
 from textual.worker import get_current_worker
 
 from psi_core.measures import MEASURES
-from psi_tui.plots import draw
+from psi_tui.plots import cursor_stops, draw
+from psi_tui.plots.cursor import Stops, with_cursor
 from psi_tui.plots.figures import Figure, MirroredHistogram, Palette, Subject
 from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text
 from psi_tui.plots.ticks import centered
@@ -60,6 +61,7 @@ class Plot(Widget, can_focus=False):
     Attributes:
         about: what the words around it tell of; at another subject the figure is gone at once.
         figure: what it shows; setting an equal one does nothing, and one of another subject is refused.
+        stop: where its cursor stands, from 0 at the left; None where there is none.
         empty: what stands in its middle as long as there is no figure.
     """
 
@@ -73,6 +75,7 @@ class Plot(Widget, can_focus=False):
     """
 
     about: var[Subject] = var(Subject())
+    stop: var[int | None] = var(None)
     figure: var[Figure | None] = var(None)
     empty: reactive[str] = reactive("")
 
@@ -102,6 +105,7 @@ class Plot(Widget, can_focus=False):
 
     def watch_about(self) -> None:
         """Lets go of a figure that is of something else."""
+        self.stop = None
         if self.figure is not None and self.figure.subject != self.about:
             self.figure = None
 
@@ -122,7 +126,40 @@ class Plot(Widget, can_focus=False):
         if self.figure is None:
             return centered(self.empty, *self.size)
         self._draw_changed()
-        return self._picture or ""
+        stops = self._stops() if self.stop is not None and self._picture is not None else None
+        if stops is None or self._picture is None or self.stop is None:
+            return self._picture or ""
+        stop = min(self.stop, len(stops.columns) - 1)
+        ascii_only = cast(PlotApp, self.app).ascii_only
+        return with_cursor(self._picture, stops, stop, self.size.width, ascii_only=ascii_only)
+
+    def _stops(self) -> Stops | None:
+        """Where the cursor can stand; None where nothing can be read off."""
+        if self.figure is None or self.compact:
+            return None
+        app = cast(PlotApp, self.app)
+        return cursor_stops(self.figure, *self.size, app.palette, app.ascii_only)
+
+    def move_cursor(self, by: int) -> bool:
+        """Puts the cursor on the next stop, from none into the middle; gives whether there is any."""
+        stops = self._stops()
+        if stops is None:
+            return False
+        last = len(stops.columns) - 1
+        self.stop = last // 2 if self.stop is None else max(0, min(min(self.stop, last) + by, last))
+        return True
+
+    def on_click(self, event: events.Click) -> None:
+        """Puts the cursor on the nearest stop, or takes it away from there."""
+        place = event.get_content_offset(self)
+        stops = self._stops()
+        if place is not None and stops is not None:
+            nearest = stops.nearest(place.x)
+            self.stop = None if nearest == self.stop else nearest
+
+    def watch_stop(self) -> None:
+        """Paints the picture with the cursor in its new place."""
+        self.refresh()
 
     def _draw_changed(self) -> None:
         """Has a picture drawn unless the last one asked for is the same."""

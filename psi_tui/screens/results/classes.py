@@ -20,7 +20,7 @@ from psi_core.conditions import BENIGN
 from psi_core.tables.classes import CLASS_COLUMNS
 from psi_core.tables.columns import Cell, as_number
 from psi_tui.plots.figures import Role, Scatter, Series
-from psi_tui.screens.base import Pane
+from psi_tui.screens.base import Pane, PlotPane
 from psi_tui.screens.results.tab import ImagesWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import ScreenColumn, both_sides, of_side, pick, screen_columns
@@ -199,8 +199,8 @@ _NUMBERS_SHARE = 0.62
 """Of the height, what table and words have at most beside the scatter, as the style sheet gives it to them too."""
 
 
-class ScatterPane(Pane, can_focus=True):
-    """The scatter; focused, `+` makes it large."""
+class ScatterPane(PlotPane):
+    """The scatter; focused, `+` makes it large, left and right read values off."""
 
 
 class ClassTable(FittedTable):

@@ -10,14 +10,14 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from psi_tui.plots.shift_curves import recognition_curves, recognition_title, shift_curves, swept, swept_attacks
-from psi_tui.screens.base import Pane
+from psi_tui.screens.base import PlotPane
 from psi_tui.screens.results.tab import ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.widgets.plot import Plot
 
 
-class CurvePane(Pane, can_focus=True):
-    """One plot of curves; focused, `+` makes it large."""
+class CurvePane(PlotPane):
+    """One plot of curves; focused, `+` makes it large, left and right read values off."""
 
 
 class EpsilonTab(ResultsTab):

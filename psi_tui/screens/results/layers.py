@@ -21,7 +21,7 @@ from psi_core.tables.layers import layer_columns
 from psi_tui.plots.figures import MirroredHistogram
 from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
-from psi_tui.screens.base import Pane, PsiScreen
+from psi_tui.screens.base import Pane, PlotPane, PsiScreen
 from psi_tui.screens.results.map import beyond_cell
 from psi_tui.screens.results.tab import LayerChosen, LayerRowsTab
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
@@ -158,8 +158,8 @@ def _caption(picture: _Picture, width: int, *, has_names: bool) -> str:
     return picture.title
 
 
-class HistogramPane(Pane, can_focus=True):
-    """The histogram; focused, `+` makes it large."""
+class HistogramPane(PlotPane):
+    """The histogram; focused, `+` makes it large, left and right read values off."""
 
 
 class LayerTable(FittedTable):
@@ -188,7 +188,7 @@ class LayersTab(LayerRowsTab):
                 yield LayerTable(columns("L", "psi"), id="layer-table")
                 yield Static(id="layer-waiting", markup=False, classes="empty")
             yield Static(id="verdict", markup=False)
-            with Pane(id="layer-profile-pane"):
+            with PlotPane(id="layer-profile-pane"):
                 yield Plot(id="layer-profile")
         with HistogramPane(id="histogram-pane"):
             yield Plot(id="histogram")
