@@ -215,7 +215,7 @@ class PsiApp(RepaintingApp, Services):
         self.go(name)
 
     def action_command_palette(self) -> None:
-        if not Palette.is_open(self):
+        if not isinstance(self.screen, Palette):
             self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
