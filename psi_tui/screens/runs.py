@@ -125,8 +125,9 @@ class RunsScreen(PsiScreen):
         except ConfigError as error:
             hits.update(str(error))
         else:
-            found = len(self._visible())
-            hits.update(f"{found} of {len(self.app.entries or ())} runs; enter keeps the filter, esc clears it")
+            every = self.app.entries
+            told = "reading the runs ..." if every is None else f"{len(self._visible())} of {len(every)} runs"
+            hits.update(f"{told}; enter keeps the filter, esc clears it")
 
     def _show(self, entries: "tuple[RunEntry, ...] | None") -> None:
         known = {str(entry.directory) for entry in entries or ()}
