@@ -197,6 +197,7 @@ class LayersTab(LayerRowsTab):
         self._columns: tuple[Reading, str] = ("L", "psi")
         self._listed: tuple[str, ...] = ()
         self._view: ResultsView | None = None
+        self._picture: _Picture | None = None
 
     def show(self, view: ResultsView) -> None:
         self._view = view
@@ -226,6 +227,8 @@ class LayersTab(LayerRowsTab):
         if histogram.about != view.subject():
             histogram.about, histogram.empty = view.subject(), ""
             self.query_one(HistogramPane).border_title = f"{view.measured} of {view.choices.layer}"
+        elif self._picture is not None and histogram.figure is self._picture.figure:
+            self._show_caption()  # There may be more room than when it was drawn.
         self.shown_layer = view.choices.layer
         table.display = bool(pairs)
         waiting = self.query_one("#layer-waiting", Static)
@@ -284,12 +287,18 @@ class LayersTab(LayerRowsTab):
     def show_computed(self, view: ResultsView, computed: object) -> None:
         pane, plot = self.query_one(HistogramPane), self.query_one("#histogram", Plot)
         plot.empty = view.waiting
-        if isinstance(computed, _Picture):
-            pane.border_title = _caption(computed, pane.size.width, has_names=plot.size.height >= NAMED_HEIGHT)
-            plot.figure = computed.figure
+        self._picture = computed if isinstance(computed, _Picture) else None
+        if self._picture is not None:
+            self._show_caption()
+            plot.figure = self._picture.figure
         else:
             pane.border_title = f"{view.measured} of {view.choices.layer}"
             plot.figure = None
+
+    def _show_caption(self) -> None:
+        assert self._picture is not None, "asked only where there is one"
+        pane, plot = self.query_one(HistogramPane), self.query_one("#histogram", Plot)
+        pane.border_title = _caption(self._picture, pane.size.width, has_names=plot.size.height >= NAMED_HEIGHT)
 
     def copies(self, view: ResultsView) -> dict[str, str]:
         rows = view.rows("layers", view.choices.condition)

@@ -33,7 +33,7 @@ async def burst(pilot, *keys):
 
 FIELDS = {
     "runs": ((), "/", "#runs-filter"),
-    "results": (("enter",), "/", "#image-filter"),
+    "results": (("enter",), "/", "#layer-filter Input"),
     "explore": (("2",), "/", "#explore-filter Input"),
     "own model": (("2",), "o", "#explore-own Input"),
 }
