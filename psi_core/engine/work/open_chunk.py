@@ -199,14 +199,14 @@ class OpenChunk:
 
     def _require_finite(self, rows: slice) -> None:
         conditions, layers = self.plan.conditions, self.plan.layers
+        for condition, layer, image in np.argwhere(~self.plan.layout.is_finite(self.values[:, rows]))[:1]:
+            raise RunError(
+                f"layer {layers[layer].name}: image {self.positions[rows][image]} under {conditions[condition].name} "
+                "makes it respond with NaN or infinity; check the weights, or use --precision exact"
+            )
         confidence = self.plan.layout.arrays(self.values[:, rows])["confidence"]
         for condition, image in np.argwhere(np.isnan(confidence))[:1]:
             raise RunError(
                 f"model: image {self.positions[rows][image]} under {conditions[condition].name} makes it give NaN "
                 "logits; check the weights, or use --precision exact"
-            )
-        for condition, layer, image in np.argwhere(~self.plan.layout.is_finite(self.values[:, rows]))[:1]:
-            raise RunError(
-                f"layer {layers[layer].name}: image {self.positions[rows][image]} under {conditions[condition].name} "
-                "makes it respond with NaN or infinity; check the weights, or use --precision exact"
             )
