@@ -223,3 +223,20 @@ def test_a_chunk_without_an_image_is_one(directory):
     empty |= {f"class_sum/{each.name}": np.zeros((4, 0, each.channels)) for each in Run(directory).layer_infos}
     rewrite_chunk(directory, 1, empty)
     assert load_run(directory).psi.shape[-1] == 35
+
+
+def test_a_chunk_without_an_image_copied_over_another_is_named(directory):
+    test_a_chunk_without_an_image_is_one(directory)
+    shutil.copyfile(chunk_path(directory, 1), chunk_path(directory, 2))
+    with pytest.raises(RunError, match=r"00002\.npz: is not chunk 2 of this run \(it is chunk 1\)"):
+        _ = load_run(directory).psi
+
+
+def test_a_renamed_array_of_an_older_run_is_not_taken_for_one_that_is_missing(directory):
+    make_older(directory)
+    path = chunk_path(directory, 1)
+    whole = path.read_bytes()
+    place = whole.rindex(b"square_sum/conv1")  # In the archive's directory, behind all members.
+    path.write_bytes(whole[:place] + b"t" + whole[place + 1 :])
+    with pytest.raises(RunError, match=r"its list of arrays names 'tquare_sum/conv1\.npy', which is not there"):
+        load_run(directory).square_sums("conv1")
