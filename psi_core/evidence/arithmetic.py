@@ -37,6 +37,8 @@ def finite_differences(run: Run) -> Check:
     name, seen = "finite differences", engine_evidence(run)
     if seen is None:
         return not_checked(name, _NOT_LOOKED_AT)
+    if not run.config.attack:
+        return not_checked(name, "nothing here follows a gradient; add --attack fgsm")
     error, own = _finite(seen.finite_difference_error), _finite(seen.gradient_error)
     if error is None or own is None:
         return not_checked(name, _why_not(seen.gradient_reason))

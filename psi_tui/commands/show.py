@@ -37,6 +37,18 @@ _FIRST = TABLES[0].name
 _PICTURES: dict[str, Callable[[Page], bytes]] = {".svg": lambda page: svg_text(page).encode(), ".png": png_bytes}
 
 
+def _require_picture(path: Path, plot: str | None) -> None:
+    """Makes sure that a file can hold what is shown.
+
+    Raises:
+        ConfigError: that is no plot, or the file's name is no picture's.
+    """
+    if plot is None:
+        raise ConfigError(f"to: {path} is to hold one plot; write --plot LAYER --to FILE.svg, or .png")
+    if path.suffix not in _PICTURES:
+        raise ConfigError(f"to: {path} ends in none of {', '.join(_PICTURES)}; write {path.stem}.svg")
+
+
 @click.command()
 @run_argument
 @click.option(
@@ -98,8 +110,8 @@ def show(
     table = table_named(table or _FIRST).name
     if bins is not None:
         require_bins(bins)
-    if file is not None and (plot is None or Path(file).suffix not in _PICTURES):
-        raise ConfigError(f"to: {file} is to hold one plot; write --plot LAYER --to FILE.svg, or .png")
+    if file is not None:
+        _require_picture(Path(file), plot)
     found = load_run(run, runs_dir)
     if plot is not None:
         histogram = layer_histogram(found, plot, measure=measure, condition=condition, bins=bins, subset=subset)

@@ -180,7 +180,7 @@ class RunsScreen(PsiScreen):
             return Content.assemble(Content.styled(entry.name, "bold"), f"  {entry.trouble}")
         facts = [
             f"{format_count(entry.progress.total)} images of {entry.data}",
-            f"{entry.attack} {entry.epsilon}".strip(),
+            f"{entry.attack} {entry.epsilon}".strip() or "nothing done to them",
         ]
         if entry.is_example:
             facts.append("ships with psi-tui")

@@ -118,6 +118,9 @@ def read_npz(
     others: dict[str, NDArray[Any]] = {}
     try:
         with path.expanduser().open("rb") as file:
+            if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
+                raise DataError(f"{option}: {path} is no npz; save images and labels with np.savez")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array")
@@ -141,13 +144,13 @@ def read_npz(
     except DataError:
         raise
     except _DAMAGE as error:
-        raise damage_error(path, error) from None
+        raise damage_error(path, error, option) from None
     if images is None and part == "train":
         raise DataError(f"data: {path} has no train part to fit weights to; name a weights file with --weights")
     if images is None:
         shown = sorted(names.values())
         raise DataError(f"{option}: {path} holds no array images but {shown}; save one with np.savez")
-    return as_pixels(images, str(path)), others
+    return as_pixels(images, str(path), option), others
 
 
 def _require_room(archive: zipfile.ZipFile, name: str, option: str, path: Path, most: int) -> None:
@@ -208,7 +211,7 @@ def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
         raise DataError(f"attacked: {path} is no whole npy file ({error}); save it with np.save") from None
     if not images.size and stored.size:
         raise DataError(f"attacked: {path} has {len(stored)} images and none in [{first}:{last}]; write a part of them")
-    found = as_pixels(images, str(path))
+    found = as_pixels(images, str(path), "attacked")
     assert not isinstance(found, NpzRows), "it was read into memory"
     return found
 
@@ -225,7 +228,7 @@ def pairing_keys(arrays: dict[str, NDArray[Any]], images: int, where: str) -> ND
     return index.astype(np.int64)
 
 
-def as_pixels(images: NDArray[Any] | NpzRows, where: str) -> Pixels | NpzRows:
+def as_pixels(images: NDArray[Any] | NpzRows, where: str, option: str) -> Pixels | NpzRows:
     """Images as bytes or float32, channels last.
 
     Raises:
@@ -236,13 +239,13 @@ def as_pixels(images: NDArray[Any] | NpzRows, where: str) -> Pixels | NpzRows:
     has_channels_first = len(shape) == 4 and not has_channels_last and shape[1] in _CHANNELS
     if not (len(shape) == 3 or has_channels_last or has_channels_first):
         raise DataError(
-            f"data: images in {where} are {shape}; save (image, height, width), with 1 or 3 channels behind or before "
-            "height and width where there are any"
+            f"{option}: images in {where} are {shape}; save (image, height, width), with 1 or 3 channels behind or "
+            "before height and width where there are any"
         )
     if 0 in shape:
-        raise DataError(f"data: {where} holds no image; save some")
+        raise DataError(f"{option}: {where} holds no image; save some")
     if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
-        raise DataError(f"data: images in {where} are {dtype}; save uint8 in 0..255, or floats in 0..1")
+        raise DataError(f"{option}: images in {where} are {dtype}; save uint8 in 0..255, or floats in 0..1")
     if isinstance(images, NpzRows):
         return replace(images, channels_first=has_channels_first)
     found = images.transpose(0, 2, 3, 1) if has_channels_first else images

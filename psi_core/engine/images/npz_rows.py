@@ -232,6 +232,6 @@ def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     return f"{shape} {dtype}\n".encode()
 
 
-def damage_error(path: Path, reason: object) -> DataError:
+def damage_error(path: Path, reason: object, option: str = "data") -> DataError:
     """The error for an archive that cannot be used."""
-    return DataError(f"data: {path} is no whole npz of plain arrays ({reason}); save it with np.savez")
+    return DataError(f"{option}: {path} is no whole npz of plain arrays ({reason}); save it with np.savez")

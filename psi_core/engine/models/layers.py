@@ -182,10 +182,10 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     def can_take(number: int, channels: int = channels, size: int = size) -> bool:
         try:
             with untouched(network, device), torch.no_grad():
-                network(torch.rand(number, channels, size, size, device=device))
+                given = network(torch.rand(number, channels, size, size, device=device))
         except COMPLAINTS:
             return False
-        return True
+        return not isinstance(given, Tensor) or given.shape[:1] == (number,)  # A view may cut images into other rows.
 
     axes.begin(images)
     try:

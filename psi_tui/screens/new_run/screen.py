@@ -125,6 +125,7 @@ class NewRunScreen(PsiScreen):
         self._prefilled: dict[str, str] = {}
         self._pause: Timer | None = None
         self._asking: dict[str, Any] | None = None
+        self._refusal = ""
         self._starting: Worker[None] | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -223,6 +224,7 @@ class NewRunScreen(PsiScreen):
             self._show_plan(plan_sentence(message.plan))
 
     def _show_plan(self, sentence: str, *, is_refused: bool = False) -> None:
+        self._refusal = sentence if is_refused else ""
         line = self.query_one("#plan", Static)
         line.set_class(is_refused, "-refused")
         line.update(f"✗ {sentence}" if is_refused else sentence)
@@ -260,6 +262,10 @@ class NewRunScreen(PsiScreen):
             self.hint(str(error))
             for name in list(self.form.refusals)[:1]:
                 self.form.edit(name)
+            return
+        if self._refusal:
+            self.hint(self._refusal)
+            self._plan_soon()  # What refused it may be gone by the next press.
             return
         self.hint("starting the run; it opens by itself")
         self._starting = self.app.start_run(config.model_dump(mode="json", exclude_unset=True))

@@ -47,6 +47,12 @@ def test_finite_differences(planted, error, own, status):
     assert (check.status, check.value) == (status, 100 * max(error, own))
 
 
+def test_where_nothing_follows_a_gradient_none_is_looked_at(planted):
+    run = told(planted(attack="none", controls="none"), gradient_reason="the gradient is 0 at every pixel of 8 images")
+    check = found(run, "finite differences")
+    assert (check.status, check.sentence) == ("none", "nothing here follows a gradient; add --attack fgsm")
+
+
 @pytest.mark.parametrize(
     ("difference", "training", "status"),
     [(0.0, 0, "green"), (1e-9, 0, "amber"), (1e-3, 0, "amber"), (1.1e-3, 0, "red"), (0.0, 1, "red")],

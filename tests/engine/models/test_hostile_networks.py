@@ -196,3 +196,26 @@ def test_the_meter_measures_parts_of_a_module_too():
     with torch.no_grad(), SparsenessMeter(network) as meter:
         network[:3](images_of(3))
     assert [len(psi) for psi in meter.psi.values()] == [3]
+
+
+STUDENT = """
+from torch import nn
+
+class Student(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 10, 5), nn.Conv2d(10, 20, 5)
+        self.pool, self.fc = nn.MaxPool2d(2), nn.Linear(320, 10)
+
+    def forward(self, images):
+        maps = self.pool(self.conv2(self.pool(self.conv1(images)).relu())).relu()
+        return self.fc(maps.view(-1, 320))
+"""
+
+
+def test_a_view_of_another_size_is_told_from_one_of_a_fixed_number_of_images(tmp_path):
+    (tmp_path / "student.py").write_text(STUDENT)
+    values = {"model": f"{tmp_path}/student.py:Student", "weights": "random", "images": 5}
+    with pytest.raises(ModelError, match=r"^size: .* 1 x 32 x 32 .*; write --size 28, which it takes$"):
+        prepare(RunConfig(size=32, **values))
+    assert prepare(RunConfig(size=28, **values)).config.size == 28

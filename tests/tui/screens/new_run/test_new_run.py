@@ -84,9 +84,12 @@ async def test_the_plan_counts_what_the_engine_would_do_and_stays_in_sight(own_f
 
 
 async def test_the_engines_refusal_stands_in_the_place_of_the_plan(own_folders):
-    async with filling_in(own_folders) as (_app, pilot, screen):
+    async with filling_in(own_folders) as (app, pilot, screen):
         await fill(pilot, screen, {"layers": "conv9"})
         await planned(pilot, screen, "✗ layers: there is no 'conv9'; did you mean")
+        await press(pilot, "ctrl+r")
+        assert any("there is no 'conv9'" in each for each in said(app)), "it is not started"
+        assert screen._starting is None
         await fill(pilot, screen, {"layers": "all"})
         await planned(pilot, screen, "add --rectify relu or --rectify abs")
         await fill(pilot, screen, {"rectify": "abs", "images": "50"})
