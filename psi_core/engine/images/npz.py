@@ -22,6 +22,9 @@ _MOST_CLASSES = 10_000_000
 _LARGEST_OTHER = 2**30
 """Bytes of labels, class names or index."""
 
+_MOST_PACKED = 200
+"""How many times smaller compression makes images at most; digits, nearly all black, become 8 times smaller."""
+
 IMAGES = {
     "test": ("images", "x_test", "test_images", "test_x", "x_val", "val_images", "x", "data"),
     "train": ("x_train", "train_images", "train_x"),
@@ -169,6 +172,11 @@ def _require_room(archive: zipfile.ZipFile, name: str, option: str, path: Path, 
             size = math.prod(shape) * dtype.itemsize
             if not dtype.hasobject and size != info.file_size - file.tell():
                 raise ValueError(f"{name} is {dtype} {shape} in its header, and has {info.file_size} bytes")
+    if info.file_size > max(_LARGEST_OTHER, _MOST_PACKED * info.compress_size):
+        raise DataError(
+            f"{option}: {name} in {path} unpacks to {info.file_size / 1e9:.1f} GB from "
+            f"{info.compress_size / 1e6:.1f} MB, as no images do; save those that you mean"
+        )
     if info.file_size > most:
         raise DataError(
             f"{option}: {name} in {path} takes {info.file_size / 1e9:.1f} GB of memory, where {most / 1e9:.1f} GB are "

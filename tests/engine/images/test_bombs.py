@@ -51,6 +51,19 @@ def test_what_a_header_claims_is_not_believed(tmp_path, members, sentence):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
 
 
+def test_a_gigabyte_in_a_megabyte_is_no_image(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        with file.open("images.npy", "w", force_zip64=True) as member:
+            member.write(header((1100, 1024, 1024)))
+            for _ in range(1100):
+                member.write(bytes(2**20))
+        file.writestr("labels.npy", LABELS)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"images in .*a\.npz unpacks to 1\.2 GB from 1\.\d MB"):
+        load_dataset(f"npz:{tmp_path / 'a.npz'}", "test", None)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
+
+
 def test_images_that_unpack_to_more_than_memory_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("psi_core.engine.images.npz._free_memory", lambda: 10_000_000)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as file:
