@@ -176,7 +176,7 @@ class PsiScreen(Screen[None]):
 
     def action_filter(self) -> None:
         """Puts the cursor into the screen's filter, where it has one."""
-        self.hint("nothing to filter here; images, models and runs have a filter")
+        self.hint("nothing to filter here; layers, images, models and runs have a filter")
 
     def action_copy(self) -> None:
         choices = self.copies()
