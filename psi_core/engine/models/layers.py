@@ -268,7 +268,8 @@ def select_calls(trace: NetworkTrace, wanted: Iterable[str], rectify: str, model
     chosen: set[str] = set()
     for pattern in wanted:
         found = [call for call in trace.calls if _fits(call, pattern)]
-        apart = next((call for call in trace.calls if call.is_relu), None)
+        # Others, as SwinV2's, are of tables of weights and none of images.
+        apart = next((call for call in trace.calls if call.is_relu and call.path in trace.apart), None)
         if not found and pattern == "relu" and apart is not None:
             raise ModelError(
                 f"layers: no ReLU of {model} gives a row for each image ({apart.name} gives others, of {apart.shape}, "
