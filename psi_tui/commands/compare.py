@@ -13,7 +13,9 @@ from psi_tui.screens.comparison import (
     common_conditions,
     comparison_columns,
     comparison_rows,
+    configuration_differences,
     default_conditions,
+    differences_line,
     quantity_title,
 )
 from psi_tui.shell.bar import waiting
@@ -65,5 +67,6 @@ def compare(
     console = output_console()
     for each in those:
         console.print(each.legend, soft_wrap=True, markup=False)
+    console.print(differences_line(configuration_differences(found)), soft_wrap=True, markup=False)
     console.print(quantity_title(those, chosen), style="bold", soft_wrap=True, markup=False)
     print_table(console, comparison_columns(those, chosen), [Section(rows)])

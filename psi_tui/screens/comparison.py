@@ -1,5 +1,6 @@
 """Several runs side by side: layers aligned by name, one quantity at a time. Draws nothing."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,17 +129,24 @@ def default_conditions(runs: Sequence[Run]) -> list[str]:
 
 
 def configuration_differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Options in which runs differ, but for their names: by name what each has, as it is typed."""
+    """Options in which runs differ, but for their names: by name what each has, as it is typed.
+
+    Images that are not all measured yet differ from as many that are.
+    """
     texts = {
         name: [option_text(getattr(run.config, name, info.default)) or "none" for run in runs]
         for name, info in RunConfig.model_fields.items()
         if name != "name"
     }
+    texts["images"] = [
+        f"{text} ({run.status})" if run.missing_chunks else text
+        for text, run in zip(texts["images"], runs, strict=True)
+    ]
     return {name: values for name, values in texts.items() if len(set(values)) > 1}
 
 
-def differences_line(differences: Mapping[str, Sequence[str]], width: int) -> str:
-    """Those differences in one line, `differ in  seed: a 0, b 1; size: a 28, b 64`, as many as fit."""
+def differences_line(differences: Mapping[str, Sequence[str]], width: float = math.inf) -> str:
+    """Those differences in one line, `differ in  seed: a 0, b 1; size: a 28, b 64`; their names where that is long."""
     if not differences:
         return "configured alike"
     parts = [
@@ -148,7 +156,7 @@ def differences_line(differences: Mapping[str, Sequence[str]], width: int) -> st
     line = f"differ in  {'; '.join(parts)}"
     if cell_len(line) <= width:
         return line
-    return shortened(f"differ in {', '.join(differences)}; y copies the values", width, ascii_only=False)
+    return shortened(f"differ in {', '.join(differences)}; y copies the values", int(width), ascii_only=False)
 
 
 def aligned_layers(runs: tuple[ComparedRun, ...]) -> list[str]:

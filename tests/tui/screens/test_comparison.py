@@ -72,6 +72,13 @@ def test_the_command_prints_what_the_screen_shows(psi, own_folders):
         assert psi("compare", *words).code == 2
 
 
+def test_what_differs_is_said_and_which_run_is_not_finished(psi, own_folders):
+    record_run(own_folders, name="whole")
+    record_run(own_folders, name="part", seed=9, chunks=(0,), finished=False)
+    assert "differ in  images: a 60, b 60 (" in psi("compare", "whole", "part").out
+    assert "configured alike" in psi("compare", "whole", "whole").out
+
+
 def test_runs_are_compared_under_a_condition_that_all_have(psi, own_folders):
     record_run(own_folders, name="one", epsilon="0.03,0.1")
     record_run(own_folders, name="two", epsilon="0.03")
