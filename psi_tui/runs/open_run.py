@@ -12,7 +12,7 @@ from psi_tui.runs.gpu import Gpu, read_gpus
 from psi_tui.runs.progress import Progress, progress_of
 from psi_tui.runs.run_list import results_stamp
 
-_RESULTS_SECONDS = 7.0
+_RESULTS_SECONDS = 10.0
 """Previews of a growing run are looked at no more often."""
 
 

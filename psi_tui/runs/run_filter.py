@@ -8,10 +8,13 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from psi_core.conditions import Epsilon
 from psi_core.errors import ConfigError, unknown_name
-from psi_tui.runs.run_list import RunEntry
+
+if TYPE_CHECKING:
+    from psi_tui.runs.run_list import RunEntry
 
 EXAMPLES = "model=lenet5, eps>0.03, status:done, accuracy<50, or any word"
 
@@ -25,7 +28,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 _OPERATOR = re.compile("|".join([*_COMPARISONS, ":"]))
 
-_TEXTS: dict[str, Callable[[RunEntry], Sequence[str]]] = {
+_TEXTS: "dict[str, Callable[[RunEntry], Sequence[str]]]" = {
     "name": lambda entry: [entry.name],
     "id": lambda entry: [entry.id],
     "model": lambda entry: [entry.model],
@@ -35,7 +38,7 @@ _TEXTS: dict[str, Callable[[RunEntry], Sequence[str]]] = {
 }
 """Fields that hold words: `=` is one of them, `:` is in one of them."""
 
-_NUMBERS: dict[str, Callable[[RunEntry], Sequence[float | None]]] = {
+_NUMBERS: "dict[str, Callable[[RunEntry], Sequence[float | None]]]" = {
     "eps": lambda entry: [_epsilon(text) for text in entry.epsilon.split(", ") if text],
     "images": lambda entry: [entry.progress.total],
     "done": lambda entry: [entry.progress.done],
@@ -60,7 +63,7 @@ class _Word:
     comparison: str
     value: str
 
-    def fits(self, entry: RunEntry) -> bool:
+    def fits(self, entry: "RunEntry") -> bool:
         if not self.comparison:
             return self.value in _everything(entry)
         if self.field in _TEXTS:
@@ -72,7 +75,7 @@ class _Word:
         return any(compare(value, wanted) for value in _NUMBERS[self.field](entry) if value is not None)
 
 
-def run_filter(text: str) -> Callable[[RunEntry], bool]:
+def run_filter(text: str) -> "Callable[[RunEntry], bool]":
     """Whether a run fits every word of a text; capital letters do not matter, and spaces around a comparison neither.
 
     Raises:
@@ -116,6 +119,6 @@ def _epsilon(text: str) -> float:
     return Epsilon(text) if "/" in text else float(text)
 
 
-def _everything(entry: RunEntry) -> str:
+def _everything(entry: "RunEntry") -> str:
     words = (entry.name, entry.id, entry.model, entry.data, entry.attack, entry.progress.status)
     return " ".join((*words, "example" if entry.is_example else "")).lower()

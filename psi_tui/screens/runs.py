@@ -10,10 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, PsiError
-from psi_core.options import option_text
-from psi_core.runs.run import Run
 from psi_tui.runs.run_filter import EXAMPLES, run_filter
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.text.columns import pick
@@ -259,6 +256,10 @@ class RunsScreen(PsiScreen):
             self.app.resume_run(entry.directory, entry.name, entry.progress.status)
 
     def action_clone(self) -> None:
+        from psi_core.config import RunConfig
+        from psi_core.options import option_text
+        from psi_core.runs.run import Run
+
         if entry := self._need_run():
             try:
                 texts = asked_texts(Run(entry.directory).config)

@@ -3,12 +3,11 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from psi_core.config import ResolvedConfig, RunConfig
-from psi_core.options import option_text
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import Row, format_accuracies, format_age, format_headline, format_progress
 
 if TYPE_CHECKING:
+    from psi_core.config import ResolvedConfig, RunConfig
     from psi_core.tables.summary import RunSummary
 
 STATUS_GLYPHS = {
@@ -50,8 +49,11 @@ def _shifts(row: Row) -> tuple[str, str]:
     return format_headline(summary.shift_layer, summary.shift, summary.delta_sd, has_noise=summary.has_noise)
 
 
-def asked_texts(config: RunConfig | ResolvedConfig) -> dict[str, str]:
+def asked_texts(config: "RunConfig | ResolvedConfig") -> dict[str, str]:
     """The options of a run that are no defaults, as they are typed; of two states `yes` alone."""
+    from psi_core.config import RunConfig
+    from psi_core.options import option_text
+
     texts = {}
     for name, info in RunConfig.model_fields.items():
         value = getattr(config, name, info.default)

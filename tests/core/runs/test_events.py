@@ -115,6 +115,7 @@ LINES = (
     '{"event": "failed", "time": 7, "error": "conv1: NaN", "error_type": "RunError"}',
     '{"event": "progress", "time": 8, "phase": "run", "done": 3, "total": 4, "images_per_second": 6.5}',
     '{"event": "images", "time": 8, "done": 3, "total": 4}',
+    '{"event": "table", "time": 8, "table": "layers", "done": 1, "total": 12}',
     '{"event": "tested", "time": 8, "part": "bits", "verdict": "passed", "words": "all alike", "seconds": 1.5}',
 )
 

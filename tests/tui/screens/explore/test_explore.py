@@ -243,7 +243,8 @@ async def test_keys_of_one_packet_go_where_they_would_go_one_by_one(own_folders)
         packet(app, "/", *"fc1", "enter")
         await until(pilot, lambda: screen.model_tree.filter_text == "fc1", "the filter")
         packet(app, " ", "escape", "/", *"aan1q", "escape")
-        await until(pilot, lambda: not screen.query_one("#explore-filter", PromptLine).is_open, "the end of the filter")
+        await until(pilot, lambda: not app._waiting and app._under_way is None, "the last key")
+        assert not screen.query_one("#explore-filter", PromptLine).is_open
         await settled(pilot)
         assert screen.query_one("#explore-filter", PromptLine).text == screen.model_tree.filter_text == ""
         assert app.screen is screen
