@@ -10,7 +10,7 @@ A message reads `where: what is wrong; what to write instead`.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class PsiError(Exception):
@@ -33,6 +33,12 @@ class RunError(PsiError):
     """A run that cannot be found, read, started or finished."""
 
 
+def first_of(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:
+    """Texts side by side, of many the first ones and how many more there are."""
+    more = len(texts) - most
+    return between.join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def unknown_name(where: str, name: str, known: Iterable[str]) -> str:
     """One sentence for a name that does not exist: the nearest known one, or else all of them."""
     names = list(known)
@@ -40,5 +46,4 @@ def unknown_name(where: str, name: str, known: Iterable[str]) -> str:
     if near:
         original = next(n for n in names if n.lower() == near[0])
         return f"{where}: there is no {name!r}; did you mean {original!r}?"
-    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"{where}: there is no {name!r}; write one of {shown}"
+    return f"{where}: there is no {name!r}; write one of {first_of(names, 12)}"

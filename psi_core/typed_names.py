@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from psi_core.errors import first_of
+
 _MODELS = """
 alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 densenet201
 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6
@@ -108,8 +110,8 @@ def _python_file(typed: str) -> str | None:
     names = [each.name for each in body if isinstance(each, ast.ClassDef | ast.FunctionDef) and each.name[0] != "_"]
     if not names:
         return f"{typed} has no function or class; write one that returns the network, and {typed}:NAME"
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"{typed} is a file, and of it {shown} may make the network; write {typed}:{_likeliest(body, names)}"
+    likeliest = _likeliest(body, names)
+    return f"{typed} is a file, and of it {first_of(names, 8)} may make the network; write {typed}:{likeliest}"
 
 
 def _likeliest(body: list[ast.stmt], names: list[str]) -> str:

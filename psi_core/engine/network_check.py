@@ -14,6 +14,7 @@ from psi_core.engine.devices import precision
 from psi_core.engine.measure.step import StepPlan
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import completeness_of
+from psi_core.errors import first_of
 
 _SUM_ROUNDING = 1e-3
 """By how much probabilities may miss a sum of 1."""
@@ -48,8 +49,7 @@ def _batch_normalizations(model: nn.Module) -> str:
         for name, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None)
     ]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{shown} normalize by the batch" if len(names) > 1 else f"{shown} normalizes by the batch" if names else ""
+    return f"{first_of(names)} {'normalize' if len(names) > 1 else 'normalizes'} by the batch" if names else ""
 
 
 def network_fields(plan: StepPlan, images: Tensor) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from psi_core.engine.again.run_images import reopen
 from psi_core.engine.devices import available_device, cpu_threads, current_device, describe_device, precision
 from psi_core.engine.kernels import sums_on
 from psi_core.engine.work.chunk_maker import make_chunk_maker
-from psi_core.errors import PsiError
+from psi_core.errors import PsiError, first_of
 from psi_core.runs.chunks import Arrays
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader
@@ -75,8 +75,7 @@ def _compared(number: int, ours: Arrays, theirs: Arrays, other: str) -> Verified
         return Verified(name, "right" if apart <= _ROUNDING else "wrong", words)
     differing = sorted(key for key in ours if key not in theirs or not _is_same(ours[key], theirs[key]))
     if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        words = f"other bits in {', '.join(differing[:3])}{more}; benign PSI differs by at most {apart:.1e}"
+        words = f"other bits in {first_of(differing)}; benign PSI differs by at most {apart:.1e}"
         return Verified(name, "wrong", words)
     return Verified(name, "right", f"{images} images: the same bits in all {len(ours)} arrays")
 

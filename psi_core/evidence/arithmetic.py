@@ -46,7 +46,7 @@ def finite_differences(run: Run) -> Check:
     status = worst(statuses)
     sentence = (
         f"in {seen.images} images drawn by lot central differences in float64 meet the gradient within "
-        f"{_percent(error)}, the run's own ({run.config.precision}) points where it does within {_percent(own)}"
+        f"{_percent(error)}; the run's own ({run.config.precision}) has its direction within {_percent(own)}"
     )
     if statuses[0] != "green":
         sentence += ": what attacks follow is not the slope of the loss; look for a backward of its own, or rounding"

@@ -173,8 +173,8 @@ def confident_images(run: Run) -> Check:
     share = float((1 - run.array("confidence")[0].astype(np.float64) < SURE).mean() * 100)
     sure = f"in {share:.1f} % of the images the network leaves less than 1e-6 to other classes"
     if run.config.loss == "margin":
-        tail = "attacks climb the margin, which keeps its digits there"
-        tail += "; a cross-entropy in float32 would lose them" if share >= FEW_SURE else ""
+        tail = "attacks climb the margin, whose gradient stays exact there"
+        tail += "; that of a cross-entropy in float32 would be rounding noise" if share >= FEW_SURE else ""
         return Check(name, "green", f"{sure}: {tail}", share, "percent")
     status = at_most(share, FEW_SURE, MANY_SURE)
     tail = "attacks climbed the cross-entropy in float32"

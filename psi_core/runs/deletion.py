@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from psi_core.errors import RunError
+from psi_core.errors import RunError, first_of
 from psi_core.files import TEMPORARY, is_example
 from psi_core.runs.loading import IDENTITY
 from psi_core.runs.status import StatusReader
@@ -28,9 +28,6 @@ _DOOMED = re.compile(rf"\.({IDENTITY})\.deleted")
 _CONFIG = "config.json"
 
 _FOLDERS = ("chunks", "pictures")
-
-_NAMED = 3
-"""How many foreign files a sentence names."""
 
 
 def require_deletable(directory: Path) -> None:
@@ -64,7 +61,7 @@ def require_nothing_else(directory: Path) -> None:
     """
     foreign = [] if directory.is_symlink() else foreign_files(directory)
     if foreign:
-        raise RunError(f"{directory}: holds what no run writes ({_listed(foreign)}); move that away first")
+        raise RunError(f"{directory}: holds what no run writes ({first_of(foreign)}); move that away first")
 
 
 def foreign_files(directory: Path) -> list[str]:
@@ -183,8 +180,3 @@ def _identity(directory: Path) -> object:
     except (OSError, ValueError, RecursionError):
         return None
     return values.get("id") if isinstance(values, dict) else None
-
-
-def _listed(paths: list[str]) -> str:
-    more = len(paths) - _NAMED
-    return ", ".join(paths[:_NAMED]) + (f" and {more} more" if more > 0 else "")

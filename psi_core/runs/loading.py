@@ -30,6 +30,9 @@ DIGESTS = "digests"
 CONFIG_DIGEST = "config_sha256"
 """Key of `model.json` that holds the run's fingerprint when its first worker began."""
 
+LOGITS = "first_logits"
+"""Key of `model.json` with the logits of the run's first images: `positions`, `logits` and `device`."""
+
 POSITIONS = "positions.npy"
 """File of the run's positions in the data set. A run of the first images has none."""
 
@@ -272,7 +275,7 @@ _OBJECT_TYPES: Mapping[str, Callable[[Any], bool]] = {
     ),
     **dict.fromkeys(("parameters", "multiply_adds"), _is_count),
     "class_names": _is_names,
-    "first_logits": lambda value: isinstance(value, dict) and isinstance(value.get("logits"), list),
+    LOGITS: lambda value: isinstance(value, dict) and isinstance(value.get("logits"), list),
     "input_shape": lambda value: isinstance(value, list) and all(_is_count(each) for each in value),
     "fit": lambda value: isinstance(value, dict) and _is_number(value.get("test_accuracy", 0)),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from psi_core.errors import RunError
+from psi_core.errors import RunError, first_of
 from psi_core.files import TEMPORARY, file_sha256
 from psi_core.runs.chunks import CHUNKS, chunk_path, finished_chunks
 from psi_core.runs.loading import CONFIG_DIGEST
@@ -17,9 +17,6 @@ Look = Callable[[], tuple[Verdict, str]]
 
 _OWN = re.compile(rf"[0-9]{{5,}}\.npz(\.wrong[0-9]*|{TEMPORARY}|\.[0-9]+\.tmp)")
 """Names in the folder of chunks that are no chunks and yet a worker's."""
-
-_NAMED = 3
-"""How many of several faults a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,7 @@ def _chunks(run: Run) -> tuple[Verdict, str]:
     finished = len([number for number in finished_chunks(run.directory) if number < run.chunks])
     count = f"{finished} of {run.chunks} finished"
     if wrong:
-        return "wrong", f"{len(wrong)} of {finished} wrong: {_some([*wrong.values()])}"
+        return "wrong", f"{len(wrong)} of {finished} wrong: {first_of([*wrong.values()], between='; ')}"
     if finished and not run.is_sealed:
         return "not checked", f"{count}, by a version without digests; shapes and ranges are those of a run"
     return "right", f"{count}, each with the digests that its worker wrote"
@@ -101,7 +98,7 @@ def _others(run: Run) -> tuple[Verdict, str]:
         return "wrong", f"{run.directory / CHUNKS} cannot be read ({error.strerror})"
     foreign = [name for name in names if name not in own and not _OWN.fullmatch(name)]
     if foreign:
-        return "wrong", f"among the chunks lie {_some(foreign)}, which no worker wrote; they are left out"
+        return "wrong", f"among the chunks lie {first_of(foreign)}, which no worker wrote; they are left out"
     return "right", "none among the chunks"
 
 
@@ -110,7 +107,7 @@ def _weights(model: Mapping[str, object]) -> tuple[Verdict, str]:
         return "not checked", "there are none yet"
     place, digest = Path(str(model.get("source"))), str(model.get("sha256"))
     if not place.is_absolute():
-        return "not checked", f"{place}, SHA-256 {digest[:12]}, lies in no file here; --recompute compares numbers"
+        return "not checked", f"{place}, SHA-256 {digest[:12]}, lies in no file here"
     if not place.is_file():
         return "not checked", f"{place}, SHA-256 {digest[:12]}, is not here"
     try:
@@ -120,8 +117,3 @@ def _weights(model: Mapping[str, object]) -> tuple[Verdict, str]:
     if found != digest:
         return "wrong", f"{place} has SHA-256 {found[:12]}, the run was begun with {digest[:12]}"
     return "right", f"{place}, SHA-256 {digest[:12]}, as the run was begun with"
-
-
-def _some(texts: list[str]) -> str:
-    more = len(texts) - _NAMED
-    return "; ".join(texts[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -94,7 +94,8 @@ def verify(
         name_width = max(len(part.name) for part in parts)
         for part in parts:
             write_result(f"{part.name:<{name_width}}  {part.verdict:<11}  {part.words}")
-        write_result(f"{found.name}: {'right' if is_right else 'wrong'}")
+        is_wrong = any(part.verdict == "wrong" for part in parts)
+        write_result(f"{found.name}: {'right' if is_right else 'wrong' if is_wrong else 'not checked'}")
     context.exit(0 if is_right else _WRONG)
 
 

@@ -4,7 +4,6 @@ Draws nothing.
 """
 
 import math
-import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,21 +11,14 @@ from typing import TYPE_CHECKING
 
 from psi_core.conditions import Epsilon
 from psi_core.errors import ConfigError, unknown_name
+from psi_tui.text.comparisons import COMPARISONS, filter_words
 
 if TYPE_CHECKING:
     from psi_tui.runs.run_list import RunEntry
 
 EXAMPLES = "model=lenet5, eps>0.03, status:done, accuracy<50, or any word"
 
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "=": operator.eq,
-}
-_OPERATOR = re.compile("|".join([*_COMPARISONS, ":"]))
+_OPERATOR = re.compile("|".join([*COMPARISONS, ":"]))
 
 _TEXTS: "dict[str, Callable[[RunEntry], Sequence[str]]]" = {
     "name": lambda entry: [entry.name],
@@ -70,7 +62,7 @@ class _Word:
             texts = [text.lower() for text in _TEXTS[self.field](entry)]
             found = self.value in texts if self.comparison in ("=", "!=") else any(self.value in text for text in texts)
             return found != (self.comparison == "!=")
-        compare = _COMPARISONS["=" if self.comparison == ":" else self.comparison]
+        compare = COMPARISONS["=" if self.comparison == ":" else self.comparison]
         wanted = _number(self.field, self.value)
         return any(compare(value, wanted) for value in _NUMBERS[self.field](entry) if value is not None)
 
@@ -81,7 +73,7 @@ def run_filter(text: str) -> "Callable[[RunEntry], bool]":
     Raises:
         ConfigError: a comparison is of nothing that runs have, or with no number where it needs one.
     """
-    words = [_word(word) for word in re.sub(rf"\s*({_OPERATOR.pattern})\s*", r"\1", text.lower()).split()]
+    words = [_word(word) for word in filter_words(text.lower(), _OPERATOR.pattern)]
     return lambda entry: all(word.fits(entry) for word in words)
 
 

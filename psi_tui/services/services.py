@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.reactive import var
 from textual.timer import Timer
 
-from psi_core.errors import ConfigError, PsiError, RunError
+from psi_core.errors import ConfigError, PsiError, RunError, first_of
 from psi_core.files import state_directory
 from psi_core.measures import MEASURES
 from psi_core.runs.events import Event, TableBegun, Warned
@@ -409,10 +409,7 @@ class Services(App[None]):
 
 def _listed(names: Sequence[str]) -> str:
     """Names with commas; of many the first ones."""
-    rest = len(names) - _MOST_NAMES
-    return ", ".join(elided(name, _LONGEST_NAME) for name in names[:_MOST_NAMES]) + (
-        f" and {rest} more" if rest > 0 else ""
-    )
+    return first_of([elided(name, _LONGEST_NAME) for name in names], _MOST_NAMES)
 
 
 _MOST_NAMES, _LONGEST_NAME = 6, 32

@@ -20,7 +20,7 @@ from torch import nn
 
 from psi_core.engine.devices import patience
 from psi_core.engine.models.complaints import COMPLAINTS
-from psi_core.errors import ModelError
+from psi_core.errors import ModelError, first_of
 
 _EDGE = 512
 """Edge in pixels of what a processor is shown; larger than most inputs, so that no center is padded."""
@@ -129,8 +129,9 @@ def _network(transformers: ModuleType, where: str, options: dict[str, Any], conf
         )
     lacking = sorted(told["missing_keys"]) + sorted(key for key, *_ in told["mismatched_keys"])
     if lacking:
-        shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-        raise ModelError(f"model: the weights in {where} lack {shown}; name a model that was trained to classify")
+        raise ModelError(
+            f"model: the weights in {where} lack {first_of(lacking)}; name a model that was trained to classify"
+        )
     return network
 
 

@@ -14,7 +14,7 @@ from psi_core.engine.models.classifier import Output, output_notes, read_output,
 from psi_core.engine.models.complaints import COMPLAINTS, refused_forward, require_float
 from psi_core.engine.models.sources import is_named_by_study
 from psi_core.engine.models.taps import Taps, untouched, visible_modules
-from psi_core.errors import ModelError, unknown_name
+from psi_core.errors import ModelError, first_of, unknown_name
 from psi_core.option_values import parse_channel_axis
 from psi_core.runs.loading import LayerInfo
 
@@ -330,9 +330,8 @@ def axis_notes(calls: Sequence[LayerCall]) -> list[str]:
     names = [call.name for call in calls if not call.is_axis_known]
     if not names:
         return []
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return [
-        f"layers: where the channels of {shown} lie cannot be told; axis 1 is taken; "
+        f"layers: where the channels of {first_of(names)} lie cannot be told; axis 1 is taken; "
         f"name another with --channel-axis {names[0]}=AXIS"
     ]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from psi_core.errors import ModelError
+from psi_core.errors import ModelError, first_of
 
 StateDict = dict[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -356,5 +356,4 @@ def _in_float32(state: StateDict, where: str, notes: list[str]) -> StateDict:
 
 
 def _quoted(names: list[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return first_of([f"'{name}'" for name in names])

@@ -21,9 +21,6 @@ from psi_core.runs.chunks import chunk_path, finished_chunks
 from psi_core.runs.run import Run
 from psi_core.runs.seals import read_seal
 
-LOGITS = "first_logits"
-"""Key of `model.json` with the logits of the run's first images, `positions`, `logits` and `device`."""
-
 _PICTURES = 100
 """Pictures of a chunk whose bytes are kept as a digest."""
 

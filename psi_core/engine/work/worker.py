@@ -27,7 +27,6 @@ from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.beginnings import (
-    LOGITS,
     first_logits,
     picture_digests,
     require_same_logits,
@@ -63,7 +62,7 @@ from psi_core.runs.events import (
     Stopped,
     Warned,
 )
-from psi_core.runs.loading import CONFIG_DIGEST
+from psi_core.runs.loading import CONFIG_DIGEST, LOGITS
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader

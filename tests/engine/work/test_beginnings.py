@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from psi_core.engine import analyze
-from psi_core.engine.work.beginnings import LOGITS
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ModelError, PsiError, RunError
 from psi_core.runs.chunks import chunk_path
+from psi_core.runs.loading import LOGITS
 from psi_core.runs.run import Run
 from psi_core.runs.seals import read_seal
 from psi_core.tables.export import export_run

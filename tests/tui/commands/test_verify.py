@@ -45,6 +45,8 @@ def test_an_older_run_is_not_wrong(psi, own_folders):
 def test_an_example_is_right_and_cannot_be_computed_again_without_its_weights(psi):
     told = psi("verify", "example-alexnet")
     assert (told.code, told.out.splitlines()[-1]) == (0, "example-alexnet: right")
+    again = psi("verify", "example-alexnet", "--recompute", "1")
+    assert (again.code, again.out.splitlines()[-1]) == (1, "example-alexnet: not checked")
 
 
 def test_chunks_come_out_again_bit_by_bit(psi, finished):

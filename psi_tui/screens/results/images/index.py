@@ -5,9 +5,7 @@ number; all of them must fit.
 """
 
 import math
-import operator
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from psi_core.conditions import Condition
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.runs.run import Run
+from psi_tui.text.comparisons import COMPARISONS, filter_words
 
 Places: TypeAlias = NDArray[np.intp]
 
@@ -237,15 +236,7 @@ EXAMPLES = "fooled, class=3, psi>0.93, to=5, shift<-0.01, confidence<0.5, or the
 _CLASSES = ("label", "benign", "attacked")
 _NEED_TRUE_LABELS = ("correct", "wrong", "righted")
 _NEED_NO_ATTACK = ("correct", "wrong")
-_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "=": operator.eq,
-}
-_OPERATOR = "|".join(_COMPARISONS)
+_OPERATOR = "|".join(COMPARISONS)
 
 
 def matching(index: "ImageIndex", text: str) -> Mask:
@@ -258,7 +249,7 @@ def matching(index: "ImageIndex", text: str) -> Mask:
         ConfigError: a word means nothing, or nothing in this run.
     """
     mask = np.ones(len(index.image), np.bool_)
-    for word in re.sub(rf"\s*({_OPERATOR})\s*", r"\1", text).split():
+    for word in filter_words(text, _OPERATOR):
         mask &= _fits(index, word)
     return mask
 
@@ -277,7 +268,7 @@ def _fits(index: "ImageIndex", word: str) -> Mask:
         # As many decimals as were written; more than 15 no double has.
         decimals = min(15, -int(Decimal(value).as_tuple().exponent))
         values, number = values.astype(np.float64).round(decimals), round(number, decimals)
-    fits: Mask = _COMPARISONS[comparison](values, number) & ~np.isnan(values)
+    fits: Mask = COMPARISONS[comparison](values, number) & ~np.isnan(values)
     return fits
 
 
