@@ -246,7 +246,8 @@ def tables_for(run: Run, format: str) -> list[str]:  # noqa: A002
 
 def left_out_words(run: Run, format: str) -> str:  # noqa: A002
     """Which tables `tables_for` leaves out, and what has them; empty where it has all."""
-    left_out = [name for name in TABLE_NAMES if name not in tables_for(run, format)]
+    kept = tables_for(run, format)
+    left_out = [name for name in TABLE_NAMES if name not in kept]
     if not left_out:
         return ""
     return f"{', '.join(left_out)}: more than {PAGE_ROWS:,} rows, left out of {format}; csv and --tables have them"

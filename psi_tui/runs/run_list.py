@@ -115,7 +115,7 @@ class RunList:
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
         self._known: dict[Path, _Known] = {}
-        self._damaged: dict[Path, tuple[tuple[int, int] | None, RunEntry]] = {}
+        self._damaged: dict[Path, tuple[tuple[Any, ...], RunEntry]] = {}
         self._tidied_at = -math.inf
 
     def poll(self) -> tuple[RunEntry, ...]:
@@ -128,14 +128,13 @@ class RunList:
             del self._known[path]
         self._damaged = {path: found for path, found in self._damaged.items() if path in paths}
         for path in paths:
-            stamp = file_stamp(path / "config.json")
-            if path in self._damaged and self._damaged[path][0] == stamp:
+            if path in self._damaged and self._damaged[path][0] == _files_stamp(path):
                 continue  # It is as damaged as it was.
             try:
                 self._refresh(path)
             except (PsiError, OSError) as error:
                 if path not in self._known and looks_like_run(path):
-                    self._damaged[path] = stamp, _damaged_entry(path, str(error))
+                    self._damaged[path] = _files_stamp(path), _damaged_entry(path, str(error))
             else:
                 self._damaged.pop(path, None)
         self._summarize()
@@ -183,6 +182,14 @@ def _run_directories(folder: Path) -> Iterator[Path]:
             yield from (Path(item.path) for item in found if not item.name.startswith(".") and item.is_dir())
     except OSError:
         return
+
+
+def _files_stamp(path: Path) -> tuple[Any, ...]:
+    """Changes whenever a file of a run does: any of them may be what cannot be read."""
+    try:
+        return tuple((each.name, file_stamp(each)) for each in sorted(path.iterdir()))
+    except OSError:
+        return ()
 
 
 def _signature(path: Path) -> tuple[Any, ...]:

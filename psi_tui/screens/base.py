@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import getters
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
@@ -61,8 +62,8 @@ class PlotPane(Pane, can_focus=True):
         plot = self.query_one(Plot)
         if plot.stop is not None:
             plot.stop = None
-        elif isinstance(self.screen, PsiScreen):
-            self.screen.action_back()
+        else:
+            raise SkipAction  # The key is meant for what the plot lies in.
 
 
 class PsiScreen(Screen[None]):

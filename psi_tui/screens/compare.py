@@ -109,6 +109,7 @@ class CompareScreen(PsiScreen):
 
     def _take(self, read: list[tuple[Run, list[Row]]]) -> None:
         self._read_runs = read
+        self._directories = tuple(run.directory for run, _ in read)  # One that cannot be read has no column.
         self._differences = configuration_differences([run for run, _ in read])
         if not self._has_chosen:
             has_noise = any(row["delta_sd"] is not None for _, rows in read for row in rows)

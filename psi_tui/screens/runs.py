@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def _status(progress: "Progress") -> str:
     text = f"{STATUS_GLYPHS[progress.status]} {progress.status}"
-    if progress.status == "running":
+    if progress.is_live:
         if progress.phase != "run":
             return f"{text} {progress.phase}"
         share = f" {100 * progress.done // max(1, progress.total)} %"

@@ -218,10 +218,12 @@ class Services(App[None]):
         Args:
             runs: directory and name of each.
         """
-        names = [name for _, name in runs]
-        folders = [name if names.count(name) == 1 else f"{name}-{directory.name}" for directory, name in runs]
-        pairs = [(directory, folder.replace(" ", "-")) for (directory, _), folder in zip(runs, folders, strict=True)]
-        self._offer_exports(pairs, f"{len(runs)} runs" if len(runs) > 1 else names[0], "psi", ())
+        names = [name.replace(" ", "-") for _, name in runs]
+        pairs = [
+            (directory, name if names.count(name) == 1 else f"{name}-{directory.name}")
+            for (directory, _), name in zip(runs, names, strict=True)
+        ]
+        self._offer_exports(pairs, f"{len(runs)} runs" if len(runs) > 1 else runs[0][1], "psi", ())
 
     def _offer_exports(
         self, runs: Sequence[tuple[Path, str]], name: str, measure: str, own: "Sequence[OwnExport]"
@@ -375,7 +377,7 @@ class Services(App[None]):
             else:
                 deletable.append((directory, name))
         if refusals:
-            self.say("; ".join(refusals[:2]))
+            self.say(first_of(refusals, between="; "))
         if not deletable:
             return
 

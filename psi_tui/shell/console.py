@@ -85,13 +85,16 @@ def require_free(path: Path, *, replace: bool) -> None:
 
 
 def write_file(path: Path, data: bytes, *, replace: bool = False) -> None:
-    """Writes one file, all of it or none.
+    """Writes one file, all of it or none; a device or a pipe is written to and stays what it is.
 
     Raises:
         ConfigError: there is such a file already, or it cannot be written.
     """
     require_free(path, replace=replace)
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+            return
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:

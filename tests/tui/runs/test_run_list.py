@@ -1,5 +1,7 @@
 """The home screen's list: complete, in order, cheap to follow, and blind to what is no run."""
 
+import pytest
+
 from psi_core.runs.deletion import delete_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.runs.run_list import RunList
@@ -80,6 +82,19 @@ def test_a_settled_list_stays_equal(own_folders):
     while any(entry.summary is None for entry in followed.poll()):
         pass  # One poll reads no more results than its time allows.
     assert followed.poll() == followed.poll()
+
+
+@pytest.mark.parametrize("name", ["config.json", "card.json"])
+def test_a_damaged_run_that_is_mended_is_listed_again(own_folders, name):
+    path = record_run(own_folders, name="mine") / name
+    whole = path.read_bytes() if path.exists() else b"{}"
+    path.write_text("[")
+    followed = RunList(own_folders)
+    (entry,) = own(followed.poll())
+    assert entry.progress.status == "damaged"
+    path.write_bytes(whole)
+    (entry,) = own(followed.poll())
+    assert entry.progress.status == "done"
 
 
 def test_a_damaged_run_hides_no_other(own_folders):

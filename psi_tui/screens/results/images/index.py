@@ -297,7 +297,8 @@ def _comparable(index: "ImageIndex") -> list[str]:
 def _fits_word(index: "ImageIndex", word: str) -> Mask:
     if word not in WORDS:
         near = unknown_name("filter", word, [*WORDS, *QUANTITIES])
-        raise ConfigError(near if "did you mean" in near else f"filter: there is no {word!r}; write {EXAMPLES}")
+        examples = EXAMPLES_ALONE if index.is_alone else EXAMPLES
+        raise ConfigError(near if "did you mean" in near else f"filter: there is no {word!r}; write {examples}")
     before, now = index.prediction == index.label
     changed = index.prediction[0] != index.prediction[1]
     if index.is_alone and word not in _NEED_NO_ATTACK:
