@@ -8,6 +8,7 @@ JSON for our own protocol and caches: full precision, and null where there is no
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -92,6 +93,15 @@ def flush_to_disk(path: Path) -> None:
     """Returns when what was written to a file lies on the disk: a crash then leaves no half of it under its name."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Renames a file so that nothing reads it, to itself and a word, numbered where that is taken; gives the place."""
+    for attempt in itertools.count():
+        aside = path.with_name(f"{path.name}.{word}{attempt or ''}")
+        if not os.path.lexists(aside):
+            return path.rename(aside)
+    raise AssertionError("counting has no end")
 
 
 @contextlib.contextmanager

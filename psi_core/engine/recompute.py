@@ -13,8 +13,9 @@ from psi_core.engine.kernels import sums_on
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import PsiError, first_of
 from psi_core.runs.chunks import Arrays
+from psi_core.runs.event_log import EventReader, events_path, worker_numbers
+from psi_core.runs.events import Started
 from psi_core.runs.run import Run
-from psi_core.runs.status import StatusReader
 from psi_core.runs.verification import Verified
 
 _ELSEWHERE_IMAGES = 64
@@ -40,25 +41,39 @@ def recompute(run: Run, numbers: list[int]) -> list[Verified]:
         positions = run.chunk_positions(number)
         try:
             theirs = run.read_chunk(number)
-            positions = positions[:_ELSEWHERE_IMAGES] if other else positions
+        except PsiError as error:
+            found.append(Verified(f"chunk {number} again", "wrong", str(error)))
+            continue
+        positions = positions[:_ELSEWHERE_IMAGES] if other else positions
+        try:
             with cpu_threads(run.config.threads), current_device(device), precision(run.config.precision, device):
                 ours = maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
         except PsiError as error:
-            found.append(Verified(f"chunk {number} again", "wrong", str(error)))
+            found.append(Verified(f"chunk {number} again", "not checked", str(error)))
             continue
         found.append(_compared(number, ours, theirs, other))
     return found
 
 
 def _other_device(run: Run, device: Device) -> str:
-    """What the run was made on, where that is not what computes here; empty where it is."""
-    started = [worker.started for worker in StatusReader(run.directory).poll() if worker.started]
-    first = min(started, key=lambda event: event.time, default=None)
+    """What the run was made on, where that is not in every start what computes here; empty where it is.
+
+    No chunk says which start it was made in.
+    """
+    logs = (EventReader(events_path(run.directory, number)) for number in worker_numbers(run.directory))
+    started = [event for log in logs for event in log.poll() if isinstance(event, Started)]
     here = describe_device(device)
-    if first is None:
-        return "an unknown device"
-    is_same = (first.device_name, first.torch, first.sums) == (here["device_name"], here["torch"], sums_on(device))
-    return "" if is_same else f"{first.device_name or 'an unknown device'}, torch {first.torch}"
+    mine = here["device_name"], here["torch"], sums_on(device)
+    others = [event for event in started if (event.device_name, event.torch, event.sums) != mine]
+    if started and not others:
+        return ""
+    return (
+        first_of(
+            [*{f"{event.device_name or 'an unknown device'}, torch {event.torch}": None for event in others}],
+            between=" and ",
+        )
+        or "an unknown device"
+    )
 
 
 def _compared(number: int, ours: Arrays, theirs: Arrays, other: str) -> Verified:

@@ -1,6 +1,5 @@
 """Chunk files: immutable blocks of results, one `chunks/00000.npz` per block of consecutive images."""
 
-import itertools
 import lzma
 import math
 import os
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.errors import RunError
-from psi_core.files import open_file, replacing
+from psi_core.files import open_file, replacing, set_aside
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ClassSums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
@@ -75,13 +74,7 @@ def finished_chunks(run_directory: Path) -> list[int]:
 
 def set_chunk_aside(run_directory: Path, number: int) -> Path:
     """Takes a chunk out of the way, and gives its new place."""
-    path = chunk_path(run_directory, number)
-    aside = next(
-        place
-        for attempt in itertools.count()
-        if not os.path.lexists(place := path.with_name(f"{path.name}.wrong{attempt or ''}"))
-    )
-    return path.rename(aside)
+    return set_aside(chunk_path(run_directory, number), "wrong")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

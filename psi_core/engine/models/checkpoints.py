@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from psi_core.errors import ModelError
-from psi_core.files import PACKAGE_DATA, checkpoints_directory, file_sha256
+from psi_core.files import PACKAGE_DATA, checkpoints_directory, file_sha256, set_aside
 
 _SMALL_SET = 20_000
 """Below this many images a fit takes three epochs by default, else one."""
@@ -88,19 +88,18 @@ def find_checkpoint(recipe: Recipe) -> Checkpoint | None:
     return _read(checkpoints_directory() / f"{recipe.stem}.safetensors")
 
 
+DAMAGED = "damaged"
+"""What a damaged file of the cache is called besides, once it is set aside."""
+
+
 def set_damaged_aside(recipe: Recipe) -> str:
     """Takes the damaged checkpoint of a recipe out of the way, and says so; empty where there is none to take."""
     path = checkpoints_directory() / f"{recipe.stem}.safetensors"
     reason = _damage(path)
     if not reason:
         return ""
-    names = [set_file_aside(each).name for each in (path, path.with_suffix(".json")) if os.path.lexists(each)]
+    names = [set_aside(each, DAMAGED).name for each in (path, path.with_suffix(".json")) if os.path.lexists(each)]
     return f"{path}: {reason}; it is {' and '.join(names)} now, and is fitted again"
-
-
-def set_file_aside(path: Path) -> Path:
-    """Renames a damaged file of the cache so that nothing reads it, and gives its new place."""
-    return path.replace(path.with_name(f"{path.name}.damaged"))
 
 
 @contextlib.contextmanager

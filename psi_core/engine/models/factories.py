@@ -165,8 +165,9 @@ def _is_users(name: str, folders: Collection[str | None]) -> bool:
 
 
 def _forget_modules() -> None:
-    for name in _BROUGHT:
-        sys.modules.pop(name, None)
+    tops = {name.partition(".")[0] for name in _BROUGHT}  # Their parts may have come later, as they were needed.
+    for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+        del sys.modules[name]
     _BROUGHT.clear()
     importlib.invalidate_caches()
 

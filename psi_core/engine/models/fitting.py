@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psi_core.devices import Device
-from psi_core.engine.devices import processor_name
+from psi_core.engine.devices import is_out_of_memory, processor_name
 from psi_core.engine.images import Dataset, load_dataset, read_inputs
 from psi_core.engine.images.classes import match_names
 from psi_core.engine.models.checkpoints import (
+    DAMAGED,
     Checkpoint,
     Recipe,
     find_checkpoint,
     fitting_lock,
     set_damaged_aside,
-    set_file_aside,
 )
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.dry_forward import dry_forward
@@ -33,7 +33,7 @@ from psi_core.engine.models.sources import ModelSource, build_classifier, input_
 from psi_core.engine.models.weight_files import DAMAGE
 from psi_core.engine.models.weights import imagenet_file, read_weights
 from psi_core.errors import ModelError
-from psi_core.files import checkpoints_directory, file_sha256, flush_to_disk, replacing
+from psi_core.files import checkpoints_directory, file_sha256, flush_to_disk, replacing, set_aside
 from psi_core.runs.creation import write_json
 from psi_core.runs.events import FitAdvanced, Warned
 
@@ -242,9 +242,11 @@ class Fit:
             return
         try:
             self._take(_partial_state(self.partial, self.device))
-        except (ModelError, *DAMAGE) as error:
+        except DAMAGE as error:
+            if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+                raise  # The file is whole.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            aside = set_file_aside(self.partial)
+            aside = set_aside(self.partial, DAMAGED)
             told = f"{self.partial}: is damaged ({reason}); it is {aside.name} now, and the fit starts over"
             self.report(Warned(told))
             self.step, self.lowerings, self.seconds, self.recent = 0, 0, 0.0, []

@@ -214,10 +214,14 @@ class _Strangers:
     """Takes note of modules that run and whose weights are none of a network's, as those of layers in a plain list."""
 
     def __init__(self, network: nn.Module) -> None:
+        self._held = {id(module) for module in network.modules()}
         self._own = {id(parameter) for module in network.modules() for parameter in module._parameters.values()}
         self.found: dict[str, None] = {}
 
     def see(self, module: nn.Module, _inputs: object) -> None:
+        # A layer that the network holds may compute with other tensors for one call (torch.func.functional_call).
+        if id(module) in self._held:
+            return
         if any(id(parameter) not in self._own for parameter in module.parameters(recurse=False)):
             self.found[type(module).__name__] = None
 

@@ -36,6 +36,11 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
         ModelError: it is another architecture; names the first tensor that differs, and both shapes.
     """
     own = tensors_of(network)
+    if copied := _copied(network, own):
+        raise ModelError(
+            f"model: its state_dict gives {copied} as a copy of what it computes with, so that no weights can be "
+            "loaded; let it give the tensors themselves"
+        )
     constants = [name for name, tensor in network.named_buffers() if is_normalization(name, tensor.shape)]
     wanted = {
         name: tensor
@@ -66,6 +71,16 @@ def apply_weights(network: nn.Module, state: StateDict, where: str) -> None:
         for name, tensor in own.items():
             if name in state:
                 tensor.copy_(state[name])
+
+
+def _copied(network: nn.Module, own: StateDict) -> str:
+    """The first tensor that shares no memory with one of the network's; what is copied into it would have no effect."""
+    places = {
+        tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers()) if tensor.numel()
+    }
+    return next(
+        (name for name, each in own.items() if each.numel() and each.untyped_storage().data_ptr() not in places), ""
+    )
 
 
 def _lacking(name: str, own: StateDict, state: StateDict, where: str) -> str:

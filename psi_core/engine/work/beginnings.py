@@ -57,7 +57,11 @@ def require_same_pictures(run: Run, sources: Sequence[Readable]) -> None:
     for place in sorted({*np.linspace(0, len(finished) - 1, _CHUNKS).round().astype(int).tolist()} if finished else ()):
         number = finished[place]
         kept = read_seal(chunk_path(run.directory, number)).get("images")
-        if kept and picture_digests(sources, run.read_chunk(number, "index".__eq__)["index"]) != kept:
+        try:
+            index = run.read_chunk(number, "index".__eq__)["index"]
+        except RunError:  # Whose share it is in sets it aside and makes it again.
+            continue
+        if kept and picture_digests(sources, index) != kept:
             raise RunError(
                 f"data: the pictures of chunk {number} are others than those it was made from; put the old ones back, "
                 "or start a new run"

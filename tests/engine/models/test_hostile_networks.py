@@ -219,3 +219,64 @@ def test_a_view_of_another_size_is_told_from_one_of_a_fixed_number_of_images(tmp
     with pytest.raises(ModelError, match=r"^size: .* 1 x 32 x 32 .*; write --size 28, which it takes$"):
         prepare(RunConfig(size=32, **values))
     assert prepare(RunConfig(size=28, **values)).config.size == 28
+
+
+RENAMED = """
+import torch
+from torch import nn
+
+class Renamed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(784, 10)
+
+    def state_dict(self, *args, **kwargs):
+        return {f"net.{name}": tensor.clone() for name, tensor in super().state_dict(*args, **kwargs).items()}
+
+    def forward(self, images):
+        return self.layer(images.flatten(1).relu())
+"""
+
+
+def test_a_state_dict_of_renamed_copies_takes_no_weights_without_a_word(tmp_path):
+    (tmp_path / "renamed.py").write_text(RENAMED)
+    torch.save({"net.layer.weight": torch.ones(10, 784), "net.layer.bias": torch.ones(10)}, tmp_path / "renamed.pt")
+    values = {"model": f"{tmp_path}/renamed.py:Renamed", "weights": str(tmp_path / "renamed.pt"), "size": 28}
+    with pytest.raises(ModelError, match=r"gives net\.layer\.weight as a copy of what it computes with"):
+        prepare(RunConfig(images=5, **values))
+
+
+BORROWED = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(784, 16), nn.Linear(16, 10)
+
+    def forward(self, images):
+        weights = {name: 2 * tensor for name, tensor in self.layer.named_parameters()}
+        return self.head(torch.func.functional_call(self.layer, weights, images.flatten(1)).relu())
+"""
+
+
+def test_a_held_layer_with_other_weights_for_one_call_is_no_stranger(tmp_path):
+    (tmp_path / "borrowed.py").write_text(BORROWED)
+    prepared = prepare(RunConfig(model=f"{tmp_path}/borrowed.py:Net", weights="random", size=28, images=5))
+    assert not any("does not hold" in note for note in prepared.notes)
+
+
+def test_a_part_that_is_imported_late_is_each_projects_own(tmp_path):
+    for name, outputs in (("one", 10), ("two", 20)):
+        (tmp_path / name / "nets").mkdir(parents=True)
+        (tmp_path / name / "nets" / "__init__.py").write_text("")
+        (tmp_path / name / "nets" / "sub.py").write_text(f"OUTPUTS = {outputs}\n")
+        (tmp_path / name / "main.py").write_text(
+            "import nets\nfrom torch import nn\n\ndef net():\n    from nets.sub import OUTPUTS\n"
+            "    return nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, OUTPUTS))\n"
+        )
+    for name, outputs in (("one", 10), ("two", 20)):
+        values = {"weights": "random", "size": 28, "images": 5, "labels": "predicted"}
+        prepared = prepare(RunConfig(model=f"{tmp_path / name}/main.py:net", **values))
+        assert prepared.classifier.network[-1].out_features == outputs

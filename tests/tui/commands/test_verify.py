@@ -1,6 +1,7 @@
 """`psi-tui verify`: a table, JSON, an exit code; and chunks that are computed again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from psi_core.engine import analyze
 from psi_core.engine.recompute import recompute
 from psi_core.runs.chunks import chunk_path, read_arrays
-from psi_core.runs.event_log import events_path
+from psi_core.runs.event_log import EventLog, EventReader, events_path
+from psi_core.runs.events import Started
 from psi_core.runs.run import Run
 from tests.engine.processes import small_config
 from tests.recorded import make_older, record_run, rewrite_chunk
@@ -89,3 +91,13 @@ def test_what_cannot_be_computed_again_is_not_right(psi, own_folders):
     told = psi("verify", "mine", "--recompute", 1)
     assert told.code == 1
     assert "not checked" in told.out
+
+
+def test_a_run_that_went_on_elsewhere_is_held_to_rounding(finished):
+    (begun,) = [event for event in EventReader(events_path(finished, 0)).poll() if isinstance(event, Started)]
+    elsewhere = replace(begun, device_name="another GPU", worker=1)
+    EventLog(events_path(finished, 1)).write(elsewhere)
+    (found,) = recompute(Run(finished), [0])
+    assert found.verdict == "right"
+    assert "made on another GPU" in found.words
+    assert "bits agree on the same kind of device alone" in found.words
