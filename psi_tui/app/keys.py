@@ -4,6 +4,7 @@ On a slow line many keys come in one packet. Textual hands all of them to the wi
 letters behind `/` became commands, and a question was answered before anybody could have read it.
 """
 
+import asyncio
 from collections import deque
 from typing import Any
 from weakref import WeakSet
@@ -56,6 +57,14 @@ class OrderlyApp(App[None]):
         self._asked: WeakSet[Screen[Any]] = WeakSet()
         self._painted: WeakSet[Screen[Any]] = WeakSet()
         self._look_again_timer: Timer | None = None
+
+    def on_load(self) -> None:
+        """Has every task begin when its turn comes, on every Python.
+
+        From Python 3.12 on Textual has tasks begin inside the call that makes them. A screen's text fields are then
+        mounted before the app has the screen, and ask for it.
+        """
+        asyncio.get_running_loop().set_task_factory(None)
 
     def get_driver_class(self) -> type[Driver]:
         """Textual's driver, which is made to outlive a garbled line."""

@@ -1,5 +1,6 @@
 """The app in a real terminal, with real workers: what it costs to start, to watch, to lose the line, to come back."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
+from psi_tui.app.app import PsiApp
+from psi_tui.screens.base import PsiScreen
 from tests.engine.processes import new_run, start_worker, wait_until
 from tests.recorded import record_run
 from tests.tui.terminal import ROOT, Terminal, psi_tui
@@ -47,6 +50,28 @@ def long_run(own_folders, request):
     (directory / STOP_FILE).touch()  # For one that was resumed: it is nobody's child here.
     worker.kill()
     worker.wait()
+
+
+async def test_tasks_begin_in_their_turn_whatever_python_offers(own_folders, monkeypatch):
+    """Python 3.12 and later can begin them at once, which Textual asks for; text fields then ask for no screen."""
+    if not hasattr(asyncio, "eager_task_factory"):  # Textual looks for it by name.
+        monkeypatch.setattr(
+            asyncio,
+            "eager_task_factory",
+            lambda loop, task, **options: asyncio.Task(task, loop=loop, **options),
+            raising=False,
+        )
+    factories = []
+
+    async def look(pilot):
+        factories.append(asyncio.get_running_loop().get_task_factory())
+        assert isinstance(pilot.app.screen, PsiScreen)
+        pilot.app.exit()
+
+    app = PsiApp(own_folders)
+    await app.run_async(headless=True, auto_pilot=look)
+    assert factories == [None]
+    assert app.return_code == 0
 
 
 @pytest.mark.alone
