@@ -1,4 +1,7 @@
-"""Named set-ups of a run: values of RunConfig under one name. What a SPEC.toml or the command line says beats them."""
+"""Named set-ups of a run: values of RunConfig under one name. What a SPEC.toml or the command line says beats them.
+
+Here too: the study whose set-up some of them repeat, as every page cites it.
+"""
 
 import os
 from collections.abc import Mapping
@@ -10,6 +13,12 @@ from psi_core.conditions import CONTROL_NAMES
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES
+
+STUDY = "Lee & Kim 2023"
+"""The reproduced study, in a few words. Youngseok Lee and Jongweon Kim, Applied Sciences 13(17), 9722."""
+
+STUDY_TITLE = "PSI Analysis of Adversarial-Attacked DCNN Models"
+STUDY_DOI = "10.3390/app13179722"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Preset:
 
 
 def _study(model: str, description: str, **values: str) -> Preset:
-    """The study's data and attack: MNIST's validation images, FGSM at 0.03, the ReLU outputs."""
+    """Data and attack of Lee & Kim 2023: MNIST's validation images, FGSM at 0.03, the ReLU outputs."""
     shared = {"data": "mnist", "split": "test", "attack": ("fgsm",), "epsilon": (0.03,), "layers": ("relu",)}
     return Preset(description, MappingProxyType({"model": model, **values, **shared}))
 
@@ -55,7 +64,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "evidence": _EVIDENCE,
     }
 )
-"""Set-ups by name. `study-imagenet` is the likeliest of the reproduced study, which does not describe its head;
+"""Set-ups by name. `study-imagenet` is the likeliest one of Lee & Kim 2023, who do not describe their head;
 `evidence` is what tells a shift that is real from one that noise makes too."""
 
 

@@ -16,8 +16,10 @@ from psi_core import RunConfig
 from psi_core.conditions import ATTACKS
 from psi_core.engine import analyze
 from psi_core.evidence import checks_of
+from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import table_rows
+from psi_core.tables.study import claims_note
 from psi_tui.cli import _MODULES
 from tests.engine.picture_files import digit_folder
 
@@ -83,3 +85,35 @@ def test_the_figure_of_the_notebook_shows_the_tables_numbers(tmp_path: Path, mon
     sd = {row["layer"]: row["psi_sd"] for row in table_rows(load_run("example-vgg11"), "layers") if not row["epsilon"]}
     expected = [row["delta_control_mean"] / sd[row["layer"]] for row in rows]
     assert [bar.get_height() for bar in names["bars"]] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_studys_tables_stand_beside_what_the_examples_measure() -> None:
+    section = README.partition("## What we found\n")[2].partition("\n## ")[0]
+    assert all(part in " ".join(section.split()) for part in (STUDY, STUDY_TITLE, STUDY_DOI))
+    shown = re.findall(r"^\| (?:AlexNet|VGG11) .* \|$", section, re.MULTILINE)
+    assert shown == [line for title, run in EXAMPLES.items() for line in study_lines(title, run)]
+
+
+EXAMPLES = {"AlexNet": "example-alexnet", "VGG11": "example-vgg11"}
+
+
+def study_lines(title: str, run: str) -> list[str]:
+    """The study beside a run, a line a layer; bold where a reading moves the published way."""
+    rows = table_rows(load_run(run), "study")
+    lines = []
+    for benign, attacked in zip(rows[::2], rows[1::2], strict=True):
+
+        def cell(name: str, agrees: str = "", pair: tuple[Any, Any] = (benign, attacked)) -> str:
+            text = " → ".join(f"{side[name]:.1f}" for side in pair)
+            return f"**{text}**" if agrees and pair[1][agrees] else text
+
+        cells = [
+            f"{title} {benign['layer']}",
+            cell("published"),
+            *(cell(name, f"agrees_{name.partition('_')[0]}") for name in ("height_percent", "accuracy_percent")),
+            cell("location", "agrees_location"),
+            cell("location_right"),
+            claims_note([benign, attacked], {True: "holds", False: "does not hold"}).partition(" ")[2],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines

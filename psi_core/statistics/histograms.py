@@ -10,7 +10,7 @@ from psi_core.measures import MEASURES
 from psi_core.statistics.paired import percent
 
 TABLE_BINS = 20
-"""Bins over 0..1 in tables and peaks: the study's. A whole layer may fall into one of them."""
+"""Bins over 0..1 in tables and peaks: those of Lee & Kim 2023. A whole layer may fall into one of them."""
 
 DISPLAY_BINS = 40
 """Bins over the range that a layer's values really take: what screens draw."""

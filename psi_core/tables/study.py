@@ -1,14 +1,17 @@
 """The reproduced study: its two tables of peak values, and every reading of "peak value" measured beside them.
 
-AlexNet and VGG11 on the MNIST validation set, FGSM with epsilon 0.03, PSI at the ReLU outputs.
+Lee & Kim 2023, "PSI Analysis of Adversarial-Attacked DCNN Models", Applied Sciences 13(17), 9722,
+doi:10.3390/app13179722: AlexNet and VGG11 on the MNIST validation set, FGSM with epsilon 0.03, PSI at the ReLU outputs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from psi_core.conditions import BENIGN, Condition
-from psi_core.measures import require_measure
+from psi_core.measures import MEASURES, require_measure
+from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS, find_peaks, measure_edges
 from psi_core.tables.columns import CONDITION, LAYER, Cell, Column, Row, numbers
@@ -22,7 +25,7 @@ STUDY_COLUMNS: tuple[Column, ...] = (
     Column("bins", "bins", "count", "Bins of the histogram over 0..1; other bins give other heights."),
     Column("peak_left", "peak left", "psi", "Left edge of the fullest bin; the lowest of equal ones."),
     Column("peak_right", "peak right", "psi", "Right edge of the fullest bin."),
-    Column("published", "published", "percent", "The peak value that the study's table gives.", True),
+    Column("published", "published", "percent", f"The peak value that the tables of {STUDY} give.", True),
     Column(
         "height_percent",
         "H %",
@@ -51,7 +54,10 @@ STUDY_COLUMNS: tuple[Column, ...] = (
     Column("agrees_location", "L agrees", "flag", "Whether L moves the way the published value does.", True, "L moves"),
     Column("location_right", "L right", "percent", "100 x the right edge of that bin, where the study draws its bars."),
     Column(
-        "said", "text says", "text", "What the study's text says of the layer: where its peak lies, or its direction."
+        "said",
+        "text says",
+        "text",
+        f"What the text of {STUDY} says of the layer: where its peak lies, or its direction.",
     ),
     Column("agrees_said", "text agrees", "flag", "Whether the fullest bin touches that value, or the mean moves so."),
 )
@@ -59,14 +65,18 @@ STUDY_COLUMNS: tuple[Column, ...] = (
 STUDY_ATTACK = Condition("fgsm", 0.03)
 """The attack of the study."""
 
+STUDY_SOURCE = (f"published: {STUDY}, doi:{STUDY_DOI},", f'"{STUDY_TITLE}"')
+"""Whose values they are, in lines of at most 71 characters."""
 
-def study_note(bins: int = TABLE_BINS) -> str:
+
+def study_note(bins: int = TABLE_BINS, measure: str = "psi") -> str:
     """What every reader of the study table must know, in lines of at most 71 characters."""
+    shown = MEASURES[measure]
     return f"""\
-peak value, in three readings of the fullest of {bins} bins over 0..1:
+peak value, in three readings of the fullest of {bins} bins over {"0..1" if shown.is_share else "its range"}:
 H its share of images: concentration, not sparseness
 A the accuracy of these images
-L 100 x the PSI at its middle"""
+L 100 x the {shown.heading} at its middle"""
 
 
 STUDY_NOTE = study_note()
@@ -158,10 +168,27 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
 
 
 def study_notes(run: Run, view: View) -> list[str]:
-    """The three readings, how often each moves the published way, and whose the labels are."""
+    """Whose values these are, the readings, how often each moves the published way, and whose the labels are."""
     names = [column.name for column in STUDY_COLUMNS]
-    moved = moves_note([dict(zip(names, cells, strict=True)) for cells in study_rows(run, view)])
-    return [*study_note(view.bins).splitlines(), *([moved] if moved else []), *label_notes(run)]
+    rows = [dict(zip(names, cells, strict=True)) for cells in study_rows(run, view)]
+    moved, claims = moves_note(rows), claims_note(rows)
+    return [
+        *STUDY_SOURCE,
+        *study_note(view.bins, view.measure).splitlines(),
+        *([moved] if moved else []),
+        *(["what its text says of layers, and whether it holds here:", claims] if claims else []),
+        *([f"its equation read as a count of active units: --measure {COUNT}"] if is_read_as_ratio(run, view) else []),
+        *label_notes(run),
+    ]
+
+
+COUNT = "active_fraction"
+"""The measure of the equation's other reading: its text counts the active units, its formula is the ratio."""
+
+
+def is_read_as_ratio(run: Run, view: View) -> bool:
+    """Whether the rows read the study's equation as PSI, and the run could show the other reading too."""
+    return view.measure == "psi" and COUNT in run.measures and _network(run) in PUBLISHED
 
 
 def moves_note(rows: Sequence[Row]) -> str:
@@ -175,6 +202,25 @@ def moves_note(rows: Sequence[Row]) -> str:
             counts.append(f"{letter} in {sum(map(bool, known))} of {len(known)}")
     layers = sum(row["published"] is not None for row in attacked)
     return f"moves the published way: {', '.join(counts)}; {layers / 2:g} by chance" if counts else ""
+
+
+def claims_note(
+    rows: Sequence[Row], words: Mapping[bool, str] = MappingProxyType({True: "(yes)", False: "(no)"})
+) -> str:
+    """What the study's text says of layers and whether that holds, in one line; empty where it says nothing.
+
+    Args:
+        rows: of the study table.
+        words: for what holds, and for what does not.
+    """
+    told = [row for row in rows if row["said"] is not None]
+    texts = []
+    for layer in dict.fromkeys(row["layer"] for row in told):
+        own = [row for row in told if row["layer"] == layer]
+        said = " → ".join(dict.fromkeys(str(row["said"]) for row in own))
+        held = " → ".join(dict.fromkeys(words[bool(row["agrees_said"])] for row in own))
+        texts.append(f"{layer} {said} {held}")
+    return ", ".join(texts)
 
 
 def _said(run: Run, at_layer: int, at: int, change: float, peak: tuple[float, float]) -> tuple[str | None, bool | None]:

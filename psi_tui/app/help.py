@@ -10,6 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Static
 
+from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.statistics.contrasts import BEYOND_WORDS, SIZE_WORDS
 from psi_tui.app.palette import bindings_of
 from psi_tui.screens.base import PsiScreen
@@ -24,6 +25,7 @@ _WORDS = {
     "beyond, sd": f"{BEYOND_WORDS}: {SIZE_WORDS}; in lists of runs, of the furthest layer",
     "control": "noise of the same size: a shift that it makes too is no effect of the attack",
     "peak": "the fullest of 20 bins over 0..1: L its place, H its share of the images, A their accuracy",
+    "Study": f'{STUDY}, "{STUDY_TITLE}", doi:{STUDY_DOI}: peak values of AlexNet and VGG11 on MNIST under FGSM',
     "d_z": "consistency: how alike images move, mean difference over its sd; says nothing of how far",
     "ok ! x -": "a check that is fine, one to mind, one not to build on, one that this run does not allow",
     "TNR": "share of the control's images not taken for attacked where 95 % of the attacked are",

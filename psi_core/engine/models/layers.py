@@ -242,7 +242,7 @@ def dry_images(channels: int, size: int) -> Tensor:
 
 
 class _StudyNames:
-    """Numbers ReLU outputs as the study does: conv1, conv2, ... after convolutions, fc1, fc2, ... after matrices."""
+    """Numbers ReLU outputs as Lee & Kim 2023 do: conv1, conv2, ... after convolutions, fc1, fc2, ... after matrices."""
 
     def __init__(self) -> None:
         self._kind = "conv"

@@ -233,7 +233,7 @@ def input_channels(network: nn.Module) -> int:
 
 
 def is_named_by_study(network: nn.Module) -> bool:
-    """Whether its ReLU outputs are called conv1, conv2, ... fc1, fc2, as the reproduced study calls them."""
+    """Whether its ReLU outputs are called conv1, conv2, ... fc1, fc2, as Lee & Kim 2023 call them."""
     if "torchvision" not in sys.modules:  # No network can be torchvision's before that is loaded.
         return isinstance(network, LeNet5)
     import torchvision

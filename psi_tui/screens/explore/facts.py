@@ -64,7 +64,7 @@ _OWN_WORDS = (
 )
 
 _GROUP_WORDS = {
-    BUNDLED: "The networks of the study and LeNet-5; their layers have the study's names.",
+    BUNDLED: "AlexNet and VGG11 as Lee & Kim 2023 name their layers, and LeNet-5 likewise.",
     OWN: "o adds one.",
 }
 

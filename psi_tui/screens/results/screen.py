@@ -17,6 +17,7 @@ from textual.worker import Worker, get_current_worker
 
 from psi_core.errors import PsiError, RunError
 from psi_core.measures import MEASURES
+from psi_core.presets import STUDY
 from psi_core.runs.event_log import log_path
 from psi_core.runs.events import Failed
 from psi_core.statistics.paired import SUBSETS
@@ -350,7 +351,7 @@ class ResultsScreen(PsiScreen):
             bins = _after(BINNINGS, view.choices.bins)
             self._choose(bins=bins)
             is_study = bins == BINNINGS[-1] and MEASURES[view.choices.measure].is_share
-            self.hint(f"{bins} bins " + ("over 0..1, the study's" if is_study else "over the layer's range"))
+            self.hint(f"{bins} bins " + (f"over 0..1, those of {STUDY}" if is_study else "over the layer's range"))
 
     def action_step_reading(self) -> None:
         if view := self._view_or_hint():

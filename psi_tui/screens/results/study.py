@@ -10,15 +10,29 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from psi_core.conditions import BENIGN
-from psi_core.tables.study import STUDY_COLUMNS, STUDY_NOTE, moves_note
+from psi_core.measures import MEASURES
+from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
+from psi_core.tables.columns import as_number
+from psi_core.tables.evidence import ALL_LAYERS
+from psi_core.tables.registry import View
+from psi_core.tables.study import (
+    COUNT,
+    STUDY_COLUMNS,
+    claims_note,
+    is_read_as_ratio,
+    moves_note,
+    study_condition,
+    study_note,
+)
 from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import LayerWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import ScreenColumn, both_sides, of_side, pick, screen_columns
-from psi_tui.text.formatting import MISSING, Row
+from psi_tui.text.formatting import MISSING, Row, format_cell
 from psi_tui.widgets.fitted_table import FittedTable
 
 _AGREEMENTS = {"yes": "✓ agrees", "no": "✗ differs", MISSING: MISSING}
+_HELD = {True: _AGREEMENTS["yes"], False: _AGREEMENTS["no"]}
 
 
 def _columns() -> tuple[ScreenColumn, ...]:
@@ -61,13 +75,30 @@ def _of_either(column: ScreenColumn, words: Mapping[str, str] | None = None) -> 
 COLUMNS = _columns()
 
 
-def _claims_note(pairs: Mapping[str, Row]) -> str:
-    """What the study's text says of layers, for screens whose table has no room for it; empty where it says nothing."""
-    by_title = {column.title: column for column in COLUMNS}
-    said, agrees = by_title["text says"], by_title["text agrees"]
-    claims = {layer: said.cell(pair) for layer, pair in pairs.items()}
-    told = [f"{layer} {claim} {agrees.cell(pairs[layer])}" for layer, claim in claims.items() if claim != MISSING]
-    return f"its text says: {', '.join(told)}" if told else ""
+_ROOMY_LINES = 30
+"""Lines of a terminal from which on more than the table and its key has room."""
+
+
+def _roomy_notes(view: ResultsView) -> list[str]:
+    """For screens with room: the study by its title, the other reading of its equation, and what it leaves open."""
+    run = view.snapshot.run
+    notes = [f'{STUDY}: "{STUDY_TITLE}", Applied Sciences 13(17), 9722, doi:{STUDY_DOI}']
+    if is_read_as_ratio(run, View(measure=view.choices.measure)):
+        notes.append(f"its equation can also be read as a count of active units: m takes {MEASURES[COUNT].heading}")
+    condition = study_condition(run)
+    rows = view.rows("layers", condition)
+    beyond = [row for row in rows if str(row["verdict"]).startswith("beyond noise")]
+    if beyond:
+        furthest = max(beyond, key=lambda row: abs(as_number(row["delta_sd"])))
+        told = f"{len(beyond)} of {len(rows)} layers, furthest {furthest['layer']}"
+        notes.append(f"beyond noise under {condition}: {told}, {str(furthest['verdict']).partition(': ')[2]}")
+    elif any(row["noise"] for row in rows):
+        notes.append(f"beyond noise under {condition}: none of {len(rows)} layers")
+    found = [row for row in view.rows("detectors", condition) if row["layer"] == ALL_LAYERS]
+    against = [f"{format_cell(row['auroc'], 'number')} against {row['reference']}" for row in found]
+    if against:
+        notes.append(f"PSI of all layers as a detector of {condition}: AUROC {', '.join(against)}")
+    return notes
 
 
 class StudyTable(FittedTable):
@@ -79,7 +110,8 @@ class StudyTable(FittedTable):
 class StudyTab(ResultsTab):
     """The study's table, and whether each reading moves the way it does."""
 
-    TABLES: ClassVar[tuple[str, ...]] = ("study",)
+    TABLES: ClassVar[tuple[str, ...]] = ("study", "layers", "detectors")
+    SHOWS = frozenset({"measure"})
     FOCUS = "#study-table"
 
     def compose(self) -> ComposeResult:
@@ -87,7 +119,7 @@ class StudyTab(ResultsTab):
         with Pane(id="study-pane"):
             yield StudyTable(COLUMNS, id="study-table")
             yield Static(id="study-waiting", markup=False, classes="empty")
-        yield Static(STUDY_NOTE, id="study-note", markup=False)
+        yield Static(id="study-note", markup=False)
 
     def show(self, view: ResultsView) -> None:
         rows = view.tables.get("study", [])
@@ -102,16 +134,20 @@ class StudyTab(ResultsTab):
         waiting.display = not pairs
         waiting.update(view.waiting)
         model = view.snapshot.run.config.model
-        heading = f"{model}: published peaks and three readings, benign → attacked"
+        heading = f"{model}, {view.measured}: {STUDY} beside three readings"
         if attacked:
-            heading += f" by {attacked[0]['condition']}"
+            heading += f", benign → {attacked[0]['condition']}"
         elif benign:
-            heading = f"{model}: published benign peaks and three readings; nothing was done to the images"
+            heading += ", benign alone"
         if rows and all(row["published"] is None for row in rows):
-            heading = f"The study has tables of alexnet and vgg11, not of {model}; 3 starts one"
+            heading = f"{STUDY} have tables of alexnet and vgg11, not of {model}; 3 starts one"
         self.query_one("#study-heading", Static).update(heading, layout=False)
-        claims = "" if self.screen.has_class("-wide") else _claims_note(pairs)
-        notes = (STUDY_NOTE, moves_note(rows), claims)
+        claims = claims_note(rows, _HELD)
+        is_wide, is_high = self.screen.has_class("-wide"), self.app.size.height >= _ROOMY_LINES
+        told = _roomy_notes(view) if is_wide and is_high else []
+        if claims and not is_wide:
+            told = [f"its text says: {claims}"]
+        notes = [study_note(measure=view.choices.measure), moves_note(rows), *told]
         self.query_one("#study-note", Static).update("\n".join(note for note in notes if note))
 
     @on(FittedTable.Selected)

@@ -1,13 +1,17 @@
 """The study beside the measured: its numbers as printed, each reading from a plain histogram."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from psi_core import load_run
+from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.runs.loading import LayerInfo
 from psi_core.tables import study
+from psi_core.tables.export import PAGE_FORMATS, table_text
 from psi_core.tables.registry import View, table_named, table_rows
-from psi_core.tables.study import PUBLISHED, STUDY_NOTE, study_condition, study_note
+from psi_core.tables.study import COUNT, PUBLISHED, STUDY_SOURCE, claims_note, study_condition, study_note
 from tests import recorded
 from tests.recorded import record_run
 
@@ -98,10 +102,36 @@ def test_the_study_s_own_attack_comes_first(own_folders, epsilon, expected):
 
 
 def test_the_note_says_what_height_is_and_how_many_bins():
-    assert "concentration, not sparseness" in STUDY_NOTE
-    assert "20 bins over 0..1" in STUDY_NOTE
+    assert "concentration, not sparseness" in study_note()
+    assert "20 bins over 0..1" in study_note()
     assert "7 bins" in study_note(7)
-    assert max(map(len, study_note(1000).splitlines())) <= 79
+    assert "100 x the N_eff" in study_note(20, "n_eff")
+    assert "0..1" not in study_note(20, "n_eff")
+
+
+@pytest.mark.parametrize("model", ["alexnet", "vgg11"])
+def test_the_study_is_cited_beside_its_values_in_lines_for_any_screen(own_folders, monkeypatch, model):
+    monkeypatch.setattr(recorded, "LAYERS", tuple(replace(recorded.LAYERS[0], name=name) for name in PUBLISHED[model]))
+    run = load_run(record_run(own_folders, model=model))
+    notes = table_named("study").sentences(run)
+    assert max(map(len, [*STUDY_SOURCE, *study_note().splitlines()])) <= 71
+    assert max(map(len, notes)) <= 79
+    told = " ".join(notes)
+    assert all(part in told for part in (STUDY, STUDY_TITLE, STUDY_DOI))
+    rows = table_rows(run, "study")
+    for format_ in PAGE_FORMATS:
+        assert STUDY_TITLE in table_text(run, "study", rows, format_)
+    for layer in study.CLAIMS[model]:
+        assert f"{layer} " in claims_note(rows)
+    assert claims_note(rows) in notes
+
+
+def test_the_other_reading_of_the_equation_is_pointed_to_where_the_run_has_it(own_folders):
+    run = load_run(record_run(own_folders, model="alexnet"))
+    pointing = [note for note in table_named("study").sentences(run) if COUNT in note]
+    assert len(pointing) == 1
+    by_count = table_named("study").sentences(run, View(measure=COUNT))
+    assert not any("--measure" in note for note in by_count)
 
 
 def test_how_often_a_reading_moves_the_published_way_is_said_beside_chance(own_folders):
