@@ -61,7 +61,7 @@ def _other_device(run: Run, device: Device) -> str:
     No chunk says which start it was made in.
     """
     logs = (EventReader(events_path(run.directory, number)) for number in worker_numbers(run.directory))
-    started = [event for log in logs for event in log.poll() if isinstance(event, Started)]
+    started = [event for log in logs for event in log.events() if isinstance(event, Started)]
     here = describe_device(device)
     mine = here["device_name"], here["torch"], sums_on(device)
     others = [event for event in started if (event.device_name, event.torch, event.sums) != mine]

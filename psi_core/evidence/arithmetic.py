@@ -1,6 +1,7 @@
 """Is the arithmetic sound? Checks of the gradient, of repetition, of norms, of epsilon 0 and of a lower precision."""
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from psi_core.evidence.check import Check, at_least, at_most, listed, not_checke
 from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.events import EvidenceFound, PrecisionCompared
 from psi_core.runs.run import Run
+
+EventT = TypeVar("EventT")
 
 SIGNS_MEET, SIGNS_NEAR = 0.99, 0.85
 """Share of a gradient's signs: tf32 turns few of them, bf16 about 8 %."""
@@ -135,9 +138,8 @@ def gradient_signs(run: Run) -> Check | None:
     name, policy = "gradient signs", run.config.precision
     if policy == "exact":
         return None
-    events = EventReader(events_path(run.directory, 0)).poll()
-    compared = [event for event in events if isinstance(event, PrecisionCompared)]
-    share = _finite(compared[-1].sign_agreement) if compared else None
+    compared = _last_event(run, PrecisionCompared)
+    share = _finite(compared.sign_agreement) if compared else None
     if share is None:
         return not_checked(name, "the first worker has not compared them yet; it does before its first image")
     sentence = f"{100 * share:.1f} % of the first batch's gradient signs at {policy} are those at exact"
@@ -149,8 +151,16 @@ def gradient_signs(run: Run) -> Check | None:
 
 def engine_evidence(run: Run) -> EvidenceFound | None:
     """What the engine last wrote of its own checks, or None."""
-    events = EventReader(events_path(run.directory, 0)).poll()
-    return next((event for event in reversed(events) if isinstance(event, EvidenceFound)), None)
+    return _last_event(run, EvidenceFound)
+
+
+def _last_event(run: Run, kind: type[EventT]) -> EventT | None:
+    """The last event of a kind that the first worker wrote, or None."""
+    found = None
+    for event in EventReader(events_path(run.directory, 0)).events():
+        if isinstance(event, kind):
+            found = event
+    return found
 
 
 def _finite(value: float | None) -> float | None:

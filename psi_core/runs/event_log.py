@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from io import BufferedReader
+from collections.abc import Iterator
 from pathlib import Path
 
 from psi_core.files import open_file
@@ -99,36 +99,48 @@ class EventReader:
 
     def poll(self) -> list[Event]:
         """New events in order."""
-        return [event_of(line) for line in self.lines()]
+        return list(self.events())
+
+    def events(self) -> Iterator[Event]:
+        """New events in order, one by one: a long log is never in memory as a whole."""
+        return map(event_of, self.each_line())
 
     def lines(self) -> list[EventLine]:
         """New lines in order, as they stand."""
-        found: list[EventLine] = []
+        return list(self.each_line())
+
+    def each_line(self) -> Iterator[EventLine]:
+        """The same one by one; those that nobody takes are given at the next call."""
         try:
             with open_file(self.path) as file:
-                file.seek(self._offset)
-                while self._read_block(file, found):
-                    pass
+                while True:
+                    file.seek(self._offset)
+                    data = file.read(_BLOCK)
+                    for line in self._whole_lines(data):
+                        if line and (event := _parsed(line)) is not None:
+                            yield event
+                    if len(data) < _BLOCK:
+                        return
         except OSError:  # It is gone, or not a file: nothing new.
             pass
-        return found
 
-    def _read_block(self, file: BufferedReader, found: list[EventLine]) -> bool:
-        """Reads the lines of the next block; whether there may be more."""
-        data = file.read(_BLOCK)
-        end = data.rfind(b"\n") + 1
+    def _whole_lines(self, data: bytes) -> Iterator[bytes]:
+        """The lines of a block that end in it; where each is given, the next look begins behind it."""
         is_full = len(data) == _BLOCK
+        end = data.rfind(b"\n") + 1
         if not end and is_full:
-            self._is_in_long_line, end = True, len(data)
-            lines: list[bytes] = []
-        else:
-            lines = data[:end].split(b"\n")
-            if self._is_in_long_line and end:
-                self._is_in_long_line, lines = False, lines[1:]
-        self._offset += end
-        file.seek(self._offset)
-        found += [event for line in lines if line and (event := _parsed(line)) is not None]
-        return is_full
+            self._is_in_long_line = True
+            self._offset += len(data)
+            return
+        begin = 0
+        while begin < end:
+            stop = data.index(b"\n", begin) + 1
+            line, begin = data[begin : stop - 1], stop
+            self._offset += len(line) + 1
+            if self._is_in_long_line:
+                self._is_in_long_line = False
+            else:
+                yield line
 
 
 def _parsed(line: bytes) -> EventLine | None:

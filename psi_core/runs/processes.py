@@ -118,7 +118,22 @@ def own_identity() -> Identity:
 
 def is_here(worker: Started) -> bool:
     """Whether a worker belongs to the boot and process namespace of this process: its process id is then valid here."""
-    return worker.boot_id == _boot_id() != "" and worker.pid_namespace == _pid_namespace()
+    return is_process_here(_identity_of(worker)) is not None
+
+
+def _identity_of(worker: Started) -> dict[str, object]:
+    return {key: getattr(worker, key) for key in Identity.__annotations__}
+
+
+def is_process_here(identity: Mapping[str, object]) -> bool | None:
+    """Whether the process of an `own_identity` runs and is no zombie; None for one of another machine or container."""
+    pid = identity.get("pid")
+    if not isinstance(pid, int) or not identity.get("boot_id") == _boot_id() != "":
+        return None
+    if identity.get("pid_namespace") != _pid_namespace():
+        return None
+    start = _process_start(pid)
+    return start is not None and start == identity.get("process_start")
 
 
 @dataclass(slots=True)
@@ -152,9 +167,9 @@ def is_alive(worker: Started, log: Path, pulse: Pulse | None = None) -> bool:
         log: its event log.
         pulse: what earlier looks saw, and this one adds to.
     """
-    if is_here(worker):
-        start = _process_start(worker.pid)
-        return start is not None and start == worker.process_start
+    here = is_process_here(_identity_of(worker))
+    if here is not None:
+        return here
     try:
         written = log.stat().st_mtime
     except OSError:

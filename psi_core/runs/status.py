@@ -85,7 +85,7 @@ class StatusReader:
             if number not in self._readers:
                 self._readers[number] = EventReader(events_path(self.directory, number)), WorkerState(number)
         for reader, worker in self._readers.values():
-            for event in reader.poll():
+            for event in reader.events():
                 worker.accept(event)
             has_left = isinstance(worker.last, Finished | Failed | Stopped)
             worker.is_alive = (

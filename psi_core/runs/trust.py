@@ -6,14 +6,19 @@ to, the fingerprint stands in the environment, for this process and those that i
 """
 
 import os
+import time
 
 from psi_core.config import is_factory
 from psi_core.errors import ModelError, RunError
 from psi_core.files import state_directory
 from psi_core.runs.chunks import CHUNKS
+from psi_core.runs.locks import hold
 from psi_core.runs.run import Run
 
 _NAME = "trusted-runs.txt"
+
+_LOCK_SECONDS = 10.0
+"""How long another process may write its line."""
 
 _VARIABLE = "PSI_TRUSTED"
 """Environment variable of fingerprints that could not be recorded, separated by blanks."""
@@ -31,12 +36,14 @@ def trust(run: Run) -> str:
     path = state_directory() / _NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # One write to a file opened to append: lines of several processes never mix.
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        patience = time.monotonic() + _LOCK_SECONDS
+        # On a network disk, what two machines append at once may lie in one place.
+        with hold(path.with_suffix(".lock"), lambda: time.monotonic() > patience):
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
     except OSError as error:
         os.environ[_VARIABLE] = f"{os.environ.get(_VARIABLE, '')} {run.fingerprint}".strip()
         return f"trust: {path} cannot be written to ({error.strerror}), so that it holds for this command alone"

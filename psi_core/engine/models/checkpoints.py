@@ -1,24 +1,21 @@
 """Fitted weights in the cache: the recipe that they come from, their file, and a lock so that each is fitted once."""
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from psi_core.errors import ModelError
 from psi_core.files import PACKAGE_DATA, checkpoints_directory, file_sha256, set_aside
+from psi_core.runs.locks import hold
 
 _SMALL_SET = 20_000
 """Below this many images a fit takes three epochs by default, else one."""
-
-_LOCK_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +101,7 @@ def set_damaged_aside(recipe: Recipe) -> str:
 
 @contextlib.contextmanager
 def fitting_lock(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[bool]:
-    """Holds a recipe for this process while others wait; the system frees it when the process ends.
-
-    Where the file system has no locks, nobody waits: a recipe that is fitted twice gives the same file.
+    """Holds a recipe for this process while others wait, on other machines too; it is free when the process ends.
 
     Yields:
         Whether it is held; False where `should_stop` gave True first.
@@ -115,31 +110,15 @@ def fitting_lock(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[bo
         ModelError: the cache folder cannot be written to.
     """
     folder = checkpoints_directory()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{recipe.stem}.lock").open("ab")
-    except OSError as error:
-        raise ModelError(
-            f"fit: {folder} cannot be written to ({error.strerror}); free it, or name another with XDG_CACHE_HOME"
-        ) from None
-    with file:
-        while not _is_locked(file):
-            if should_stop():
-                yield False
-                return
-            time.sleep(_LOCK_POLL_SECONDS)
-        yield True
-
-
-def _is_locked(file: IO[bytes]) -> bool:
-    """Whether the file is locked by us now, or cannot be locked by anyone."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_held = stack.enter_context(hold(folder / f"{recipe.stem}.lock", should_stop))
+        except OSError as error:
+            raise ModelError(
+                f"fit: {folder} cannot be written to ({error.strerror}); free it, or name another with XDG_CACHE_HOME"
+            ) from None
+        yield is_held
 
 
 def _read(path: Path) -> Checkpoint | None:

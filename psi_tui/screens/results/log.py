@@ -1,7 +1,11 @@
 """Tab Log: what the workers said, and the tail of their logs."""
 
+import threading
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
+from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
@@ -17,6 +21,7 @@ from psi_tui.text.formatting import format_bytes
 _EVENTS = 200
 _LOG_LINES = 200
 _QUIET = ("heartbeat",)
+_PROGRESS = ("batch", "fit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +48,17 @@ class LogTab(ResultsTab):
 
     def on_mount(self) -> None:
         self._shown: _Read | None = None
+        self._followed: _RunEvents | None = None
 
     def compute(self, view: ResultsView) -> object:
         directory = view.snapshot.run.directory
-        events: list[tuple[float, str]] = []
-        logs: list[str] = []
-        for number in worker_numbers(directory):
-            said = [
-                event for event in EventReader(events_path(directory, number)).lines() if event["event"] not in _QUIET
-            ]
-            events += [(float(event["time"]), _line(number, event)) for event in _thinned(said)]
-            logs += last_lines(log_path(directory, number), _LOG_LINES)
-        return _Read(tuple(line for _, line in sorted(events)[-_EVENTS:]), tuple(logs))
+        followed = self._followed
+        if followed is None or followed.directory != directory:
+            followed = self._followed = _RunEvents(directory)
+        logs = (
+            line for number in worker_numbers(directory) for line in last_lines(log_path(directory, number), _LOG_LINES)
+        )
+        return _Read(followed.last_lines(), tuple(logs))
 
     def show_computed(self, view: ResultsView, computed: object) -> None:
         """Writes what changed."""
@@ -69,7 +73,7 @@ class LogTab(ResultsTab):
         self.query_one("#log-place", Static).update(place, layout=False)
 
     def forget(self) -> None:
-        self._shown = None
+        self._shown = self._followed = None
         for name in ("#events", "#output"):
             self._write(name, ())
 
@@ -88,14 +92,45 @@ class LogTab(ResultsTab):
             log.write(line, animate=False)
 
 
-def _thinned(events: list[EventLine]) -> list[EventLine]:
-    """Every event but progress, of which only the last of a series tells something."""
-    kept = []
-    for event, following in zip(events, [*events[1:], None], strict=True):
-        is_progress = event["event"] in ("batch", "fit")
-        if not is_progress or following is None or following["event"] != event["event"]:
-            kept.append(event)
-    return kept
+class _RunEvents:
+    """The last events of a run's workers, each log read once however long it grows.
+
+    Args:
+        directory: the run's directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = threading.Lock()  # A look that nobody waits for any more may still be under way.
+        self._workers: dict[int, _WorkerEvents] = {}
+
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines of all workers, in order of time."""
+        with self._lock:
+            for number in worker_numbers(self.directory):
+                if number not in self._workers:
+                    self._workers[number] = _WorkerEvents(number, EventReader(events_path(self.directory, number)))
+            found = [line for worker in self._workers.values() for line in worker.poll()]
+        return tuple(line for _, line in sorted(found, key=itemgetter(0))[-_EVENTS:])
+
+
+class _WorkerEvents:
+    """The last events of one worker, of each series of progress only the last, which alone tells something."""
+
+    def __init__(self, number: int, reader: EventReader) -> None:
+        self._number = number
+        self._reader = reader
+        self._kept: deque[EventLine] = deque(maxlen=_EVENTS)
+
+    def poll(self) -> list[tuple[float, str]]:
+        """Times and lines, oldest first."""
+        for event in self._reader.each_line():
+            if event["event"] in _QUIET:
+                continue
+            if event["event"] in _PROGRESS and self._kept and self._kept[-1]["event"] == event["event"]:
+                self._kept.pop()
+            self._kept.append(event)
+        return [(float(event["time"]), _line(self._number, event)) for event in self._kept]
 
 
 def _line(worker: int, event: EventLine) -> str:

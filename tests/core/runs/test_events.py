@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import tracemalloc
 
 import pytest
 
@@ -214,3 +215,22 @@ def test_each_worker_has_files_of_its_own(tmp_path):
         "engine-2.log",
         "preview-2.npz",
     ]
+
+
+def test_a_long_log_is_never_in_memory_as_a_whole(tmp_path):
+    path = tmp_path / "events-0.jsonl"
+    line = json.dumps(event_line(Warned(text="x" * 300)))
+    path.write_text(f"{line}\n" * 12_000)
+    tracemalloc.start()
+    try:
+        assert sum(isinstance(event, Warned) for event in EventReader(path).events()) == 12_000
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
+def test_lines_that_nobody_took_come_at_the_next_look(tmp_path):
+    written(path := tmp_path / "events-0.jsonl")
+    reader = EventReader(path)
+    assert next(reader.events()).kind == "started"
+    assert [event.kind for event in reader.poll()] == ["phase", "batch"]

@@ -164,13 +164,26 @@ def test_who_waits_for_a_fit_can_be_asked_to_leave(fitted: Path) -> None:
             told(should_stop=lambda: True)
 
 
-def test_without_locks_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_disk_has_no_locks_others_wait_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", fails)
     with fitting_lock(RECIPE, never) as is_held:
         assert is_held
+        with fitting_lock(RECIPE, lambda: True) as is_held_twice:
+            assert not is_held_twice
+    with fitting_lock(RECIPE, never) as is_held:
+        assert is_held
+
+
+def test_a_lock_that_finds_no_room_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fails)
+    with pytest.raises(ModelError, match=r"No space left on device.*XDG_CACHE_HOME"):
+        told()
 
 
 def test_a_cache_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from psi_core.runs import event_log
 from psi_core.runs.event_log import EventLog, events_path, preview_path
 from psi_core.runs.events import BatchDone, Failed, PhaseBegan, Warned
 from psi_core.runs.status import StatusReader
@@ -12,6 +13,7 @@ from psi_tui.runs.open_run import RunReader
 from psi_tui.runs.progress import progress_of
 from psi_tui.runs.run_list import RunList, results_stamp
 from psi_tui.runs.watcher import RunAdvanced, RunsWatcher, RunWatcher, WatchingFailed
+from psi_tui.screens.results.log import _EVENTS, _RunEvents
 from psi_tui.widgets.dialogs import ErrorDialog
 from tests.core.living import Worker
 from tests.engine.processes import new_run, start_worker
@@ -68,6 +70,32 @@ async def test_a_halved_batch_is_told(own_folders):
         app.screen.query_one("#tabs").active = "log"
         await until(pilot, lambda: "warning" in text_of(app), "the event")
     worker.bury()
+
+
+def test_a_log_is_read_once_and_of_progress_only_the_last_is_told(tmp_path, monkeypatch):
+    parsed, parse = [], event_log._parsed
+    monkeypatch.setattr(event_log, "_parsed", lambda line: (parsed.append(line), parse(line))[1])
+    followed, logs = _RunEvents(tmp_path), [EventLog(events_path(tmp_path, number)) for number in (0, 1)]
+    for number, log in enumerate(logs):
+        for done in range(_EVENTS):
+            log.write(BatchDone(done=done, total=900))
+        log.write(Warned(text=f"from {number}"))
+        log.write(BatchDone(done=_EVENTS, total=900))
+    lines = followed.last_lines()
+    assert [line.split("  ")[1:3] for line in lines if "from" in line] == [
+        ["worker 0", "warning"],
+        ["worker 1", "warning"],
+    ]
+    assert [f"done {done}" in " ".join(lines) for done in (0, _EVENTS - 2, _EVENTS - 1, _EVENTS)] == [0, 0, 1, 1]
+    assert len(lines) == 6
+    count = len(parsed)
+    logs[0].write(BatchDone(done=_EVENTS + 7, total=900))
+    assert f"done {_EVENTS + 7}" in " ".join(followed.last_lines())
+    assert len(followed.last_lines()) == 6
+    assert len(parsed) == count + 1
+    for place in range(_EVENTS):
+        logs[1].write(Warned(text=f"note {place}"))
+    assert [f"note {place}" in line for place, line in enumerate(followed.last_lines())] == [True] * _EVENTS
 
 
 async def test_without_a_gpu_the_panel_says_so(own_folders):

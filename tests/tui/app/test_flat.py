@@ -1,0 +1,104 @@
+"""What must not grow with time or with the number of runs: memory, handles, threads, and the time of an update."""
+
+import gc
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
+from psi_core.runs.event_log import EventLog, events_path, preview_path
+from psi_core.runs.events import BatchDone, PhaseBegan, event_line
+from psi_tui.runs import open_run, watcher
+from tests.core.living import Worker
+from tests.recorded import record_run
+from tests.tui.apps import WIDE, running, settled, text_of, until
+
+RUNS, EVENTS = 200, 200_000
+
+UPDATES = 7200
+"""An hour of a worker that tells twice a second how far it is; here they follow each other as fast as they are seen."""
+
+PER_PREVIEW = 20
+"""Updates from one look at the results to the next: ten seconds of them."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+async def test_two_hundred_runs_a_long_log_and_an_hour_of_updates_leave_it_as_it_was(own_folders, monkeypatch, capsys):
+    monkeypatch.setattr(watcher, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(open_run, "_RESULTS_SECONDS", 0.2)
+    updates = int(os.environ.get("PSI_TEST_UPDATES", UPDATES))
+    for place in range(RUNS - 1):
+        record_run(own_folders, name=f"run {place}", images=4, chunk=4)
+    worker = Worker()
+    directory = record_run(own_folders, images=60, chunk=25, chunks=[0], finished=False, identity=worker.identity)
+    other = record_run(own_folders.parent / "elsewhere", images=60, chunk=25)
+    preview = read_arrays(chunk_path(other, 1))
+    log = EventLog(events_path(directory, 0))
+    log.write(PhaseBegan(phase="run"))
+    with log.path.open("a", encoding="utf-8") as file:
+        line = json.dumps(event_line(progress(0)))
+        notes = json.dumps({"event": "warning", "time": time.time(), "text": "a warning among many"})
+        file.writelines(f"{notes if place % 100 == 0 else line}\n" for place in range(EVENTS))
+
+    async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
+        app.screen.query_one("#tabs").active = "log"
+        await until(pilot, lambda: "a warning among many" in text_of(app), "the log", 120)
+        assert sum(not entry.is_example for entry in app.entries) == RUNS
+        seconds, found = [], []
+        for update in range(1, updates + 1):
+            if update % PER_PREVIEW == 0:
+                write_arrays(preview_path(directory, 0), preview)
+                app.screen.query_one("#tabs").active = ("log", "layers", "classes")[update // PER_PREVIEW % 3]
+            began = time.perf_counter()
+            log.write(progress(update))
+            await until(
+                pilot, lambda update=update: app.snapshot.progress.images_per_second == update + 1, "the update"
+            )
+            seconds.append(time.perf_counter() - began)
+            if update % (updates // 8) == 0:
+                app.screen.query_one("#tabs").active = "log"
+                await settled(pilot)
+                found.append(usage(app))
+    worker.bury()
+
+    parts = [seconds[start : start + updates // 8] for start in range(0, updates, updates // 8)]
+    medians = [statistics.median(part) for part in parts]
+    with capsys.disabled():
+        for use, median in zip(found, medians, strict=False):
+            sys.stdout.write(f"{ ({**use, 'update, ms': round(1000 * median, 1)}) }\n")
+    before, after = found[1], found[-1]
+    assert after["MB"] < before["MB"] + 20
+    assert after["statistics, MB"] < before["statistics, MB"] + 20
+    assert after["handles"] <= before["handles"] + 4  # Watchers open files and close them.
+    assert after["threads"] <= before["threads"] + 2
+    assert medians[-1] < 2 * medians[1]
+
+
+def progress(update: int) -> BatchDone:
+    """What the worker says at an update; its rate tells which one it is."""
+    return BatchDone(done=25, total=60, images_per_second=float(update + 1), batch=25, memory=2e9, seconds={})
+
+
+def usage(app) -> dict[str, float]:
+    """What the app holds now, and the child that makes its tables."""
+    gc.collect()
+    child = app.statistics._process
+    return {
+        "MB": resident("self"),
+        "statistics, MB": resident(str(child.pid)) if child else 0.0,
+        "handles": len(list(Path("/proc/self/fd").iterdir())),
+        "threads": threading.active_count(),
+    }
+
+
+def resident(process: str) -> float:
+    """Memory of a process in MB."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
