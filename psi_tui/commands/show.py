@@ -1,6 +1,5 @@
 """`psi-tui show`: what a run found, as a table on screen or as text for elsewhere, or as a histogram."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import rich_click as click
@@ -24,7 +23,8 @@ from psi_core.tables.registry import (
 )
 from psi_tui.commands.options import chosen_format, json_option, run_argument, runs_dir_option
 from psi_tui.plots.layer_histogram import layer_histogram
-from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text
+from psi_tui.plots.page import draw_page
+from psi_tui.plots.page_files import PAGE_FILES
 from psi_tui.shell.completion import complete_condition, complete_layer, one_of
 from psi_tui.shell.console import output_console, write_file, write_result
 from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, title
@@ -32,9 +32,6 @@ from psi_tui.text.columns import Section, pick, print_table, screen_columns
 
 _FIRST = TABLES[0].name
 """What a run found: shown where no other table is asked for, in a layout of its own."""
-
-
-_PICTURES: dict[str, Callable[[Page], bytes]] = {".svg": lambda page: svg_text(page).encode(), ".png": png_bytes}
 
 
 def _require_picture(path: Path, plot: str | None) -> None:
@@ -45,8 +42,8 @@ def _require_picture(path: Path, plot: str | None) -> None:
     """
     if plot is None:
         raise ConfigError(f"to: {path} is to hold one plot; write --plot LAYER --to FILE.svg, or .png")
-    if path.suffix not in _PICTURES:
-        raise ConfigError(f"to: {path} ends in none of {', '.join(_PICTURES)}; write {path.stem}.svg")
+    if path.suffix not in PAGE_FILES:
+        raise ConfigError(f"to: {path} ends in none of {', '.join(PAGE_FILES)}; write {path.stem}.svg")
 
 
 @click.command()
@@ -116,7 +113,7 @@ def show(
     if plot is not None:
         histogram = layer_histogram(found, plot, measure=measure, condition=condition, bins=bins, subset=subset)
         if file is not None:
-            picture = _PICTURES[Path(file).suffix](draw_page(histogram.figure, histogram.title))
+            picture = PAGE_FILES[Path(file).suffix](draw_page(histogram.figure, histogram.title))
             write_file(Path(file).expanduser(), picture, replace=replace)
             write_result(file)
         elif format is None:

@@ -1,16 +1,15 @@
-"""Figures on paper: light, as wide as a column of text, alone, as SVG or PNG. Nothing of the terminal's frame.
+"""Figures on paper: light, as wide as a column of text, alone. Nothing of the terminal's frame.
 
-A figure becomes boxes, lines and texts first; two writers draw those.
+A figure becomes boxes, lines and texts here; what writes files draws those.
 """
 
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeAlias
 
+from psi_tui.plots import lettering
 from psi_tui.plots.figures import Curves, Figure, MirroredHistogram, Palette, Scatter, Series
 from psi_tui.plots.series import drawable_intervals, drawable_points
 from psi_tui.plots.ticks import is_drawable, nice_ticks, number_labels, widened
@@ -27,8 +26,17 @@ PAPER = Palette(
 WIDTH, HEIGHT = 340, 220
 """Points: a column of a paper in two columns is about 240 to 250, one of a book about 340."""
 
+SIZE = 9
+"""Points of all letters."""
+
 _LEFT, _RIGHT, _BOTTOM = 46, 12, 34
-_SIZE, _LINE, _GAP = 9, 11, 6
+_LINE, _GAP, _EDGE, _TICK = 11, 6, 2, 5
+_LEAST_PICTURE = 110
+"""Points that lie between the axes' ends at least: below a long legend the page grows."""
+
+_MOST_PLACE = 14
+"""Letters of a name across; of a longer one the end is shown, where names of layers differ."""
+
 _SAMPLE = 16
 """Length of a line in the legend."""
 
@@ -66,16 +74,27 @@ class Label:
     color: str
     anchor: str = "start"
 
+    @property
+    def text_width(self) -> float:
+        """Points that it takes."""
+        return text_width(self.text)
+
+    @property
+    def left(self) -> float:
+        """Where it begins."""
+        return self.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[self.anchor] * self.text_width
+
 
 Shape: TypeAlias = Box | Path | Label
 
 
 @dataclass(slots=True)
 class Page:
-    """What is drawn, on white."""
+    """What is drawn, on white; the title says what it is to those who cannot see it."""
 
     width: int = WIDTH
     height: int = HEIGHT
+    title: str = ""
     shapes: list[Shape] = field(default_factory=list)
 
 
@@ -86,7 +105,7 @@ def draw_page(figure: Figure, below: str = "") -> Page:
         figure: what to show.
         below: what lies across, of a histogram, which does not say so itself.
     """
-    page = Page()
+    page = Page(title=lettering.written(below or _words(figure)))
     if isinstance(figure, MirroredHistogram):
         _draw_histogram(page, figure, below)
     else:
@@ -94,87 +113,20 @@ def draw_page(figure: Figure, below: str = "") -> Page:
     return page
 
 
-def svg_text(page: Page) -> str:
-    """A page as SVG, with the fonts that every reader has."""
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{page.width}pt" height="{page.height}pt" '
-        f'viewBox="0 0 {page.width} {page.height}" font-family="Helvetica, Arial, sans-serif" font-size="{_SIZE}">',
-        f'<rect width="{page.width}" height="{page.height}" fill="#ffffff"/>',
-    ]
-    for shape in page.shapes:
-        match shape:
-            case Box():
-                parts.append(
-                    f'<rect x="{shape.x:.2f}" y="{shape.y:.2f}" width="{shape.width:.2f}" '
-                    f'height="{shape.height:.2f}" fill="{shape.color}"/>'
-                )
-            case Path():
-                points = " ".join(f"{x:.2f},{y:.2f}" for x, y in shape.points)
-                dashes = f' stroke-dasharray="{shape.dashes}"' if shape.dashes else ""
-                parts.append(
-                    f'<polyline points="{points}" fill="none" stroke="{shape.color}" '
-                    f'stroke-width="{shape.width}"{dashes}/>'
-                )
-            case Label():
-                parts.append(
-                    f'<text x="{shape.x:.2f}" y="{shape.y:.2f}" fill="{shape.color}" '
-                    f'text-anchor="{shape.anchor}">{escape(shape.text)}</text>'
-                )
-    return "\n".join([*parts, "</svg>\n"])
-
-
-def png_bytes(page: Page, scale: int = 4) -> bytes:
-    """A page as PNG of 288 dots an inch."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    image = Image.new("RGB", (page.width * scale, page.height * scale), "#ffffff")
-    pen, font = ImageDraw.Draw(image), ImageFont.load_default(_SIZE * scale)
-    for shape in page.shapes:
-        match shape:
-            case Box():
-                corner = (shape.x + shape.width, shape.y + shape.height)
-                pen.rectangle([shape.x * scale, shape.y * scale, *(end * scale for end in corner)], fill=shape.color)
-            case Path():
-                points = [(x * scale, y * scale) for x, y in shape.points]
-                for stretch in _dashed(points, shape.dashes, scale):
-                    pen.line(stretch, fill=shape.color, width=max(1, round(shape.width * scale)))
-            case Label():
-                anchor = {"start": "ls", "middle": "ms", "end": "rs"}[shape.anchor]
-                pen.text((shape.x * scale, shape.y * scale), shape.text, fill=shape.color, font=font, anchor=anchor)
-    written = io.BytesIO()
-    image.save(written, "PNG", dpi=(72 * scale, 72 * scale))
-    return written.getvalue()
-
-
-def _dashed(points: Sequence[tuple[float, float]], dashes: str, scale: int) -> list[list[tuple[float, float]]]:
-    """The pieces of a line that are drawn, for a writer that knows no dashes."""
-    if not dashes:
-        return [list(points)]
-    lengths = [float(part) * scale for part in dashes.split()]
-    pieces, place, left, is_drawn = [], 0, lengths[0], True
-    for (x, y), (end_x, end_y) in pairwise(points):
-        whole = math.hypot(end_x - x, end_y - y)
-        gone = 0.0
-        while gone < whole:
-            step = min(left, whole - gone)
-            ends = [(x + (end_x - x) * at / whole, y + (end_y - y) * at / whole) for at in (gone, gone + step)]
-            if is_drawn:
-                pieces.append(ends)
-            gone, left = gone + step, left - step
-            if left <= 1e-9:
-                place, is_drawn = (place + 1) % len(lengths), not is_drawn
-                left = lengths[place]
-    return pieces
+def _words(figure: Figure) -> str:
+    if isinstance(figure, MirroredHistogram):
+        return "histogram"
+    return f"{figure.y_title} against {figure.x_title}"
 
 
 def text_width(text: str) -> float:
-    """Points that a text takes, within a tenth: letters of Helvetica are narrow, wide or in between."""
-    return _SIZE * sum(next((width for letters, width in _WIDTHS if letter in letters), _WIDTH) for letter in text)
+    """Points that a text takes."""
+    return lettering.text_width(text, SIZE)
 
 
-_WIDTHS = (("iljtfI.,:;'|!()[]/- 1", 0.32), ("mwMW@%", 0.9), ("ABCDEFGHKLNOPQRSTUVXYZ", 0.7))
-_WIDTH = 0.56
-"""Widths of letters, in parts of the size; of all others."""
+def _label(x: float, y: float, text: str, color: str, anchor: str = "start", most: float = math.inf) -> Label:
+    """A text as figures write it, no wider than `most`."""
+    return Label(x, y, lettering.fitted(lettering.written(text), most, SIZE), color, anchor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +138,7 @@ class _Frame:
         top: upper end of the vertical axis.
         across: lowest and highest value across.
         upwards: lowest and highest value upwards.
+        left: where the vertical axis stands.
         edge: points that stay empty at either end across.
     """
 
@@ -193,6 +146,7 @@ class _Frame:
     top: float
     across: tuple[float, float]
     upwards: tuple[float, float]
+    left: float
     edge: float = 0
 
     @property
@@ -206,7 +160,7 @@ class _Frame:
     def x(self, value: float) -> float:
         """Where a value lies across."""
         low, high = self.across
-        return _LEFT + self.edge + (self.right - _LEFT - 2 * self.edge) * (value - low) / (high - low)
+        return self.left + self.edge + (self.right - self.left - 2 * self.edge) * (value - low) / (high - low)
 
     def y(self, value: float) -> float:
         """Where a value lies upwards."""
@@ -217,22 +171,23 @@ class _Frame:
         """Both lines with their ticks; names across that would touch the one before are left out."""
         shapes = self.page.shapes
         shapes += [
-            Path(((_LEFT, self.top), (_LEFT, self.bottom)), PAPER.muted),
-            Path(((_LEFT, self.bottom), (self.right, self.bottom)), PAPER.muted),
+            Path(((self.left, self.top), (self.left, self.bottom)), PAPER.muted),
+            Path(((self.left, self.bottom), (self.right, self.bottom)), PAPER.muted),
         ]
-        for value, label in upward_ticks:
+        for value, text in upward_ticks:
             y = self.y(value)
             shapes += [
-                Path(((_LEFT - 3, y), (_LEFT, y)), PAPER.muted),
-                Label(_LEFT - 5, y + 3, label, PAPER.muted, "end"),
+                Path(((self.left - 3, y), (self.left, y)), PAPER.muted),
+                _label(self.left - _TICK, y + 3, text, PAPER.muted, "end"),
             ]
         taken = -math.inf
-        for value, label in across_ticks:
-            x, half = self.x(value), text_width(label) / 2
+        for value, text in across_ticks:
+            x, label = self.x(value), _label(0, self.bottom + 12, text, PAPER.muted, "middle")
+            half = label.text_width / 2
             shapes.append(Path(((x, self.bottom), (x, self.bottom + 3)), PAPER.muted))
-            middle = min(x, self.page.width - 2 - half)
+            middle = min(max(x, _EDGE + half), self.page.width - _EDGE - half)
             if middle - half >= taken:
-                shapes.append(Label(middle, self.bottom + 12, label, PAPER.muted, "middle"))
+                shapes.append(replace(label, x=middle))
                 taken = middle + half + _GAP
 
 
@@ -250,22 +205,19 @@ def _draw_histogram(page: Page, figure: MirroredHistogram, below: str) -> None:
     levels = _covering(0, highest, 3)
     levels = [level for level in levels if level == round(level)]
     highest = max(highest, levels[-1])
-    frame = _Frame(
-        page,
-        top,
-        widened(figure.edges[0], figure.edges[-1]),
-        (-highest if figure.lower else 0, highest),
-    )
+    marks = [(level, f"{abs(level):,.0f}") for level in dict.fromkeys([*levels, *(-level for level in levels)])]
+    marks = [mark for mark in marks if mark[0] >= 0 or figure.lower]
+    upwards = (-highest if figure.lower else 0, highest)
+    frame = _Frame(page, top, widened(figure.edges[0], figure.edges[-1]), upwards, _left_of(marks))
     for counts, sign, color in sides:
         for count, (left, right) in zip(counts, pairwise(figure.edges), strict=True):
             if count:
                 y, height = frame.y(max(0, sign * count)), abs(frame.y(count) - frame.y(0))
                 page.shapes.append(Box(frame.x(left), y, frame.x(right) - frame.x(left), height, color))
     if figure.lower:
-        page.shapes.append(Path(((_LEFT, frame.y(0)), (frame.right, frame.y(0))), "#ffffff", 0.7))
-    ends = dict.fromkeys([*levels, *(-level for level in levels if figure.lower)])
-    frame.draw_axes([(level, f"{abs(level):,.0f}") for level in ends], _round_numbers(*frame.across, 1))
-    _draw_title_below(page, below)
+        page.shapes.append(Path(((frame.left, frame.y(0)), (frame.right, frame.y(0))), "#ffffff", 0.7))
+    frame.draw_axes(marks, _round_numbers(*frame.across, 1))
+    _draw_title_below(frame, below)
 
 
 def _draw_series(page: Page, figure: Curves | Scatter) -> None:
@@ -280,17 +232,20 @@ def _draw_series(page: Page, figure: Curves | Scatter) -> None:
     xs += [0, len(names) - 1] if names else []
     ys += [end for series in figure.series for _, *ends in drawable_intervals(series) for end in ends]
     ticks = _covering(*widened(min(ys), max(ys)), 5)
-    frame = _Frame(page, top, widened(min(xs), max(xs)), (ticks[0], ticks[-1]), edge=8)
+    marks = list(zip(ticks, map(_signed, number_labels(ticks, is_signed=ticks[0] < 0)), strict=True))
+    frame = _Frame(page, top, widened(min(xs), max(xs)), (ticks[0], ticks[-1]), _left_of(marks), edge=8)
     if ticks[0] < 0 < ticks[-1]:
-        page.shapes.append(Path(((_LEFT, frame.y(0)), (frame.right, frame.y(0))), "#bbbbbb", 0.7))
-    labels = number_labels(ticks, is_signed=ticks[0] < 0)
+        page.shapes.append(Path(((frame.left, frame.y(0)), (frame.right, frame.y(0))), "#bbbbbb", 0.7))
     if names:
-        across = [(float(place), name if len(name) <= 14 else f"…{name[-13:]}") for place, name in enumerate(names)]
+        across = [
+            (float(place), name if len(name) <= _MOST_PLACE else f"{lettering.ELLIPSIS}{name[1 - _MOST_PLACE :]}")
+            for place, name in enumerate(names)
+        ]
     elif isinstance(figure, Curves) and figure.x_texts:
         across = list(figure.x_texts)
     else:
         across = _round_numbers(*frame.across)
-    frame.draw_axes(list(zip(ticks, labels, strict=True)), across)
+    frame.draw_axes(marks, across)
     for series, color, dashes in drawn:
         along = [(frame.x(x), frame.y(y)) for x, y in drawable_points(series)]
         if isinstance(figure, Curves):
@@ -298,30 +253,45 @@ def _draw_series(page: Page, figure: Curves | Scatter) -> None:
         for x, low, high in drawable_intervals(series):
             page.shapes.append(Path(((frame.x(x), frame.y(low)), (frame.x(x), frame.y(high))), color, 0.8))
         page.shapes += [Box(x - 1.7, y - 1.7, 3.4, 3.4, color) for x, y in along]
-    _draw_title_below(page, figure.x_title)
+    _draw_title_below(frame, figure.x_title)
+
+
+def _left_of(marks: Sequence[tuple[float, str]]) -> float:
+    """Where the vertical axis stands, so that its numbers lie on the page."""
+    return max(_LEFT, _EDGE + _TICK + max(text_width(text) for _, text in marks))
+
+
+def _signed(number: str) -> str:
+    """A number as print has it: its minus is no hyphen."""
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _draw_legend(page: Page, title: str, entries: Sequence[tuple[str, str, str]]) -> float:
     """What lies upwards, below it name, color and dashes of each series, in as many lines as they need.
 
-    Gives where the picture may begin.
+    The page grows where they leave too little for the picture. Gives where that may begin.
     """
-    page.shapes.append(Label(4, _LINE, title, PAPER.muted))
+    page.shapes.append(_label(4, _LINE, title, PAPER.muted, most=page.width - 4 - _EDGE))
     x, y = float(_LEFT), 2.0 * _LINE + 2
     for name, color, dashes in entries:
-        width = _SAMPLE + 4 + 1.1 * text_width(name)
-        if x > _LEFT and x + width > page.width - 2:
+        label = _label(0, y, name, color, most=page.width - _EDGE - _LEFT - _SAMPLE - 4)
+        width = _SAMPLE + 4 + label.text_width
+        if x > _LEFT and x + width > page.width - _EDGE:
             x, y = float(_LEFT), y + _LINE
         page.shapes += [
             Path(((x, y - 3), (x + _SAMPLE, y - 3)), color, 2, dashes),
-            Label(x + _SAMPLE + 4, y, name, color),
+            replace(label, x=x + _SAMPLE + 4, y=y),
         ]
         x += width + 2 * _GAP
-    return y + 8
+    top = y + 8
+    page.height = max(page.height, math.ceil(top + _LEAST_PICTURE + _BOTTOM))
+    return top
 
 
-def _draw_title_below(page: Page, title: str) -> None:
-    page.shapes.append(Label((_LEFT + page.width - _RIGHT) / 2, page.height - 4, title, PAPER.muted, "middle"))
+def _draw_title_below(frame: _Frame, title: str) -> None:
+    middle, page = (frame.left + frame.right) / 2, frame.page
+    most = 2 * (min(middle, page.width - middle) - _EDGE)
+    page.shapes.append(_label(middle, page.height - 4, title, PAPER.muted, "middle", most))
 
 
 def _looks(every: Sequence[Series]) -> list[tuple[Series, str, str]]:
@@ -348,4 +318,4 @@ def _covering(low: float, high: float, about: int) -> list[float]:
 def _round_numbers(low: float, high: float, least: int = 0) -> list[tuple[float, str]]:
     """Round numbers from one end to the other, and how they are written."""
     values = [value for value in nice_ticks(low, high, 5) if is_drawable(value)]
-    return list(zip(values, number_labels(values, least), strict=True))
+    return list(zip(values, map(_signed, number_labels(values, least)), strict=True))

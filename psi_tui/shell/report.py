@@ -20,7 +20,8 @@ from psi_core.tables.registry import table_columns, table_notes, table_rows
 from psi_core.tables.summary import headline_condition
 from psi_tui.plots.figures import Subject
 from psi_tui.plots.layer_histogram import layer_histogram
-from psi_tui.plots.page import draw_page, svg_text
+from psi_tui.plots.page import draw_page
+from psi_tui.plots.page_files import svg_text
 from psi_tui.plots.shift_curves import (
     profile_curves,
     recognition_curves,

@@ -17,7 +17,8 @@ from psi_core.measures import MEASURES
 from psi_tui.plots import cursor_stops, draw
 from psi_tui.plots.cursor import Stops, with_cursor
 from psi_tui.plots.figures import Figure, MirroredHistogram, Palette, Subject
-from psi_tui.plots.page import Page, draw_page, png_bytes, svg_text
+from psi_tui.plots.page import Page, draw_page
+from psi_tui.plots.page_files import PAGE_FILES
 from psi_tui.plots.ticks import centered
 from psi_tui.widgets.dialogs import OwnExport
 
@@ -204,7 +205,7 @@ def plot_exports(root: Widget) -> list[OwnExport]:
             continue
         words = figure_words(plot.figure)
         below = words if isinstance(plot.figure, MirroredHistogram) else ""
-        for suffix, content in _PAGES.items():
+        for suffix, content in PAGE_FILES.items():
             draw_figure = partial(_drawn, content, plot.figure, below)
             exports.append(OwnExport(f"{suffix[1:].upper():<8} {words}, for paper", "plot", suffix, draw_figure))
     return exports
@@ -217,9 +218,6 @@ def figure_words(figure: Figure) -> str:
         return f"{'PSI' if measure is None else measure.heading} of {figure.subject.layer}"
     across = ", layer by layer" if figure.x_title == "layer" else f" against {figure.x_title}"
     return f"{figure.y_title}{across}"
-
-
-_PAGES: dict[str, Callable[[Page], bytes]] = {".svg": lambda page: svg_text(page).encode(), ".png": png_bytes}
 
 
 def _drawn(content: Callable[[Page], bytes], figure: Figure, below: str) -> bytes:
