@@ -181,7 +181,7 @@ class RunOptions(BaseModel):
     threads: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
         Option("Computing", fits="a whole number from 1 to 1024, or auto"),
-    ] = Field("auto", description="CPU threads per worker")
+    ] = Field("auto", description="CPU threads per worker; auto: a core each, or OMP_NUM_THREADS")
     compile: Annotated[bool, Option("Computing")] = Field(
         False, description="compile the step, about a minute, before the first image"
     )
@@ -424,7 +424,8 @@ class ResolvedConfig(RunOptions):
     """A run as it is computed. Nothing is left to choose, so that all workers compute alike.
 
     Layers stand by their exact names, files by their absolute paths. No option chooses `memory_format`: the network
-    does. Runs of older versions, which do not name it, had channels last; nor had they attacks at their own distances.
+    does. Runs of older versions, which do not name it, had channels last; nor had they attacks at their own distances,
+    or batches computed `abreast`, each by one thread.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value cannot stand.
@@ -438,10 +439,11 @@ class ResolvedConfig(RunOptions):
     threads: Count
     memory_format: MemoryFormat = "channels_last"
     own_distances: bool = False
+    abreast: Count = 1
 
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed, without a name that cannot be."""
-        values = self.model_dump(exclude={"memory_format", "own_distances"})
+        values = self.model_dump(exclude={"memory_format", "own_distances", "abreast"})
         return RunConfig(**{**values, "name": "" if looks_like_option(self.name) else self.name, **changes})
 
 

@@ -148,6 +148,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def automatic_threads() -> int:
+    """Threads that one worker computes with: a core each, or what OMP_NUM_THREADS says, as for all that uses OpenMP."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # A list has a number for each level.
+    return min(usable_cores(), int(wanted)) if wanted.isdecimal() and int(wanted) else usable_cores()
+
+
 def automatic_batch(device: Device, activation_bytes: int) -> int:
     """The largest batch, a power of two, whose activations fit the device.
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import FOOLBOX
 from psi_core.config import MemoryFormat, ResolvedConfig, RunConfig
-from psi_core.devices import Device
+from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
-from psi_core.engine.devices import automatic_batch, require_precision, resolve_device, unusable_gpus, usable_cores
+from psi_core.engine.devices import automatic_batch, automatic_threads, require_precision, resolve_device, unusable_gpus
 from psi_core.engine.images import Dataset, absolute_data, dataset_size, load_dataset, load_external
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
@@ -60,6 +60,12 @@ _CHUNK_IMAGES = 500
 _LEAST_CHUNK_IMAGES = 50
 _CPU_CHUNK_MULTIPLY_ADDS = 2e12
 """Work of one chunk on a CPU, about a minute: a killed worker loses no more."""
+
+_MOST_ABREAST = 4
+"""Batches computed at once at most: what Python does between operations it does for one of them at a time."""
+
+_SMALL_MULTIPLY_ADDS = 10_000_000
+"""Work of one image below which threads that share every operation wait for each other; LeNet-5 has 420,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,6 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
     external = _external_images(config, dataset, own_labels, positions, size)
     calls = select_calls(trace, config.layers, config.rectify, config.model)
     calls = with_named_axes(calls, config.channel_axis)
-    batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     resolved = ResolvedConfig(
         **{
             **config.model_dump(),
@@ -190,10 +195,8 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
             "images": len(positions),
             "normalize": normalize,
             "layers": tuple(exact_name(call) for call in calls),
-            "batch": batch,
-            "chunk": _automatic_chunk(device, trace, config, batch) if config.chunk == "auto" else config.chunk,
             "memory_format": classifier.memory_format,
-            "threads": usable_cores() if config.threads == "auto" else config.threads,
+            **_division(config, source, trace, device),
         }
     )
     layers = describe_layers(calls, config.unit)
@@ -298,6 +301,24 @@ def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, bat
         return _CHUNK_IMAGES
     wanted = max(_LEAST_CHUNK_IMAGES, affordable)
     return wanted if batch > wanted else -(-wanted // batch) * batch
+
+
+def _division(config: RunConfig, source: ModelSource, trace: NetworkTrace, device: Device) -> dict[str, int]:
+    """How images and threads are divided: `batch`, `chunk`, `threads`, and how many batches are computed `abreast`.
+
+    Threads that share the operations of a small network wait for each other, so that each gets batches of its own. Only
+    networks that are known to keep nothing between forwards, and no attacks of foolbox, which might keep something.
+    """
+    batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
+    chunk = _automatic_chunk(device, trace, config, batch) if config.chunk == "auto" else config.chunk
+    threads = automatic_threads() if config.threads == "auto" else config.threads
+    is_known = source.is_plain and not any(name.startswith(FOOLBOX) for name in config.attack)
+    is_small = trace.multiply_adds <= _SMALL_MULTIPLY_ADDS
+    most = min(threads, _MOST_ABREAST) if device == CPU and is_known and is_small and not config.compile else 1
+    if config.batch == "auto" and most > 1:
+        share = -(-chunk // most)
+        batch = min(batch, share + share % 2)  # Even: controls such as donor pair the images of a batch.
+    return {"batch": batch, "chunk": chunk, "threads": threads, "abreast": min(most, -(-chunk // batch))}
 
 
 def _model_card(

@@ -259,11 +259,12 @@ def test_a_config_is_a_value():
 
 
 LEFT_TO_THE_ENGINE = ("images", "size", "device", "batch", "chunk", "threads")
+FOUND_OUT = ("memory_format", "own_distances", "abreast")
 CHOSEN = {"images": 60, "size": 28, "device": "cpu", "batch": 20, "chunk": 40, "threads": 2}
 
 
 def test_a_resolved_run_has_the_options_of_an_asked_one_in_their_order():
-    assert list(ResolvedConfig.model_fields) == [*RunConfig.model_fields, "memory_format", "own_distances"]
+    assert list(ResolvedConfig.model_fields) == [*RunConfig.model_fields, *FOUND_OUT]
 
 
 @pytest.mark.parametrize("option", LEFT_TO_THE_ENGINE)
@@ -278,7 +279,7 @@ def test_a_resolved_run_asks_for_itself(config):
     resolved = ResolvedConfig(**{**config.model_dump(), **CHOSEN})
     asked = resolved.asked()
     assert asked == RunConfig(**{**config.model_dump(), **CHOSEN})
-    assert asked.model_dump(mode="json") == resolved.model_dump(mode="json", exclude={"memory_format", "own_distances"})
+    assert asked.model_dump(mode="json") == resolved.model_dump(mode="json", exclude=set(FOUND_OUT))
     assert ResolvedConfig(**json.loads(resolved.model_dump_json())) == resolved
     assert resolved.asked(device="auto", images=None) == RunConfig(
         **{**config.model_dump(), **CHOSEN, "device": "auto", "images": None}

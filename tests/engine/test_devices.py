@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from psi_core.devices import CPU, Device
+from psi_core.engine import devices
 from psi_core.engine.answers import doctor_facts
 from psi_core.engine.devices import (
     automatic_batch,
@@ -205,6 +206,17 @@ def test_a_hidden_gpu_is_no_trouble_nor_is_a_missing_one(monkeypatch, hidden):
 )
 def test_the_automatic_batch_is_a_power_of_two_that_fits(activation_bytes, batch):
     assert automatic_batch(CPU, activation_bytes) == batch
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"), [(None, 6), ("4", 4), ("4,2", 4), (" 3 ", 3), ("64", 6), ("0", 6), ("", 6), ("many", 6)]
+)
+def test_threads_are_the_cores_or_what_openmp_is_told(said, threads, monkeypatch):
+    monkeypatch.setattr(devices, "usable_cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert devices.automatic_threads() == threads
 
 
 def test_out_of_memory_is_known_by_kind_or_words():

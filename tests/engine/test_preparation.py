@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,6 +38,22 @@ def test_heavy_models_get_smaller_chunks_on_a_cpu() -> None:
     vgg11 = prepare(RunConfig(model="vgg11", weights="random", layers="conv1")).config
     assert isinstance(vgg11.chunk, int)
     assert 50 <= vgg11.chunk < 100
+
+
+def test_threads_of_a_small_network_known_to_us_get_batches_of_their_own() -> None:
+    def divided(**options: Any) -> tuple[int, int, int]:
+        config = prepare(RunConfig(**{"weights": "random", "threads": 2, **options})).config
+        return config.batch, config.chunk, config.abreast
+
+    assert divided() == (250, 500, 2)
+    assert divided(threads=1) == (256, 500, 1)
+    assert divided(threads=16) == (126, 500, 4)  # Even, as pairs of images want it.
+    assert divided(batch=300) == (300, 500, 2)
+    assert divided(chunk=100, batch=100) == (100, 100, 1)
+    assert divided(compile=True)[2] == 1
+    assert divided(model="alexnet", size=63)[2] == 1
+    factory = "psi_core.engine.models.sources:LeNet5"
+    assert divided(model=factory, weights="built", size=28)[2] == 1
 
 
 def test_random_weights_come_from_the_seed() -> None:

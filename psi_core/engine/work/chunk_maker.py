@@ -1,5 +1,6 @@
 """Making a chunk: its images through the fused step batch by batch, the device never waiting for a number."""
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable
@@ -18,11 +19,12 @@ from psi_core.engine.devices import free_memory, is_out_of_memory, precision
 from psi_core.engine.images import Dataset, Unreadable, network_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.read_ahead import Images, ReadAhead
+from psi_core.engine.measure.abreast import StepsAbreast
 from psi_core.engine.measure.compiled_step import CompiledStep
-from psi_core.engine.measure.step import FusedStep, StepPlan
+from psi_core.engine.measure.step import FusedStep, StageSeconds, StepPlan
 from psi_core.engine.models.sources import input_channels
 from psi_core.engine.preparation import Prepared
-from psi_core.engine.work.open_chunk import HostCopy, OpenChunk
+from psi_core.engine.work.open_chunk import HostCopy, LaterCopy, OpenChunk
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
 
@@ -45,10 +47,11 @@ class ChunkMaker:
         batch: images at a time; halved when memory runs out.
         external: images attacked elsewhere, or None.
         skips_unreadable: whether images that cannot be read are left out.
+        abreast: how many batches are computed at once, on a CPU, each by one thread; 1 for one after the other, by all.
 
     Attributes:
-        depth: how many batches are queued on the device while the numbers of one are taken in; none on a CPU, where
-            progress would only lag.
+        depth: how many batches are queued on the device while the numbers of one are taken in; on a CPU, where progress
+            would only lag, those that others are computed abreast of.
         skipped: images left out so far.
         sources: the data set, and images attacked elsewhere, if there are any.
     """
@@ -63,6 +66,7 @@ class ChunkMaker:
         batch: int,
         external: Readable | None = None,
         skips_unreadable: bool = False,
+        abreast: int = 1,
     ) -> None:
         self.step = step
         self.plan: StepPlan = step.plan
@@ -71,10 +75,16 @@ class ChunkMaker:
         self.channels = channels
         self.device = device
         self.batch = batch
-        self.depth = 1 if device.is_cuda else 0
+        self.depth = 1 if device.is_cuda else abreast if abreast > 1 else 0
+        self._abreast = StepsAbreast(step, abreast) if abreast > 1 else None
         self.skipped: list[Unreadable] = []
         self.sources = [dataset, *([external] if external is not None else [])]
         self._images = ReadAhead(self.sources, size, channels, device, skips_unreadable=skips_unreadable)
+
+    @property
+    def seconds(self) -> StageSeconds:
+        """Seconds spent so far, by stage."""
+        return self.step.seconds if self._abreast is None else self._abreast.seconds
 
     def make(
         self,
@@ -95,15 +105,25 @@ class ChunkMaker:
             DataError: an image cannot be read.
             RunError: a layer answered an image with NaN or infinity, or one image alone does not fit in memory.
         """
+        with contextlib.nullcontext() if self._abreast is None else self._abreast.at_work():
+            return self._made(positions, after_batch, out_of_memory, following)
+
+    def _made(
+        self,
+        positions: NDArray[np.int64],
+        after_batch: Callable[[OpenChunk], None],
+        out_of_memory: Callable[[int, int], None],
+        following: NDArray[np.int64] | None,
+    ) -> Arrays:
         chunk = OpenChunk.begun(self.plan, positions, self.device)
         self._images.begin(positions, self.batch, following)
-        queued: deque[tuple[Images, HostCopy]] = deque()
+        queued: deque[tuple[Images, HostCopy | LaterCopy]] = deque()
         while True:
             images = None
             try:
                 images = self._next(chunk)
                 if images is not None:
-                    queued.append((images, HostCopy(self.step(*self._inputs(images)))))
+                    queued.append((images, self._begin(images)))
                 fits = True
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -123,7 +143,7 @@ class ChunkMaker:
     def _take_in(
         self,
         chunk: OpenChunk,
-        queued: deque[tuple[Images, HostCopy]],
+        queued: deque[tuple[Images, HostCopy | LaterCopy]],
         most: int,
         after_batch: Callable[[OpenChunk], None],
     ) -> bool:
@@ -145,6 +165,11 @@ class ChunkMaker:
         while queued:
             self._images.put_back(queued.pop()[0])
         return False
+
+    def _begin(self, images: Images) -> HostCopy | LaterCopy:
+        if self._abreast is None:
+            return HostCopy(self.step(*self._inputs(images)))
+        return LaterCopy(self._abreast.begin(lambda: self._inputs(images)))
 
     def warm_up(self, positions: NDArray[np.int64]) -> None:
         """Runs the step once, on the first images: what it compiles, it compiles now.
@@ -257,4 +282,5 @@ def make_chunk_maker(config: ResolvedConfig, prepared: Prepared, device: Device)
         config.batch,
         prepared.external,
         config.skip_unreadable,
+        config.abreast,
     )

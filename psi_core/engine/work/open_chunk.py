@@ -5,6 +5,7 @@ The numbers of a batch leave the device in one copy, which nothing waits for unt
 
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,26 @@ class HostCopy:
             return values
         host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         return host.copy_(values, non_blocking=True)
+
+
+class LaterCopy:
+    """The numbers of a batch that a thread computes.
+
+    Args:
+        result: what the thread will give.
+    """
+
+    def __init__(self, result: "Future[StepResult]") -> None:
+        self._result = result
+
+    @property
+    def channel_means(self) -> Sequence[Sequence[Tensor]]:
+        """As in the result."""
+        return self._result.result().channel_means
+
+    def wait(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64] | None]:
+        """Values (row, image), labels (image,), and targets (image,) or None."""
+        return HostCopy(self._result.result()).wait()
 
 
 class ChannelSums:
@@ -166,7 +187,7 @@ class OpenChunk:
         if positions:
             self.positions = self.positions[~np.isin(self.positions, positions)]
 
-    def take(self, images: int, numbers: HostCopy) -> None:
+    def take(self, images: int, numbers: HostCopy | LaterCopy) -> None:
         """Takes in the numbers of the next images.
 
         Raises:

@@ -365,7 +365,7 @@ class Worker:
             self.log.write(Warned(text, chunks=(number,), images=tuple(each.position for each in skipped)))
 
     def _report_batch(self, maker: ChunkMaker, progress: ShareProgress, number: int) -> None:
-        seconds = {stage: round(value, 3) for stage, value in asdict(maker.step.seconds).items()}
+        seconds = {stage: round(value, 3) for stage, value in asdict(maker.seconds).items()}
         event = BatchDone(
             progress.done,
             progress.total,

@@ -45,13 +45,13 @@ def small(network):
     return Classifier(network, (0.0,), (1.0,)).eval().requires_grad_(False)
 
 
-def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, perturbations=None, **options):
+def maker_of(classifier, dataset, size, *, layers=("relu",), batch=3, perturbations=None, abreast=1, **options):
     channels = input_channels(classifier.network)
     trace = trace_network(classifier.network, channels, size)
     options = {"unit": "neuron", "rectify": "none", "uses_predictions": False} | options
     calls = select_calls(trace, layers, options["rectify"], "model")
     plan = StepPlan(classifier, calls, trace, perturbations or Perturbations(CONDITIONS, seed=5), MEASURES, **options)
-    return ChunkMaker(FusedStep(plan), dataset, size, channels, CPU, batch)
+    return ChunkMaker(FusedStep(plan), dataset, size, channels, CPU, batch, abreast=abreast)
 
 
 def arrays_of(maker, images=IMAGES):

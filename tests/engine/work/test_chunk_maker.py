@@ -1,6 +1,7 @@
 """Chunks made batch by batch, with batches queued on the device or none: the same bits, also when memory runs out."""
 
 import math
+import threading
 import weakref
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from psi_core.devices import CPU
+from psi_core.engine.devices import cpu_threads
 from psi_core.engine.images import Reading, Unreadable, load_dataset
 from psi_core.engine.images.read_ahead import ReadAhead
 from psi_core.engine.measure.step import FusedStep
@@ -15,7 +17,7 @@ from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.work import chunk_maker
 from psi_core.engine.work.chunk_maker import LeftEarlyError
 from psi_core.engine.work.open_chunk import ChannelSums
-from psi_core.errors import RunError
+from psi_core.errors import ModelError, RunError
 from tests.engine.measure.test_step import maker_of
 from tests.engine.networks import seeded
 
@@ -46,8 +48,14 @@ class Torn:
         return Reading(self.digits.read(good, size, channels).pixels, tuple(bad))
 
 
+ABREAST = 2
+"""A depth beyond those of one batch after another: that many threads with as many batches queued."""
+
+
 def maker_at(depth, classifier, dataset, unreadable=()):
-    maker = maker_of(classifier, dataset, 28, batch=BATCH)
+    abreast = 2 if depth == ABREAST else 1
+    maker = maker_of(classifier, dataset, 28, batch=BATCH, abreast=abreast)
+    assert abreast in (1, maker.depth)
     maker.depth = depth
     sources = [Torn(dataset, unreadable)]
     maker._images = ReadAhead(sources, 28, 1, CPU, skips_unreadable=True)
@@ -83,9 +91,11 @@ def full_at(monkeypatch, position, fitting):
 
 @pytest.mark.parametrize("unreadable", [(), (0, 1, 2, 3), (4,), (8, 9, 10), tuple(range(IMAGES))])
 def test_queued_batches_change_no_bit_and_are_told_of_one_by_one(classifier, digits, unreadable):
-    (plain, told), (queued, told_queued) = (made(maker_at(depth, classifier, digits, unreadable)) for depth in (0, 1))
-    assert_same_bits(queued, plain)
-    assert told_queued == told
+    plain, told = made(maker_at(0, classifier, digits, unreadable))
+    for depth in (1, ABREAST):
+        queued, told_queued = made(maker_at(depth, classifier, digits, unreadable))
+        assert_same_bits(queued, plain)
+        assert told_queued == told
     assert plain["index"].tolist() == [each for each in range(IMAGES) if each not in unreadable]
     assert told == [min(done, IMAGES - len(unreadable)) for done in range(4, IMAGES - len(unreadable) + 4, 4)]
 
@@ -93,9 +103,11 @@ def test_queued_batches_change_no_bit_and_are_told_of_one_by_one(classifier, dig
 @pytest.mark.parametrize("position", [0, 4, 10])
 def test_nor_does_a_batch_that_must_be_halved(classifier, digits, position, monkeypatch):
     full_at(monkeypatch, position, 1)
-    (plain, told), (queued, told_queued) = (made(maker_at(depth, classifier, digits, (5,))) for depth in (0, 1))
-    assert_same_bits(queued, plain)
-    assert told_queued == told  # What was queued is told of before the halving.
+    plain, told = made(maker_at(0, classifier, digits, (5,)))
+    for depth in (1, ABREAST):
+        queued, told_queued = made(maker_at(depth, classifier, digits, (5,)))
+        assert_same_bits(queued, plain)
+        assert told_queued == told  # What was queued is told of before the halving.
     assert (4, 2) in told
     assert plain["index"].tolist() == [each for each in range(IMAGES) if each != 5]
 
@@ -112,7 +124,38 @@ def test_a_batch_is_queued_before_the_numbers_of_the_last_are_asked_for(classifi
         assert order == expected
 
 
-@pytest.mark.parametrize("depth", [0, 1])
+def test_batches_abreast_run_at_once_each_on_one_thread_and_modules_of_its_own(classifier, digits, monkeypatch):
+    both = threading.Barrier(2, timeout=60)
+    run_batch, seen = FusedStep.__call__, []
+
+    def run(step, *inputs):
+        if len(seen) < 2:
+            seen.append((threading.current_thread(), step.plan.model, torch.get_num_threads()))
+            both.wait()  # Passed only by two at once.
+        return run_batch(step, *inputs)
+
+    monkeypatch.setattr(FusedStep, "__call__", run)
+    with cpu_threads(2):
+        made(maker_at(ABREAST, classifier, digits))
+        assert torch.get_num_threads() == 2
+    (first, model, threads), (second, other, other_threads) = seen
+    assert first is not second
+    assert threads == other_threads == 1
+    assert {*model.modules()}.isdisjoint(other.modules())
+    for ours, theirs in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert ours.data_ptr() == theirs.data_ptr()
+
+
+def test_an_error_of_a_batch_abreast_ends_the_chunk_with_it(classifier, digits, monkeypatch):
+    def fail(step, images, *others):
+        raise ModelError(f"layers: {len(images)} images")
+
+    monkeypatch.setattr(FusedStep, "__call__", fail)
+    with pytest.raises(ModelError, match="4 images"):
+        made(maker_at(ABREAST, classifier, digits))
+
+
+@pytest.mark.parametrize("depth", [0, 1, ABREAST])
 @pytest.mark.parametrize("left_at", [4, 8, 11])
 def test_a_chunk_that_was_left_early_is_made_again_to_the_same_bits(classifier, digits, depth, left_at):
     maker = maker_at(depth, classifier, digits, (2,))
@@ -127,7 +170,7 @@ def test_a_chunk_that_was_left_early_is_made_again_to_the_same_bits(classifier, 
     assert_same_bits(made(maker)[0], expected)
 
 
-@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("depth", [0, 1, ABREAST])
 def test_images_that_do_not_fit_when_they_are_taken_are_taken_again(classifier, digits, depth, monkeypatch):
     expected, _ = made(maker_at(0, classifier, digits))
     here, asked = ReadAhead._on_device, []
@@ -147,7 +190,7 @@ def test_images_that_do_not_fit_when_they_are_taken_are_taken_again(classifier, 
 
 @pytest.mark.parametrize("place", ["add", "_make_room"])
 @pytest.mark.parametrize("times", [1, 2, 3])
-@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("depth", [0, 1, ABREAST])
 def test_numbers_for_whose_sums_there_is_no_room_are_computed_again(
     classifier, digits, depth, times, place, monkeypatch
 ):
