@@ -10,15 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from psi_core.conditions import (
     ATTACK_NAMES,
@@ -424,8 +416,7 @@ class ResolvedConfig(RunOptions):
     """A run as it is computed. Nothing is left to choose, so that all workers compute alike.
 
     Layers stand by their exact names, files by their absolute paths. No option chooses `memory_format`: the network
-    does. Runs of older versions, which do not name it, had channels last; nor had they attacks at their own distances,
-    or batches computed `abreast`, each by one thread.
+    does. Runs of older versions name none of the last three, and are read as they were computed.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value cannot stand.
@@ -439,7 +430,7 @@ class ResolvedConfig(RunOptions):
     threads: Count
     memory_format: MemoryFormat = "channels_last"
     own_distances: bool = False
-    abreast: Count = 1
+    abreast: Count = 1  # Batches at once, each computed by one thread.
 
     def asked(self, **changes: Any) -> RunConfig:
         """The configuration that asks for this run, with some options changed, without a name that cannot be."""
