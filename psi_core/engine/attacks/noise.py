@@ -5,12 +5,16 @@ and number of workers cannot change a number, since none has a state.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 _GAMMA = 0x9E3779B97F4A7C15
+_CACHED_WORDS = 2**17
+"""Words that are made at a time on a CPU: they stay in its cache on their way from counters to numbers."""
+
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
@@ -82,8 +86,12 @@ class Noise:
 
         Element number e takes the highest 24 bits of word e: every value is exact in float32.
         """
-        words = _shift_right(self.words(draw, like.shape[1:].numel()), 40)
-        return _shaped(words.to(like.dtype).mul_(2.0**-23).sub_(1), like)
+        elements = like.shape[1:].numel()
+        parts = [
+            _shift_right(part.words(draw, elements), 40).to(like.dtype).mul_(2.0**-23).sub_(1)
+            for part in self._in_parts(elements)
+        ]
+        return _shaped(torch.cat(parts), like)
 
     def normal(self, like: Tensor, draw: int = 0) -> Tensor:
         """Standard normal numbers for every element of `like` (batch, ...), independent; in its type.
@@ -92,14 +100,23 @@ class Noise:
         the rounding of logarithm and cosine.
         """
         elements = like.shape[1:].numel()
-        words = _shift_right(self.words(draw, 2 * elements), 11).double().mul_(2.0**-53)
-        radius, angle = words.view(len(words), 2, elements).unbind(1)
-        normal = radius.neg_().log1p_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
-        return _shaped(normal.to(like.dtype), like)
+        parts = []
+        for part in self._in_parts(2 * elements):
+            words = _shift_right(part.words(draw, 2 * elements), 11).double().mul_(2.0**-53)
+            radius, angle = words.view(len(words), 2, elements).unbind(1)
+            normal = radius.neg_().log1p_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
+            parts.append(normal.to(like.dtype))
+        return _shaped(torch.cat(parts), like)
 
     def permutations(self, count: int, draw: int = 0) -> Tensor:
         """A random order of 0..count-1 for every image, int64 (batch, count)."""
         return self.words(draw, count).argsort(dim=1, stable=True)
+
+    def _in_parts(self, count: int) -> "Iterator[Noise]":
+        """The same for a few images at a time, `count` words of each: as many as a CPU's cache holds, elsewhere all."""
+        rows = max(1, _CACHED_WORDS // count) if self.indices.device.type == "cpu" else len(self.indices)
+        for indices in torch.split(self.indices, max(1, rows)):
+            yield replace(self, indices=indices)
 
 
 def _shaped(values: Tensor, like: Tensor) -> Tensor:
