@@ -31,7 +31,7 @@ _MODULES = {
     "open": "open",
     "run": "run",
     "runs": "runs",
-    "watch": "watch",
+    "watch": "run",
     "show": "show",
     "compare": "compare",
     "ablate": "ablate",
@@ -40,6 +40,7 @@ _MODULES = {
     "resume": "control",
     "stop": "control",
     "delete": "control",
+    "label": "label",
     "verify": "control",
     "trash": "control",
     "fit": "fit",
@@ -52,6 +53,17 @@ _MODULES = {
 """Commands in the order of use, and the module of `psi_tui.commands` that holds each under its own name."""
 
 
+_MEANT = {
+    "rename": "label RUN --name NAME",
+    "tag": "label RUN --tag TAG",
+    "note": "label RUN --note TEXT",
+    "list": "runs",
+    "ls": "runs",
+    "rm": "delete RUN",
+}
+"""What people type for commands that have another name here."""
+
+
 class CommandGroup(click.RichGroup):
     """The commands, each imported when it is used; a misspelt one is answered with the nearest."""
 
@@ -61,6 +73,8 @@ class CommandGroup(click.RichGroup):
         Raises:
             UsageError: there is none.
         """
+        if cmd_name in _MEANT:
+            raise click.UsageError(f"command: there is no {cmd_name!r}; write psi-tui {_MEANT[cmd_name]}")
         if cmd_name not in _MODULES:
             raise click.UsageError(unknown_name("command", cmd_name, _MODULES))
         command = getattr(import_module(f"psi_tui.commands.{_MODULES[cmd_name]}"), cmd_name)

@@ -16,11 +16,12 @@ from psi_core.runs.loading import IDENTITY
 from psi_core.runs.status import StatusReader
 
 _OWN = re.compile(
-    r"((config|model|layers|card)\.json|positions\.npy|stop|(engine|selftest)-[0-9]+\.log|events-[0-9]+\.jsonl"
+    r"((config|model|layers|card|label)\.json|positions\.npy|stop|(engine|selftest)-[0-9]+\.log|events-[0-9]+\.jsonl"
     r"|preview-[0-9]+\.npz|chunks/[0-9]{5,}\.npz(\.wrong[0-9]*)?|pictures/[0-9]+-[^/]+\.npz)"
     rf"({TEMPORARY}|\.[0-9]+\.tmp)?"
 )
-"""What a run writes, by its path in the directory; of temporary files also those of older versions."""
+"""What a run writes, and what is said of it, by its path in the directory; of temporary files also those of older
+versions."""
 
 _DOOMED = re.compile(rf"\.({IDENTITY})\.deleted")
 """A run directory whose deletion has begun."""

@@ -223,17 +223,21 @@ def load_positions(directory: Path, images: int) -> NDArray[np.int64] | None:
     return found
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most_bytes: int = _MOST_BYTES) -> Any:
     """What a JSON file of a run directory holds.
+
+    Args:
+        path: of the file.
+        most_bytes: that it may have.
 
     Raises:
         RunError: it is missing, no plain file, too large, or no JSON.
     """
     try:
         with open_file(path) as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES // 1_000_000} MB")
+            data = file.read(most_bytes + 1)
+        if len(data) > most_bytes:
+            raise ValueError(f"it has more than {most_bytes / 1e6:g} MB")
         return json.loads(data.decode())
     except FileNotFoundError:
         raise RunError(f"{path}: there is no such file; name the run's own directory") from None

@@ -24,6 +24,7 @@ from psi_core.runs.chunks import (
     finished_chunks,
     read_arrays,
 )
+from psi_core.runs.labels import load_label
 from psi_core.runs.loading import (
     CONFIG_DIGEST,
     LayerInfo,
@@ -35,7 +36,7 @@ from psi_core.runs.loading import (
 )
 from psi_core.runs.notebook import dataframe_of, dataset_of
 from psi_core.runs.seals import ChunkForm, ConfigChangedError, Origin, read_chunk
-from psi_core.runs.status import Status, StatusReader, status_of
+from psi_core.runs.status import LIVE, Status, StatusReader, status_of
 
 
 class Run:
@@ -48,6 +49,7 @@ class Run:
         config: what it computes.
         fingerprint: SHA-256 of `config.json` but for the name, which may change: whoever edits it makes another run.
         is_sealed: whether each of its chunks carries digests, as those of older versions do not.
+        label: what a person said of it, when this object was made: a name in the place of its own, tags, a note.
     """
 
     def __init__(self, directory: Path, *, preview: bool = False) -> None:
@@ -57,11 +59,22 @@ class Run:
         found = load_description(directory)
         self.id, self.created, self.created_at = found.id, found.created, found.created_at
         self.config, self.fingerprint, self.is_sealed = found.config, found.fingerprint, found.is_sealed
+        self.label = load_label(directory)
 
     @property
     def name(self) -> str:
-        """The name of the run, or its id where it has none."""
-        return self.config.name or self.id
+        """The name of the run: the one that it was given later, else that of its configuration, else its id."""
+        return self.label.name or self.config.name or self.id
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Words that a person put on the run."""
+        return self.label.tags
+
+    @property
+    def note(self) -> str:
+        """What a person noted of the run, in one paragraph; mostly empty."""
+        return self.label.note
 
     @property
     def is_example(self) -> bool:
@@ -164,6 +177,15 @@ class Run:
     def status(self) -> Status:
         """What its files say now: running, done, failed, stopped, queued or lost."""
         return status_of(self.directory, self.chunks, StatusReader(self.directory).poll())
+
+    def why_not_resumed(self) -> str:
+        """Why workers must not go on with it, in words that follow its name; empty where they find something to do."""
+        if self.is_example:
+            return "ships with psi-tui and is read-only; start one of your own"
+        status = self.status
+        if status in LIVE:
+            return f"is {status}; see it with psi-tui watch {self.id}"
+        return "is finished; nothing to resume" if status == "done" and not self.wrong_chunks() else ""
 
     @property
     def origin(self) -> Origin:

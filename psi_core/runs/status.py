@@ -27,6 +27,12 @@ read."""
 LIVE: tuple[Status, ...] = ("running", "paused")
 """Statuses of runs with living workers."""
 
+
+def can_stop(status: Status) -> bool:
+    """Whether there are workers to ask; those of a queued run may be starting."""
+    return status in (*LIVE, "queued")
+
+
 STOP_FILE = "stop"
 
 

@@ -1,5 +1,6 @@
 """Whether a run directory still holds what its workers wrote: digests, configuration, weights. Nothing is computed."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Literal
 from psi_core.errors import RunError, first_of
 from psi_core.files import TEMPORARY, file_sha256
 from psi_core.runs.chunks import CHUNKS, chunk_path, finished_chunks
+from psi_core.runs.labels import LABEL
 from psi_core.runs.loading import CONFIG_DIGEST
 from psi_core.runs.run import Run
 
@@ -54,6 +56,9 @@ def _parts(run: Run) -> Iterator[tuple[str, tuple[Verdict, str]]]:
     yield "chunks", _told(lambda: _chunks(run))
     yield "other files", _others(run)
     yield "weights", _told(lambda: _weights(run.model))
+    if os.path.lexists(run.directory / LABEL):
+        told = f"{LABEL} holds name, tags and note, which anyone may change at any time"
+        yield "label", ("not checked", run.label.damage or told)
 
 
 def _told(look: Look) -> tuple[Verdict, str]:

@@ -12,7 +12,7 @@ from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
-from psi_core.runs.status import LIVE, request_stop
+from psi_core.runs.status import can_stop, request_stop
 from psi_core.runs.trash import TRASH, empty_trash, take_from_trash, tidy, trashed_bytes, trashed_runs
 from psi_core.runs.verification import Verified
 from psi_core.runs.verification import verify as verified_parts
@@ -33,8 +33,9 @@ _WRONG = 1
 def stop(run: str, runs_dir: str | None) -> None:
     """Stop a run once its open chunk is finished."""
     found = load_run(run, runs_dir)
-    if found.status not in (*LIVE, "queued"):  # The engine of a queued one may be starting.
-        raise RunError(f"stop: {found.name} is {found.status}, not running; psi-tui runs lists the runs")
+    status = found.status
+    if not can_stop(status):
+        raise RunError(f"stop: {found.name} is {status}, not running; psi-tui runs lists the runs")
     request_stop(found.directory)
     narrate(f"{found.name} stops after its open chunk; go on with: psi-tui resume {found.id}")
 
@@ -53,13 +54,10 @@ def resume(
     found = load_run(run, runs_dir)
     if trust:
         trust_run(found)
-    status = found.status
-    if found.is_example:
-        raise RunError(f"resume: {found.name} ships with psi-tui and is read-only; start one of your own")
-    if status in LIVE:
-        raise RunError(f"resume: {found.name} is running; see it with psi-tui watch {found.id}")
-    if status == "done" and not found.wrong_chunks():
-        narrate(f"{found.name} is finished; nothing to resume")
+    if reason := found.why_not_resumed():
+        if found.is_example or found.status != "done":
+            raise RunError(f"resume: {found.name} {reason}")
+        narrate(f"{found.name} {reason}")
         return
     context.exit(start_and_follow("resume", detach=detach, quiet=quiet, run=str(found.directory)))
 

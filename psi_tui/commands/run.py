@@ -1,4 +1,4 @@
-"""`psi-tui run`: starts a run in a session of its own and watches it from here."""
+"""`psi-tui run` and `watch`: starts a run in a session of its own and watches it, or one started elsewhere."""
 
 import subprocess
 import threading
@@ -11,9 +11,9 @@ from click.shell_completion import CompletionItem
 
 from psi_core.files import runs_directory
 from psi_core.presets import PRESETS, config_of
-from psi_core.runs.finding import load_run
+from psi_core.runs.finding import find_run, load_run
 from psi_tui.commands.config_options import config_options, config_panels, typed_values
-from psi_tui.commands.options import runs_dir_option
+from psi_tui.commands.options import run_argument, runs_dir_option
 from psi_tui.engine.client import ask, start
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.completion import one_of
@@ -145,3 +145,12 @@ def _print_plan(plan: dict[str, Any], folder: str) -> None:
         facts["faster"] = faster
     for name, value in facts.items():
         write_result(f"{name:<10}  {value}")
+
+
+@click.command()
+@run_argument
+@runs_dir_option
+@click.pass_context
+def watch(context: click.RichContext, run: str, runs_dir: str | None) -> None:
+    """Watch a run until it ends; Ctrl-C leaves it running."""
+    context.exit(follow(find_run(run, runs_dir), is_ours=False))

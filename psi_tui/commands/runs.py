@@ -1,4 +1,4 @@
-"""`psi-tui runs`: every run there is."""
+"""`psi-tui runs`: every run there is, or those that a filter chooses."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -6,18 +6,23 @@ from typing import Any
 
 import rich_click as click
 
-from psi_core.conditions import epsilon_label
 from psi_core.files import runs_directory
 from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.finding import damaged_runs, list_runs
+from psi_core.runs.labels import LABEL
 from psi_core.runs.run import Run
+from psi_core.runs.status import StatusReader
 from psi_core.runs.trash import tidy
 from psi_core.tables.summary import run_summary
 from psi_tui.commands.options import json_option, runs_dir_option
+from psi_tui.runs.progress import progress_of
+from psi_tui.runs.run_filter import FIELDS, run_filter
+from psi_tui.runs.run_list import RunEntry, entry_of, run_row
+from psi_tui.shell.completion import one_of
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.text.columns import Section, pick, print_table
 from psi_tui.text.formatting import json_text
-from psi_tui.text.runs import RUN_COLUMNS, age_text
+from psi_tui.text.runs import RUN_COLUMNS
 
 _COLUMNS = pick(
     RUN_COLUMNS,
@@ -30,48 +35,48 @@ _COLUMNS = pick(
     accuracy=6,
     beyond_noise=5,
     shift=5,
+    tags=3,
     status=8,
     age=4,
 )
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="[FILTER]...", shell_complete=one_of(f"{name}:" for name in FIELDS))
 @runs_dir_option
 @json_option
-def runs(runs_dir: str | None, as_json: bool) -> None:
-    """List the runs, newest first."""
+def runs(words: tuple[str, ...], runs_dir: str | None, as_json: bool) -> None:
+    """List the runs, newest first; with a filter those that fit, such as tag:paper or 'eps>0.03'."""
     now = datetime.now().astimezone()
     tidy(runs_directory(runs_dir))
-    found = list(list_runs(runs_dir))
+    fits = run_filter(" ".join(words))
+    every = [(run, _entry(run)) for run in list_runs(runs_dir)]
+    found = [(run, entry) for run, entry in every if fits(entry)]
     if as_json:
-        write_result(json_text([_row(run) for run in found]))
-        return
-    if all(run.is_example for run in found):
-        narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")
-    print_table(output_console(), _COLUMNS, [Section([_shown(run, now) for run in found])])
+        write_result(json_text([_row(run, entry) for run, entry in found]))
+    elif words and not found:
+        narrate(f"None of {len(every)} runs fits {' '.join(words)!r}; write {', '.join(FIELDS)} with : = != < or >")
+    else:
+        if all(run.is_example for run, _ in every):
+            narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")
+        print_table(output_console(), _COLUMNS, [Section([run_row(entry, now) for _, entry in found])])
+    for run, _ in found:
+        if run.label.trouble:
+            narrate(f"damaged: {run.directory / LABEL} {run.label.trouble}")
     for sentence in damaged_runs(runs_dir).values():
         narrate(f"damaged: {sentence}")
 
 
-def _shown(run: Run, now: datetime) -> dict[str, Any]:
-    """A run as RUN_COLUMNS take it."""
-    row = _row(run)
-    return {
-        **row,
-        "run": run.name,
-        "attack": ", ".join(row["attack"]),
-        "epsilon": ", ".join(map(epsilon_label, row["epsilon"])),
-        "done": row["images_done"],
-        "total": run.images,
-        "summary": run_summary(run),
-        "age": age_text(run.created_at, run.is_example, now),
-    }
+def _entry(run: Run) -> RunEntry:
+    return entry_of(run, progress_of(run, StatusReader(run.directory).poll()), run_summary(run))
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run, entry: RunEntry) -> dict[str, Any]:
     return {
         "id": run.id,
         "name": run.name,
+        "tags": list(run.tags),
+        "note": run.note,
         "directory": str(run.directory),
         "created": run.created,
         "model": run.config.model,
@@ -82,6 +87,6 @@ def _row(run: Run) -> dict[str, Any]:
         "images": run.images,
         "images_done": min(run.images, len(finished_chunks(run.directory)) * run.config.chunk),
         **asdict(run_summary(run)),
-        "status": run.status,
+        "status": entry.progress.status,
         "is_example": run.is_example,
     }

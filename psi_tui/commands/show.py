@@ -27,7 +27,7 @@ from psi_tui.plots.page import draw_page
 from psi_tui.plots.page_files import PAGE_FILES
 from psi_tui.shell.completion import complete_condition, complete_layer, one_of
 from psi_tui.shell.console import output_console, write_file, write_result
-from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, title
+from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, print_title
 from psi_tui.text.columns import Section, pick, print_table, screen_columns
 
 _FIRST = TABLES[0].name
@@ -131,7 +131,7 @@ def show(
         write_result(table_text(found, table, rows, format, view).rstrip())
         return
     console, columns = output_console(), table_columns(found, table, view)
-    console.print(title(found), style="bold", soft_wrap=True)
+    print_title(console, found)
     if any(column.kind == "sentence" for column in columns):
         print_sentences(console, columns, rows)
     else:

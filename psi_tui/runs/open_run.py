@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from psi_core.runs.labels import LABEL
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader, WorkerState
 from psi_tui.runs.gpu import Gpu, read_gpus
 from psi_tui.runs.progress import Progress, progress_of
-from psi_tui.runs.run_list import results_stamp
+from psi_tui.runs.run_list import file_stamp, results_stamp
 
 _RESULTS_SECONDS = 10.0
 """Previews of a growing run are looked at no more often."""
@@ -59,6 +60,7 @@ class RunReader:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._label_stamp = file_stamp(directory / LABEL)
         self._run = Run(directory)
         self._run.layer_infos  # noqa: B018 - A damaged layers.json is refused here, not on the screen.
         self._reader = StatusReader(directory)
@@ -70,6 +72,9 @@ class RunReader:
         workers = self._reader.poll()
         progress = progress_of(self._run, workers)
         is_live = progress.is_live
+        label_stamp = file_stamp(self.directory / LABEL)
+        if label_stamp != self._label_stamp:
+            self._run, self._label_stamp = Run(self.directory, preview=is_live), label_stamp
         if not is_live or time.monotonic() - self._looked >= _RESULTS_SECONDS:
             self._look(is_live)
         return Snapshot(

@@ -1,4 +1,4 @@
-"""Words that choose runs of the list: `lenet`, `model=lenet5`, `eps>0.03`, `status:run`, all of which must fit.
+"""Words that choose runs of the list: `lenet`, `model=lenet5`, `eps>0.03`, `tag:paper`, all of which must fit.
 
 Draws nothing.
 """
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from psi_core.conditions import Epsilon
 from psi_core.errors import ConfigError, unknown_name
-from psi_tui.text.comparisons import COMPARISONS, filter_words
+from psi_tui.text.comparisons import COMPARISONS, compare, filter_words
 
 if TYPE_CHECKING:
     from psi_tui.runs.run_list import RunEntry
 
-EXAMPLES = "model=lenet5, eps>0.03, status:done, accuracy<50, or any word"
+EXAMPLES = "model=lenet5, eps>0.03, tag:paper, accuracy<50, or any word"
 
 _OPERATOR = re.compile("|".join([*COMPARISONS, ":"]))
 
@@ -26,6 +26,8 @@ _TEXTS: "dict[str, Callable[[RunEntry], Sequence[str]]]" = {
     "model": lambda entry: [entry.model],
     "data": lambda entry: [entry.data],
     "attack": lambda entry: entry.attack.split(", "),
+    "tag": lambda entry: entry.label.tags,
+    "note": lambda entry: [entry.label.note],
     "status": lambda entry: [entry.progress.status, *(["example"] if entry.is_example else [])],
 }
 """Fields that hold words: `=` is one of them, `:` is in one of them."""
@@ -39,9 +41,12 @@ _NUMBERS: "dict[str, Callable[[RunEntry], Sequence[float | None]]]" = {
     "beyond": lambda entry: [entry.summary.delta_sd if entry.summary else None],
     "shift": lambda entry: [entry.summary.shift if entry.summary else None],
 }
-"""Fields that hold numbers: one of them must fit."""
+"""Fields that hold numbers: one of them must fit, and none of them `=` for `!=`."""
 
-_ALIASES = {"epsilon": "eps", "run": "name"}
+_AS_SET = ("eps", "images", "done")
+"""Numbers that somebody set, or counts: `=` is met exactly, not as far as it is written."""
+
+_ALIASES = {"epsilon": "eps", "run": "name", "tags": "tag"}
 
 FIELDS = (*_TEXTS, *_NUMBERS)
 """What can stand before a comparison."""
@@ -60,15 +65,19 @@ class _Word:
             return self.value in _everything(entry)
         if self.field in _TEXTS:
             texts = [text.lower() for text in _TEXTS[self.field](entry)]
-            found = self.value in texts if self.comparison in ("=", "!=") else any(self.value in text for text in texts)
+            found = any(self.value in text for text in texts) if self.comparison == ":" else self.value in texts
             return found != (self.comparison == "!=")
-        compare = COMPARISONS["=" if self.comparison == ":" else self.comparison]
-        wanted = _number(self.field, self.value)
-        return any(compare(value, wanted) for value in _NUMBERS[self.field](entry) if value is not None)
+        sign = "=" if self.comparison in (":", "!=") else self.comparison
+        wanted, text = _number(self.field, self.value), "" if self.field in _AS_SET else _plain_number(self.value)
+        values = [value for value in _NUMBERS[self.field](entry) if value is not None]
+        return any(compare(sign, value, wanted, text) for value in values) != (self.comparison == "!=")
 
 
 def run_filter(text: str) -> "Callable[[RunEntry], bool]":
     """Whether a run fits every word of a text; capital letters do not matter, and spaces around a comparison neither.
+
+    `=` compares what was measured as far as the number is written, `accuracy=98` with 97.5 to 98.5, and what somebody
+    set exactly. `!=` fits all other runs.
 
     Raises:
         ConfigError: a comparison is of nothing that runs have, or with no number where it needs one.
@@ -99,12 +108,16 @@ def _word(text: str) -> _Word:
 
 def _number(field: str, text: str) -> float:
     try:
-        number = _epsilon(text) if field == "eps" else float(text.replace(",", "").removesuffix("%"))
+        number = _epsilon(text) if field == "eps" else float(_plain_number(text))
     except ValueError:
         number = math.nan
     if math.isnan(number):
         raise ConfigError(f"filter: {text!r} after {field} is no number; write {field}>0.03")
     return number
+
+
+def _plain_number(text: str) -> str:
+    return text.replace(",", "").removesuffix("%")
 
 
 def _epsilon(text: str) -> float:
@@ -113,4 +126,5 @@ def _epsilon(text: str) -> float:
 
 def _everything(entry: "RunEntry") -> str:
     words = (entry.name, entry.id, entry.model, entry.data, entry.attack, entry.progress.status)
-    return " ".join((*words, "example" if entry.is_example else "")).lower()
+    said = (*entry.label.tags, entry.label.note)
+    return " ".join((*words, *said, "example" if entry.is_example else "")).lower()

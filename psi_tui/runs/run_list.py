@@ -17,11 +17,14 @@ from psi_core.plain_text import plain_line
 from psi_core.runs.chunks import CHUNKS, finished_chunks
 from psi_core.runs.event_log import events_path, worker_numbers
 from psi_core.runs.finding import looks_like_run
+from psi_core.runs.labels import LABEL, Label
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.runs.trash import tidy
 from psi_core.tables.summary import RunSummary, run_summary
 from psi_tui.runs.progress import Progress, progress_of
+from psi_tui.text.formatting import Row
+from psi_tui.text.runs import age_text
 
 
 def file_stamp(path: Path) -> tuple[int, int] | None:
@@ -66,6 +69,7 @@ class RunEntry:
         directory: where it lies.
         id: its identity.
         name: given, or the id.
+        label: what a person said of it; why that cannot be read, where it cannot.
         model: as configured.
         data: likewise.
         attack: names with commas.
@@ -81,6 +85,7 @@ class RunEntry:
     directory: Path
     id: str
     name: str
+    label: Label
     model: str
     data: str
     attack: str
@@ -147,12 +152,14 @@ class RunList:
         if known is None:
             run = Run(path)
             reader = StatusReader(path)
-            known = _Known(run, reader, _entry(run, progress_of(run, reader.poll())))
+            known = _Known(run, reader, entry_of(run, progress_of(run, reader.poll())))
             self._known[path] = known
         elif signature != known.signature or known.entry.progress.is_live:
+            if signature[0] != known.signature[0]:
+                known.run = Run(path)
             progress = progress_of(known.run, known.reader.poll())
-            if progress != known.entry.progress:
-                known.entry = _entry(known.run, progress, known.entry.summary)
+            if progress != known.entry.progress or known.run.label != known.entry.label:
+                known.entry = entry_of(known.run, progress, known.entry.summary)
         known.signature = signature
 
     def _summarize(self) -> None:
@@ -171,7 +178,7 @@ class RunList:
             summary = None
             with contextlib.suppress(PsiError, OSError):
                 summary = run_summary(Run(known.entry.directory, preview=is_live))
-            known.entry = _entry(known.run, known.entry.progress, summary)
+            known.entry = entry_of(known.run, known.entry.progress, summary)
             if time.monotonic() - began > _BUDGET_SECONDS:
                 return
 
@@ -193,18 +200,23 @@ def _files_stamp(path: Path) -> tuple[Any, ...]:
 
 
 def _signature(path: Path) -> tuple[Any, ...]:
-    """Changes whenever a worker wrote, a chunk was finished, or a stop was asked for."""
+    """Changes whenever something was said of the run, a worker wrote, a chunk was finished, or a stop was asked for.
+
+    The first part is of what was said.
+    """
     places = [path / CHUNKS, path / STOP_FILE, *(events_path(path, number) for number in worker_numbers(path))]
-    return tuple(file_stamp(place) for place in places)
+    return tuple(file_stamp(place) for place in (path / LABEL, *places))
 
 
-def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> RunEntry:
+def entry_of(run: Run, progress: Progress, summary: RunSummary | None = None) -> RunEntry:
+    """A run as the list has it."""
     config = run.config
     epsilon = ", ".join(map(epsilon_label, config.epsilon)) if config.attack else ""
     return RunEntry(
         run.directory,
         run.id,
         run.name,
+        run.label,
         config.model,
         config.data,
         ", ".join([*config.attack, *([EXTERNAL] if config.attacked else [])]),
@@ -217,13 +229,36 @@ def _entry(run: Run, progress: Progress, summary: RunSummary | None = None) -> R
     )
 
 
+def run_row(entry: RunEntry, now: datetime) -> Row:
+    """A run as RUN_COLUMNS take it.
+
+    Args:
+        entry: the run.
+        now: the present time, with its zone.
+    """
+    return {
+        "entry": entry,
+        "run": entry.name,
+        "tags": ", ".join(entry.label.tags),
+        "model": entry.model,
+        "data": entry.data,
+        "attack": entry.attack,
+        "epsilon": entry.epsilon,
+        "done": entry.progress.done,
+        "total": entry.progress.total,
+        "summary": entry.summary,
+        "status": entry.progress.status,
+        "age": age_text(entry.created, entry.is_example, now),
+    }
+
+
 def _damaged_entry(path: Path, trouble: str) -> RunEntry:
     """A run of which only its directory is known."""
     stamp = file_stamp(path)
     created = datetime.fromtimestamp(min(max(0, stamp[1] if stamp else 0), _LATEST) / 1e9).astimezone()
     progress = Progress("damaged")
     name = plain_line(path.name)
-    return RunEntry(path, name, name, "", "", "", "", created, False, "", progress, None, plain_line(trouble))
+    return RunEntry(path, name, name, Label(), "", "", "", "", created, False, "", progress, None, plain_line(trouble))
 
 
 def _place(entry: RunEntry) -> tuple[bool, bool, float, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -15,7 +16,7 @@ from psi_tui.runs.run_filter import EXAMPLES, run_filter
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.text.columns import pick
 from psi_tui.text.formatting import Row, format_count, format_duration
-from psi_tui.text.runs import RUN_COLUMNS, STATUS_GLYPHS, age_text, asked_texts
+from psi_tui.text.runs import RUN_COLUMNS, STATUS_GLYPHS, asked_texts, said_parts
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.prompt_line import TextField
 
@@ -47,6 +48,7 @@ COLUMNS = (
         accuracy=6,
         beyond_noise=5,
         shift=5,
+        tags=2,
         status=8,
     ),
     replace(RUN_COLUMNS["age"], importance=1, is_text=True, value=lambda row: -row["entry"].created.timestamp()),
@@ -75,6 +77,7 @@ class RunsScreen(PsiScreen):
         Binding("r", "resume", "resume", show=False),
         Binding("d", "delete", "delete"),
         Binding("N", "clone", "new run like this one", show=False),
+        Binding("t", "label", "rename, tag, note", show=False),
         Binding("u", "undo_delete", "bring the deleted one back", show=False),
         Binding("question_mark", "app.help", "help", key_display="?"),
         Binding("q", "app.quit", "quit"),
@@ -127,28 +130,12 @@ class RunsScreen(PsiScreen):
             hits.update(f"{told}; enter keeps the filter, esc clears it")
 
     def _show(self, entries: "tuple[RunEntry, ...] | None") -> None:
-        known = {str(entry.directory) for entry in entries or ()}
-        self.marked = {key: entry for key, entry in self.marked.items() if key in known}
+        known = {str(entry.directory): entry for entry in entries or ()}
+        self.marked = {key: known[key] for key in self.marked if key in known}
         self._read_filter()
         visible = self._visible()
         now = self.app.clock()
-        rows: dict[str, Row] = {
-            str(entry.directory): {
-                "entry": entry,
-                "run": f"{'*' if str(entry.directory) in self.marked else ' '} {entry.name}",
-                "model": entry.model,
-                "data": entry.data,
-                "attack": entry.attack,
-                "epsilon": entry.epsilon,
-                "done": entry.progress.done,
-                "total": entry.progress.total,
-                "summary": entry.summary,
-                "status": _status(entry.progress),
-                "age": age_text(entry.created, entry.is_example, now),
-            }
-            for entry in visible
-        }
-        self.table.show_rows(rows)
+        self.table.show_rows({str(entry.directory): self._row(entry, now) for entry in visible})
         self.table.display = bool(visible)
         empty = self.query_one("#runs-empty", Static)
         empty.display = not visible
@@ -156,6 +143,12 @@ class RunsScreen(PsiScreen):
         self._describe()
         if visible and self.focused is None:  # It had no rows before.
             self.set_focus(self.table)
+
+    def _row(self, entry: "RunEntry", now: datetime) -> Row:
+        from psi_tui.runs.run_list import run_row  # The first paint does not wait for it.
+
+        mark = "*" if str(entry.directory) in self.marked else " "
+        return {**run_row(entry, now), "run": f"{mark} {entry.name}", "status": _status(entry.progress)}
 
     def _why_empty(self, entries: "tuple[RunEntry, ...] | None") -> str:
         if entries is None:
@@ -183,7 +176,8 @@ class RunsScreen(PsiScreen):
             facts.append("ships with psi-tui")
         elif entry.progress.status in ("stopped", "failed", "lost"):
             facts.append("r resumes")
-        below = [f"{len(self.marked)} marked, c compares, d deletes, e exports them"] if self.marked else []
+        below = [f"{len(self.marked)} marked: c compares, t tags, d deletes, e exports them"] if self.marked else []
+        below += said_parts(entry.label)
         below += [f"made by {entry.command}"] if entry.command else [entry.id] if entry.name != entry.id else []
         name = Content.styled(entry.name, "bold")
         return Content.assemble(name, f"  {entry.model}, {', '.join(facts)}\n{'   '.join(below)}")
@@ -253,7 +247,7 @@ class RunsScreen(PsiScreen):
 
     def action_resume(self) -> None:
         if entry := self._need_run():
-            self.app.resume_run(entry.directory, entry.name, entry.progress.status)
+            self.app.resume_run(entry.directory, entry.name)
 
     def action_clone(self) -> None:
         from psi_core.config import RunConfig
@@ -274,6 +268,14 @@ class RunsScreen(PsiScreen):
             self.app.delete_runs([(each.directory, each.name) for each in self.marked.values()])
         elif entry := self._need_run():
             self.app.delete_runs([(entry.directory, entry.name)], f" ({entry.progress.status})")
+
+    def action_label(self) -> None:
+        from psi_tui.services.labels import label_run, tag_runs
+
+        if self.marked:
+            tag_runs(self.app, [(each.directory, each.name) for each in self.marked.values()])
+        elif entry := self._need_run():
+            label_run(self.app, entry.directory)
 
     def action_undo_delete(self) -> None:
         self.app.undo_delete()

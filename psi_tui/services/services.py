@@ -24,6 +24,7 @@ from psi_tui.services.state import ScreenName, load_state, write_whole
 from psi_tui.text.columns import elided
 
 if TYPE_CHECKING:
+    from psi_core.runs.status import Status
     from psi_tui.runs.open_run import Snapshot
     from psi_tui.runs.run_list import RunEntry
     from psi_tui.runs.watcher import RunWatcher
@@ -300,19 +301,18 @@ class Services(App[None]):
         self.guarded(start)
 
     @work(thread=True, group="start")
-    def resume_run(self, directory: Path, name: str, status: str) -> None:
+    def resume_run(self, directory: Path, name: str) -> None:
         """Computes the missing chunks of a run."""
-        self.guarded(lambda: self._resume(directory, name, status))
+        self.guarded(lambda: self._resume(directory, name))
 
-    def _resume(self, directory: Path, name: str, status: str) -> None:
-        from psi_core.files import is_example
+    def _resume(self, directory: Path, name: str) -> None:
         from psi_core.runs.run import Run
-        from psi_core.runs.status import LIVE
 
-        if is_example(directory):
-            raise RunError(f"resume: {name} ships with psi-tui and is read-only; start one of your own with n")
-        if status in LIVE or (status == "done" and not Run(directory).wrong_chunks()):
-            self.call_from_thread(self.say, f"{name} is {status}; nothing to resume")
+        run = Run(directory)
+        if reason := run.why_not_resumed():
+            if run.is_example:
+                raise RunError(f"resume: {name} {reason}")
+            self.call_from_thread(self.say, f"{name} {reason}")
             return
         self.call_from_thread(self.say, f"resuming {name}; its engine takes some seconds")
         start_child("resume", run=str(directory))
@@ -326,11 +326,11 @@ class Services(App[None]):
 
         self.guarded(lambda: self.call_from_thread(self.say, f"{name}, {verdict_words(Run(directory))}"))
 
-    def stop_run(self, directory: Path, name: str, status: str) -> None:
+    def stop_run(self, directory: Path, name: str, status: "Status") -> None:
         """Asks a run's workers to leave after their chunks."""
-        from psi_core.runs.status import LIVE, request_stop
+        from psi_core.runs.status import can_stop, request_stop
 
-        if status not in (*LIVE, "queued"):  # The engine of a queued one may be starting.
+        if not can_stop(status):
             self.say(f"{name} is {status}, not running; nothing to stop")
             return
         try:

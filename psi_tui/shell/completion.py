@@ -44,6 +44,17 @@ def complete_run(context: click.Context, parameter: click.Parameter, incomplete:
     return _fitting([*(run.name for run in runs), *(run.id for run in runs), "latest"], incomplete)
 
 
+def complete_tag(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completes the last of several tags with one that some run has."""
+    from psi_core.runs.finding import list_runs
+
+    try:
+        tags = [tag for run in list_runs(context.params.get("runs_dir")) for tag in run.tags]
+    except (PsiError, OSError):
+        return []
+    return some_of(sorted(set(tags)))(context, parameter, incomplete)
+
+
 def complete_layer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Completes with layers of the run on the line."""
     return _of_run(context, "layers", incomplete)

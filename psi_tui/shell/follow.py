@@ -175,7 +175,7 @@ class _Follower:
 
 def _title(run: Run) -> str:
     config = run.config
-    named = f"{config.name} " if config.name else ""
+    named = f"{run.name} " if run.name != run.id else ""
     return f"{named}{run.id}: {config.model} on {config.data}, {format_count(run.images)} images, {attack_text(config)}"
 
 

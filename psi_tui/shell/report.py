@@ -30,7 +30,7 @@ from psi_tui.plots.shift_curves import (
     swept,
 )
 from psi_tui.text.formatting import format_cell
-from psi_tui.text.runs import asked_texts
+from psi_tui.text.runs import asked_texts, label_lines
 
 _NOTHING_DONE = "nothing was done to the images"
 _CONTROLS_ALONE = "nothing attacked the images: what was done to them are controls, such as noise"
@@ -86,7 +86,7 @@ def report_parts(run: Run, condition: str | None = None) -> list[Part]:
     chosen = condition or headline_condition(run)
     layers = table_rows(run, "layers")
     compared = [row for row in layers if row["condition"] == chosen]
-    parts: list[Part] = [Words(f"{run_line(run)}; {run.status}; id {run.id}")]
+    parts: list[Part] = [Words(f"{run_line(run)}; {run.status}; id {run.id}"), *map(Words, label_lines(run.label))]
     if chosen == BENIGN:
         parts.append(Words(_NOTHING_DONE))
     elif run.condition_details[run.conditions.index(chosen)].is_control:
@@ -207,7 +207,7 @@ def card(run: Run) -> str:
     chosen = headline_condition(run)
     rows = [row for row in table_rows(run, "layers") if row["condition"] == chosen]
     width = max((len(str(row["layer"])) for row in rows), default=0)
-    lines = [f"{run.name}: {run_line(run)}"]
+    lines = [f"{run.name}: {run_line(run)}", *label_lines(run.label)]
     if chosen == BENIGN:
         return "\n".join([*lines, _NOTHING_DONE, made_by(run)])
     if any(row["delta_sd"] is not None for row in rows):

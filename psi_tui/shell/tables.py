@@ -25,6 +25,7 @@ from psi_tui.text.columns import (
     with_interval,
 )
 from psi_tui.text.formatting import Row, format_cell, format_count
+from psi_tui.text.runs import label_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +83,7 @@ def print_layers(console: "Console", run: Run, view: View = WHOLE) -> None:
     """
     with waiting("comparing the conditions"):
         rows = table_rows(run, "layers", view)
-    console.print(title(run), style="bold", soft_wrap=True)
+    print_title(console, run)
     sections = [
         Section(
             [row for row in rows if row["condition"] == condition["condition"]],
@@ -106,8 +107,14 @@ def print_layers(console: "Console", run: Run, view: View = WHOLE) -> None:
         console.print(aside, style="dim", soft_wrap=True)
 
 
-def title(run: Run) -> str:
-    """One line that says which run this is and how far."""
+def print_title(console: "Console", run: Run) -> None:
+    """Prints one line that says which run this is and how far, and below what a person said of it."""
+    console.print(_title(run), style="bold", soft_wrap=True)
+    for line in label_lines(run.label):
+        console.print(line, style="dim", soft_wrap=True)
+
+
+def _title(run: Run) -> str:
     done = len(run.index)
     images = format_count(done) if done == run.images else f"{format_count(done)} of {format_count(run.images)}"
     parts = [f"{run.config.model} on {run.config.data} {run.config.split}", f"{images} images", run.status, run.name]
@@ -164,7 +171,7 @@ def print_sentences(console: "Console", columns: Sequence[Column], rows: Sequenc
 
 def print_histogram(console: "Console", run: Run, histogram: LayerHistogram) -> None:
     """Prints the two histograms, the first growing up and the second down, with what they are above and below."""
-    console.print(title(run), style="bold", soft_wrap=True)
+    print_title(console, run)
     print_figure(console, histogram.figure)
     outside = histogram.outside
     bins = len(histogram.edges) - 1

@@ -8,6 +8,7 @@ from psi_tui.text.formatting import Row, format_accuracies, format_age, format_h
 
 if TYPE_CHECKING:
     from psi_core.config import ResolvedConfig, RunConfig
+    from psi_core.runs.labels import Label
     from psi_core.tables.summary import RunSummary
 
 STATUS_GLYPHS = {
@@ -29,6 +30,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
     ),
     "beyond_noise": ScreenColumn("beyond noise", lambda row: _shifts(row)[0], is_text=True, least=13),
     "shift": ScreenColumn("Δ", lambda row: _shifts(row)[1], is_text=True),
+    "tags": ScreenColumn("tags", lambda row: row["tags"], is_text=True),
     "status": ScreenColumn("status", lambda row: row["status"], is_text=True, is_whole=True),
     "age": ScreenColumn("age", lambda row: row["age"]),
 }
@@ -61,6 +63,19 @@ def asked_texts(config: "RunConfig | ResolvedConfig") -> dict[str, str]:
         if value is not None and text != option_text(info.default):
             texts[name] = text or "none"
     return texts
+
+
+def label_lines(label: "Label") -> list[str]:
+    """What a person said of a run, in up to two lines: `tags: paper, draft` and `note: ...`; or why it is not known."""
+    if label.trouble:
+        return [f"damaged: {label.damage}"]
+    tags = [f"tags: {', '.join(label.tags)}"] if label.tags else []
+    return [*tags, *([f"note: {label.note}"] if label.note else [])]
+
+
+def said_parts(label: "Label") -> list[str]:
+    """The same in one line beside other facts: `#paper #draft`, the note."""
+    return [text for text in (" ".join(f"#{tag}" for tag in label.tags), label.note, label.damage) if text]
 
 
 def age_text(created: datetime, is_example: bool, now: datetime) -> str:

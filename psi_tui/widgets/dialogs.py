@@ -1,7 +1,7 @@
 """Dialogs over a screen: a choice, a question, an export, an error. Each is one modal that esc leaves."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -197,6 +197,65 @@ class ErrorDialog(Question[None]):
     def action_copy(self) -> None:
         text = self.sentence if self.log_file is None else f"{self.sentence}\n{self.log_file}"
         self._copy(text, "message")
+
+
+class FieldsDialog(Question[dict[str, str] | None]):
+    """Lets the user fill in some lines; gives their texts by name, or None. What cannot stand is told at once.
+
+    Args:
+        title: of the dialog.
+        fields: name and present text of each line.
+        placeholders: by name, what stands in an empty line.
+        complaint: what is wrong with texts, in a sentence; empty where they can stand.
+        words: below the lines.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "leave")]
+
+    def __init__(
+        self,
+        title: str,
+        fields: Mapping[str, str],
+        placeholders: Mapping[str, str],
+        complaint: Callable[[dict[str, str]], str],
+        words: str = "",
+    ) -> None:
+        super().__init__()
+        self._title = title
+        self._fields = fields
+        self._placeholders = placeholders
+        self._complaint = complaint
+        self._words = words
+
+    def compose(self) -> ComposeResult:
+        width = max(map(len, self._fields)) + 1
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = self._title
+            dialog.border_subtitle = f"enter keeps, {'tab to the next line, ' * (len(self._fields) > 1)}esc leaves"
+            for name, text in self._fields.items():
+                with Horizontal(classes="labeled"):
+                    yield Static(name.ljust(width), markup=False, classes="label")
+                    yield TextField(
+                        text, placeholder=self._placeholders[name], compact=True, name=name, select_on_focus=False
+                    )
+            yield Static(self._words, markup=False, id="fields-words")
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query(Input).first())
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What stands in the lines, by their names."""
+        return {str(field.name): field.value for field in self.query(Input)}
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        self.query_one("#fields-words", Static).update(self._complaint(self.texts) or self._words)
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        if not self._complaint(self.texts):
+            self.dismiss(self.texts)
 
 
 class ExportDialog(ListQuestion[ExportChoice | None]):

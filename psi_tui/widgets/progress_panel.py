@@ -25,7 +25,7 @@ from psi_tui.runs.progress import (
 )
 from psi_tui.text.columns import elided
 from psi_tui.text.formatting import format_accuracies, format_bytes, format_count, format_duration, format_rate
-from psi_tui.text.runs import STATUS_GLYPHS
+from psi_tui.text.runs import STATUS_GLYPHS, said_parts
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -227,6 +227,8 @@ class ProgressPanel(Widget):
                 facts.append(format_rate(progress.images_per_second))
         if progress.warnings:
             facts.append(f"{len(progress.warnings)} warnings: {progress.warnings[-1]}")
+        if is_tall:
+            facts += said_parts(snapshot.run.label)
         return Content("   ".join(facts)).stylize("$foreground 70%")
 
 

@@ -80,6 +80,7 @@ class ResultsScreen(PsiScreen):
         Binding("x", "stop", "stop", show=False),
         Binding("r", "resume", "resume", show=False),
         Binding("n", "new", "new run", show=False),
+        Binding("t", "label", "rename, tag, note", show=False),
         Binding("question_mark", "app.help", "help", key_display="?"),
         Binding("q", "app.quit", "quit", show=False),
     ]
@@ -385,11 +386,17 @@ class ResultsScreen(PsiScreen):
 
     def action_resume(self) -> None:
         if view := self._view_or_hint():
-            run, progress = view.snapshot.run, view.snapshot.progress
-            self.app.resume_run(run.directory, run.name, progress.status)
+            run = view.snapshot.run
+            self.app.resume_run(run.directory, run.name)
 
     def action_new(self) -> None:
         self.app.new_run()
+
+    def action_label(self) -> None:
+        from psi_tui.services.labels import label_run
+
+        if view := self._view_or_hint():
+            label_run(self.app, view.snapshot.run.directory)
 
     def action_filter(self) -> None:
         if self._view_or_hint():

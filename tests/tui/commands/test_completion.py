@@ -2,6 +2,7 @@
 
 import pytest
 
+from psi_core.runs.labels import Label, write_label
 from tests.recorded import record_run
 
 LINES = {
@@ -19,6 +20,8 @@ LINES = {
     "a condition of the run": ("show mine --condition sig", ["sign-noise@0.03"]),
     "a condition that runs share": ("compare mine other --condition fg", ["fgsm@0.03"]),
     "tables of an export": ("export mine --tables layers,conditions,l", ["layers,conditions,lifetime"]),
+    "the second of several tags": ("label other --tag draft,pa", ["draft,paper"]),
+    "a field of a filter": ("runs mod", ["model:"]),
     "a layer of no run": ("show nothing --plot con", []),
 }
 
@@ -26,7 +29,7 @@ LINES = {
 @pytest.mark.parametrize(("line", "found"), LINES.values(), ids=LINES)
 def test_values_are_completed(own_folders, psi, monkeypatch, line, found):
     record_run(own_folders, name="mine")
-    record_run(own_folders, name="other")
+    write_label(record_run(own_folders, name="other"), Label(tags=("paper",)))
     words = line.split(" ")
     monkeypatch.setenv("COMP_WORDS", f"psi-tui {line}")
     monkeypatch.setenv("COMP_CWORD", str(len(words)))

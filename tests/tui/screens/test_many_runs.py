@@ -4,10 +4,11 @@ import pytest
 from textual.widgets import Input, Static
 
 from psi_core.runs.finding import list_runs
+from psi_core.runs.labels import Label, load_label, write_label
 from psi_tui.screens.compare import CompareScreen
-from psi_tui.widgets.dialogs import ConfirmDialog, ExportDialog
+from psi_tui.widgets.dialogs import ConfirmDialog, ErrorDialog, ExportDialog, FieldsDialog
 from tests.recorded import record_run
-from tests.tui.apps import NARROW, press, running, settled, text_of, until
+from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
 
@@ -103,3 +104,65 @@ async def test_what_is_marked_is_deleted_exported_and_compared_together(own_fold
         assert not app.screen.marked
         await press(pilot, "u", "u")
         assert len(list_runs(examples=False)) == 3
+
+
+async def test_one_run_is_renamed_tagged_and_noted_and_seen_so_at_once(own_folders):
+    directory = record_run(own_folders, name="first", images=20, chunk=20)
+    record_run(own_folders, name="second", images=20, chunk=20)
+    async with running(own_folders, WIDE) as (app, pilot):
+        table = app.screen.table
+        table.select_key(str(directory))
+        await press(pilot, "t")
+        assert isinstance(app.screen, FieldsDialog)
+        assert app.screen.texts == {"name": "first", "tags": "", "note": ""}
+        await press(pilot, "end", "slash")
+        assert "cannot name a run" in text_of(app)
+        await press(pilot, "enter")
+        assert isinstance(app.screen, FieldsDialog), "what cannot stand is not kept"
+        await press(pilot, "backspace", *" 2", "tab", *"paper, #draft", "tab", *"hello [red]", "enter")
+        await until(pilot, lambda: any(entry.name == "first 2" for entry in app.entries), "the new name")
+        assert load_label(directory) == Label("first 2", ("paper", "draft"), "hello [red]")
+        assert "#paper #draft   hello [red]" in text_of(app)
+        assert "paper, draft" in table.tab_separated()
+        await press(pilot, "slash", *"tag:pa", "enter")
+        assert table.row_count == 1
+        await press(pilot, "enter")
+        await until(pilot, lambda: "first 2" in text_of(app).splitlines()[1], "the head")
+        assert "#paper #draft   hello [red]" in text_of(app)
+        await press(pilot, "t", "end", "backspace", "3", "enter")
+        await until(pilot, lambda: "first 3" in text_of(app).splitlines()[1], "the head with its new name")
+
+
+async def test_all_that_are_marked_take_tags_together_and_examples_none(own_folders):
+    directories = [record_run(own_folders, name=name, images=20, chunk=20) for name in ("one", "two", "three")]
+    write_label(directories[0], Label(tags=("draft",)))
+    async with running(own_folders, NARROW) as (app, pilot):
+        table = app.screen.table
+        for key in (str(directories[0]), str(directories[1]), table._keys[-1]):
+            table.select_key(key)
+            await press(pilot, "space")
+        await press(pilot, "t")
+        assert "Tag 2 runs" in text_of(app)
+        assert "now there: draft" in text_of(app)
+        assert any("ships with psi-tui" in said for said in app.heard)
+        await press(pilot, *"paper -draft", "enter")
+        await until(pilot, lambda: any("tags of 2 runs changed" in said for said in app.heard), "the tags")
+        assert [load_label(each).tags for each in directories] == [("paper",), ("paper",), ()]
+        await press(pilot, "t", *"x", "escape")
+        assert [load_label(each).tags for each in directories] == [("paper",), ("paper",), ()]
+
+
+async def test_a_run_that_cannot_be_labeled_is_told(own_folders):
+    directory = record_run(own_folders, name="mine", images=20, chunk=20)
+    (directory / "label.json").write_text("{")
+    async with running(own_folders, NARROW) as (app, pilot):
+        app.screen.table.select_key(str(directory))
+        await settled(pilot)
+        assert "label.json cannot be read" in text_of(app)
+        await press(pilot, "t")
+        assert isinstance(app.screen, ErrorDialog)
+        await press(pilot, "escape")
+        app.screen.table.select_key(app.screen.table._keys[-1])
+        await press(pilot, "t")
+        assert isinstance(app.screen, ErrorDialog)
+        assert "read-only" in text_of(app)

@@ -7,7 +7,6 @@ number; all of them must fit.
 import math
 import re
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from psi_core.conditions import Condition
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.runs.run import Run
-from psi_tui.text.comparisons import COMPARISONS, filter_words
+from psi_tui.text.comparisons import COMPARISONS, compare, filter_words
 
 Places: TypeAlias = NDArray[np.intp]
 
@@ -243,7 +242,7 @@ def matching(index: "ImageIndex", text: str) -> Mask:
     """Which images every word of `text` fits, (image,); all where there is no word.
 
     Words are set apart by spaces; capital letters do not matter. `=` compares as far as the number is written:
-    `psi=0.93` fits 0.925 to 0.935. Silent images fit no comparison.
+    `psi=0.93` fits 0.925 to 0.935, and `!=` fits all others, silent ones too. These fit no other comparison.
 
     Raises:
         ConfigError: a word means nothing, or nothing in this run.
@@ -264,11 +263,8 @@ def _fits(index: "ImageIndex", word: str) -> Mask:
     if column is None:
         raise ConfigError(unknown_name("filter", name, [*QUANTITIES, *_comparable(index)]))
     values, number = index.values(column), _number(index, name, column, value)
-    if comparison in ("=", "!=") and values.dtype.kind == "f":
-        # As many decimals as were written; more than 15 no double has.
-        decimals = min(15, -int(Decimal(value).as_tuple().exponent))
-        values, number = values.astype(np.float64).round(decimals), round(number, decimals)
-    fits: Mask = COMPARISONS[comparison](values, number) & ~np.isnan(values)
+    is_measured = values.dtype.kind == "f"
+    fits: Mask = compare(comparison, values.astype(np.float64), number, value if is_measured else "")
     return fits
 
 
