@@ -67,15 +67,20 @@ def require_trusted(run: Run) -> None:
     Raises:
         ModelError: its code was not run; the sentence names it.
     """
-    model = run.config.model
-    if not is_factory(model) or _is_trusted(run):
+    if not needs_trust(run):
         return
+    model = run.config.model
     place = model.rpartition(":")[0] or model
     raise ModelError(
         f"model: {run.name} was not made here, and its model is code, {place}, which was not run; read it, and if you "
         f"trust it write --trust, as in psi-tui resume {run.id} --trust or psi-tui export {run.id} --images --trust; "
         "psi-tui open and python -m psi_core work take it too"
     )
+
+
+def needs_trust(run: Run) -> bool:
+    """Whether a run names somebody's code and was neither made here nor is trusted."""
+    return is_factory(run.config.model) and not _is_trusted(run)
 
 
 def _is_trusted(run: Run) -> bool:

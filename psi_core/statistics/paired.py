@@ -17,7 +17,7 @@ SUBSETS: dict[str, str] = {
     "all": "every image",
     "correct": "images that the network had right before",
     "fooled": "images right before and wrong in this condition",
-    "resisted": "images right before and right in this condition too",
+    "kept": "images right before and right in this condition too",
 }
 """Subsets of the images by name, and what they mean. Each condition has its own; `fooled` is empty for benign."""
 
@@ -90,21 +90,35 @@ class PairedStatistics:
         return Shift(**{field.name: getattr(self, field.name)[place].item() for field in fields(self)})
 
 
+_OLD_NAMES = {"resisted": "kept"}
+"""Subsets by the names that they had once."""
+
+
+def subset_named(name: str) -> str:
+    """Today's name of a subset, from that or an old one.
+
+    Raises:
+        ConfigError: there is no such subset.
+    """
+    subset = _OLD_NAMES.get(name, name)
+    if subset not in SUBSETS:
+        raise ConfigError(unknown_name("subset", name, SUBSETS))
+    return subset
+
+
 def subset_mask(subset: str, correct: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which images each condition keeps, (condition, image).
 
     Args:
-        subset: one of SUBSETS.
+        subset: one of SUBSETS, or an old name of one.
         correct: (condition, image), whether the network was right; benign first.
 
     Raises:
         ConfigError: there is no such subset.
     """
     before = np.broadcast_to(correct[:1], correct.shape)
-    masks = {"all": np.ones_like(correct), "correct": before, "fooled": before & ~correct, "resisted": before & correct}
-    if subset not in masks:
-        raise ConfigError(unknown_name("subset", subset, SUBSETS))
-    return masks[subset]
+    masks = {"all": np.ones_like(correct), "correct": before, "fooled": before & ~correct, "kept": before & correct}
+    return masks[subset_named(subset)]
 
 
 def summarize(values: NDArray[np.floating]) -> Summary:

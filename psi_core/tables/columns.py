@@ -15,6 +15,7 @@ Row: TypeAlias = dict[str, Cell]
 
 Kind: TypeAlias = Literal[
     "text",
+    "status",
     "sentence",
     "count",
     "flag",
@@ -30,7 +31,10 @@ Kind: TypeAlias = Literal[
     "large",
 ]
 
-TEXT_KINDS: tuple[Kind, ...] = ("text", "sentence", "flag")
+PAGE_ROWS = 1000
+"""Rows that a table for the page has at most, unless it is asked for by name."""
+
+TEXT_KINDS: tuple[Kind, ...] = ("text", "status", "sentence", "flag")
 """Kinds that are set flush left."""
 
 
@@ -43,7 +47,8 @@ class Column:
         heading: short, for papers and the plain table.
         kind: what the cells are, which decides how they are rounded where people read them: `psi`, `peak` (the middle
             of a bin) and `shift` (signed) are in units of the measure, `percent` and `change` (signed) 0..100,
-            `epsilon` in pixel units, `sd` (signed) in standard deviations; a `sentence` may need several lines.
+            `epsilon` in pixel units, `sd` (signed) in standard deviations; a `status` is a check's;
+            a `sentence` may need several lines.
         help: one sentence.
         is_key: whether a narrow screen or a printed page shows it.
         on_screen: heading beside related columns of a screen, where it is another.
@@ -67,14 +72,18 @@ _FORMATS: dict[Kind, str] = {
 }
 
 
+NOT_CHECKED = "not checked"
+"""What people read for the status `none` of a check."""
+
+
 def readable(cell: Cell, kind: Kind) -> str:
     """A cell as people read it, rounded by kind; empty where there is no value. CSV and JSON are never rounded."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    if isinstance(cell, Epsilon):
-        return str(cell)
+    if isinstance(cell, str | Epsilon):
+        return NOT_CHECKED if kind == "status" and cell == "none" else str(cell)
     if kind == "p" and isinstance(cell, float) and cell < 0.0001:
         return "< 0.0001"
     if kind in ("psi", "peak", "shift") and isinstance(cell, float):

@@ -18,7 +18,7 @@ from psi_core.tables.table import Cells, View
 
 EVIDENCE_COLUMNS: tuple[Column, ...] = (
     Column("check", "check", "text", "What was looked at.", True),
-    Column("status", "status", "text", "green, amber, red, or none where the run does not allow the check.", True),
+    Column("status", "status", "status", "green, amber, red, or none where the run does not allow the check.", True),
     Column("value", "value", "number", "The number behind the status."),
     Column("unit", "unit", "text", "Unit of that number."),
     Column("sentence", "what was found", "sentence", "What was found, or how to have it checked.", True),

@@ -15,7 +15,7 @@ from psi_core.files import replacing
 from psi_core.measures import require_measure
 from psi_core.plain_text import plain_line
 from psi_core.runs.run import Run
-from psi_core.tables.columns import TEXT_KINDS, Cell, Column, Row, readable
+from psi_core.tables.columns import PAGE_ROWS, TEXT_KINDS, Cell, Column, Row, readable
 from psi_core.tables.registry import (
     TABLE_NAMES,
     WHOLE,
@@ -227,10 +227,6 @@ def export_run(
         _write(text, path)
         paths.append(path)
     return paths
-
-
-PAGE_ROWS = 1000
-"""Rows that a table for the page has at most, unless it is asked for by name."""
 
 
 def tables_for(run: Run, format: str) -> list[str]:  # noqa: A002

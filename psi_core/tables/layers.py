@@ -45,7 +45,7 @@ def layer_columns(measure: str = "psi") -> tuple[Column, ...]:
         CONDITION,
         ATTACK,
         EPSILON,
-        Column("subset", "subset", "text", "Which images count: all, correct, fooled or resisted."),
+        Column("subset", "subset", "text", "Which images count: all, correct, fooled or kept."),
         Column("images", "images", "count", "Images of the subset, silent ones too."),
         Column("silent", "silent", "count", f"Images that have no {called}, for no unit of the layer responds."),
         Column(f"{measure}_mean", called, "psi", f"Mean over images. {told}", True),

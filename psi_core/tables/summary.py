@@ -1,6 +1,6 @@
 """A run in a few numbers, for lists of runs. Cheap: no scipy.stats, and the cache of statistics."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy as np
 from psi_core.conditions import BENIGN, EXTERNAL, epsilon_label
 from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError
+from psi_core.evidence import checks_of
+from psi_core.evidence.check import worst
 from psi_core.runs.run import Run
 from psi_core.statistics.contrasts import SIGNIFICANT, Decision
 from psi_core.statistics.findings import findings
@@ -30,6 +32,8 @@ class RunSummary:
             headline.
         noise: name of the noise that it differs from least.
         has_noise: whether there is noise of the condition's size.
+        evidence: the worst status of the run's checks, `green`, `amber`, `red` or `none`; None while chunks
+            are missing.
     """
 
     accuracy_percent: float | None = None
@@ -41,6 +45,7 @@ class RunSummary:
     delta_sd: float | None = None
     noise: str | None = None
     has_noise: bool = False
+    evidence: str | None = None
 
 
 def run_summary(run: Run) -> RunSummary:
@@ -88,6 +93,19 @@ def headline_condition(run: Run) -> str:
 
 
 def _summary(run: Run) -> RunSummary:
+    found = _finding(run)
+    return found if run.missing_chunks else replace(found, evidence=_evidence(run))
+
+
+def _evidence(run: Run) -> str | None:
+    """The worst status of the run's checks; None where one of them cannot be read."""
+    try:
+        return worst(check.status for check in checks_of(run))
+    except RunError:
+        return None
+
+
+def _finding(run: Run) -> RunSummary:
     at, accuracies = run.conditions.index(headline_condition(run)), headline_accuracies(run)
     decisions = findings(run, attacks_only=True)[at] or []
     has_noise = any(each.contrasts for each in decisions)

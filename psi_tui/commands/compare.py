@@ -8,6 +8,7 @@ from psi_core.tables.registry import cached_rows
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.screens.comparison import (
     LETTERS,
+    NOTHING_IN_COMMON,
     QUANTITIES,
     ComparedRun,
     common_conditions,
@@ -15,7 +16,9 @@ from psi_tui.screens.comparison import (
     comparison_rows,
     configuration_differences,
     default_conditions,
+    default_quantity,
     differences_line,
+    have_common_layers,
     quantity_title,
 )
 from psi_tui.shell.bar import waiting
@@ -29,10 +32,9 @@ from psi_tui.text.formatting import json_text
 @click.argument("runs", nargs=-1, required=True, shell_complete=complete_run)
 @click.option(
     "--quantity",
-    default="shift",
     metavar="",
     shell_complete=one_of(QUANTITIES),
-    help=f"{', '.join(QUANTITIES)} (default: shift)",
+    help=f"{', '.join(QUANTITIES)} (default: effect, beyond noise; without noise shift)",
 )
 @click.option(
     "--condition",
@@ -43,10 +45,10 @@ from psi_tui.text.formatting import json_text
 @runs_dir_option
 @json_option
 def compare(
-    *, runs: tuple[str, ...], quantity: str, condition: str | None, runs_dir: str | None, as_json: bool
+    *, runs: tuple[str, ...], quantity: str | None, condition: str | None, runs_dir: str | None, as_json: bool
 ) -> None:
     """Compare two runs or more, layer by layer, under an attack that all have, or else each its own."""
-    if quantity not in QUANTITIES:
+    if quantity is not None and quantity not in QUANTITIES:
         raise ConfigError(unknown_name("quantity", quantity, QUANTITIES))
     if not 2 <= len(runs) <= len(LETTERS):
         raise ConfigError(f"compare: {len(runs)} run named; write two or more, such as psi-tui compare RUN RUN")
@@ -55,18 +57,34 @@ def compare(
     if condition is not None and condition not in common:
         raise ConfigError(unknown_name("condition", condition, common or ["(these runs have none in common)"]))
     conditions = default_conditions(found) if condition is None else [condition] * len(found)
-    compared = []
+    compared, tables = [], []
     for letter, run, under in zip(LETTERS, found, conditions, strict=False):
         with waiting(f"comparing the conditions of {run.name}"):
-            compared.append(ComparedRun.from_rows(letter, run.name, under, cached_rows(run, "layers")))
+            tables.append(cached_rows(run, "layers"))
+        compared.append(ComparedRun.from_rows(letter, run.name, under, tables[-1]))
+    quantity = quantity or default_quantity(tables)
     chosen, those = QUANTITIES[quantity], tuple(compared)
-    rows = [*comparison_rows(those, chosen).values()]
+    rows, differences = [*comparison_rows(those, chosen).values()], configuration_differences(found)
     if as_json:
-        write_result(json_text({"quantity": quantity, "runs": [each.name for each in those], "layers": rows}))
+        answer = {
+            "quantity": quantity,
+            "column": chosen.column,
+            "runs": [each.name for each in those],
+            "ids": [run.id for run in found],
+            "conditions": [each.condition for each in those],
+            "controls": [each.control for each in those],
+            "accuracy_percent": [each.accuracies[0] for each in those],
+            "attacked_accuracy_percent": [each.accuracies[1] for each in those],
+            "differences": differences,
+            "layers": rows,
+        }
+        write_result(json_text(answer))
         return
     console = output_console()
     for each in those:
         console.print(each.legend, soft_wrap=True, markup=False)
-    console.print(differences_line(configuration_differences(found)), soft_wrap=True, markup=False)
+    console.print(differences_line(differences), soft_wrap=True, markup=False)
+    if not have_common_layers(those):
+        console.print(NOTHING_IN_COMMON, soft_wrap=True, markup=False)
     console.print(quantity_title(those, chosen), style="bold", soft_wrap=True, markup=False)
     print_table(console, comparison_columns(those, chosen), [Section(rows)])

@@ -7,7 +7,8 @@ from psi_core.measures import MEASURE_NAMES
 from psi_core.runs.events import Event, ImagesWritten
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
-from psi_core.tables.export import FORMATS, IMAGE_FORMATS, PAGE_ROWS, export_run, left_out_words
+from psi_core.tables.columns import PAGE_ROWS
+from psi_core.tables.export import FORMATS, IMAGE_FORMATS, export_run, left_out_words
 from psi_core.tables.registry import TABLE_NAMES, tables_taking
 from psi_tui.commands.options import run_argument, runs_dir_option, trust_option, trust_run
 from psi_tui.engine.client import EngineError, NoAnswerError, ask

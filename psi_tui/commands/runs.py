@@ -29,15 +29,14 @@ _COLUMNS = pick(
     run=9,
     model=7,
     data=1,
-    attack=2,
-    epsilon=3,
-    images=6,
+    attack=5,
+    images=4,
     accuracy=6,
-    beyond_noise=5,
-    shift=5,
+    beyond_noise=6,
+    shift=2,
     tags=3,
     status=8,
-    age=4,
+    age=2,
 )
 
 

@@ -7,7 +7,7 @@ import rich_click as click
 from psi_core.errors import ConfigError
 from psi_core.measures import MEASURE_NAMES
 from psi_core.runs.finding import load_run
-from psi_core.statistics.paired import SUBSETS
+from psi_core.statistics.paired import SUBSETS, subset_named
 from psi_core.tables.export import FORMATS, table_text
 from psi_core.tables.registry import (
     TABLE_NAMES,
@@ -73,7 +73,7 @@ def _require_picture(path: Path, plot: str | None) -> None:
     default="all",
     metavar="",
     shell_complete=one_of(SUBSETS),
-    help="all, correct, fooled or resisted images",
+    help="all, correct, fooled or kept images",
 )
 @click.option("--to", "file", metavar="", help="file for --plot alone, light: .svg or .png")
 @click.option("--replace", is_flag=True, help="replace the file where there is one")
@@ -104,7 +104,7 @@ def show(
     if plot is not None and table is not None:
         raise ConfigError("plot: a plot is no table; write one of them, --plot or --table")
     format = chosen_format(format, as_json=as_json)  # noqa: A001
-    table = table_named(table or _FIRST).name
+    table, subset = table_named(table or _FIRST).name, subset_named(subset)
     if bins is not None:
         require_bins(bins)
     if file is not None:

@@ -21,6 +21,7 @@ from psi_core.runs.labels import LABEL, Label
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.runs.trash import tidy
+from psi_core.runs.trust import needs_trust
 from psi_core.tables.summary import RunSummary, run_summary
 from psi_tui.runs.progress import Progress, progress_of
 from psi_tui.text.formatting import Row
@@ -70,6 +71,7 @@ class RunEntry:
         id: its identity.
         name: given, or the id.
         label: what a person said of it; why that cannot be read, where it cannot.
+        needs_trust: whether its model is code that was neither made here nor is trusted.
         model: as configured.
         data: likewise.
         attack: names with commas.
@@ -86,6 +88,7 @@ class RunEntry:
     id: str
     name: str
     label: Label
+    needs_trust: bool
     model: str
     data: str
     attack: str
@@ -217,6 +220,7 @@ def entry_of(run: Run, progress: Progress, summary: RunSummary | None = None) ->
         run.id,
         run.name,
         run.label,
+        needs_trust(run),
         config.model,
         config.data,
         ", ".join([*config.attack, *([EXTERNAL] if config.attacked else [])]),
@@ -227,6 +231,17 @@ def entry_of(run: Run, progress: Progress, summary: RunSummary | None = None) ->
         progress,
         summary,
     )
+
+
+def status_words(entry: RunEntry) -> str:
+    """`done`, `running fit`, `stopped 41 %`; of a run whose evidence is red, that too."""
+    progress = entry.progress
+    if progress.is_live and progress.phase != "run":
+        return f"{progress.status} {progress.phase}"
+    is_red = entry.summary is not None and entry.summary.evidence == "red"
+    word = f"{progress.status}{', red' if is_red else ''}"
+    is_part = progress.status not in ("done", "queued", "damaged") and progress.total
+    return f"{word} {100 * progress.done // progress.total} %" if is_part else word
 
 
 def run_row(entry: RunEntry, now: datetime) -> Row:
@@ -247,7 +262,7 @@ def run_row(entry: RunEntry, now: datetime) -> Row:
         "done": entry.progress.done,
         "total": entry.progress.total,
         "summary": entry.summary,
-        "status": entry.progress.status,
+        "status": status_words(entry),
         "age": age_text(entry.created, entry.is_example, now),
     }
 
@@ -258,7 +273,9 @@ def _damaged_entry(path: Path, trouble: str) -> RunEntry:
     created = datetime.fromtimestamp(min(max(0, stamp[1] if stamp else 0), _LATEST) / 1e9).astimezone()
     progress = Progress("damaged")
     name = plain_line(path.name)
-    return RunEntry(path, name, name, Label(), "", "", "", "", created, False, "", progress, None, plain_line(trouble))
+    return RunEntry(
+        path, name, name, Label(), False, "", "", "", "", created, False, "", progress, None, plain_line(trouble)
+    )
 
 
 def _place(entry: RunEntry) -> tuple[bool, bool, float, str]:

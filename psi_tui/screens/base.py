@@ -1,5 +1,6 @@
 """What all five screens share: the frame, and the keys that move, zoom, copy, export and help."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -133,8 +134,9 @@ class PsiScreen(Screen[None]):
             self.set_focus(before)
 
     def _count_live(self, entries: "tuple[RunEntry, ...] | None") -> None:
-        live = sum(entry.progress.is_live for entry in entries or ())
-        self.query_one(NavigationBar).live = live
+        live = Counter(entry.progress.status for entry in entries or () if entry.progress.is_live)
+        told = ", ".join(f"{count} {status}" for status, count in sorted(live.items(), reverse=True))
+        self.query_one(NavigationBar).live = told
 
     def hint(self, sentence: str) -> None:
         self.app.say(sentence)

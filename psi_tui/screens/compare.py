@@ -17,6 +17,7 @@ from psi_tui.plots.figures import Subject
 from psi_tui.screens.base import Pane, PlotPane, PsiScreen
 from psi_tui.screens.comparison import (
     LETTERS,
+    NOTHING_IN_COMMON,
     QUANTITIES,
     ComparedRun,
     Quantity,
@@ -26,7 +27,9 @@ from psi_tui.screens.comparison import (
     comparison_rows,
     configuration_differences,
     default_conditions,
+    default_quantity,
     differences_line,
+    have_common_layers,
     quantity_title,
 )
 from psi_tui.widgets.fitted_table import FittedTable
@@ -112,8 +115,7 @@ class CompareScreen(PsiScreen):
         self._directories = tuple(run.directory for run, _ in read)  # One that cannot be read has no column.
         self._differences = configuration_differences([run for run, _ in read])
         if not self._has_chosen:
-            has_noise = any(row["delta_sd"] is not None for _, rows in read for row in rows)
-            self.quantity = QUANTITIES["effect" if has_noise else "shift"]
+            self.quantity = QUANTITIES[default_quantity(rows for _, rows in read)]
         self._common = common_conditions([run for run, _ in read]) if read else []
         self._show_conditions(default_conditions([run for run, _ in read]) if read else [])
 
@@ -136,6 +138,7 @@ class CompareScreen(PsiScreen):
         told = [run.legend for run in runs]
         if len(runs) > 1:
             told.append(differences_line(self._differences, self.app.size.width - 2))
+            told += [] if have_common_layers(runs) else [NOTHING_IN_COMMON]
         legend.update("\n".join(told))
         table = self.query_one(FittedTable)
         table.show_columns(comparison_columns(runs, self.quantity))

@@ -1,7 +1,7 @@
 """Several runs side by side: layers aligned by name, one quantity at a time. Draws nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,11 @@ from psi_core.tables.layers import layer_columns
 from psi_core.tables.summary import headline_condition
 from psi_tui.plots.figures import Curves, Series
 from psi_tui.plots.ticks import shortened
-from psi_tui.text.columns import ScreenColumn, elided, pick, screen_columns
+from psi_tui.text.columns import LONGEST_NAME, ScreenColumn, elided, pick, screen_columns
 from psi_tui.text.formatting import MISSING, format_accuracies, format_cell
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 """Names of the compared runs on screen, in order: the markers of their curves too."""
-
-
-_LONGEST_NAME = 32
-"""Cells of a run's name in its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,18 @@ QUANTITIES: dict[str, Quantity] = {
     "auroc": Quantity("AUROC", "attacked", "auroc"),
 }
 """What can be compared, by name."""
+
+NOTHING_IN_COMMON = "no layer in common: each run stands in rows of its own"
+
+
+def default_quantity(tables: Iterable[Sequence[Row]]) -> str:
+    """Name of the quantity that runs are compared by first: the shift beyond noise, where one of them has noise.
+
+    Args:
+        tables: rows of the layers table of every run.
+    """
+    has_noise = any(row["delta_sd"] is not None for rows in tables for row in rows)
+    return "effect" if has_noise else "shift"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class ComparedRun:
         """One line: letter, name, condition and what that does to the accuracy, where there is one."""
         accuracies = format_accuracies(*map(as_number, self.accuracies))
         told = "" if accuracies == MISSING else f", accuracy {accuracies} %"
-        return f"{self.letter}  {elided(self.name, _LONGEST_NAME)}: {self.condition}{told}"
+        return f"{self.letter}  {elided(self.name, LONGEST_NAME)}: {self.condition}{told}"
 
     def value(self, layer: str, quantity: Quantity) -> Cell:
         """The quantity of one layer; None where the run has no such layer, or no such number."""
@@ -159,6 +167,12 @@ def differences_line(differences: Mapping[str, Sequence[str]], width: float = ma
     return shortened(f"differ in {', '.join(differences)}; y copies the values", int(width), ascii_only=False)
 
 
+def have_common_layers(runs: Sequence[ComparedRun]) -> bool:
+    """Whether there is a layer that two of the runs have, by name."""
+    names = [name for run in runs for name in run.layers]
+    return len(set(names)) < len(names)
+
+
 def aligned_layers(runs: tuple[ComparedRun, ...]) -> list[str]:
     """Every layer of any run, in the order of the first run that has it; a layer new to it follows its own neighbor."""
     order: list[str] = []
@@ -209,5 +223,5 @@ def comparison_columns(runs: tuple[ComparedRun, ...], quantity: Quantity) -> tup
     return (
         *pick(screen_columns([LAYER]), layer=10),
         *(of_run(run.letter, 9 - place) for place, run in enumerate(runs)),
-        ScreenColumn(f"{last} - {first}", lambda row: format_cell(row["difference"], signed), 8),
+        ScreenColumn(f"{last} - {first}", lambda row: format_cell(row["difference"], signed), 8, name="difference"),
     )

@@ -16,24 +16,20 @@ from psi_tui.runs.run_filter import EXAMPLES, run_filter
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.text.columns import pick
 from psi_tui.text.formatting import Row, format_count, format_duration
-from psi_tui.text.runs import RUN_COLUMNS, STATUS_GLYPHS, asked_texts, said_parts
+from psi_tui.text.runs import RUN_COLUMNS, STATUS_COLORS, STATUS_GLYPHS, asked_texts, said_parts
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.prompt_line import TextField
 
 if TYPE_CHECKING:
-    from psi_tui.runs.progress import Progress
     from psi_tui.runs.run_list import RunEntry
 
 
-def _status(progress: "Progress") -> str:
-    text = f"{STATUS_GLYPHS[progress.status]} {progress.status}"
-    if progress.is_live:
-        if progress.phase != "run":
-            return f"{text} {progress.phase}"
-        share = f" {100 * progress.done // max(1, progress.total)} %"
-        left = progress.seconds_left
-        return f"{text}{share}" + (f", {format_duration(left)}" if left is not None else "")
-    return text
+def _status(entry: "RunEntry", words: str) -> str:
+    """The status with its sign, and of a run that is measuring how long that will take, in the larger unit alone."""
+    progress = entry.progress
+    left = progress.seconds_left if progress.is_live and progress.phase == "run" else None
+    rest = "" if left is None else f", {' '.join(format_duration(left).split()[:2])}"
+    return f"{STATUS_GLYPHS[progress.status]} {words}{rest}"
 
 
 COLUMNS = (
@@ -42,20 +38,19 @@ COLUMNS = (
         run=9,
         model=7,
         data=1,
-        attack=3,
-        epsilon=4,
+        attack=5,
         images=2,
         accuracy=6,
-        beyond_noise=5,
-        shift=5,
-        tags=2,
+        beyond_noise=6,
+        shift=2,
+        tags=3,
         status=8,
     ),
     replace(RUN_COLUMNS["age"], importance=1, is_text=True, value=lambda row: -row["entry"].created.timestamp()),
 )
 
 
-_BROKEN = ("failed", "lost", "damaged")
+_RED = "red: a check of its evidence says not to build on it; enter, then tab Evidence"
 
 
 class RunTable(FittedTable):
@@ -148,7 +143,8 @@ class RunsScreen(PsiScreen):
         from psi_tui.runs.run_list import run_row  # The first paint does not wait for it.
 
         mark = "*" if str(entry.directory) in self.marked else " "
-        return {**run_row(entry, now), "run": f"{mark} {entry.name}", "status": _status(entry.progress)}
+        row = run_row(entry, now)
+        return {**row, "run": f"{mark} {entry.name}", "status": _status(entry, row["status"])}
 
     def _why_empty(self, entries: "tuple[RunEntry, ...] | None") -> str:
         if entries is None:
@@ -177,6 +173,8 @@ class RunsScreen(PsiScreen):
         elif entry.progress.status in ("stopped", "failed", "lost"):
             facts.append("r resumes")
         below = [f"{len(self.marked)} marked: c compares, t tags, d deletes, e exports them"] if self.marked else []
+        below += [_RED] if entry.summary is not None and entry.summary.evidence == "red" else []
+        below += ["its model is code not made here: resume it with --trust"] * entry.needs_trust
         below += said_parts(entry.label)
         below += [f"made by {entry.command}"] if entry.command else [entry.id] if entry.name != entry.id else []
         name = Content.styled(entry.name, "bold")
@@ -184,10 +182,10 @@ class RunsScreen(PsiScreen):
 
     def _status_style(self, row: Row) -> str:
         entry: RunEntry = row["entry"]
-        theme = self.app.current_theme
-        colors = {"done": theme.success, "stopped": theme.warning} | dict.fromkeys(_BROKEN, theme.error)
-        color = colors.get(entry.progress.status)
-        weight = "bold" if entry.progress.status in ("running", *_BROKEN) else ""
+        is_red = entry.summary is not None and entry.summary.evidence == "red"
+        name = "error" if is_red else STATUS_COLORS.get(entry.progress.status, "")
+        color = getattr(self.app.current_theme, name, None) if name else None
+        weight = "bold" if entry.progress.is_live or name == "error" else ""
         return f"{weight} {color}".strip() if color and color.startswith("#") else weight
 
     @on(FittedTable.Selected)

@@ -21,7 +21,7 @@ from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
 from psi_tui.services.clipboard import copy
 from psi_tui.services.state import ScreenName, load_state, write_whole
-from psi_tui.text.columns import elided
+from psi_tui.text.columns import LONGEST_NAME, elided
 
 if TYPE_CHECKING:
     from psi_core.runs.status import Status
@@ -411,11 +411,11 @@ class Services(App[None]):
 
 def _listed(names: Sequence[str]) -> str:
     """Names with commas; of many the first ones."""
-    return first_of([elided(name, _LONGEST_NAME) for name in names], _MOST_NAMES)
+    return first_of([elided(name, LONGEST_NAME) for name in names], _MOST_NAMES)
 
 
-_MOST_NAMES, _LONGEST_NAME = 6, 32
-"""Runs that a question names, and cells of each name."""
+_MOST_NAMES = 6
+"""Runs that a question names."""
 
 
 def _was_called(trashed: Path) -> str:

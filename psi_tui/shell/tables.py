@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psi_core.evidence import checks_of, tally
 from psi_core.runs.run import Run
-from psi_core.tables.columns import Column
+from psi_core.tables.columns import NOT_CHECKED, Column
 from psi_core.tables.layers import layer_columns
 from psi_core.tables.registry import WHOLE, View, table_notes, table_rows
 from psi_tui.plots import draw
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-STYLES: dict[str, str] = {"green": "green", "amber": "yellow", "red": "bold red", "none": "dim"}
-"""Of each status of evidence; the word says the same."""
+STYLES: dict[str, str] = {"green": "green", "amber": "yellow", "red": "bold red", NOT_CHECKED: "dim"}
+"""Of each status of evidence as people read it; the word says the same."""
 
 _GAP = 2
 _NARROWEST_SENTENCE = 30

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GAP = 2
 """Space between columns."""
 
+LONGEST_NAME = 32
+"""Cells of a run's name within a sentence."""
+
 _WIDEST, _WIDEST_SHARE = 24, 4
 """Cells that a text keeps where not all fit, or this part of the width where that is more."""
 
@@ -41,8 +44,10 @@ class ScreenColumn:
         importance: where the width is short, the column with the lowest goes first; the first column never goes.
         is_text: set flush left; numbers are flush right.
         is_whole: whether a text is never shortened.
-        least: cells that a text keeps at least where it is shortened; default 12.
-        value: by what rows are sorted, where the text of a cell does not tell.
+        least: cells that a text keeps at least where it is shortened.
+        share: of the cells that texts are shortened to, what this one gets.
+        value: by what rows are sorted, where the text of a cell does not tell; it gives None where there is nothing.
+        name: by which rows are sorted and cells styled whatever the heading says; default the title.
     """
 
     title: str
@@ -51,7 +56,14 @@ class ScreenColumn:
     is_text: bool = False
     is_whole: bool = False
     least: int = 0
-    value: Callable[[Row], float] | None = None
+    share: float = 1.0
+    value: Callable[[Row], Any] | None = None
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name, or its title where it has none."""
+        return self.name or self.title
 
 
 def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dict[str, ScreenColumn]:
@@ -65,7 +77,10 @@ def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dic
     def shown(column: Column) -> ScreenColumn:
         heading = (is_beside and column.on_screen) or column.heading
         return ScreenColumn(
-            heading, lambda row: format_cell(row.get(column.name), column.kind), is_text=column.kind in TEXT_KINDS
+            heading,
+            lambda row: format_cell(row.get(column.name), column.kind),
+            is_text=column.kind in TEXT_KINDS,
+            name=column.name,
         )
 
     return {column.name: shown(column) for column in columns}
@@ -73,7 +88,7 @@ def screen_columns(columns: Iterable[Column], *, is_beside: bool = False) -> dic
 
 def pick(columns: Mapping[str, ScreenColumn], /, **importances: int) -> tuple[ScreenColumn, ...]:
     """The named columns in the order of their names, each as important as its number says."""
-    return tuple(replace(columns[name], importance=importance) for name, importance in importances.items())
+    return tuple(replace(columns[name], importance=importance, name=name) for name, importance in importances.items())
 
 
 def mean_and_sd(title: str, name: str) -> ScreenColumn:
@@ -149,26 +164,34 @@ _NUMBER = re.compile(r"^\W*?([-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?)")
 def sorted_keys(column: ScreenColumn, rows: Mapping[str, Row], *, descending: bool) -> list[str]:
     """Keys of rows by one column, equal ones as they stood; those without a value last, either way.
 
-    Where every cell begins with a number, that decides; else words do, the numbers in them by their size.
+    Numbers go by the one that a cell begins with. Texts go by their words, and whole numbers in these by their size:
+    names of modules such as 0.2, 0.10 and 1.0.conv2 are no fractions.
     """
-    if (value := column.value) is not None:
-        return sorted(rows, key=lambda key: value(rows[key]), reverse=descending)
-    texts = {key: column.cell(row) for key, row in rows.items()}
-    there = {key: text for key, text in texts.items() if text.strip() not in ("", MISSING)}
-    numbers = {key: found.group(1) for key, text in there.items() if (found := _NUMBER.match(text))}
-    keys: dict[str, Any]
-    if len(numbers) == len(there):
-        keys = {key: float(text.replace(",", "")) for key, text in numbers.items()}
-    else:
-        keys = {key: _natural(text) for key, text in there.items()}
-    missing = [key for key in rows if key not in keys]
-    return [*sorted(keys, key=keys.__getitem__, reverse=descending), *missing]
+    values = {key: (column.value or _value_of(column))(row) for key, row in rows.items()}
+    there = [key for key in rows if values[key] is not None]
+    missing = [key for key in rows if values[key] is None]
+    return [*sorted(there, key=values.__getitem__, reverse=descending), *missing]
+
+
+def _value_of(column: ScreenColumn) -> Callable[[Row], Any]:
+    """By what rows are sorted that have no value but the text of their cell."""
+
+    def value(row: Row) -> Any:
+        text = column.cell(row).strip("* ")
+        if text in ("", MISSING):
+            return None
+        if column.is_text:
+            return _natural(text)
+        found = _NUMBER.match(text)
+        return float(found.group(1).replace(",", "")) if found else None
+
+    return value
 
 
 def _natural(text: str) -> list[tuple[int, float, str]]:
     """A text as words and numbers in turn, so that conv2 precedes conv10."""
     parts = re.findall(r"\d+|\D+", text.casefold())
-    return [(0, float(part), "") if part.isdecimal() else (1, 0.0, part.strip("* ")) for part in parts]
+    return [(0, float(part), "") if part.isdecimal() else (1, 0.0, part) for part in parts]
 
 
 def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: Sequence[Section]) -> None:
@@ -211,7 +234,7 @@ def fitted(
     """Places of the columns that fit, and the rows with long texts shortened in their middle where not all fit.
 
     One long name must not empty the columns of all rows: texts are shortened to a quarter of the width, then columns
-    go, and before a key column goes all texts are shortened to 12 cells.
+    go, and before a key column goes all texts are shortened to 12 cells, of which some columns get but a share.
 
     Texts have the room that is left in the end.
 
@@ -232,7 +255,8 @@ def fitted(
     kept = fitting_columns(columns, shown, width)
     longest = max((cell_len(text) for row in rows for text in row), default=0)
     if widest < longest and shown != rows:
-        wider = range(widest, longest + 1)
+        least_share = min((column.share for column in columns if column.is_text), default=1.0)
+        wider = range(widest, int(longest / least_share) + 2)
         fits = bisect_right(wider, 0, key=lambda each: _taken(columns, kept, _shortened(columns, rows, each)) > width)
         if fits:
             shown = _shortened(columns, rows, wider[fits - 1])
@@ -252,10 +276,19 @@ def _hidden_words(titles: Sequence[str]) -> list[str]:
     return [f"{more}: {', '.join(titles)}", more, f"+{len(titles)}"]
 
 
+_ID = re.compile(r"(?:. )?\d{8}-\d{6}-[0-9a-f]{6}")
+"""An id of a run, with the mark of a list before it."""
+
+
 def elided(text: str, width: int) -> str:
-    """A text with its middle left out where it is wider: names tell most by their ends. A number before it stays."""
+    """A text with its middle left out where it is wider: names tell most by their ends. A number before it stays.
+
+    An id keeps its beginning, by which it can be typed.
+    """
     if cell_len(text) <= width:
         return text
+    if _ID.fullmatch(text) and width > 1:
+        return f"{text[: width - 1]}…"
     number, blank, _ = text.partition(" ")
     head = max((width - 1) // 3, min(cell_len(number) + 1, width - 5) if blank else 0)
     tail = max(0, width - 1 - head)
@@ -274,13 +307,11 @@ def _has_value(place: int, rows: Sequence[Sequence[str]]) -> bool:
 
 def _shortened(columns: Sequence[ScreenColumn], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
     """Rows with every text at most so wide; numbers are left as they are."""
-    return [
-        [
-            elided(text, max(width, column.least)) if column.is_text and not column.is_whole else text
-            for column, text in zip(columns, row, strict=True)
-        ]
-        for row in rows
+    most = [
+        max(int(width * column.share), column.least) if column.is_text and not column.is_whole else None
+        for column in columns
     ]
+    return [[text if at is None else elided(text, at) for at, text in zip(most, row, strict=True)] for row in rows]
 
 
 def _taken(columns: Sequence[ScreenColumn], places: Sequence[int], rows: Sequence[Sequence[str]]) -> int:

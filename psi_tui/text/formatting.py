@@ -48,14 +48,14 @@ def format_interval(row: Row, name: str) -> str:
 
 
 def format_headline(layer: str | None, shift: Cell, delta_sd: Cell, *, has_noise: bool) -> tuple[str, str]:
-    """A run's largest shift beyond noise with its layer, `-0.197 sd fc2`, and that layer's from benign, in PSI.
+    """A run's largest shift beyond noise, in benign sd, with its layer, `-0.197 fc2`, and that layer's from benign.
 
-    Where no layer is beyond noise, `none`; where there is no noise, the layer stands beside the second.
+    Where no layer is beyond noise, `no layer`; where there is no noise, `no noise`, and the layer beside the second.
     """
     own = format_cell(shift, "shift")
-    if layer is None:
-        return "none" if has_noise else MISSING, MISSING
-    return (f"{format_cell(delta_sd, 'sd')} sd {layer}", own) if has_noise else (MISSING, f"{own} {layer}")
+    if not has_noise:
+        return "no noise", MISSING if layer is None else f"{own} {layer}"
+    return ("no layer", MISSING) if layer is None else (f"{format_cell(delta_sd, 'sd')} {layer}", own)
 
 
 def format_mean_sd(row: Row, name: str) -> str:

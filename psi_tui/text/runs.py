@@ -1,10 +1,12 @@
 """Columns of runs, for rows of one run each, and how a run's status is marked."""
 
+import re
 from datetime import datetime
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from psi_tui.text.columns import ScreenColumn
-from psi_tui.text.formatting import Row, format_accuracies, format_age, format_headline, format_progress
+from psi_tui.text.formatting import MISSING, Row, format_accuracies, format_age, format_headline, format_progress
 
 if TYPE_CHECKING:
     from psi_core.config import ResolvedConfig, RunConfig
@@ -17,25 +19,51 @@ STATUS_GLYPHS = {
 }
 """One character beside the word of each status."""
 
+STATUS_COLORS = {
+    **dict.fromkeys(("running", "paused"), "primary"),
+    **{"done": "success", "stopped": "warning"},
+    **dict.fromkeys(("failed", "lost", "damaged"), "error"),
+}
+"""Name of the theme's color of each status that has one."""
+
 RUN_COLUMNS: dict[str, ScreenColumn] = {
     "run": ScreenColumn("run", lambda row: row["run"], is_text=True),
-    "model": ScreenColumn("model", lambda row: row["model"], is_text=True),
-    "data": ScreenColumn("data", lambda row: row["data"], is_text=True),
-    "attack": ScreenColumn("attack", lambda row: row["attack"], is_text=True),
-    "epsilon": ScreenColumn("epsilon", lambda row: row["epsilon"], is_text=True),
-    "images": ScreenColumn("images", lambda row: format_progress(row["done"], row["total"])),
-    "accuracy": ScreenColumn(
-        "accuracy %",
-        lambda row: _accuracies(row["summary"]),
+    "model": ScreenColumn("model", lambda row: short_place(row["model"]), is_text=True, share=0.6, least=8),
+    "data": ScreenColumn("data", lambda row: short_place(row["data"]), is_text=True, share=0.6, least=8),
+    "attack": ScreenColumn(
+        "attack",
+        lambda row: f"{row['attack']} {row['epsilon']}".strip() or "none",
+        is_text=True,
+        share=0.6,
+        least=10,
+        value=lambda row: (row["attack"], [float(Fraction(text)) for text in row["epsilon"].split(", ") if text]),
     ),
-    "beyond_noise": ScreenColumn("beyond noise", lambda row: _shifts(row)[0], is_text=True, least=13),
-    "shift": ScreenColumn("Δ", lambda row: _shifts(row)[1], is_text=True),
-    "tags": ScreenColumn("tags", lambda row: row["tags"], is_text=True),
+    "images": ScreenColumn("images", lambda row: format_progress(row["done"], row["total"])),
+    "accuracy": ScreenColumn("accuracy %", lambda row: _accuracies(row["summary"])),
+    "beyond_noise": ScreenColumn(
+        "beyond noise",
+        lambda row: _shifts(row)[0],
+        is_text=True,
+        least=12,
+        value=lambda row: row["summary"].delta_sd if row["summary"] else None,
+    ),
+    "shift": ScreenColumn(
+        "Δ",
+        lambda row: _shifts(row)[1],
+        is_text=True,
+        value=lambda row: row["summary"].shift if row["summary"] else None,
+    ),
+    "tags": ScreenColumn("tags", lambda row: row["tags"], is_text=True, share=0.6, least=8),
     "status": ScreenColumn("status", lambda row: row["status"], is_text=True, is_whole=True),
     "age": ScreenColumn("age", lambda row: row["age"]),
 }
 """What lists of runs tell of one, from rows with these keys: texts, but for `done`, `total` and `summary`; that may be
 None, where nothing is read yet."""
+
+
+def short_place(text: str) -> str:
+    """A model or data as lists name it: of a path its last part, `stu.py:make`."""
+    return re.sub(r"(^|:)/(?:[^:/]*/)*", r"\1", text)
 
 
 def _accuracies(summary: "RunSummary | None") -> str:
@@ -46,8 +74,8 @@ def _accuracies(summary: "RunSummary | None") -> str:
 
 def _shifts(row: Row) -> tuple[str, str]:
     summary: RunSummary | None = row["summary"]
-    if summary is None:
-        return format_headline(None, None, None, has_noise=False)
+    if summary is None or not row["attack"]:
+        return MISSING, MISSING
     return format_headline(summary.shift_layer, summary.shift, summary.delta_sd, has_noise=summary.has_noise)
 
 

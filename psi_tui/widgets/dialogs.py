@@ -15,6 +15,8 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 
+from psi_core.tables.columns import PAGE_ROWS
+from psi_tui.text.formatting import format_count
 from psi_tui.widgets.prompt_line import TextField
 
 ResultT = TypeVar("ResultT")
@@ -22,8 +24,8 @@ ResultT = TypeVar("ResultT")
 FORMAT_WORDS = {
     "csv": "CSV      every table, full precision",
     "json": "JSON     every table, full precision",
-    "md": "Markdown key columns, rounded, tables up to 1,000 rows",
-    "tex": "LaTeX    booktabs, key columns, rounded, tables up to 1,000 rows",
+    "md": f"Markdown key columns, rounded, tables up to {format_count(PAGE_ROWS)} rows",
+    "tex": f"LaTeX    booktabs, key columns, rounded, tables up to {format_count(PAGE_ROWS)} rows",
     "svg": "SVG      this screen as a picture",
 }
 

@@ -23,7 +23,7 @@ class FittedTable(LineTable[str]):
     Args:
         columns: all that could be shown.
         id: of the widget.
-        styles: by column title, the style of a row's cell; never the only bearer of a meaning.
+        styles: by a column's key, the style of a row's cell; never the only bearer of a meaning.
     """
 
     DEFAULT_CSS = """
@@ -71,7 +71,7 @@ class FittedTable(LineTable[str]):
     def show_rows(self, rows: Mapping[str, Row]) -> None:
         """Shows these rows in their order, or in that of the sort column; the cursor stays on its row if it can."""
         self._given = rows
-        sorting = next((column for column in self._all_columns if column.title == self.sort_column), None)
+        sorting = next((column for column in self._all_columns if column.key == self.sort_column), None)
         if self.sort_column and sorting is not None:
             rows = {key: rows[key] for key in sorted_keys(sorting, rows, descending=self.descending)}
         current, before = self.current, (self.columns, self._keys, self._cells)
@@ -127,9 +127,9 @@ class FittedTable(LineTable[str]):
 
     def action_sort_next(self) -> None:
         """Sorts by the next column in sight; after the last one, rows stand as they are given again."""
-        titles = [title for title in self.shown_titles if title]
-        place = titles.index(self.sort_column) + 1 if self.sort_column in titles else 0
-        self._sort_by(titles[place] if place < len(titles) else "", descending=False)
+        keys = [column.name for column in self.columns if column.heading]
+        place = keys.index(self.sort_column) + 1 if self.sort_column in keys else 0
+        self._sort_by(keys[place] if place < len(keys) else "", descending=False)
 
     def action_reverse(self) -> None:
         if self.sort_column:
@@ -140,11 +140,11 @@ class FittedTable(LineTable[str]):
     def heading_selected(self, column: LineColumn) -> None:
         self._sort_by(column.name, descending=column.name == self.sort_column and not self.descending)
 
-    def _sort_by(self, title: str, *, descending: bool) -> None:
+    def _sort_by(self, key: str, *, descending: bool) -> None:
         if not self.row_count:
             self.notify("there is no row to sort", markup=False)
             return
-        self.sort_column, self.descending = title, descending
+        self.sort_column, self.descending = key, descending
         self.show_rows(self._given)
         self.refresh_line(0)
 
@@ -155,4 +155,4 @@ class FittedTable(LineTable[str]):
 
     def _line_column(self, place: int, texts: Sequence[Sequence[str]]) -> LineColumn:
         column = self._all_columns[place]
-        return LineColumn(column.title, column.title, column_width(column, place, texts), column.is_text)
+        return LineColumn(column.key, column.title, column_width(column, place, texts), column.is_text)

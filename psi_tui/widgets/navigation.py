@@ -21,13 +21,13 @@ SCREENS: dict[str, str] = {
 
 
 class NavigationBar(Widget):
-    """One line; a click on a screen's name goes there.
+    """One line; a click on a screen's name goes there. `live` says which runs live: `1 running, 1 paused`.
 
     Args:
         current: the screen it stands on.
     """
 
-    live: reactive[int] = reactive(0)
+    live: reactive[str] = reactive("")
 
     def __init__(self, current: str) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class NavigationBar(Widget):
             style = "bold $primary reverse" if is_current else "$foreground"
             parts.append(Content.styled(f" {number} {title} ", style).stylize(f"@click=app.go('{name}')"))
         left = Content.assemble(*parts)
-        right = f"{self.live} running " if self.live else ""
+        right = f"{self.live} " if self.live else ""
         return Content.assemble(
             left, " " * max(1, self.size.width - left.cell_length - len(right)), (right, "$success")
         )

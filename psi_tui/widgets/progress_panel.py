@@ -25,7 +25,7 @@ from psi_tui.runs.progress import (
 )
 from psi_tui.text.columns import elided
 from psi_tui.text.formatting import format_accuracies, format_bytes, format_count, format_duration, format_rate
-from psi_tui.text.runs import STATUS_GLYPHS, said_parts
+from psi_tui.text.runs import STATUS_COLORS, STATUS_GLYPHS, said_parts
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -140,9 +140,6 @@ def _word_style(worker: WorkerProgress) -> str:
     return "bold $error" if worker.is_broken else ""
 
 
-_STATUS_STYLES = {"running": "bold $primary", "done": "bold $success", "failed": "bold $error", "lost": "bold $error"}
-
-
 _SHORTEST_NAME = 20
 """Cells of a run's name that a long name of a model leaves."""
 
@@ -246,7 +243,7 @@ def _title(snapshot: Snapshot, width: int) -> Content:
     told = next((text for text in (long, facts) if cell_len(text) <= room), model)
     left = Content.assemble((name, "bold"), f"  {told}")
     gap = " " * max(2, width - left.cell_length - len(word))
-    return Content.assemble(left, gap, (word, _STATUS_STYLES.get(status, "bold")))
+    return Content.assemble(left, gap, (word, f"bold ${STATUS_COLORS[status]}" if status in STATUS_COLORS else "bold"))
 
 
 def _progress_line(snapshot: Snapshot, width: int) -> Content:

@@ -95,7 +95,7 @@ class MapTab(LayerRowsTab):
                         for each in conditions
                     ),
                 ],
-                {title: self._style_of(name) for name, title in titles.items()},
+                {each.name: self._style_of(each.name) for each in conditions},
             )
             table.show_rows({layer: {"layer": layer, **found[layer]} for layer in run.layers if layer in found})
             table.select_key(view.choices.layer)
@@ -178,4 +178,4 @@ def _title(name: str, chosen: str) -> str:
 def _column(name: str, title: str, place: int, places: int) -> ScreenColumn:
     """A condition's column; it goes before the layers' names do, one of a lower place before one of a higher."""
     importance = KEY_IMPORTANCE * place / places
-    return ScreenColumn(title, lambda row: beyond_cell(row[name]) if name in row else MISSING, importance)
+    return ScreenColumn(title, lambda row: beyond_cell(row[name]) if name in row else MISSING, importance, name=name)

@@ -147,11 +147,11 @@ def test_empty_sets_have_no_distance() -> None:
 
 def test_subsets_are_taken_per_condition_and_part_the_correct() -> None:
     correct = np.array([[True, True, False, False], [True, False, True, False]])
-    masks = {name: subset_mask(name, correct).tolist() for name in ("all", "correct", "fooled", "resisted")}
+    masks = {name: subset_mask(name, correct).tolist() for name in ("all", "correct", "fooled", "kept", "resisted")}
     assert masks["all"] == [[True] * 4] * 2
     assert masks["correct"] == [[True, True, False, False]] * 2
     assert masks["fooled"] == [[False] * 4, [False, True, False, False]]
-    assert masks["resisted"] == [[True, True, False, False], [True, False, False, False]]
+    assert masks["resisted"] == masks["kept"] == [[True, True, False, False], [True, False, False, False]]
     with pytest.raises(ConfigError, match="did you mean 'fooled'"):
         subset_mask("foled", correct)
 

@@ -35,11 +35,36 @@ def test_runs_lists_what_there_is(psi, own_folders, monkeypatch):
     assert (unfinished["images_done"], unfinished["accuracy_percent"]) == (25, None)
     lines = psi("runs").out.splitlines()
     assert "mine" in lines[2]
-    assert "25/60" in lines[1]
-    headline = f"{mine['delta_sd']:+.3f} sd conv1"
+    assert lines[1].endswith("lost 41 %")
+    headline = f"{mine['delta_sd']:+.3f} conv1"
     assert headline in lines[2], "at 80 columns too"
     monkeypatch.setenv("COLUMNS", "140")
-    assert f"{headline}  {mine['shift']:+.4f}" in psi("runs").out.splitlines()[2]
+    lines = psi("runs").out.splitlines()
+    assert f"{headline}  {mine['shift']:+.4f}" in lines[2]
+    assert "25/60" in lines[1]
+
+
+def test_the_list_says_what_it_does_not_know_and_names_a_file_by_its_last_part(psi, own_folders, tmp_path):
+    (tmp_path / "stu.py").write_text("")
+    for name, options in {
+        "quiet": {"shift": 0.0, "images": 200},
+        "alone": {"attack": "none", "controls": "none"},
+        "without": {"controls": "none"},
+        "sweep": {"attack": "fgsm,pgd", "epsilon": "8/255,0.1"},
+        "theirs": {"model": f"{tmp_path / 'stu.py'}:make", "weights": "built"},
+    }.items():
+        record_run(own_folders, name=name, **options)
+    rows = {line.split()[0]: line for line in psi("runs").out.splitlines()[1:] if line.split()}
+    assert "no layer" in rows["quiet"]
+    assert "no noise" in rows["without"]
+    assert " none " in rows["alone"]
+    assert "fgsm, …" in rows["sweep"]
+    assert "stu.py:make" in rows["theirs"]
+    found = {row["name"]: row for row in json.loads(psi("runs", "--json").out)}
+    assert found["sweep"]["evidence"] in ("green", "amber", "red")
+    for name in rows.keys() & found.keys():
+        assert rows[name].endswith(" done, red" if found[name]["evidence"] == "red" else " done")
+    assert {row["evidence"] for row in found.values()} >= {"red"}, "accuracy is one of ten at random"
 
 
 def test_runs_dir_beats_the_environment(psi, own_folders, tmp_path):

@@ -2,13 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import table_rows
-from psi_tui.screens.comparison import QUANTITIES, ComparedRun, aligned_layers, comparison_curves, comparison_rows
-from tests.recorded import record_run
+from psi_tui.screens.comparison import (
+    NOTHING_IN_COMMON,
+    QUANTITIES,
+    ComparedRun,
+    aligned_layers,
+    comparison_curves,
+    comparison_rows,
+)
+from tests import recorded
+from tests.recorded import LAYERS, record_run
 from tests.tui.apps import press, running, text_of, until
 
 
@@ -63,11 +72,15 @@ def test_the_command_prints_what_the_screen_shows(psi, own_folders):
     outcome = psi("compare", "one", "two")
     assert outcome.code == 0
     assert "a  one: fgsm@0.03, accuracy" in outcome.out
-    told = json.loads(psi("compare", "one", "two", "--json").out)
+    assert psi("compare", "one", "two", "--quantity", "effect").out == outcome.out, "as the screen begins"
+    told = json.loads(psi("compare", "one", "two", "--quantity", "shift", "--json").out)
     assert told["runs"] == ["one", "two"]
+    assert (told["conditions"], told["controls"]) == (["fgsm@0.03"] * 2, ["sign-noise@0.03"] * 2)
+    assert f"accuracy {told['accuracy_percent'][0]:.1f} → {told['attacked_accuracy_percent'][0]:.1f} %" in outcome.out
+    assert told["differences"] == {}
     (conv1, *_) = told["layers"]
     assert conv1["difference"] == pytest.approx(0.04, abs=1e-6)
-    assert f"{conv1['b']:+.4f}" in outcome.out
+    assert f"{conv1['b']:+.4f}" in psi("compare", "one", "two", "--quantity", "shift").out
     for words in (["one"], ["one", "two", "--quantity", "shfit"]):
         assert psi("compare", *words).code == 2
 
@@ -77,6 +90,32 @@ def test_what_differs_is_said_and_which_run_is_not_finished(psi, own_folders):
     record_run(own_folders, name="part", seed=9, chunks=(0,), finished=False)
     assert "differ in  images: a 60, b 60 (" in psi("compare", "whole", "part").out
     assert "configured alike" in psi("compare", "whole", "whole").out
+    told = json.loads(psi("compare", "whole", "part", "--json").out)
+    assert told["differences"]["images"][0] == "60"
+
+
+def test_without_noise_it_begins_with_the_shift(psi, own_folders):
+    for name in ("one", "two"):
+        record_run(own_folders, name=name, controls="none")
+    assert json.loads(psi("compare", "one", "two", "--json").out)["quantity"] == "shift"
+
+
+def test_runs_without_a_common_layer_are_told_so(psi, own_folders, monkeypatch):
+    record_run(own_folders, name="one")
+    monkeypatch.setattr(recorded, "LAYERS", tuple(replace(layer, name=f"b.{layer.name}") for layer in LAYERS))
+    record_run(own_folders, name="two")
+    assert NOTHING_IN_COMMON in psi("compare", "one", "two").out
+    assert NOTHING_IN_COMMON not in psi("compare", "one", "one").out
+
+
+@pytest.mark.usefixtures("warm_engine")
+async def test_the_screen_says_so_too(own_folders, monkeypatch):
+    one = record_run(own_folders, name="one")
+    monkeypatch.setattr(recorded, "LAYERS", tuple(replace(layer, name=f"b.{layer.name}") for layer in LAYERS))
+    two = record_run(own_folders, name="two")
+    async with running(own_folders) as (app, pilot):
+        app.compare([one, two])
+        await until(pilot, lambda: NOTHING_IN_COMMON in text_of(app), "the sentence")
 
 
 def test_runs_are_compared_under_a_condition_that_all_have(psi, own_folders):

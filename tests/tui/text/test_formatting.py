@@ -78,10 +78,10 @@ def test_short_forms():
     assert format_mean_sd({"psi_mean": 0.5}, "psi") == "0.5000"
     assert (format_peak(0.475), format_peak(None)) == ("0.475", MISSING)
     assert (format_cell(-0.1966, "sd"), format_cell(math.nan, "sd")) == ("-0.197", MISSING)
-    assert format_headline("fc2", -0.0032, -0.1966, has_noise=True) == ("-0.197 sd fc2", "-0.0032")
-    assert format_headline(None, None, None, has_noise=True) == ("none", MISSING)
-    assert format_headline("fc2", -0.0032, None, has_noise=False) == (MISSING, "-0.0032 fc2")
-    assert format_headline(None, None, None, has_noise=False) == (MISSING, MISSING)
+    assert format_headline("fc2", -0.0032, -0.1966, has_noise=True) == ("-0.197 fc2", "-0.0032")
+    assert format_headline(None, None, None, has_noise=True) == ("no layer", MISSING)
+    assert format_headline("fc2", -0.0032, None, has_noise=False) == ("no noise", "-0.0032 fc2")
+    assert format_headline(None, None, None, has_noise=False) == ("no noise", MISSING)
     assert (format_accuracies(98.94, 34.2), format_accuracies(98.9, None)) == ("98.9 → 34.2", "98.9")
     assert format_accuracies(None, None) == MISSING
     assert (format_progress(4500, 10000), format_progress(60, 60)) == ("4,500/10,000", "60")

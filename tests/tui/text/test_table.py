@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -19,6 +20,7 @@ from psi_tui.text.columns import (
     pick,
     print_table,
     screen_columns,
+    sorted_keys,
     with_interval,
     without_zeros,
 )
@@ -179,3 +181,46 @@ def test_elided_texts_are_as_wide_as_their_cells(text, width):
     found = elided(text, width)
     assert width - 2 <= cell_len(found) <= width
     assert elided("模型", 4) == "模型"
+
+
+def in_order(column: ScreenColumn, cells: list[object], *, descending: bool = False) -> list[object]:
+    rows = {str(place): {"cell": cell} for place, cell in enumerate(cells)}
+    return [rows[key]["cell"] for key in sorted_keys(column, rows, descending=descending)]
+
+
+TEXT = ScreenColumn("x", lambda row: str(row["cell"]), is_text=True)
+NUMBER = ScreenColumn("x", lambda row: str(row["cell"]))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0.2", "0.10", "1.0.conv1", "1.0.conv2", "1.0.conv10", "10.0.conv1"],
+        ["conv2", "conv10", "fc1", "MISSING", "x"],
+        ["features.denseblock1.relu2", "features.denseblock1.relu10", "features.denseblock2.relu1"],
+        ["20251231-000000-abcdef", "20260101-000000-000000"],
+    ],
+)
+def test_names_go_by_their_words_and_the_size_of_whole_numbers(names):
+    assert in_order(TEXT, names[::-1]) == names
+    assert in_order(TEXT, names, descending=True) == names[::-1]
+
+
+def test_numbers_go_by_the_one_that_a_cell_begins_with_and_nothing_last():
+    cells = ["▼ -0.2", "< 0.0001", "+0.05 [0, 1]", "99.4 → 66.9", "1,234", "-"]
+    mixed = [cells[place] for place in (5, 3, 1, 4, 0, 2)]
+    assert in_order(NUMBER, mixed) == cells
+    assert in_order(NUMBER, mixed, descending=True) == [*cells[-2::-1], "-"]
+
+
+def test_a_value_decides_where_there_is_one_and_nothing_goes_last():
+    column = replace(TEXT, value=lambda row: row["cell"])
+    assert in_order(column, [3, None, 1, 2]) == [1, 2, 3, None]
+    assert in_order(column, [3, None, 1, 2], descending=True) == [3, 2, 1, None]
+
+
+def test_an_id_keeps_its_beginning_and_a_column_its_share():
+    assert elided("* 20261129-060200-0499eb", 12) == "* 20261129-…"
+    columns = (replace(LISTED[0], share=1.0), replace(LISTED[1], share=0.5, least=8))
+    kept, ((run, model),) = fitted(columns, [["r" * 60, "m" * 60]], 47)
+    assert (kept, len(run), len(model)) == ([0, 1], 30, 15)

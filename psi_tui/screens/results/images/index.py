@@ -208,14 +208,15 @@ Mask = NDArray[np.bool_]
 WORDS: dict[str, str] = {
     "fooled": "right before the attack, wrong now",
     "kept": "right before, right now",
-    "flipped": "as fooled",
-    "resisted": "as kept",
     "correct": "right before",
     "wrong": "wrong before, wrong now",
     "righted": "wrong before, right now",
     "changed": "another class than before, right or wrong",
 }
 """Words that stand alone, and what they choose."""
+
+_OLD_WORDS = {"flipped": "fooled", "resisted": "kept"}
+"""Words that were others once; they mean the same."""
 
 QUANTITIES: dict[str, str] = {
     "class": "label",
@@ -259,7 +260,7 @@ def _fits(index: "ImageIndex", word: str) -> Mask:
     if not comparison:
         if column is not None:
             raise ConfigError(f"filter: {name} is compared with something; write {name}{_example(column)}")
-        return _fits_word(index, word.lower())
+        return _fits_word(index, _OLD_WORDS.get(word.lower(), word.lower()))
     if column is None:
         raise ConfigError(unknown_name("filter", name, [*QUANTITIES, *_comparable(index)]))
     values, number = index.values(column), _number(index, name, column, value)
@@ -303,9 +304,7 @@ def _fits_word(index: "ImageIndex", word: str) -> Mask:
         instead = "class=3" if index.is_alone else "fooled or kept"
         raise ConfigError(f"filter: this run has no true labels, so no image is {word}; write {instead}")
     masks: dict[str, Mask] = {
-        "flipped": before & ~now,
         "fooled": before & ~now,
-        "resisted": before & now,
         "correct": before,
         "wrong": ~before & ~now,
         "righted": ~before & now,

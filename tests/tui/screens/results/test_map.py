@@ -41,11 +41,20 @@ async def test_the_map_has_every_layer_and_condition_and_opens_a_layer(own_folde
         for layer, row in rows.items():
             assert lines[layer].split("\t")[0] == beyond_cell(row)
         assert ("▲" in lines["conv1"]) and ("▲" not in lines["conv2"])
+        table._sort_by("fgsm@0.1", descending=False)
+        order = sorted(rows, key=lambda layer: rows_of(app, "fgsm@0.1")[layer]["delta_sd"])
+        assert table._keys == order != list(rows)
         await press(pilot, "c")
         assert "[anti-fgsm@0.03]" in table.tab_separated()
+        assert (table._keys, table.sort_column) == (order, "fgsm@0.1"), "its heading is another now"
+        table._sort_by("", descending=False)
         await press(pilot, "j", "enter")
         assert app.screen.tabs.active == "layers"
         assert app.screen.choices.layer == "conv2"
+
+
+def rows_of(app, condition):
+    return {row["layer"]: row for row in app.screen.view.tables["layers"] if row["condition"] == condition}
 
 
 async def test_every_tab_tells_how_the_worst_check_stands(own_folders):
