@@ -48,7 +48,7 @@ def test_the_evidence_shown_has_every_check_that_such_a_run_has(tmp_path: Path) 
     section = README.partition("## Attacks, controls, evidence\n")[2]
     (options,) = re.findall(r"```sh\npsi-tui run --images 2000 --epsilon (\S+) --controls (\S+)\n", section)
     table = section.partition("```\ncheck ")[2].partition("```")[0]
-    shown = re.findall(r"^(\S.*?)  +(?:green|amber|red|none) ", table, re.MULTILINE)
+    shown = re.findall(r"^(\S.*?)  +(?:green|amber|red|not checked) ", table, re.MULTILINE)
     epsilon, controls = (tuple(option.split(",")) for option in options)
     run = analyze(RunConfig(images=20, epsilon=tuple(map(float, epsilon)), controls=controls), tmp_path)
     assert shown == [check.name for check in checks_of(run)]

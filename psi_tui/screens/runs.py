@@ -50,7 +50,7 @@ COLUMNS = (
 )
 
 
-_RED = "red: a check of its evidence says not to build on it; enter, then tab Evidence"
+_RED = "red: see its tab Evidence"
 
 
 class RunTable(FittedTable):
@@ -172,11 +172,11 @@ class RunsScreen(PsiScreen):
             facts.append("ships with psi-tui")
         elif entry.progress.status in ("stopped", "failed", "lost"):
             facts.append("r resumes")
-        below = [f"{len(self.marked)} marked: c compares, t tags, d deletes, e exports them"] if self.marked else []
+        below = [f"{len(self.marked)} marked, c compares, t tags, d deletes, e exports"] if self.marked else []
+        below += [entry.id] if entry.name != entry.id and not entry.is_example else []
         below += [_RED] if entry.summary is not None and entry.summary.evidence == "red" else []
         below += ["its model is code not made here: resume it with --trust"] * entry.needs_trust
-        below += said_parts(entry.label)
-        below += [f"made by {entry.command}"] if entry.command else [entry.id] if entry.name != entry.id else []
+        below += said_parts(entry.label) + ([f"made by {entry.command}"] if entry.command else [])
         name = Content.styled(entry.name, "bold")
         return Content.assemble(name, f"  {entry.model}, {', '.join(facts)}\n{'   '.join(below)}")
 

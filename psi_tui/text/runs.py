@@ -44,7 +44,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
         "beyond noise",
         lambda row: _shifts(row)[0],
         is_text=True,
-        least=12,
+        least=13,
         value=lambda row: row["summary"].delta_sd if row["summary"] else None,
     ),
     "shift": ScreenColumn(
