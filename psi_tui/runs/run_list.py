@@ -233,13 +233,18 @@ def entry_of(run: Run, progress: Progress, summary: RunSummary | None = None) ->
     )
 
 
-def status_words(entry: RunEntry) -> str:
-    """`done`, `running fit`, `stopped 41 %`; of a run whose evidence is red, that too."""
+def status_words(entry: RunEntry, red: str = ", red") -> str:
+    """`done`, `running fit`, `stopped 41 %`.
+
+    Args:
+        entry: the run.
+        red: what follows the status where the run's evidence is red.
+    """
     progress = entry.progress
     if progress.is_live and progress.phase != "run":
         return f"{progress.status} {progress.phase}"
     is_red = entry.summary is not None and entry.summary.evidence == "red"
-    word = f"{progress.status}{', red' if is_red else ''}"
+    word = f"{progress.status}{red if is_red else ''}"
     is_part = progress.status not in ("done", "queued", "damaged") and progress.total
     return f"{word} {100 * progress.done // progress.total} %" if is_part else word
 

@@ -1,8 +1,9 @@
 """Screen 1, the home: every run, live ones on top, the shipped examples below."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def _status(entry: "RunEntry", words: str) -> str:
-    """The status with its sign, and of a run that is measuring how long that will take, in the larger unit alone."""
+    """The words of a status with their sign, and how long a measurement will take, in its larger unit alone."""
     progress = entry.progress
     left = progress.seconds_left if progress.is_live and progress.phase == "run" else None
     rest = "" if left is None else f", {' '.join(format_duration(left).split()[:2])}"
@@ -50,7 +51,7 @@ COLUMNS = (
 )
 
 
-_RED = "red: see its tab Evidence"
+_RED = "x: its evidence is red, see that tab"
 
 
 class RunTable(FittedTable):
@@ -140,11 +141,11 @@ class RunsScreen(PsiScreen):
             self.set_focus(self.table)
 
     def _row(self, entry: "RunEntry", now: datetime) -> Row:
-        from psi_tui.runs.run_list import run_row  # The first paint does not wait for it.
+        from psi_tui.runs.run_list import run_row, status_words  # The first paint does not wait for them.
 
         mark = "*" if str(entry.directory) in self.marked else " "
-        row = run_row(entry, now)
-        return {**row, "run": f"{mark} {entry.name}", "status": _status(entry, row["status"])}
+        status = _status(entry, status_words(entry, red=" x"))
+        return {**run_row(entry, now), "run": f"{mark} {entry.name}", "status": status}
 
     def _why_empty(self, entries: "tuple[RunEntry, ...] | None") -> str:
         if entries is None:
@@ -283,6 +284,15 @@ class RunsScreen(PsiScreen):
             self.app.offer_exports_of([(entry.directory, entry.name) for entry in self.marked.values()])
         elif entry := self._need_run():
             self.app.offer_exports(entry.directory, entry.name)
+
+    def places(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """The runs of every tag."""
+        for tag in sorted({tag for entry in self.app.entries or () for tag in entry.label.tags}):
+            yield f"runs tagged {tag}", partial(self._filter_by, f"tag={tag}")
+
+    def _filter_by(self, text: str) -> None:
+        field = self.query_one(Input)
+        field.display, field.value = True, text
 
     def copies(self) -> dict[str, str]:
         entry = self.current

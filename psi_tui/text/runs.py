@@ -35,7 +35,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
         lambda row: f"{row['attack']} {row['epsilon']}".strip() or "none",
         is_text=True,
         share=0.6,
-        least=10,
+        least=9,
         value=lambda row: (row["attack"], [float(Fraction(text)) for text in row["epsilon"].split(", ") if text]),
     ),
     "images": ScreenColumn("images", lambda row: format_progress(row["done"], row["total"])),
@@ -68,7 +68,9 @@ def short_place(text: str) -> str:
 
 def _accuracies(summary: "RunSummary | None") -> str:
     if summary is None:
-        return format_accuracies(None, None)
+        return MISSING
+    if summary.accuracy_percent is None and summary.evidence is not None:
+        return "own labels"
     return format_accuracies(summary.accuracy_percent, summary.attacked_accuracy_percent)
 
 

@@ -8,6 +8,7 @@ from psi_core.evidence import checks_of, tally
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import EvidenceFound
 from psi_core.runs.finding import load_run
+from psi_core.tables.columns import readable
 from tests.recorded import record_run
 
 
@@ -19,7 +20,7 @@ def run(own_folders):
     return load_run(str(directory))
 
 
-@pytest.mark.parametrize("columns", [30, 58, 59, 80, 200])
+@pytest.mark.parametrize("columns", [32, 63, 64, 80, 200])
 def test_every_check_is_there_with_its_word_and_its_whole_sentence(psi, run, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = psi("show", run.id, "--table", "evidence").out.splitlines()[1:]
@@ -29,8 +30,9 @@ def test_every_check_is_there_with_its_word_and_its_whole_sentence(psi, run, mon
     assert {check.status for check in checks} == {"green", "amber", "red", "none"}
     text = " ".join(" ".join(lines).split())
     for check in checks:
-        assert f"{check.name} {check.status} " in text
-    if columns >= 59:
+        assert f"{check.name} {readable(check.status, 'status')} " in text
+    assert "not checked" in text
+    if columns >= 64:
         indent = lines[0].index("what was found")
         assert " ".join(" ".join(line[indent:] for line in lines[1:]).split()) == " ".join(
             check.sentence.strip() for check in checks

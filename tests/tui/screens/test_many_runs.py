@@ -5,6 +5,7 @@ from textual.widgets import Input, Static
 
 from psi_core.runs.finding import list_runs
 from psi_core.runs.labels import Label, load_label, write_label
+from psi_tui.app.palette import ActionProvider
 from psi_tui.screens.compare import CompareScreen
 from psi_tui.widgets.dialogs import ConfirmDialog, ErrorDialog, ExportDialog, FieldsDialog
 from tests.recorded import record_run
@@ -148,6 +149,10 @@ async def test_all_that_are_marked_take_tags_together_and_examples_none(own_fold
         await press(pilot, *"paper -draft", "enter")
         await until(pilot, lambda: any("tags of 2 runs changed" in said for said in app.heard), "the tags")
         assert [load_label(each).tags for each in directories] == [("paper",), ("paper",), ()]
+        await until(pilot, lambda: any(entry.label.tags == ("paper",) for entry in app.entries), "the list")
+        dict(ActionProvider(app.screen)._actions())["runs tagged paper"]()
+        await settled(pilot)
+        assert table.row_count == 2
         await press(pilot, "t", *"x", "escape")
         assert [load_label(each).tags for each in directories] == [("paper",), ("paper",), ()]
 

@@ -121,7 +121,7 @@ def test_outcomes_are_the_words_that_choose_them(index):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("fliped", "filter: there is no 'fliped'; did you mean 'flipped'?"),
+        ("kep", "filter: there is no 'kep'; did you mean 'kept'?"),
         ("foold", "filter: there is no 'foold'; did you mean 'fooled'?"),
         ("shfit>0.1", "filter: there is no 'shfit'; did you mean 'shift'?"),
         ("psi_conv9>0.1", "filter: there is no 'psi_conv9'; did you mean 'psi_conv2'?"),
