@@ -97,7 +97,7 @@ class AblationConfig(RunOptions):
             if key not in (*RUN_FIELDS, *_OWN_FIELDS):
                 raise ValueError(unknown_name("ablate", key, (*RUN_FIELDS, *_OWN_FIELDS)))
         if values.get("keep") is not None and values.get("drop") is not None:
-            raise ValueError("drop: keep and drop are two questions; write one of them")
+            raise ValueError("drop: --keep and --drop exclude each other; write one of them")
         return values
 
     @field_validator("layer")

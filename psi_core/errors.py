@@ -10,7 +10,9 @@ A message reads `where: what is wrong; what to write instead`.
 """
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class PsiError(Exception):
@@ -37,6 +39,31 @@ def first_of(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:
     """Texts side by side, of many the first ones and how many more there are."""
     more = len(texts) - most
     return between.join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def missing_file(where: str, path: Path, advice: str, kind: str = "file") -> str:
+    """One sentence for a file or folder that is not there: the one beside it with the nearest name, or else what to do.
+
+    Args:
+        where: option that names it.
+        path: as it was written.
+        advice: what to write, where no name is near.
+        kind: `file` or `folder`.
+    """
+    is_folder = kind == "folder"
+    try:
+        neighbors = itertools.islice(path.parent.iterdir(), _MOST_NEIGHBORS)
+        beside = [one.name for one in neighbors if one.is_dir() is is_folder]
+    except OSError:
+        beside = []
+    alike = [name for name in beside if name.endswith(path.suffix)]
+    near = difflib.get_close_matches(path.name, alike, n=1, cutoff=0.6)
+    near = near or difflib.get_close_matches(path.name, beside, n=1, cutoff=0.85)  # Such as .pth for .pt.
+    return f"{where}: there is no {kind} {path}; " + (f"did you mean {path.with_name(near[0])}?" if near else advice)
+
+
+_MOST_NEIGHBORS = 2000
+"""Files of a folder that are looked at for a near name."""
 
 
 def unknown_name(where: str, name: str, known: Iterable[str]) -> str:

@@ -47,6 +47,16 @@ def state_directory() -> Path:
     return Path(platformdirs.user_state_dir(_APPLICATION, appauthor=False))
 
 
+def forget_empty_folders() -> None:
+    """Takes empty variables of folders out of the environment: they count as not set, which torch does not know.
+
+    With an empty XDG_CACHE_HOME it would keep its downloads in the current folder.
+    """
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TORCH_HOME", "HF_HOME"):
+        if os.environ.get(name) == "":
+            del os.environ[name]
+
+
 def checkpoints_directory() -> Path:
     """Where fitted weights lie with their cards."""
     return cache_directory() / "checkpoints"

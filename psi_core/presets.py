@@ -1,15 +1,15 @@
 """Named set-ups of a run: values of RunConfig under one name. What a SPEC.toml or the command line says beats them.
 
-Here too: the study whose set-up some of them repeat, as every page cites it.
+Here too: the study whose set-up some of them repeat, as every page cites it, and what a set-up asks for in vain.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from psi_core.conditions import CONTROL_NAMES
+from psi_core.conditions import CONTROL_NAMES, attack_row
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import DEFAULT_MEASURES
@@ -85,3 +85,26 @@ def config_of(preset: str | None, spec: str | os.PathLike[str] | None = None, **
     if preset is None:
         return own
     return RunConfig(**{**PRESETS[preset].values, **own.model_dump(exclude_unset=True)})
+
+
+def needless_options(config: RunConfig, asked: Collection[str]) -> list[str]:
+    """What was asked for and changes nothing, a sentence each: an epsilon where nothing is done to the images.
+
+    Args:
+        config: the run.
+        asked: fields that the user named.
+    """
+    attacks = [attack_row(name) for name in config.attack]
+    is_foreign = any(attack.kind == "foolbox" for attack in attacks)
+    restarted = config.model_copy(update={"restarts": config.restarts + 1})
+    is_restarted = any(attack.gradients(config) != attack.gradients(restarted) for attack in attacks)
+    is_iterated = is_foreign or any(attack.is_iterated for attack in attacks)
+    nothing = "there is no attack and no control"
+    needless = {
+        "epsilon": "" if attacks or config.controls else nothing,
+        "target": "" if attacks else "there is no attack",
+        "steps": "" if is_iterated else "no attack here takes small steps",
+        "step_size": "" if is_iterated else "no attack here takes small steps",
+        "restarts": "" if is_restarted or is_foreign else "no attack here starts at random more than once",
+    }
+    return [f"{name}: has no effect, because {reason}" for name, reason in needless.items() if reason and name in asked]

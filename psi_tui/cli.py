@@ -109,7 +109,7 @@ def commands(context: click.RichContext, runs_dir: str | None, ascii_only: bool)
     elif context.invoked_subcommand != "open" and (runs_dir is not None or ascii_only):
         option = "--runs-dir" if runs_dir is not None else "--ascii"
         raise click.UsageError(
-            f"{option}: stands behind the command; write psi-tui {context.invoked_subcommand} {option} ..."
+            f"{option}: belongs after the command; write psi-tui {context.invoked_subcommand} {option} ..."
         )
 
 

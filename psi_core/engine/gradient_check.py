@@ -37,20 +37,22 @@ _CPU_MULTIPLY_ADDS = 3e9
 """Multiply-adds of all checked images in one forward on a CPU: four images in AlexNet."""
 
 _DIFFERENCES = 8
-"""Central differences in all; each costs two forwards in float64."""
+"""How many central differences are taken, over all images together; each costs two forwards in float64."""
 
 _STEPS = (1e-5, 1e-6, 1e-7)
 """Step sizes of the central differences, in pixel units.
 
-In float64 the first meets AlexNet's gradient within 2e-7. Where a ReLU bends within it, as for every hundredth of its
-pixels at 1e-4 and more in deeper networks, the smaller ones decide. A wrong gradient misses at all."""
+In float64 a step of 1e-5 agrees with AlexNet's gradient within 2e-7. Where a ReLU turns on or off within the step, the
+difference is no derivative, and a smaller step is tried. At a step of 1e-4 that happens at one in a hundred pixels of
+AlexNet, and at more in deeper networks. A wrong gradient disagrees at every step."""
 
 _BENT = 1e-4
-"""Relative error that only a bend within the step, or a wrong gradient, explains."""
+"""Relative error from which on a ReLU turned on or off within the step, or the gradient is wrong."""
 
 _TELLABLE = 1e3 * 2.0**-52
-"""Rounding of a difference of losses, as a share of them or of the largest logit, times 1,000: above it slopes have
-three digits."""
+"""Smallest difference of two losses that is compared, as a share of the loss or of the largest logit.
+
+It is 1,000 times what float64 rounds off, so that slopes have three digits."""
 
 _PULL = 0.05
 """How far at most a pixel is first drawn towards the other end of 0..1. Equal pixels, as a digit's black ones, tie in

@@ -85,7 +85,7 @@ def _compared(number: int, ours: Arrays, theirs: Arrays, other: str) -> Verified
         same = 100 * float((ours["prediction"] == theirs["prediction"][..., :images]).mean())
         words = (
             f"{images} images, made on {other}: benign PSI within {apart:.1e}, {same:.1f} % of the predictions "
-            "the same; bits agree on the same kind of device alone"
+            "the same; bits are compared only on the device that made them"
         )
         return Verified(name, "right" if apart <= _ROUNDING else "wrong", words)
     differing = sorted(key for key in ours if key not in theirs or not _is_same(ours[key], theirs[key]))

@@ -51,7 +51,7 @@ def noise_against_noise(run: Run) -> Check:
     tail = {
         "green": f"{often}: false alarms are as rare as promised",
         "amber": f"{often}: mind small shifts",
-        "red": f"{often}: verdicts on this run are not to be believed",
+        "red": f"{often}: do not trust verdicts of this run",
     }[status]
     return Check(name, status, f"{sentence}; {tail}", alarms, "comparisons")
 

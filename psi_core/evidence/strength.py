@@ -152,7 +152,7 @@ def zero_gradients(run: Run) -> Check:
     name, unmoved = "zero gradients", unmoved_percent(run)
     following = [(unmoved[at], at) for at, each in enumerate(run.condition_details) if each.follows_gradient]
     if not following:
-        return not_checked(name, "nothing moved along the gradient alone; add --attack fgsm and an epsilon above 0")
+        return not_checked(name, "no condition follows the gradient alone; add --attack fgsm and an epsilon above 0")
     share, place = max(following, key=lambda each: each[0])
     attack = run.condition_details[place].attack
     status = at_most(share, FEW_ZERO, MANY_ZERO)

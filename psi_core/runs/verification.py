@@ -112,7 +112,7 @@ def _weights(model: Mapping[str, object]) -> tuple[Verdict, str]:
         return "not checked", "there are none yet"
     place, digest = Path(str(model.get("source"))), str(model.get("sha256"))
     if not place.is_absolute():
-        return "not checked", f"{place}, SHA-256 {digest[:12]}, lies in no file here"
+        return "not checked", f"{place}, SHA-256 {digest[:12]}, is in no file that can be compared"
     if not place.is_file():
         return "not checked", f"{place}, SHA-256 {digest[:12]}, is not here"
     try:

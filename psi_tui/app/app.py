@@ -203,7 +203,7 @@ class PsiApp(RepaintingApp, Services):
             told = f"the traceback is in {where}"
         except OSError:
             told = f"the traceback could not be written to {where}"
-        self.panic(Text(f"psi-tui: the app failed over something unforeseen; {told}; runs go on without it"))
+        self.panic(Text(f"psi-tui: the app met an error that nobody foresaw; {told}; runs go on without it"))
 
     def watch_theme(self, theme: str) -> None:
         """Keeps the theme for the next start."""

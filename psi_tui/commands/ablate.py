@@ -39,9 +39,11 @@ ablation prints no rows."""
     metavar="",
     help=f"percentages of the channels that are kept (default: {','.join(f'{p:g}' for p in DEFAULT_PERCENTAGES)})",
 )
-@click.option("--drop", metavar="", help="instead: percentages that are set to 0, the first ones of the order")
+@click.option(
+    "--drop", metavar="", help="instead of --keep: percentages that are set to 0, beginning with the first of the order"
+)
 @click.option("--by", metavar="", help=f"how they are ordered: {', '.join(RANKINGS)} (default: response,random)")
-@click.option("--shared", is_flag=True, help="one order for all classes, which tells nothing of the label")
+@click.option("--shared", is_flag=True, help="one order for all classes, so that a mask tells nothing of the label")
 @click.option(
     "--train-images",
     metavar="",

@@ -40,7 +40,7 @@ from psi_tui.text.formatting import json_text
     "--condition",
     metavar="",
     shell_complete=complete_condition,
-    help="one that all have (default: the strongest attack that all have)",
+    help="condition to compare (default: the strongest attack that all have)",
 )
 @runs_dir_option
 @json_option

@@ -17,6 +17,9 @@ from psi_tui.shell.bar import waiting
 from psi_tui.shell.console import narration_console, output_console, write_result
 from psi_tui.text.formatting import format_bytes, json_text
 
+_TOLD_WITH_FREE_SPACE = ("runs_directory", "cache_directory")
+"""The engine's folders, which are the app's."""
+
 _PACKAGES = ("psi-tui", "textual", "rich", "plotext", "numpy", "scipy")
 
 
@@ -43,9 +46,10 @@ def doctor(context: click.RichContext, runs_dir: str | None, as_json: bool) -> N
     if as_json:
         write_result(json_text(facts))
         context.exit("engine" in facts)
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        lines = [str(part) for part in value] if isinstance(value, list) else [str(value)]
+    told = {name: value for name, value in facts.items() if name not in _TOLD_WITH_FREE_SPACE}
+    width = max(len(name) for name in told)
+    for name, value in told.items():
+        lines = [str(part) for part in value] if isinstance(value, list) else [str(value or "none")]
         for place, line in enumerate(lines or ["none"]):
             output_console().print(f"{'' if place else name:<{width}}  {line}", soft_wrap=True, markup=False)
     context.exit("engine" in facts)

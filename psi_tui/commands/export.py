@@ -18,12 +18,13 @@ from psi_tui.shell.completion import one_of, some_of
 from psi_tui.shell.console import narrate, write_result
 
 _OF_A_MEASURE = tables_taking("measure")
+_NAMED = f"{', '.join(_OF_A_MEASURE[:-1])} and {_OF_A_MEASURE[-1]}"
 
 
 @click.command(
     help=f"""Write a run's tables as files: CSV and JSON in full precision, Markdown and LaTeX for the page.
 
-    {" and ".join(_OF_A_MEASURE).capitalize()} are of PSI; --measure hoyer,n_eff writes
+    {_NAMED.capitalize()} are of PSI; --measure hoyer,n_eff writes
     {", ".join(f"{table}-hoyer" for table in _OF_A_MEASURE)} and so on beside them.
 
     With --images, every image too: images-CONDITION.npz holds it exactly as the network saw it, and `run --attacked`
@@ -45,7 +46,7 @@ _OF_A_MEASURE = tables_taking("measure")
     "--measure",
     metavar="",
     shell_complete=some_of(MEASURE_NAMES),
-    help=f"{' and '.join(_OF_A_MEASURE)} of these measures too, with commas",
+    help=f"{_NAMED} of these measures too, with commas",
 )
 @click.option("--images", is_flag=True, help="also the images of every condition, made again")
 @click.option(
@@ -107,7 +108,7 @@ def _export_images(run: Run, folder: str, kinds: list[str]) -> list[str]:
         try:
             answer = ask("images", show, run=str(run.directory), to=folder, formats=kinds)
         except NoAnswerError as error:
-            sentence = f"export: ended with status {error.status} and no word; its message stands above"
+            sentence = f"export: ended with status {error.status}; its message stands above"
             raise EngineError(sentence) from None
         for warning in answer["warnings"]:
             view.say(f"warning: {warning}")

@@ -23,7 +23,7 @@ _FIELDS = ("model", "data", "size", "resize", "images", "epochs", "from", "seed"
 @click.option("--size", metavar="", help="network input in pixels (default: the model's own)")
 @click.option("--resize", metavar="", help="shorter edge of pictures in pixels (default: size)")
 @click.option("--images", metavar="", help="the first N training images (default: all)")
-@click.option("--epochs", metavar="", help="passes over them (default: the recipe's)")
+@click.option("--epochs", metavar="", help="passes over the images (default: as the model's recipe says)")
 @click.option("--from", metavar="", help="weights to start from: random or imagenet (default: random)")
 @click.option("--seed", metavar="", help="seed of every random number")
 @click.option("--device", metavar="", help="auto, cpu, cuda or cuda:K")

@@ -44,5 +44,5 @@ def chosen_format(format: str | None, *, as_json: bool) -> str | None:  # noqa: 
     if format not in FORMATS:
         raise ConfigError(unknown_name("format", format, FORMATS))
     if as_json and format != "json":
-        raise ConfigError(f"format: --json and --format {format} are two answers; write one of them")
+        raise ConfigError(f"format: --json and --format {format} exclude each other; write one of them")
     return format

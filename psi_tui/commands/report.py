@@ -23,7 +23,7 @@ _SUFFIXES = (".html", ".md")
     shell_complete=complete_condition,
     help="what the plots compare with benign (default: the attack)",
 )
-@click.option("--card", "is_short", is_flag=True, help="the finding alone, in lines for a chat")
+@click.option("--card", "is_short", is_flag=True, help="print the finding alone, in short lines for a chat")
 @click.option("--replace", is_flag=True, help="replace the file where there is one")
 @runs_dir_option
 def report(

@@ -10,7 +10,7 @@ import rich_click as click
 from click.shell_completion import CompletionItem
 
 from psi_core.files import runs_directory
-from psi_core.presets import PRESETS, config_of
+from psi_core.presets import PRESETS, config_of, needless_options
 from psi_core.runs.finding import find_run, load_run
 from psi_tui.commands.config_options import config_options, config_panels, typed_values
 from psi_tui.commands.options import run_argument, runs_dir_option
@@ -71,9 +71,11 @@ def run(
     outcomes = {"--detach": detach, "--queue": queue, "--slurm": slurm, "--plan": plan}
     chosen = [option for option, is_chosen in outcomes.items() if is_chosen]
     if len(chosen) > 1:
-        raise click.UsageError(f"{', '.join(chosen)}: each ends otherwise; write one of them")
+        raise click.UsageError(f"{', '.join(chosen)}: exclude each other; write one of them")
     typed = typed_values(context)
     config = config_of(preset, spec, **typed)
+    for sentence in needless_options(config, config_of(None, spec, **typed).model_fields_set):
+        narrate(f"warning: {sentence}")
     question = config.model_dump(mode="json", exclude_unset=True)
     folder = str(runs_directory(runs_dir))
     if slurm:

@@ -17,9 +17,11 @@ _MARKS = {"passed": "✓", "failed": "✗", "measured": "·", "left out": "-"}
 
 @click.command()
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:K")
-@click.option("--parts", metavar="", help="some parts alone, by name, with commas (default: all)")
-@click.option("--limit", type=click.FloatRange(1), default=600.0, show_default=True, help="seconds that it may take")
-@click.option("--to", type=click.Path(path_type=Path), help="a JSON file that holds what was found so far")
+@click.option("--parts", metavar="", help="only these parts, by name, with commas (default: all)")
+@click.option(
+    "--limit", type=click.FloatRange(1), default=600.0, show_default=True, help="most seconds that it may take"
+)
+@click.option("--to", type=click.Path(path_type=Path), help="JSON file for what is found, written after every part")
 @json_option
 @click.pass_context
 def selftest(

@@ -65,9 +65,9 @@ def _require_picture(path: Path, plot: str | None) -> None:
     default="psi",
     metavar="",
     shell_complete=one_of(MEASURE_NAMES),
-    help=f"of {', '.join(tables_taking('measure'))} and --plot (default: psi)",
+    help=f"what {', '.join(tables_taking('measure'))} and --plot show (default: psi)",
 )
-@click.option("--bins", type=int, metavar="", help="of the histogram (default: 20 in tables, 40 in a plot)")
+@click.option("--bins", type=int, metavar="", help="bins of a histogram (default: 20 in tables, 40 in a plot)")
 @click.option(
     "--subset",
     default="all",
@@ -75,7 +75,7 @@ def _require_picture(path: Path, plot: str | None) -> None:
     shell_complete=one_of(SUBSETS),
     help="all, correct, fooled or kept images",
 )
-@click.option("--to", "file", metavar="", help="file for --plot alone, light: .svg or .png")
+@click.option("--to", "file", metavar="", help="file to draw --plot into, on white: .svg or .png")
 @click.option("--replace", is_flag=True, help="replace the file where there is one")
 @click.option(
     "--format",
@@ -102,7 +102,7 @@ def show(
 ) -> None:
     """Show what a run found, layer by layer; of an unfinished run, what is there so far."""
     if plot is not None and table is not None:
-        raise ConfigError("plot: a plot is no table; write one of them, --plot or --table")
+        raise ConfigError("plot: --plot and --table exclude each other; write one of them")
     format = chosen_format(format, as_json=as_json)  # noqa: A001
     table, subset = table_named(table or _FIRST).name, subset_named(subset)
     if bins is not None:

@@ -157,7 +157,7 @@ class PsiScreen(Screen[None]):
             if action is not None:
                 action()
                 return
-        self.hint("nothing to move in is focused; tab goes to the next pane")
+        self.hint("no pane is focused in which to move; tab goes to the next one")
 
     def action_step_pane(self, by: int) -> None:
         before = self.focused

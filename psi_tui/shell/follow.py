@@ -38,7 +38,7 @@ def finished_job(do: str, question: dict[str, Any], *, hint: str) -> dict[str, A
         try:
             answer: dict[str, Any] | None = stream(do, lambda event: _show(event, view), **question)
         except NoAnswerError as error:
-            raise EngineError(f"{do}: ended with status {error.status} and no word; its message stands above") from None
+            raise EngineError(f"{do}: ended with status {error.status}; its message stands above") from None
     return answer
 
 
@@ -167,7 +167,7 @@ class _Follower:
                 return FAILED
             case _:
                 numbers = [worker.number for worker in self.workers] or [0]
-                narrate(f"psi-tui: the run's workers are gone without a word; go on with: psi-tui resume {name}")
+                narrate(f"psi-tui: the run's workers ended without a message; go on with: psi-tui resume {name}")
                 for number in numbers:
                     _show_log_end(log_path(self.run.directory, number))
                 return FAILED

@@ -82,7 +82,7 @@ def _shifts(row: Row) -> tuple[str, str]:
 
 
 def asked_texts(config: "RunConfig | ResolvedConfig") -> dict[str, str]:
-    """The options of a run that are no defaults, as they are typed; of two states `yes` alone."""
+    """The options of a run that differ from their defaults, as they are typed; a flag that is set is `yes`."""
     from psi_core.config import RunConfig
     from psi_core.options import option_text
 

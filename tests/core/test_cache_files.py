@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from psi_core.files import Cache, cache_directory, note_use
+from psi_core.errors import missing_file
+from psi_core.files import Cache, cache_directory, forget_empty_folders, note_use
 
 CACHE = Cache("tried", r"(?:run[0-9]/)?[a-z]+", most=3)
 
@@ -74,6 +75,38 @@ def test_files_that_it_did_not_make_stay_and_do_not_count(folder: Path, tmp_path
 def test_no_name_leads_out_of_its_folder(name: str) -> None:
     with pytest.raises(ValueError, match="names no file"):
         keep(name)
+
+
+def test_an_empty_variable_of_a_folder_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("TORCH_HOME", "/somewhere")
+    forget_empty_folders()
+    assert "XDG_CACHE_HOME" not in os.environ
+    assert os.environ["TORCH_HOME"] == "/somewhere"
+
+
+NEAR = {
+    "images-fgsm@0.3.npz": "images-fgsm@0.03.npz",
+    "weights.pht": "weights.pth",
+    "images-begnin.npz": "images-benign.npz",
+    "README.npz": None,
+    "digist": None,
+}
+
+
+@pytest.mark.parametrize(("written", "near"), NEAR.items(), ids=NEAR)
+def test_a_file_that_is_not_there_is_answered_with_the_nearest_name(
+    tmp_path: Path, written: str, near: str | None
+) -> None:
+    for name in ("images-benign.npz", "images-fgsm@0.03.npz", "weights.pth", "README.md"):
+        (tmp_path / name).touch()
+    (tmp_path / "digits").mkdir()
+    told = missing_file("data", tmp_path / written, "write npz: and the path of one")
+    way_out = f"did you mean {tmp_path / near}?" if near else "write npz: and the path of one"
+    assert told == f"data: there is no file {tmp_path / written}; {way_out}"
+    folder = missing_file("data", tmp_path / "digist", "write one", "folder")
+    assert folder.endswith(f"did you mean {tmp_path / 'digits'}?")
+    assert missing_file("data", tmp_path / "gone" / "a.npz", "write one").endswith("; write one")
 
 
 def test_what_cannot_be_kept_is_no_error(folder: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from psi_core import ConfigError, RunConfig
 from psi_core.conditions import CONTROL_NAMES
 from psi_core.measures import DEFAULT_MEASURES
-from psi_core.presets import PRESETS, config_of
+from psi_core.presets import PRESETS, config_of, needless_options
 from psi_core.tables.study import PUBLISHED, STUDY_ATTACK
 
 STUDIES = [name for name in PRESETS if name.startswith("study")]
@@ -75,3 +75,20 @@ def test_an_unknown_preset_is_answered_with_the_nearest(tmp_path):
         config_of("study-imagnet", tmp_path / "no.toml")
     with pytest.raises(ConfigError, match="write one of study-fitted, study-imagenet"):
         config_of("xyz")
+
+
+NEEDLESS = {
+    "benign alone": ({"attack": (), "controls": (), "epsilon": (0.1,), "target": "next"}, {"epsilon", "target"}),
+    "a control has an epsilon": ({"attack": (), "controls": ("sign-noise",), "epsilon": (0.1,)}, set()),
+    "one step": ({"steps": 3, "step_size": 0.5, "restarts": 2}, {"steps", "step_size", "restarts"}),
+    "bim starts at the image": ({"attack": ("bim",), "steps": 3, "restarts": 2}, {"restarts"}),
+    "pgd": ({"attack": ("fgsm", "pgd"), "steps": 3, "restarts": 2, "epsilon": (0.1,)}, set()),
+    "foolbox takes what it takes": ({"attack": ("foolbox:LinfPGD",), "steps": 3, "restarts": 2}, set()),
+}
+
+
+@pytest.mark.parametrize(("typed", "expected"), NEEDLESS.values(), ids=NEEDLESS)
+def test_what_is_asked_for_in_vain_is_said(typed, expected):
+    told = needless_options(RunConfig(**typed), typed)
+    assert {sentence.partition(":")[0] for sentence in told} == expected
+    assert needless_options(RunConfig(**typed), ()) == [], "what a preset says is nobody's mistake"

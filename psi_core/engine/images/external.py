@@ -21,7 +21,7 @@ from psi_core.engine.images.folders import pictures_below
 from psi_core.engine.images.npz import class_numbers, pairing_keys, read_npy, read_npz, require_valid_pixels
 from psi_core.engine.images.npz_rows import NpzRows
 from psi_core.engine.images.pictures import PictureDataset
-from psi_core.errors import DataError
+from psi_core.errors import DataError, missing_file
 from psi_core.option_values import NPY_PLACE
 
 
@@ -163,7 +163,7 @@ def _from_folder(
             f"attacked: {dataset.name} has no file names to pair a folder by; write npz:PATH, paired by position"
         )
     if not root.is_dir():
-        raise DataError(f"attacked: there is no folder {root}; write folder: and the path of one")
+        raise DataError(missing_file("attacked", root, "write folder: and the path of one", "folder"))
     benign = _by_stem([dataset.places[position] for position in positions], dataset.name)
     by_stem = _by_stem([str(file.relative_to(root)) for file in pictures_below(root)], str(root))
     lacking = [place for stem, place in benign.items() if stem not in by_stem]

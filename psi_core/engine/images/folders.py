@@ -11,7 +11,7 @@ import numpy as np
 
 from psi_core.decoder import SIXTEEN_BITS, UNREADABLE, open_picture
 from psi_core.engine.images.pictures import PictureDataset
-from psi_core.errors import DataError
+from psi_core.errors import DataError, missing_file
 
 ClassOrder = Literal["auto", "text", "number"]
 
@@ -76,9 +76,8 @@ def load_folder(
     """
     root = root.expanduser()
     if not root.is_dir():
-        raise DataError(
-            f"data: there is no folder {root}; write folder: and the path of one with a folder for each class"
-        )
+        advice = "write folder: and the path of one with a folder for each class"
+        raise DataError(missing_file("data", root, advice, "folder"))
     try:
         return _pictures_of(name, root, split, resize, class_order)
     except OSError as error:

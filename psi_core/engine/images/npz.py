@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from psi_core.engine.images.dataset import ArrayDataset, Pixels
 from psi_core.engine.images.npz_rows import HEADER_READERS, NpzRows, damage_error, rows_of_member
-from psi_core.errors import DataError
+from psi_core.errors import DataError, missing_file
 
 _CHANNELS = (1, 3)
 
@@ -132,7 +132,7 @@ def read_npz(
             key = next((each for each in IMAGES[part] if each in names), None)
             if key is not None:
                 if f"{names[key]}.npy" in archive.zip.namelist():
-                    images = rows_of_member(path.expanduser(), file, archive.zip, f"{names[key]}.npy")
+                    images = rows_of_member(path.expanduser(), file, archive.zip, f"{names[key]}.npy", option)
                 if images is None:
                     _require_room(archive.zip, names[key], option, path, _free_memory() // 2)
                     images = archive[names[key]]
@@ -143,7 +143,7 @@ def read_npz(
                     _require_room(archive.zip, stored, option, path, _LARGEST_OTHER)
                 others = {name: archive[stored] for name, stored in present.items()}
     except FileNotFoundError:
-        raise DataError(f"{option}: there is no file {path}; write npz: and the path of one") from None
+        raise DataError(missing_file(option, path.expanduser(), "write npz: and the path of one")) from None
     except DataError:
         raise
     except _DAMAGE as error:
@@ -214,7 +214,7 @@ def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
         part = stored[first:last]
         images = np.array(part)
     except FileNotFoundError:
-        raise DataError(f"attacked: there is no file {path}; write npy: and the path of one") from None
+        raise DataError(missing_file("attacked", path, "write npy: and the path of one")) from None
     except _DAMAGE as error:
         raise DataError(f"attacked: {path} is no whole npy file ({error}); save it with np.save") from None
     if not images.size and stored.size:

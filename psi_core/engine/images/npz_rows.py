@@ -49,6 +49,7 @@ class NpzRows:
         file_dtype: its type there.
         version: `file_version` of the file that was opened.
         channels_first: whether channels lie before height and width in the file.
+        option: option that names the archive, for messages.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class NpzRows:
     file_dtype: np.dtype[Any]
     version: tuple[int, int]
     channels_first: bool = False
+    option: str = "data"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -133,9 +135,8 @@ class NpzRows:
                     raise EOFError("it was changed after it was opened")
                 yield file
         except (OSError, EOFError) as error:
-            raise DataError(
-                f"data: {self.path} cannot be read any more ({error}); put it back as it was and resume the run"
-            ) from None
+            way_out = "put it back as it was and resume the run"
+            raise DataError(f"{self.option}: {self.path} cannot be read any more ({error}); {way_out}") from None
 
     def rows(self, file: FileIO, first: int, count: int) -> NDArray[Any]:
         """Consecutive images, as they lie in the file.
@@ -179,11 +180,13 @@ def _full_pass(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
                 low = float(np.minimum(low, pixels.min()))  # Unlike min and max, these pass NaN on.
                 high = float(np.maximum(high, pixels.max()))
     if crc != images.crc:
-        raise damage_error(images.path, f"Bad CRC-32 for file {images.member!r}")
+        raise damage_error(images.path, f"Bad CRC-32 for file {images.member!r}", images.option)
     return digest, low, high
 
 
-def rows_of_member(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member: str) -> NpzRows | None:
+def rows_of_member(
+    path: Path, file: BinaryIO, archive: zipfile.ZipFile, member: str, option: str = "data"
+) -> NpzRows | None:
     """The rows of an array in an archive; None where they cannot be read one by one.
 
     That is where the array is compressed, in Fortran order or of Python objects, or its header and length do not agree.
@@ -193,6 +196,7 @@ def rows_of_member(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member:
         file: the archive's file, open.
         archive: the same file, as an archive.
         member: name of the array's file in it.
+        option: option that names the archive, for messages.
 
     Raises:
         ValueError: it is no array.
@@ -211,7 +215,8 @@ def rows_of_member(path: Path, file: BinaryIO, archive: zipfile.ZipFile, member:
         return None
     file.seek(info.header_offset + _LOCAL_NAME_LENGTHS)
     start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
-    return NpzRows(path.absolute(), member, info.CRC, start, header, shape, dtype, file_version(file))
+    version = file_version(file)
+    return NpzRows(path.absolute(), member, info.CRC, start, header, shape, dtype, version, option=option)
 
 
 def file_version(file: IO[bytes] | FileIO) -> tuple[int, int]:

@@ -202,7 +202,7 @@ class PictureDataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the pictures' names and labels; the files themselves are not read."""
-        names = os.fsencode("\n".join(self.places))  # They need be no UTF-8.
+        names = os.fsencode("\n".join(self.places))  # Names may hold bytes that are no UTF-8.
         return fingerprint_of(np.frombuffer(names, np.uint8), self.labels)
 
     def place_of(self, position: int) -> str:

@@ -21,7 +21,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils import _device as default_device
 
 from psi_core.engine.models.complaints import COMPLAINTS, complaint, way_out_of_devices
-from psi_core.errors import ModelError, unknown_name
+from psi_core.errors import ModelError, missing_file, unknown_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _import_file(path: Path) -> ModuleType:
     name = f"psi_model_{path.stem}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None or not path.is_file():
-        raise ModelError(f"model: there is no file {path}; write file.py:factory")
+        raise ModelError(missing_file("model", path, "write file.py:factory"))
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     try:

@@ -189,12 +189,12 @@ class Fit:
     def _lower_rate(self) -> None:
         if self.lowerings == _LOWERINGS:
             raise ModelError(
-                f"fit: {self.recipe.model} does not learn at any rate down to {self.rate:.1e}; "
+                f"fit: {self.recipe.model} does not learn at any learning rate down to {self.rate:.1e}; "
                 "give it more images (--images) or begin with --from imagenet"
             )
         self.lowerings += 1
         self.rate /= 3
-        self.report(Warned(f"the loss stays at guessing; starting over at a rate of {self.rate:.1e}"))
+        self.report(Warned(f"the loss stays at chance level; starting over with a learning rate of {self.rate:.1e}"))
         self.step, self.recent = 0, []
         self._begin()
 

@@ -270,6 +270,7 @@ def _chosen(parts: list[_Part], own: Shapes, where: str) -> tuple[_Part, str | N
                 f"weights: two state dicts of {where} fit the model, {first.place} and {other.place}; "
                 "keep one of them with torch.save(part, path), and name that file"
             )
+    # A part may hold a copy of itself, such as its average: what has the copy's prefix is then no weight of its own.
     for copy in (*others, *averaged):
         if copy.keys == first.keys and copy.prefix.startswith(first.prefix) and copy is not first:
             inner = copy.prefix.removeprefix(first.prefix)

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from psi_core.errors import ModelError
+from psi_core.errors import ModelError, missing_file
 
 DAMAGE = (
     *(RuntimeError, ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
@@ -40,10 +40,8 @@ def read_values(path: Path) -> Any:
         inside = next((file.name for file in sorted(path.iterdir()) if file.is_file()), "weights.pt")
         raise ModelError(f"weights: {path} is a folder; name a file in it, such as {path / inside}")
     if not path.exists():
-        raise ModelError(
-            f"weights: there is no file {path}; write fitted, random, imagenet, built, "
-            "or the path of a file that torch.save or safetensors wrote"
-        )
+        advice = "write fitted, random, imagenet, built, or the path of a file that torch.save or safetensors wrote"
+        raise ModelError(missing_file("weights", path, advice))
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

@@ -148,7 +148,7 @@ def _why(row: Row) -> str:
     if row.get("default"):
         return "Tapped by default, as every ReLU output is; marks take the place of the default."
     if kind.lower() in NONNEGATIVE_KINDS - RELU_KINDS:
-        return f"Not tapped by default, as no ReLU; {kind} never responds below 0, so space may mark it."
+        return f"Not tapped by default, since it is no ReLU. {kind} never responds below 0, so space can mark it."
     return (
         f"Not tapped by default: {kind} may respond below 0, where sparseness means nothing; "
         "where you mark it, set rectify to relu or abs."

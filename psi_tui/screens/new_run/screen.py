@@ -189,7 +189,7 @@ class NewRunScreen(PsiScreen):
         names = list(self.form.refusals)
         if not names:
             return sentence
-        return f"no run like this yet: see {', '.join(names)} above"
+        return f"this cannot be run yet: see {', '.join(names)} above"
 
     def _plan_now(self) -> None:
         """Asks, unless the last question is still under way: its answer asks again where the form has changed."""

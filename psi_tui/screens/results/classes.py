@@ -115,7 +115,7 @@ def _liu_remarks(name: str, row: Row) -> tuple[str, ...]:
     dead, all_channels, nearly_dead = (
         format_count(as_number(row[name])) for name in ("dead_channels", "channels", "nearly_dead_channels")
     )
-    frozen: tuple[str, ...] = ("mean over classes, z by the benign ones", "mean over classes, z by benign ones")
+    frozen: tuple[str, ...] = ("mean over classes, z-scores by benign", "mean over classes, z by benign")
     if row["nearly_dead_channels"]:
         without = f"without {nearly_dead} nearly dead"
         frozen = (f"{frozen[0]}, {without}", f"z by benign, {without}", without)
@@ -125,7 +125,10 @@ def _liu_remarks(name: str, row: Row) -> tuple[str, ...]:
             f"without the {dead} dead of {all_channels} channels",
             f"without {dead} dead of {all_channels}",
         ),
-        "psi_liu_separate": ("z by its own; a change must show here too", "z by its own; must show a change too"),
+        "psi_liu_separate": (
+            "z-scores by its own classes: a change must show here too",
+            "z by its own: must show a change too",
+        ),
     }[name]
 
 

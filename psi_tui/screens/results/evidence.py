@@ -23,14 +23,14 @@ from psi_tui.widgets.fitted_table import FittedTable
 MARKS = {"green": "ok", "amber": "!", "red": "x", "none": "-"}
 """What stands before a check, by its status: colors alone tell nothing."""
 
-_WORDS = {"green": "ok", "amber": "to mind (!)", "red": "not to build on (x)", "none": "not checked (-)"}
+_WORDS = {"green": "ok", "amber": "to heed (!)", "red": "failed (x)", "none": "not checked (-)"}
 _STYLES = {"green": "bold $success", "amber": "bold $warning", "red": "bold $error", "none": "$foreground 65%"}
 
 _LEAST_BESIDE = 40
 """Columns that a sentence needs beside the name of its check."""
 
-_BESIDE_CONTROL = "any noise is told from benign images; what is told from the control counts"
-_NO_CONTROL = "no control to compare with; any noise is told from benign images"
+_BESIDE_CONTROL = "any noise can be told from benign images: what is told from the control counts"
+_NO_CONTROL = "no control to compare with; any noise can be told from benign images"
 
 
 _DETECTORS = screen_columns(DETECTOR_COLUMNS, is_beside=True)
@@ -192,7 +192,7 @@ def worst_mark(checks: Sequence[Row]) -> str:
 
 
 def _counted(checks: Sequence[Row]) -> str:
-    """`12 checks: 9 ok, 2 to mind (!), 1 not to build on (x)`: what is out of sight is told too."""
+    """`12 checks: 9 ok, 2 to heed (!), 1 failed (x)`: what is out of sight is told too."""
     if not checks:
         return "checks"
     counts = {status: sum(row["status"] == status for row in checks) for status in MARKS}

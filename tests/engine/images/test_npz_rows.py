@@ -111,7 +111,8 @@ def test_a_damaged_byte_is_found_at_the_door(tmp_path, save, attacked):
     whole = path.read_bytes()
     end = whole.index(b"PK\x01\x02")
     reason = r"Bad CRC-32 for file 'images\.npy'" if save is np.savez else ".*"
-    sentence = rf"(data|attacked): .*a\.npz is no whole npz of plain arrays \({reason}\); save it with np\.savez"
+    option = "attacked" if attacked else "data"
+    sentence = rf"^{option}: .*a\.npz is no whole npz of plain arrays \({reason}\); save it with np\.savez"
     first = end - DIGITS.size if save is np.savez else whole.index(b"images.npy") + 30
     for place in (first, *range(first, end, 97), end - 1):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
@@ -162,6 +163,15 @@ def test_a_file_that_changes_under_a_run_stops_it(tmp_path, change):
         path.unlink()
     with pytest.raises(DataError, match=r"a\.npz cannot be read any more .*; put it back as it was and resume the run"):
         dataset.read(np.arange(3), 28, 3)
+
+
+def test_attacked_images_that_are_gone_are_named_by_their_own_option(tmp_path):
+    path, mnist = tmp_path / "a.npz", load_dataset("mnist", "test")
+    np.savez(path, images=DIGITS)
+    images = load_external(f"npz:{path}", mnist, np.arange(7), 28, None, ())
+    path.unlink()
+    with pytest.raises(DataError, match=r"^attacked: .*cannot be read any more"):
+        images.images[np.arange(2)]
 
 
 def test_a_file_cut_short_while_it_is_read_gives_no_image(tmp_path):

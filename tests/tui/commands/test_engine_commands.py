@@ -113,6 +113,25 @@ def test_only_what_was_typed_is_passed_and_it_beats_the_file(psi, question, own_
     assert question() == {"do": "start", "config": {}, "runs_dir": "/elsewhere"}
 
 
+def test_what_was_typed_in_vain_is_said_and_what_a_preset_says_is_not(psi, question):
+    outcome = psi("run", "--attack", "none", "--controls", "none", "--epsilon", "0.1")
+    assert "warning: epsilon: has no effect, because there is no attack and no control\n" in outcome.err
+    assert question()["config"]["epsilon"] == [0.1]
+    assert "warning" not in psi("run", "--preset", "evidence", "--attack", "none", "--controls", "none").err
+
+
+def test_doctor_says_a_thing_once(psi, engine, own_folders):
+    folders = {"runs_directory": str(own_folders), "cache_directory": "/somewhere"}
+    facts = {"device": "cpu", "cuda": None, "cuda_devices": [], **folders}
+    engine(f"print({json.dumps(json.dumps({'id': 1, 'answer': facts}))})")
+    outcome = psi("doctor")
+    names = [line.partition(" ")[0] for line in outcome.out.splitlines()]
+    assert len(names) == len(set(names))
+    assert outcome.out.count(str(own_folders)) == 1
+    assert "None" not in outcome.out
+    assert json.loads(psi("doctor", "--json").out) | folders == json.loads(psi("doctor", "--json").out)
+
+
 @pytest.mark.parametrize("field", RunConfig.model_fields)
 def test_every_field_of_the_configuration_is_an_option(psi, field):
     assert f"--{field.replace('_', '-')}" in psi("run", "--help").out

@@ -100,4 +100,4 @@ def test_a_run_that_went_on_elsewhere_is_held_to_rounding(finished):
     (found,) = recompute(Run(finished), [0])
     assert found.verdict == "right"
     assert "made on another GPU" in found.words
-    assert "bits agree on the same kind of device alone" in found.words
+    assert "bits are compared only on the device that made them" in found.words

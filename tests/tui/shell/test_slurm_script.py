@@ -115,7 +115,7 @@ def test_queue_prints_the_path_and_starts_no_worker(psi, engine):
 def test_a_run_ends_in_one_way(psi):
     outcome = psi("run", "--queue", "--slurm", "--detach")
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err == "psi-tui: --detach, --queue, --slurm: each ends otherwise; write one of them\n"
+    assert outcome.err == "psi-tui: --detach, --queue, --slurm: exclude each other; write one of them\n"
 
 
 def test_a_run_that_is_refused_ends_the_job(tmp_path: Path) -> None:

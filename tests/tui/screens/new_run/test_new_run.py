@@ -111,7 +111,7 @@ async def test_a_plan_is_of_what_stands_in_the_form_however_fast_that_changes(ow
         await planned(pilot, screen, "x 29 images")
         await fill(pilot, screen, {"images": "x"})
         await pilot.pause()
-        assert line(screen, "plan") == "✗ no run like this yet: see images above"
+        assert line(screen, "plan") == "✗ this cannot be run yet: see images above"
 
 
 async def test_a_run_is_not_started_while_a_field_is_refused_and_nothing_typed_is_lost(own_folders):
