@@ -35,7 +35,7 @@ def label_run(app: Services, directory: Path) -> None:
             _write(app, lambda: write_label(directory, label), f"{name}: name, tags and note are kept")
 
     fields = {"name": before.name or own, "tags": " ".join(before.tags), "note": before.note}
-    app.push_screen(FieldsDialog(f"Say of {run.name}", fields, _ONE, _complaint(typed)), answered)
+    app.push_screen(FieldsDialog(f"Name, tags and note of {run.name}", fields, _ONE, _complaint(typed)), answered)
 
 
 def tag_runs(app: Services, runs: Sequence[tuple[Path, str]]) -> None:
