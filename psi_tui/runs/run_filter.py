@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from psi_core.conditions import Epsilon
 from psi_core.errors import ConfigError, unknown_name
 from psi_tui.text.comparisons import COMPARISONS, compare, filter_words
+from psi_tui.text.runs import epsilon_number, epsilons_of
 
 if TYPE_CHECKING:
     from psi_tui.runs.run_list import RunEntry
@@ -33,7 +33,7 @@ _TEXTS: "dict[str, Callable[[RunEntry], Sequence[str]]]" = {
 """Fields that hold words: `=` is one of them, `:` is in one of them."""
 
 _NUMBERS: "dict[str, Callable[[RunEntry], Sequence[float | None]]]" = {
-    "eps": lambda entry: [_epsilon(text) for text in entry.epsilon.split(", ") if text],
+    "eps": lambda entry: epsilons_of(entry.epsilon),
     "images": lambda entry: [entry.progress.total],
     "done": lambda entry: [entry.progress.done],
     "accuracy": lambda entry: [entry.summary.accuracy_percent if entry.summary else None],
@@ -108,7 +108,7 @@ def _word(text: str) -> _Word:
 
 def _number(field: str, text: str) -> float:
     try:
-        number = _epsilon(text) if field == "eps" else float(_plain_number(text))
+        number = epsilon_number(text) if field == "eps" else float(_plain_number(text))
     except ValueError:
         number = math.nan
     if math.isnan(number):
@@ -118,10 +118,6 @@ def _number(field: str, text: str) -> float:
 
 def _plain_number(text: str) -> str:
     return text.replace(",", "").removesuffix("%")
-
-
-def _epsilon(text: str) -> float:
-    return Epsilon(text) if "/" in text else float(text)
 
 
 def _everything(entry: "RunEntry") -> str:

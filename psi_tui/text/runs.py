@@ -2,9 +2,9 @@
 
 import re
 from datetime import datetime
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from psi_core.conditions import Epsilon
 from psi_tui.text.columns import ScreenColumn
 from psi_tui.text.formatting import MISSING, Row, format_accuracies, format_age, format_headline, format_progress
 
@@ -32,11 +32,11 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
     "data": ScreenColumn("data", lambda row: short_place(row["data"]), is_text=True, share=0.6, least=8),
     "attack": ScreenColumn(
         "attack",
-        lambda row: f"{row['attack']} {row['epsilon']}".strip() or "none",
+        lambda row: f"{row['attack']} {row['epsilon']}".strip() or ("none" if row["model"] else MISSING),
         is_text=True,
         share=0.6,
         least=9,
-        value=lambda row: (row["attack"], [float(Fraction(text)) for text in row["epsilon"].split(", ") if text]),
+        value=lambda row: (row["attack"], epsilons_of(row["epsilon"])) if row["attack"] else None,
     ),
     "images": ScreenColumn("images", lambda row: format_progress(row["done"], row["total"])),
     "accuracy": ScreenColumn("accuracy %", lambda row: _accuracies(row["summary"])),
@@ -59,6 +59,20 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
 }
 """What lists of runs tell of one, from rows with these keys: texts, but for `done`, `total` and `summary`; that may be
 None, where nothing is read yet."""
+
+
+def epsilons_of(text: str) -> list[float]:
+    """Epsilons as numbers, from how a list tells them: `8/255, 0.03`."""
+    return [epsilon_number(part) for part in text.split(", ") if part]
+
+
+def epsilon_number(text: str) -> float:
+    """An epsilon as a number, from that or a fraction.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return Epsilon(text) if "/" in text else float(text)
 
 
 def short_place(text: str) -> str:

@@ -25,6 +25,7 @@ from psi_tui.text.columns import (
     without_zeros,
 )
 from psi_tui.text.formatting import MISSING
+from psi_tui.text.runs import RUN_COLUMNS
 
 COLUMNS = (
     ScreenColumn("name", lambda row: row["name"], 0, is_text=True),
@@ -224,3 +225,20 @@ def test_an_id_keeps_its_beginning_and_a_column_its_share():
     columns = (replace(LISTED[0], share=1.0), replace(LISTED[1], share=0.5, least=8))
     kept, ((run, model),) = fitted(columns, [["r" * 60, "m" * 60]], 47)
     assert (kept, len(run), len(model)) == ([0, 1], 30, 15)
+
+
+def test_runs_go_by_their_attack_and_then_by_the_size_of_their_epsilons():
+    rows = [
+        {"attack": attack, "epsilon": epsilon, "model": "lenet5"}
+        for attack, epsilon in (
+            ("pgd", "0.01"),
+            ("", ""),
+            ("fgsm", "0.1"),
+            ("fgsm", "7.65/255, 0.03"),
+            ("fgsm", "0.03"),
+        )
+    ]
+    keyed = {str(place): row for place, row in enumerate(rows)}
+    assert sorted_keys(RUN_COLUMNS["attack"], keyed, descending=False) == ["4", "3", "2", "0", "1"]
+    assert RUN_COLUMNS["attack"].cell(rows[1]) == "none"
+    assert RUN_COLUMNS["attack"].cell({**rows[1], "model": ""}) == MISSING, "of a damaged run nothing is known"
