@@ -1,5 +1,7 @@
 """Work with many runs: filters with their hits, orders, copies in the form, and what is done to all that are marked."""
 
+from dataclasses import replace
+
 import pytest
 from textual.widgets import Input, Static
 
@@ -157,10 +159,16 @@ async def test_all_that_are_marked_take_tags_together_and_examples_none(own_fold
         assert [load_label(each).tags for each in directories] == [("paper",), ("paper",), ()]
 
 
-async def test_a_run_that_cannot_be_labeled_is_told(own_folders):
+async def test_a_run_that_cannot_be_labeled_is_told_and_a_paused_one_is_live(own_folders):
     directory = record_run(own_folders, name="mine", images=20, chunk=20)
     (directory / "label.json").write_text("{")
     async with running(own_folders, NARROW) as (app, pilot):
+        entry, *others = app.entries
+        app.entries = (replace(entry, progress=replace(entry.progress, status="paused")), *others)
+        await settled(pilot)
+        assert text_of(app).splitlines()[0].endswith(" 1 paused")
+        assert "║ paused" in text_of(app)
+        assert app.screen._status_style({"entry": app.entries[0]}).startswith("bold")
         app.screen.table.select_key(str(directory))
         await settled(pilot)
         assert "label.json cannot be read" in text_of(app)
