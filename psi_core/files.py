@@ -7,6 +7,7 @@ JSON for our own protocol and caches: full precision, and null where there is no
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import platformdirs
 
@@ -102,7 +103,20 @@ def temporary_beside(path: Path) -> Path:
 def flush_to_disk(path: Path) -> None:
     """Returns when what was written to a file lies on the disk: a crash then leaves no half of it under its name."""
     with path.open("rb+") as file:
-        os.fsync(file.fileno())
+        flush(file)
+
+
+def flush(file: IO[Any]) -> None:
+    """Returns when what was written to an open file lies on the disk."""
+    file.flush()
+    whole = getattr(fcntl, "F_FULLFSYNC", None)  # On macOS fsync leaves it in the disk's own memory.
+    try:
+        if whole is not None:
+            fcntl.fcntl(file.fileno(), whole)
+            return
+    except OSError:
+        pass  # A file system that has no such call.
+    os.fsync(file.fileno())
 
 
 def set_aside(path: Path, word: str) -> Path:

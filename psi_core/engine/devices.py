@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -317,7 +318,8 @@ def peak_memory(device: Device) -> int:
         return torch.cuda.max_memory_allocated(device)
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def current_device(device: Device) -> contextlib.AbstractContextManager[Any]:

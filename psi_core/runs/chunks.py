@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.errors import RunError
-from psi_core.files import open_file, replacing, set_aside
+from psi_core.files import flush, open_file, replacing, set_aside
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ClassSums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
@@ -85,8 +85,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     named: Mapping[str, Any] = arrays
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **named)
-        file.flush()
-        os.fsync(file.fileno())
+        flush(file)
 
 
 Header: TypeAlias = Callable[[str, tuple[int, ...], np.dtype[Any]], None]

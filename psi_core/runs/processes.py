@@ -1,5 +1,6 @@
 """Processes: which worker this one is, whether another still lives, and how a child is started and left alone."""
 
+import calendar
 import json
 import os
 import platform
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypedDict
 
@@ -180,8 +182,8 @@ def is_alive(worker: Started, log: Path, pulse: Pulse | None = None) -> bool:
 
 def is_paused(worker: Started) -> bool:
     """Whether a living worker is held by a signal; of one elsewhere nobody knows."""
-    fields = _process_fields(worker.pid) if is_here(worker) else []
-    return bool(fields) and fields[0] in "Tt"
+    found = _process(worker.pid) if is_here(worker) else None
+    return found is not None and found[0] in "Tt"
 
 
 def worker_environment(workers: int, config: object = None) -> dict[str, str]:
@@ -268,31 +270,66 @@ def _has_folder() -> bool:
     return True
 
 
+_PROC = Path("/proc")
+"""Where Linux tells of processes. macOS has no such folder: there `ps` and `sysctl` tell the same."""
+
+_TOLD_SECONDS = 1.0
+"""For so long the answer of `ps` is taken for the present one."""
+
+
 def _boot_id() -> str:
+    """What only this boot of this machine has; empty where the system does not tell."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        return ""
+        return _boot_by_sysctl()
+
+
+@lru_cache(maxsize=1)
+def _boot_by_sysctl() -> str:
+    return _answer("sysctl", "-n", "kern.bootsessionuuid")
 
 
 def _pid_namespace() -> str:
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return str((_PROC / "self/ns/pid").readlink())
     except OSError:
         return ""
 
 
 def _process_start(pid: int) -> int | None:
-    """Start time in clock ticks since boot, or None when there is no such process or it is a zombie."""
-    fields = _process_fields(pid)
-    return None if not fields or fields[0] in "ZX" else int(fields[19])
+    """When a process began, in clock ticks since boot, where `ps` tells in seconds; None for none or a zombie."""
+    found = _process(pid)
+    return None if found is None or found[0] in "ZX" else found[1]
 
 
-def _process_fields(pid: int) -> list[str]:
-    """What the system tells of a process from its state on; nothing where there is none."""
+def _process(pid: int) -> tuple[str, int] | None:
+    """State of a process, in a letter, and when it began; None where there is none."""
+    if not (_PROC / "self/stat").exists():
+        return _process_by_ps(pid, int(time.monotonic() / _TOLD_SECONDS))
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return []
+        return None
     # The second field, the command, may hold spaces and parentheses; the fixed fields follow its last one.
-    return stat[stat.rfind(")") + 2 :].split()
+    fields = stat[stat.rfind(")") + 2 :].split()
+    return (fields[0], int(fields[19])) if fields else None
+
+
+@lru_cache(maxsize=64)
+def _process_by_ps(pid: int, _moment: int) -> tuple[str, int] | None:
+    state, _, began = _answer("ps", "-o", "stat=,lstart=", "-p", str(pid)).partition(" ")
+    try:
+        return state[0], calendar.timegm(time.strptime(began.strip(), "%a %b %d %H:%M:%S %Y"))
+    except (IndexError, ValueError):
+        return None
+
+
+def _answer(*command: str) -> str:
+    """What a command of the system prints, in English and in UTC; empty where it is not there or fails."""
+    told = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=told, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""

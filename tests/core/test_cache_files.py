@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from psi_core.errors import missing_file
-from psi_core.files import Cache, cache_directory, forget_empty_folders, note_use
+from psi_core.files import Cache, cache_directory, flush, forget_empty_folders, note_use
 
 CACHE = Cache("tried", r"(?:run[0-9]/)?[a-z]+", most=3)
 
@@ -75,6 +75,28 @@ def test_files_that_it_did_not_make_stay_and_do_not_count(folder: Path, tmp_path
 def test_no_name_leads_out_of_its_folder(name: str) -> None:
     with pytest.raises(ValueError, match="names no file"):
         keep(name)
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_a_file_is_flushed_as_far_as_the_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_call: bool
+) -> None:
+    """On macOS fsync alone leaves the bytes in the disk's own memory."""
+    asked: list[object] = []
+    monkeypatch.setattr("fcntl.F_FULLFSYNC", 51, raising=False)
+
+    def full_sync(descriptor: int, call: int) -> None:
+        asked.append(call)
+        if not has_call:
+            raise OSError("no such call")
+
+    monkeypatch.setattr("fcntl.fcntl", full_sync)
+    monkeypatch.setattr("os.fsync", lambda descriptor: asked.append("fsync"))
+    with (tmp_path / "a").open("wb") as file:
+        file.write(b"x")
+        flush(file)
+        assert (tmp_path / "a").read_bytes() == b"x"
+    assert asked == ([51] if has_call else [51, "fsync"])
 
 
 def test_an_empty_variable_of_a_folder_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

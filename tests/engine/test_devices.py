@@ -13,6 +13,7 @@ from psi_core.engine.devices import (
     automatic_batch,
     describe_device,
     is_out_of_memory,
+    peak_memory,
     precision,
     require_precision,
     resolve_device,
@@ -251,3 +252,12 @@ def test_a_device_is_described_with_its_versions():
     assert facts["torch"] == torch.__version__
     assert facts["cuda"] is None
     assert "core" in facts["device_name"]
+
+
+def test_the_peak_of_a_process_is_in_bytes_on_linux_and_on_macos(monkeypatch):
+    """The system tells it in kibibytes there, in bytes here."""
+    monkeypatch.setattr("sys.platform", "linux")
+    linux = peak_memory(CPU)
+    assert 50e6 < linux < 100e9
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert peak_memory(CPU) == pytest.approx(linux / 1024, rel=0.1)

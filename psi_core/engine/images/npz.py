@@ -184,13 +184,21 @@ def _require_room(archive: zipfile.ZipFile, name: str, option: str, path: Path, 
         )
 
 
+_MEMORY = Path("/proc/meminfo")
+_LEAST_MEMORY = 4 << 30
+
+
 def _free_memory() -> int:
     """Bytes of memory that programs may still take."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = _MEMORY.read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
+        pass  # It is no Linux: then all of the machine's memory, or what every machine has.
+    try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return _LEAST_MEMORY
 
 
 def _labels_beside(images: str) -> tuple[str, ...]:

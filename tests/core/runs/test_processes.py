@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from psi_core.runs import processes
 from psi_core.runs.event_log import log_path
 from psi_core.runs.events import Started, event_of
 from psi_core.runs.processes import (
     STALE_SECONDS,
     is_alive,
+    is_paused,
     own_identity,
     python_command,
     share_cores,
@@ -95,6 +98,56 @@ def test_without_a_process_table_the_heartbeat_answers(log, monkeypatch):
     assert is_alive(identity, log)
     make_old(log, STALE_SECONDS + 5)
     assert not is_alive(identity, log)
+
+
+@pytest.fixture
+def without_proc(tmp_path, monkeypatch):
+    """A system as macOS is: no /proc, and a `sysctl` that tells of the boot."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    (commands / "sysctl").write_text('#!/bin/sh\n[ "$*" = "-n kern.bootsessionuuid" ] && echo 1F2E-3D4C\n')
+    (commands / "sysctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "proc")
+    processes._boot_by_sysctl.cache_clear()
+    yield processes._process_by_ps.cache_clear
+    processes._boot_by_sysctl.cache_clear()
+    processes._process_by_ps.cache_clear()
+
+
+def test_where_there_is_no_proc_the_systems_commands_tell_of_processes(without_proc, log):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        own = own_identity()
+        assert own["boot_id"] == "1F2E-3D4C"
+        assert abs(time.time() - own["process_start"]) < 86400 * 10
+        identity = {**own, "pid": child.pid, "process_start": processes._process_start(child.pid)}
+        make_old(log, STALE_SECONDS + 5)
+        assert is_alive(Started(**identity), log), "the log is not asked"
+        assert not is_alive(Started(**{**identity, "process_start": identity["process_start"] - 60}), log), "another's"
+        child.send_signal(signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        without_proc()
+        assert is_paused(Started(**identity))
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        without_proc()
+        assert not is_alive(Started(**identity), log), "a zombie"
+        child.wait()
+        without_proc()
+        assert not is_alive(Started(**identity), log)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_without_such_commands_the_heartbeat_answers(without_proc, log, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    identity = own_identity()
+    assert (identity["boot_id"], identity["process_start"]) == ("", None)
+    assert is_alive(Started(**identity), log)
+    make_old(log, STALE_SECONDS + 5)
+    assert not is_alive(Started(**identity), log)
 
 
 @pytest.mark.parametrize("pid", [None, "x", -1, 2**40])

@@ -79,7 +79,7 @@ def test_a_worker_that_is_held_is_paused_until_it_goes_on(own_folders):
     assert Run(directory).status == "running"
     for number, state, expected in ((signal.SIGSTOP, "T", "paused"), (signal.SIGCONT, "S", "running")):
         os.kill(worker.identity["pid"], number)
-        while processes._process_fields(worker.identity["pid"])[0] not in (state, "R" if state == "S" else state):
+        while processes._process(worker.identity["pid"])[0] not in (state, "R" if state == "S" else state):
             time.sleep(0.005)
         assert Run(directory).status == expected
     worker.bury()
