@@ -1,8 +1,9 @@
-"""Pictures: one image of a run, benign and under a condition, small enough for a terminal. The engine makes them.
+"""Pictures: one image of a run, benign and under a condition, as large as a terminal shows. The engine makes them.
 
 A picture that was made once is kept in the user's cache folder; a run may bring its own in a folder `pictures`.
 """
 
+import base64
 import hashlib
 import io
 import json
@@ -20,14 +21,11 @@ from psi_core.runs.chunks import read_arrays
 from psi_core.runs.loading import IDENTITY
 from psi_core.runs.run import Run
 
-PICTURE_SIZE = 56
-"""Width and height in pixels that no picture exceeds."""
+PICTURE_SIZE = 224
+"""Width and height in pixels that no picture exceeds: those of ImageNet's networks."""
 
-CACHE = Cache("pictures", rf"{IDENTITY}-[0-9a-f]{{8}}/[0-9]+-[^/]+\.npz", most=500)
+CACHE = Cache("pictures", rf"{IDENTITY}-[0-9a-f]{{8}}/[0-9]+-[^/]+\.npz", most=200)
 """Pictures of all runs."""
-
-_DECIMALS = 4
-"""Of a pixel as it is told: finer than any display."""
 
 Pixels = NDArray[np.float16]
 
@@ -76,20 +74,28 @@ def picture_answer(run: Run, index: int, condition: str, picture: Picture, withi
         within: width and height that the pixels are averaged down to; smaller ones are never enlarged.
     """
 
-    def told(pixels: Pixels | None) -> list[Any] | None:
-        if pixels is None:
-            return None
-        values: list[Any] = np.round(area_average(pixels, *within), _DECIMALS).tolist()
-        return values
-
     return {
-        "benign": told(picture.benign),
-        "attacked": told(picture.attacked),
-        "difference": told(picture.difference),
+        **{name: _told_pixels(getattr(picture, name), *within) for name in _PIXELS},
         **{name: getattr(picture, name) for name in _NUMBERS},
         "recorded": _recorded(run, index, condition),
         "reason": picture.reason or None,
     }
+
+
+def pixels_of(told: dict[str, Any] | None) -> NDArray[np.float64] | None:
+    """Pixels as an answer tells them, (y, x) or (y, x, 3)."""
+    if told is None:
+        return None
+    pixels = np.frombuffer(base64.b64decode(told["float16"]), "<f2").reshape(told["shape"])
+    return pixels.astype(np.float64)
+
+
+def _told_pixels(pixels: Pixels | None, width: int, height: int) -> dict[str, Any] | None:
+    """Pixels for an answer. As numbers in JSON, those of one large image would take the app half a second to read."""
+    if pixels is None:
+        return None
+    averaged = area_average(pixels, width, height).astype("<f2")
+    return {"shape": list(averaged.shape), "float16": base64.b64encode(averaged.tobytes()).decode()}
 
 
 def require_image(run: Run, index: int, condition: str, width: int, height: int) -> Condition:
@@ -179,8 +185,9 @@ def _recorded(run: Run, index: int, condition: str) -> dict[str, Any] | None:
 
 
 def _cache_name(run: Run, index: int, condition: str) -> str:
-    """The name of a picture in the cache; another run's differs, also where it has the same id."""
-    identity = json.dumps([str(run.directory.resolve()), run.created, run.config.model_dump(mode="json")])
+    """The name of a picture in the cache; another run's differs, also where it has the same id, and another size's."""
+    config = run.config.model_dump(mode="json")
+    identity = json.dumps([PICTURE_SIZE, str(run.directory.resolve()), run.created, config])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return f"{run.id}-{digest}/{_file_name(index, condition)}"
 

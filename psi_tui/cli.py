@@ -90,7 +90,8 @@ class CommandGroup(click.RichGroup):
     cls=CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog='Completion of names in your shell: eval "$(_PSI_TUI_COMPLETE=bash_source psi-tui)"; zsh and fish likewise.',
+    epilog='Completion of names in your shell: eval "$(_PSI_TUI_COMPLETE=bash_source psi-tui)"; zsh and fish likewise. '
+    "PSI_PICTURES=blocks, kitty or sixel chooses how the app shows images; by itself it asks the terminal.",
 )
 @click.rich_config(help_config=_HELP_LOOK)
 @click.version_option(package_name="psi-tui", message="psi-tui %(version)s")

@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.engine.commands",),
     ("psi_core.__main__",),
     ("psi_tui.text", "psi_tui.engine"),
-    ("psi_tui.runs",),
+    ("psi_tui.runs", "psi_tui.graphics"),
     ("psi_tui.plots",),
     ("psi_tui.widgets", "psi_tui.shell"),
     ("psi_tui.services",),

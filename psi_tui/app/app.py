@@ -8,8 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.console import RenderableType
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.events import Resize
 from textual.filter import LineFilter
 from textual.geometry import Size
@@ -20,8 +22,10 @@ from textual.worker import WorkerFailed
 from psi_core.errors import PsiError
 from psi_core.files import state_directory
 from psi_tui.app.ascii_filter import AsciiFilter
+from psi_tui.app.driver import own_driver
 from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.palette import ActionProvider, Palette
+from psi_tui.graphics.terminal import Graphics, Wish
 from psi_tui.plots.themes import THEMES, Colors, themes_for
 from psi_tui.services.services import Services
 from psi_tui.services.state import ScreenName, write_whole
@@ -85,6 +89,7 @@ class PsiApp(RepaintingApp, Services):
         open_directory: a run to show at once.
         ascii_only: whether only ASCII may reach the terminal.
         clock: tells the time; tests freeze it.
+        pictures: how they are shown; `auto`: as well as the terminal can.
     """
 
     TITLE = "psi-tui"
@@ -111,8 +116,9 @@ class PsiApp(RepaintingApp, Services):
         open_directory: Path | None = None,
         ascii_only: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+        pictures: Wish = "auto",
     ) -> None:
-        super().__init__(runs_dir, clock)
+        super().__init__(runs_dir, clock, Graphics(pictures))
         self.ascii_only = ascii_only
         self.animation_level = "none"
         self._first_run = open_directory
@@ -130,6 +136,21 @@ class PsiApp(RepaintingApp, Services):
         """A key as the footer and the help name it: in letters, which every terminal has."""
         shown = super().get_key_display(binding)
         return "enter" if shown == "⏎" else shown
+
+    # The terminal.
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's driver, with ears for what the terminal says of pictures."""
+        return own_driver(super().get_driver_class())
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        super()._display(screen, renderable)
+        self.graphics.paint_over(getattr(renderable, "spans", None))
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """The screen as SVG; pictures in it are half blocks, for a file holds no pixels of the terminal's."""
+        with self.graphics.paused():
+            return super().export_screenshot(title=title, simplify=simplify)
 
     # Life.
 

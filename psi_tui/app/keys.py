@@ -12,7 +12,6 @@ from weakref import WeakSet
 from textual import events, on
 from textual._time import get_time
 from textual.app import App
-from textual.driver import Driver
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.screen import Screen
@@ -65,11 +64,6 @@ class OrderlyApp(App[None]):
         mounted before the app has the screen, and ask for it.
         """
         asyncio.get_running_loop().set_task_factory(None)
-
-    def get_driver_class(self) -> type[Driver]:
-        """Textual's driver, which is made to outlive a garbled line."""
-        found = super().get_driver_class()
-        return _forgiving(found) if found.__name__ == "LinuxDriver" else found
 
     async def on_event(self, event: events.Event) -> None:
         """Queues what is typed; everything else takes Textual's way."""
@@ -138,20 +132,3 @@ class OrderlyApp(App[None]):
 def _is_reachable(pump: MessagePump) -> bool:
     """Whether what is posted there still comes up to the app."""
     return pump.is_running and pump.is_attached
-
-
-def _forgiving(driver: type[Driver]) -> type[Driver]:
-    """A driver that outlives bytes that are no UTF-8: what came in one packet with them is dropped."""
-    from textual.drivers.linux_driver import LinuxDriver
-
-    assert issubclass(driver, LinuxDriver), "it was asked for by name"
-
-    class ForgivingDriver(driver):  # type: ignore[misc, valid-type]
-        def run_input_thread(self) -> None:
-            while not self.exit_event.is_set():
-                try:
-                    super().run_input_thread()
-                except UnicodeDecodeError:
-                    continue
-
-    return ForgivingDriver

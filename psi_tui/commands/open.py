@@ -25,7 +25,10 @@ key, from 0.22 s to 0.11 s beside a worker that keeps both cores of two busy."""
 def open(  # noqa: A001
     context: click.RichContext, *, run: str, runs_dir: str | None, ascii_only: bool, trust: bool
 ) -> None:
-    """Open a run in the app."""
+    """Open a run in the app.
+
+    PSI_PICTURES=blocks, kitty or sixel chooses how it shows images; by itself it asks the terminal.
+    """
     from psi_core.runs.finding import find_run, load_run
 
     before = context.parent.params if context.parent is not None else {}
@@ -44,17 +47,19 @@ def start_app(*, runs_dir: str | None = None, ascii_only: bool = False, director
         directory: of a run to show at once.
 
     Raises:
-        ConfigError: there is no terminal that could show it.
+        ConfigError: there is no terminal that could show it, or pictures are wanted in a way that there is not.
     """
     require_terminal("psi-tui runs" if directory is None else f"psi-tui show {directory.name}")
     from psi_tui.app.app import PsiApp
+    from psi_tui.graphics.terminal import wish_of
     from psi_tui.plots.themes import colors_from
 
+    pictures = wish_of(os.environ)
     for name in ("COLUMNS", "LINES"):  # Exported by a shell or a readline, they would pin the size for good.
         os.environ.pop(name, None)
     sys.setswitchinterval(_SWITCH_SECONDS)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Started below nohup, it would outlive its terminal and spin.
-    app = PsiApp(runs_directory(runs_dir), open_directory=directory, ascii_only=ascii_only)
+    app = PsiApp(runs_directory(runs_dir), open_directory=directory, ascii_only=ascii_only, pictures=pictures)
     app.use_colors(colors_from(app.console.color_system))
     app.run()
     return app.return_code or 0

@@ -17,6 +17,7 @@ from psi_core.files import state_directory
 from psi_core.measures import MEASURES
 from psi_core.runs.events import Event, TableBegun, Warned
 from psi_tui.engine.client import Client, anonymous_file, start
+from psi_tui.graphics.terminal import Graphics
 from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
 from psi_tui.services.clipboard import copy
@@ -53,6 +54,7 @@ class Services(App[None]):
     Args:
         runs_dir: the folder of run directories.
         clock: tells the time; tests freeze it.
+        graphics: the terminal, as pictures know it.
 
     Attributes:
         entries: the list of runs; None until it is read for the first time.
@@ -67,10 +69,9 @@ class Services(App[None]):
     snapshot: "var[Snapshot | None]" = var(None)
     compared: var[tuple[Path, ...]] = var(())
 
-    def __init__(self, runs_dir: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(self, runs_dir: Path, clock: Callable[[], datetime], graphics: Graphics) -> None:
         super().__init__()
-        self.runs_dir = runs_dir
-        self.clock = clock
+        self.runs_dir, self.clock, self.graphics = runs_dir, clock, graphics
         self.state = load_state()
         self.statistics = Client()
         self.engine = Client()

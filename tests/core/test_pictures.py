@@ -1,5 +1,6 @@
 """Pictures: averaging, keeping and finding again, and what the app is told."""
 
+import json
 import os
 import shutil
 from dataclasses import fields, replace
@@ -10,7 +11,17 @@ import pytest
 
 from psi_core import ConfigError, Run, load_run
 from psi_core.files import cache_directory
-from psi_core.pictures import CACHE, Picture, area_average, find_picture, keep_picture, kept_picture, picture_answer
+from psi_core.pictures import (
+    CACHE,
+    PICTURE_SIZE,
+    Picture,
+    area_average,
+    find_picture,
+    keep_picture,
+    kept_picture,
+    picture_answer,
+    pixels_of,
+)
 from tests.recorded import record_run
 
 
@@ -99,9 +110,11 @@ def test_a_damaged_picture_is_none(run: Run, data: bytes) -> None:
 def test_the_answer_is_small_rounded_and_beside_what_the_run_recorded(run: Run) -> None:
     keep_picture(run, 30, "fgsm@0.03", picture_of(8, 3, 1 / 3))
     answer = kept_picture(str(run.directory), 30, "fgsm@0.03", 4, 9)
-    assert np.shape(answer["benign"]) == (4, 4, 3)
-    assert answer["benign"][0][0] == [0.3333] * 3
-    assert answer["difference"] == [[-0.25] * 4] * 4
+    benign = pixels_of(answer["benign"])
+    assert benign.shape == (4, 4, 3)
+    assert np.array_equal(benign, np.full((4, 4, 3), np.float16(1 / 3)))
+    assert np.array_equal(pixels_of(answer["difference"]), np.full((4, 4), -0.25))
+    assert len(json.dumps(answer)) < 1000
     assert (answer["linf"], answer["l2"], answer["prediction"], answer["confidence"]) == (0.25, 2.0, 7, 0.875)
     assert answer["reason"] is None
     assert answer["recorded"] == {
@@ -111,6 +124,22 @@ def test_the_answer_is_small_rounded_and_beside_what_the_run_recorded(run: Run) 
         "linf": run.array("linf")[1, 30],
         "l2": run.array("l2")[1, 30],
     }
+
+
+def test_a_large_picture_is_told_whole_and_in_few_bytes(run: Run) -> None:
+    pixels = np.random.default_rng(1).uniform(0, 1, (PICTURE_SIZE, PICTURE_SIZE, 3)).astype(np.float16)
+    answer = picture_answer(run, 3, "benign", Picture(pixels), (1000, 1000))
+    assert np.array_equal(pixels_of(answer["benign"]), pixels)
+    assert len(json.dumps(answer)) < 3 * pixels.size
+    assert pixels_of(answer["attacked"]) is None
+
+
+def test_a_picture_of_another_size_than_ours_is_made_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psi_core.pictures.PICTURE_SIZE", 56)
+    keep_picture(run, 3, "benign", picture_of())
+    assert find_picture(run, 3, "benign") is not None
+    monkeypatch.undo()
+    assert find_picture(run, 3, "benign") is None
 
 
 def test_an_image_that_the_run_has_not_seen_has_nothing_recorded(own_folders: Path) -> None:

@@ -3,13 +3,13 @@
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from psi_core import Run
 from psi_core.engine import analyze
 from psi_core.engine.answers import layer_rows, model_rows, plan
 from psi_core.files import cache_directory, plain
+from psi_core.pictures import pixels_of
 from psi_core.serve import ANSWERS, Answer
 from tests.core.served import Served
 from tests.engine.processes import new_run, small_config
@@ -98,7 +98,8 @@ def test_a_picture_is_made_once_and_then_told_without_torch(caching: Served, tmp
     answer = caching.ask("picture", **question)["answer"]
     run = Run(directory)
     at = run.conditions.index("fgsm@0.1")
-    assert np.shape(answer["benign"]) == np.shape(answer["attacked"]) == np.shape(answer["difference"]) == (14, 14)
+    for name in ("benign", "attacked", "difference"):
+        assert pixels_of(answer[name]).shape == (14, 14)
     assert answer["recorded"]["prediction"] == answer["prediction"] == run.predictions[at, 80]
     assert answer["recorded"]["label"] == run.labels[80]
     assert answer["recorded"]["l2"] == pytest.approx(answer["l2"], rel=1e-5)

@@ -22,7 +22,7 @@ from psi_core.engine.preparation import prepare
 from psi_core.engine.sampling import image_count, positions_of, stratified_sample
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError, RunError
-from psi_core.pictures import picture_answer, require_image
+from psi_core.pictures import picture_answer, pixels_of, require_image
 from psi_core.runs.chunks import chunk_path, read_arrays
 from psi_core.runs.loading import POSITIONS
 from psi_core.runs.run import Run
@@ -209,7 +209,7 @@ def test_an_image_is_found_by_its_position(sampled: Run):
     condition = require_image(sampled, position, "fgsm@0.1", 28, 28)
     picture = PictureMaker().make(sampled, position, condition)
     answer = picture_answer(sampled, position, "fgsm@0.1", picture, (28, 28))
-    assert np.allclose(answer["benign"], DIGITS.images[position] / 255, atol=1e-3)
+    assert np.allclose(pixels_of(answer["benign"]), DIGITS.images[position] / 255, atol=1e-3)
     assert answer["recorded"]["label"] == DIGITS.labels[position]
     assert answer["recorded"]["prediction"] == answer["prediction"] == sampled.predictions[1, 20]
     stranger = next(each for each in range(41) if each not in sampled.index)

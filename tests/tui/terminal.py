@@ -135,8 +135,12 @@ class Terminal:
             return -1
         self.bytes_read += len(data)
         self.raw += data
-        self.stream.feed(data)
+        self.stream.feed(self.heard(data))
         return len(data)
+
+    def heard(self, data: bytes) -> bytes:
+        """What the emulator is to draw of what came."""
+        return data
 
 
 def psi_tui(*arguments: str) -> list[str]:

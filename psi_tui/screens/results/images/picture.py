@@ -7,12 +7,15 @@ from textual import getters, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.geometry import Size
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from psi_core.conditions import Condition
 from psi_core.errors import PsiError
+from psi_core.pictures import pixels_of
 from psi_core.runs.run import Run
+from psi_tui.graphics.terminal import BLOCKS, Way
 from psi_tui.screens.results.images.pixels import Picture, png_of
 from psi_tui.services.services import Services
 from psi_tui.text.formatting import format_cell
@@ -23,6 +26,15 @@ _THREE_PICTURES = 90
 
 _TALL = 30
 """Lines from which colors are explained; letters always are."""
+
+_LEAST = Size(28, 14)
+"""Columns and lines that a picture has in the smallest terminal."""
+
+_AROUND = Size(4, 4)
+"""Columns and lines that the frames around pictures and words take."""
+
+_MOST = 128
+"""Columns or lines that a picture has at most."""
 
 _FRAMES = ("benign", "attacked", "difference")
 """What is shown of an image, as the engine calls it."""
@@ -59,6 +71,7 @@ class PictureDialog(Modal[None]):
         self._second = second_title(condition)
         self._shows_difference = False
         self._told = ""
+        self._fitted: tuple[Size, Way] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog pictures") as dialog:
@@ -69,17 +82,23 @@ class PictureDialog(Modal[None]):
                 for name, title in titles.items():
                     with Vertical(id=f"{name}-picture", classes="picture") as frame:
                         frame.border_title = title
-                        yield Picture("difference" if name == "difference" else "image")
+                        yield Picture("difference" if name == "difference" else "image", self.app.graphics)
             yield Static(id="picture-legend", markup=False)
             yield Static(id="picture-reason", markup=False)
             yield Static(id="picture-facts", markup=False)
 
     def on_mount(self) -> None:
+        self.app.graphics.listener.heard = lambda: self.call_later(self._heard)
+        self.watch(self.app, "theme", self._fit, init=False)
         self._arrange()
         self._ask()
 
+    def on_unmount(self) -> None:
+        self.app.graphics.listener.heard = lambda: None
+
     def on_resize(self) -> None:
         self._arrange()
+        self._fit()
 
     def _arrange(self) -> None:
         has_room = self.app.size.width >= _THREE_PICTURES
@@ -96,31 +115,67 @@ class PictureDialog(Modal[None]):
             picture.pixels = None
         self._make(self.image)
 
+    def _heard(self) -> None:
+        """The terminal has said what it can, or that it has a picture."""
+        self._fit()
+        for picture in self.query(Picture):
+            picture.refresh()
+
+    def _fit(self) -> None:
+        """Asks for the same image in another size, where the room for it or the way to show it is another by now."""
+        if self._fitted is not None and self._fitted != (self._room(self._told), self._way):
+            self._make(self.image)
+
+    @property
+    def _way(self) -> Way:
+        """How pictures are shown here; letters are in half blocks' places."""
+        return self.app.graphics.way if self.query(Picture).first().has_color else BLOCKS
+
+    def _room(self, facts: str) -> Size:
+        """Columns and lines for one picture, so that what is told of it is seen as well."""
+        frames = min(len(self._shown), 3 if self.app.size.width >= _THREE_PICTURES else 2)
+        legends = 3 if self.app.size.height >= _TALL else 1
+        width = (self.app.size.width - _AROUND.width) // frames - 1
+        height = self.app.size.height - _AROUND.height - legends - facts.count("\n")
+        return Size(min(max(width, _LEAST.width), _MOST), min(max(height, _LEAST.height), _MOST))
+
     @work(thread=True, exclusive=True, group="picture")
     def _make(self, image: int) -> None:
         worker = get_current_worker()
         try:
-            self.call_later(self._show_facts, image, _facts(self.run, image, self.condition))
+            facts = _facts(self.run, image, self.condition)
+            self.call_later(self._show_facts, image, facts)
+            if self._fitted is None:
+                self.app.graphics.look_at_tmux()
+            room, way = fitted = self._room(facts), self._way
+            wide, high = way.cell
             answer = self.app.engine.ask(
-                "picture", run=str(self.run.directory), index=image, condition=self.condition, width=28, height=28
+                "picture",
+                run=str(self.run.directory),
+                index=image,
+                condition=self.condition,
+                width=room.width * wide,
+                height=room.height * high,
             )
         except (PsiError, OSError) as error:
-            answer = {"reason": str(error)}
+            answer, fitted = {"reason": str(error)}, None
         if not worker.is_cancelled:
-            self.call_later(self._show, image, answer)
+            self.call_later(self._show, image, answer, fitted)
 
     def _show_facts(self, image: int, facts: str) -> None:
         if image == self.image:
             self._told = facts
             self.query_one("#picture-facts", Static).update(facts)
 
-    def _show(self, image: int, answer: dict[str, Any]) -> None:
+    def _show(self, image: int, answer: dict[str, Any], fitted: tuple[Size, Way] | None) -> None:
         if image != self.image:
             return
+        self._fitted = fitted
         for name in _FRAMES:
-            pixels = answer.get(name)
             picture = self.query_one(f"#{name}-picture").query_one(Picture)
-            picture.pixels = None if pixels is None else np.asarray(pixels, np.float64)
+            picture.pixels = pixels_of(answer.get(name))
+            if fitted is not None:
+                picture.fit(*fitted)
         has_room = self.app.size.height >= _TALL
         pictures = [self.query_one(f"#{name}-picture").query_one(Picture) for name in self._shown]
         legends = [picture.legend() for picture in pictures if has_room or not picture.has_color]
