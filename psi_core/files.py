@@ -86,6 +86,13 @@ def open_file(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def middle(length: int, most: int | None) -> slice:
+    """The bytes in the middle of so many, at most so many of them; all by default."""
+    taken = length if most is None else min(most, length)
+    start = (length - taken) // 2
+    return slice(start, start + taken)
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open_file(path) as file:

@@ -15,6 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.errors",),
     (
         "psi_core.files",
+        "psi_core.npy",
         "psi_core.measures",
         "psi_core.conditions",
         "psi_core.devices",
@@ -29,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.evidence",),
     ("psi_core.tables", "psi_core"),
     ("psi_core.serve",),
+    ("psi_core.engine.memory",),
     ("psi_core.engine.devices", "psi_core.engine.sums"),
     ("psi_core.engine.kernels",),
     ("psi_core.engine.images",),

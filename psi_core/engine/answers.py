@@ -17,6 +17,7 @@ from psi_core.config import RunConfig
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.attacks.perturbations import forwards_per_image
 from psi_core.engine.devices import describe_device, resolve_device, unusable_gpus, usable_cores
+from psi_core.engine.memory import available_memory, total_memory
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.dry_forward import dry_forward
 from psi_core.engine.models.fitting import has_fast_bf16
@@ -108,6 +109,7 @@ def doctor_facts() -> dict[str, Any]:
     return {
         **describe_device(resolve_device("auto")),
         "cores": usable_cores(),
+        "memory": f"{available_memory() / 1e9:.1f} of {total_memory() / 1e9:.1f} GB free",
         "cuda_devices": cuda,
         **({"cuda_trouble": trouble} if trouble is not None else {}),
         "runs_directory": str(runs_directory()),

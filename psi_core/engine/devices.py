@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from psi_core.devices import CPU, Device
+from psi_core.engine.memory import total_memory
 from psi_core.errors import ConfigError
 
 _BATCH_BYTES = {"cpu": 2**30, "cuda": 2**34}
@@ -165,6 +166,8 @@ def automatic_batch(device: Device, activation_bytes: int) -> int:
     budget = _BATCH_BYTES[device.kind]
     if device.is_cuda:
         budget = min(budget, torch.cuda.get_device_properties(device).total_memory // 4)
+    else:
+        budget = min(budget, total_memory() // 4)
     fitting = max(1, budget // max(1, activation_bytes))
     return min(_LARGEST_BATCH[device.kind], 1 << (fitting.bit_length() - 1))
 

@@ -1,7 +1,6 @@
 """Chunk files: immutable blocks of results, one `chunks/00000.npz` per block of consecutive images."""
 
 import lzma
-import math
 import os
 import re
 import struct
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from psi_core.errors import RunError
 from psi_core.files import flush, open_file, replacing, set_aside
+from psi_core.npy import read_header
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ClassSums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
@@ -148,20 +148,16 @@ def _members(file: IO[bytes], archive: zipfile.ZipFile) -> dict[str, zipfile.Zip
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, require: Header | None) -> NDArray[Any]:
     """One array, read whole: the CRC is compared at the member's end."""
     with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if header is None:
-            raise ValueError(f"{name} is of version {version} of NumPy's format")
-        shape, is_fortran, dtype = header(file)
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or min(shape, default=0) < 0 or size != info.file_size - file.tell():
+        header = read_header(file)
+        shape, dtype = header.shape, header.dtype
+        if not header.fits(info.file_size):
             raise ValueError(f"{name} is {dtype} {shape}, which does not fit its {info.file_size} bytes")
         if require is not None:
             require(name, shape, dtype)
-        elif size > LARGEST:
-            raise ValueError(f"{name} has {size} bytes")
+        elif header.size > LARGEST:
+            raise ValueError(f"{name} has {header.size} bytes")
         array = np.frombuffer(bytearray(file.read()), dtype)
-        return array.reshape(shape, order="F" if is_fortran else "C")
+        return array.reshape(shape, order="F" if header.is_fortran else "C")
 
 
 def add_class_sums(parts: Iterable[Arrays], layer: str) -> ClassSums:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from psi_core.config import ResolvedConfig
 from psi_core.errors import RunError
 from psi_core.files import open_file
+from psi_core.npy import read_header
 from psi_core.plain_text import is_plain, plain_line, plain_text
 
 FORMAT = 1
@@ -211,10 +212,9 @@ def load_positions(directory: Path, images: int) -> NDArray[np.int64] | None:
         return None
     try:
         with open_file(path) as file:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            if shape != (images,) or dtype != np.int64:
-                raise ValueError(f"it holds {dtype} {shape}, not int64 {(images,)}")
+            header = read_header(file)
+            if header.shape != (images,) or header.dtype != np.int64:
+                raise ValueError(f"it holds {header.dtype} {header.shape}, not int64 {(images,)}")
             found: NDArray[np.int64] = np.frombuffer(bytearray(file.read(8 * images)), np.int64)
         if len(found) != images or found[0] < 0 or (np.diff(found) <= 0).any():
             raise ValueError("positions are not ascending")

@@ -2,12 +2,13 @@
 
 import itertools
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from psi_core.devices import CPU, Device
-from psi_core.engine import devices
+from psi_core.engine import devices, memory
 from psi_core.engine.answers import doctor_facts
 from psi_core.engine.devices import (
     automatic_batch,
@@ -205,7 +206,8 @@ def test_a_hidden_gpu_is_no_trouble_nor_is_a_missing_one(monkeypatch, hidden):
 @pytest.mark.parametrize(
     ("activation_bytes", "batch"), [(0, 256), (1, 256), (2**22, 256), (2**22 + 1, 128), (2**29, 2), (2**31, 1)]
 )
-def test_the_automatic_batch_is_a_power_of_two_that_fits(activation_bytes, batch):
+def test_the_automatic_batch_is_a_power_of_two_that_fits(activation_bytes, batch, monkeypatch):
+    monkeypatch.setattr(devices, "total_memory", lambda: 2**40)
     assert automatic_batch(CPU, activation_bytes) == batch
 
 
@@ -261,3 +263,79 @@ def test_the_peak_of_a_process_is_in_bytes_on_linux_and_on_macos(monkeypatch):
     assert 50e6 < linux < 100e9
     monkeypatch.setattr("sys.platform", "darwin")
     assert peak_memory(CPU) == pytest.approx(linux / 1024, rel=0.1)
+
+
+GIGABYTE = 2**30
+
+
+@pytest.fixture
+def granted(tmp_path, monkeypatch):
+    """Makes a tree of control groups; takes their files, and which group this process is in."""
+
+    def make(own, files):
+        monkeypatch.setattr(memory, "_ROOT", tmp_path)
+        monkeypatch.setattr(memory, "_meminfo", {"MemTotal": 64 * GIGABYTE, "MemAvailable": 32 * GIGABYTE}.get)
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
+        read = Path.read_text
+        given = lambda path, **options: own if str(path) == "/proc/self/cgroup" else read(path, **options)  # noqa: E731
+        monkeypatch.setattr(Path, "read_text", given)
+        return memory.total_memory() / GIGABYTE, memory.available_memory() / GIGABYTE
+
+    return make
+
+
+def test_memory_is_the_machine_s_where_nothing_limits_it(granted):
+    assert granted("0::/a/b\n", {"a/memory.max": "max", "a/memory.current": 5}) == (64, 32)
+
+
+def test_memory_is_what_the_narrowest_group_grants(granted):
+    files = {
+        "a/memory.max": 8 * GIGABYTE,
+        "a/memory.current": 6 * GIGABYTE,
+        "a/memory.stat": f"anon 7\ninactive_file {GIGABYTE}",
+        "a/b/memory.max": 16 * GIGABYTE,
+        "a/b/memory.current": GIGABYTE,
+        "memory.max": "max",
+        "memory.current": "1",
+    }
+    assert granted("0::/a/b\n", files) == (8, 3)
+
+
+def test_memory_of_a_container_stands_at_the_root_of_its_groups(granted):
+    files = {"memory.max": 4 * GIGABYTE, "memory.current": GIGABYTE}
+    assert granted("0::/../outside\n0::/\n", files) == (4, 3)
+
+
+def test_memory_of_the_older_groups_is_read_too(granted):
+    files = {
+        "memory/job/memory.limit_in_bytes": 2 * GIGABYTE,
+        "memory/job/memory.usage_in_bytes": 3 * GIGABYTE,
+        "memory/memory.limit_in_bytes": 2**63 - 4096,
+        "memory/memory.usage_in_bytes": 7,
+    }
+    assert granted("4:cpu,cpuacct:/x\n3:memory:/job\n0::/job\n", files) == (2, 0)
+
+
+def test_the_automatic_batch_fits_what_is_granted(granted):
+    granted("0::/\n", {})
+    before = automatic_batch(CPU, 2**24)
+    granted("0::/\n", {"memory.max": GIGABYTE // 4, "memory.current": 1})
+    assert (before, automatic_batch(CPU, 2**24)) == (64, 4)
+
+
+def test_memory_is_known_on_any_system(tmp_path, monkeypatch):
+    """Linux tells what is free; elsewhere it is all of the machine's, or what every machine has."""
+    whole = memory.os.sysconf("SC_PHYS_PAGES") * memory.os.sysconf("SC_PAGE_SIZE")
+    assert 0 < memory.available_memory() <= whole
+    monkeypatch.setattr(memory, "_limits", lambda: iter(()))
+    monkeypatch.setattr(memory, "_MEMORY", tmp_path / "gone")
+    assert memory.available_memory() == whole
+
+    def unknown(name):
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(memory.os, "sysconf", unknown)
+    assert memory.available_memory() == 4 << 30

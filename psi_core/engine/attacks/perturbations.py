@@ -31,17 +31,18 @@ class Perturbations:
         iteration: settings of attacks of more than one step.
         target: `none`, or how each image's class to reach is chosen: `least-likely`, `random` or `next`.
         seed: seed of the noise.
+        sizing: the attacks whose L2 a control copies.
     """
 
     conditions: tuple[Condition, ...]
     iteration: Iteration = field(default_factory=Iteration)
     target: str = "none"
     seed: int = 0
+    sizing: frozenset[Condition] = field(init=False, repr=False)
 
-    @property
-    def sizing(self) -> set[Condition]:
-        """The attacks whose L2 a control copies."""
-        return {sizing_attack(each, self.conditions) for each in self.conditions if each.row.copies_l2}
+    def __post_init__(self) -> None:
+        sizing = frozenset(sizing_attack(each, self.conditions) for each in self.conditions if each.row.copies_l2)
+        object.__setattr__(self, "sizing", sizing)
 
     def begin_batch(
         self, model: nn.Module, inputs: Tensor, logits: Tensor, labels: Tensor, indices: Tensor

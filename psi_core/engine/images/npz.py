@@ -1,7 +1,5 @@
 """Images and labels of a NumPy archive, `npz:PATH`, every array checked before it is used."""
 
-import math
-import os
 import zipfile
 import zlib
 from dataclasses import replace
@@ -12,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.engine.images.dataset import ArrayDataset, Pixels
-from psi_core.engine.images.npz_rows import HEADER_READERS, NpzRows, damage_error, rows_of_member
+from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_member
+from psi_core.engine.memory import available_memory
 from psi_core.errors import DataError, missing_file
+from psi_core.npy import read_header
 
 _CHANNELS = (1, 3)
 
@@ -134,7 +134,7 @@ def read_npz(
                 if f"{names[key]}.npy" in archive.zip.namelist():
                     images = rows_of_member(path.expanduser(), file, archive.zip, f"{names[key]}.npy", option)
                 if images is None:
-                    _require_room(archive.zip, names[key], option, path, _free_memory() // 2)
+                    _require_room(archive.zip, names[key], option, path, available_memory() // 2)
                     images = archive[names[key]]
                 labels = next((names[each] for each in _labels_beside(key) if each in names), "")
                 sought = {"labels": labels, "class_names": "class_names", "index": "index"}
@@ -166,12 +166,9 @@ def _require_room(archive: zipfile.ZipFile, name: str, option: str, path: Path, 
     member = name if name in archive.namelist() else f"{name}.npy"
     info = archive.getinfo(member)
     with archive.open(info) as file:
-        reader = HEADER_READERS.get(np.lib.format.read_magic(file))
-        if reader is not None:
-            shape, _, dtype = reader(file)
-            size = math.prod(shape) * dtype.itemsize
-            if not dtype.hasobject and size != info.file_size - file.tell():
-                raise ValueError(f"{name} is {dtype} {shape} in its header, and has {info.file_size} bytes")
+        header = read_header(file)
+        if not header.dtype.hasobject and not header.fits(info.file_size):
+            raise ValueError(f"{name} is {header.dtype} {header.shape} in its header, and has {info.file_size} bytes")
     if info.file_size > max(_LARGEST_OTHER, _MOST_PACKED * info.compress_size):
         raise DataError(
             f"{option}: {name} in {path} unpacks to {info.file_size / 1e9:.1f} GB from "
@@ -182,23 +179,6 @@ def _require_room(archive: zipfile.ZipFile, name: str, option: str, path: Path, 
             f"{option}: {name} in {path} takes {info.file_size / 1e9:.1f} GB of memory, where {most / 1e9:.1f} GB are "
             "meant for it; save it with np.savez, uncompressed, or in smaller parts"
         )
-
-
-_MEMORY = Path("/proc/meminfo")
-_LEAST_MEMORY = 4 << 30
-
-
-def _free_memory() -> int:
-    """Bytes of memory that programs may still take."""
-    try:
-        lines = _MEMORY.read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass  # It is no Linux: then all of the machine's memory, or what every machine has.
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return _LEAST_MEMORY
 
 
 def _labels_beside(images: str) -> tuple[str, ...]:

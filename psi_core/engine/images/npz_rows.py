@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.errors import DataError
+from psi_core.files import middle
+from psi_core.npy import read_header
 
 _BLOCK_BYTES = 1 << 23
 """Bytes that the pass over all images reads at a time; measured, 1 to 64 MB take the same time."""
 
 _LOCAL_NAME_LENGTHS = 26
 """Offset, in a member's local header of 30 bytes, of the lengths of the two fields of variable length behind it."""
-
-HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,30 +206,20 @@ def rows_of_member(
     if info.compress_type != zipfile.ZIP_STORED:
         return None
     with archive.open(info) as content:
-        reader = HEADER_READERS.get(np.lib.format.read_magic(content))
-        if reader is None:
-            return None
-        shape, fortran_order, dtype = reader(content)
-        header = content.tell()
-    if fortran_order or dtype.hasobject or info.file_size != header + math.prod(shape) * dtype.itemsize:
+        header = read_header(content)
+    if header.is_fortran or not header.fits(info.file_size):
         return None
     file.seek(info.header_offset + _LOCAL_NAME_LENGTHS)
     start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
     version = file_version(file)
-    return NpzRows(path.absolute(), member, info.CRC, start, header, shape, dtype, version, option=option)
+    found = header.length, header.shape, header.dtype
+    return NpzRows(path.absolute(), member, info.CRC, start, *found, version, option=option)
 
 
 def file_version(file: IO[bytes] | FileIO) -> tuple[int, int]:
     """Size and time of change, in nanoseconds, of an open file."""
     found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns
-
-
-def middle(length: int, most: int | None) -> slice:
-    """The bytes in the middle of so many, at most so many of them; all by default."""
-    taken = length if most is None else min(most, length)
-    start = (length - taken) // 2
-    return slice(start, start + taken)
 
 
 def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

@@ -34,7 +34,7 @@ _NODES: Mapping[str, str] = {
     **{"RreluWithNoise": "RReLU", "Elu": "ELU", "Celu": "CELU", "Gelu": "GELU", "Silu": "SiLU", "Mish": "Mish"},
     **{"Hardswish": "Hardswish", "Tanh": "Tanh", "Mul": "product with a mask", "Where": "choice by a mask"},
     **{"MaskedFill": "choice by a mask", "IndexPut": "assignment by a mask", "Erf": "GELU", "Sin": "sine"},
-    **{"MkldnnRnnLayer": "fused LSTM", "CudnnRnn": "fused recurrent layer"},
+    "MkldnnRnnLayer": "fused LSTM",
 }
 """Nodes of a gradient's graph that are activations, and what they are called."""
 

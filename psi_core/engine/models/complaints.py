@@ -5,6 +5,7 @@ import sysconfig
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,31 +33,50 @@ _NAME_CHANNELS = (
     "name what it takes by input_size = (channels, height, width) in the network"
 )
 
-_OF_DEVICES = (
+
+@dataclass(frozen=True, slots=True)
+class _Reason:
+    """What an error may speak of.
+
+    Attributes:
+        words: regular expression that its text holds.
+        option: the option that it is about.
+        way_out: what helps.
+        is_of_channels: whether another number of channels may help.
+    """
+
+    words: str
+    option: str
+    way_out: str
+    is_of_channels: bool = False
+
+
+_OF_DEVICES = _Reason(
     r"CUDA|NVIDIA|\bcuda|\bHIP\b|same device|\bmps\b|\bxpu\b",
     "model",
     "take .cuda() and names of devices out of its code: --device moves it",
 )
 
-_REASONS: tuple[tuple[str, str, str], ...] = (
+_REASONS = (
     _OF_DEVICES,
-    (
+    _Reason(
         r"missing \d+ required|forward\(\) takes|unexpected keyword|unsupported operand.*NoneType",
         "model",
         "wrap it so that its forward takes images alone",
     ),
-    (
+    _Reason(
         r"dtype|scalar type|Half|Double|Input type|BFloat16|Float but|not implemented for '\w+'",
         "model",
         "images come as float32: call .float() on it in the factory, and take casts out of its forward",
     ),
-    (
+    _Reason(
         r"weight of size|to have (\d+) channels|normalized_shape|running_mean should contain",
         "model",
         _NAME_CHANNELS,
+        is_of_channels=True,
     ),
-    (r"view size is not compatible|non-contiguous", "model", "write .reshape() there in place of .view()"),
-    (
+    _Reason(r"view size is not compatible|non-contiguous", "model", "write .reshape() there in place of .view()"),
+    _Reason(
         r"shapes cannot be multiplied|size mismatch|Kernel size|Output size is too small|output size|is invalid for "
         r"input of size|[Ii]nput (image )?(size|height|width)|must match the size of tensor|divisible|"
         r"Expected size|expanded size",
@@ -64,7 +84,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
         "write another --size",
     ),
 )
-"""Words of an error, the option that they speak of, and the way out; the first that fits."""
+"""The first that fits counts."""
 
 _MEND = "mend it, or wrap it so that it takes images (batch, channels, height, width) and gives logits (batch, classes)"
 
@@ -78,8 +98,7 @@ def complaint(error: BaseException) -> str:
 
 def way_out_of_devices(error: BaseException) -> str:
     """What helps where code asks for a device that is not there; empty for other errors."""
-    words, _, way_out = _OF_DEVICES
-    return way_out if re.search(words, str(error)) else ""
+    return _OF_DEVICES.way_out if re.search(_OF_DEVICES.words, str(error)) else ""
 
 
 def refused_forward(
@@ -103,10 +122,9 @@ def refused_forward(
             f"model: it takes {fixed} images at a time and no other number ({reason}); "
             "write x.size(0) where the number of images stands"
         )
-    option, way_out = next(
-        ((option, way) for words, option, way in _REASONS if re.search(words, str(error))), ("model", _MEND)
-    )
-    if option == "size" or way_out == _NAME_CHANNELS:
+    found = next((each for each in _REASONS if re.search(each.words, str(error))), _Reason("", "model", _MEND))
+    option, way_out = found.option, found.way_out
+    if option == "size" or found.is_of_channels:
         taken = next((each for each in _CHANNELS if each != channels and can_take(batch, channels=each)), None)
         if taken is not None:
             option, way_out = "model", f"{_NAME_CHANNELS}, here ({taken}, {size}, {size})"

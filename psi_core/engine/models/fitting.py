@@ -1,5 +1,6 @@
 """Fitting: trains a classifier by a recipe and caches it. An interrupted fit goes on from its last partial file."""
 
+import contextlib
 import importlib.metadata
 import math
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,15 +75,30 @@ def ensure_fitted(recipe: Recipe, device: Device, report: Report, should_stop: C
         found = find_checkpoint(recipe)
         if found is not None:
             return found
-        try:
-            if sentence := set_damaged_aside(recipe):
-                report(Warned(sentence))
-            return Fit(recipe, device, report, should_stop).run()
-        except OSError as error:
-            raise ModelError(
-                f"fit: {checkpoints_directory()} cannot be written to ({error.strerror}); free some of its disk, and "
-                "begin again: it goes on from its last partial file"
-            ) from None
+        with _writing():
+            sentence = set_damaged_aside(recipe)
+        if sentence:
+            report(Warned(sentence))
+        return Fit(recipe, device, report, should_stop).run()
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Says of what the block could not write, in whosever words that comes out, where it lies and how to go on.
+
+    Raises:
+        ModelError: the cache cannot be written to.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"fit: {checkpoints_directory()} cannot be written to ({reason}); free some of its disk, and begin again: "
+            "it goes on from its last partial file"
+        ) from None
 
 
 class Fit:
@@ -233,7 +250,7 @@ class Fit:
             "position": {"step": self.step, "rate": self.rate, "lowerings": self.lowerings, "seconds": self.seconds},
             "recent": self.recent,
         }
-        with replacing(self.partial) as temporary:
+        with _writing(), replacing(self.partial) as temporary:
             torch.save(state, temporary)
             flush_to_disk(temporary)
 
@@ -246,7 +263,8 @@ class Fit:
             if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
                 raise  # The file is whole.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            aside = set_aside(self.partial, DAMAGED)
+            with _writing():
+                aside = set_aside(self.partial, DAMAGED)
             told = f"{self.partial}: is damaged ({reason}); it is {aside.name} now, and the fit starts over"
             self.report(Warned(told))
             self.step, self.lowerings, self.seconds, self.recent = 0, 0, 0.0, []
@@ -270,7 +288,7 @@ class Fit:
         """Writes weights and card. The weights come last: without them a card is no checkpoint."""
         path = checkpoints_directory() / f"{self.recipe.stem}.safetensors"
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.classifier.network.state_dict().items()}
-        with replacing(path) as temporary:
+        with _writing(), replacing(path) as temporary:
             save_file(tensors, temporary)
             flush_to_disk(temporary)
             card = self._card(accuracy, file_sha256(temporary))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from psi_core.engine.images import load_dataset, npz
+from psi_core.engine.images import load_dataset
 from psi_core.errors import DataError
 
 
@@ -65,23 +65,9 @@ def test_a_gigabyte_in_a_megabyte_is_no_image(tmp_path):
 
 
 def test_images_that_unpack_to_more_than_memory_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("psi_core.engine.images.npz._free_memory", lambda: 10_000_000)
+    monkeypatch.setattr("psi_core.engine.images.npz.available_memory", lambda: 10_000_000)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("images.npy", header((20_000, 28, 28)) + bytes(20_000 * 784))
         file.writestr("labels.npy", header((20_000,), "<i8") + bytes(160_000))
     with pytest.raises(DataError, match=r"images in .*a\.npz takes 0\.0 GB of memory.*uncompressed"):
         load_dataset(f"npz:{tmp_path / 'a.npz'}", "test", None)
-
-
-def test_memory_is_known_on_any_system(tmp_path, monkeypatch):
-    """Linux tells what is free; elsewhere it is all of the machine's, or what every machine has."""
-    whole = npz.os.sysconf("SC_PHYS_PAGES") * npz.os.sysconf("SC_PAGE_SIZE")
-    assert 0 < npz._free_memory() <= whole
-    monkeypatch.setattr(npz, "_MEMORY", tmp_path / "gone")
-    assert npz._free_memory() == whole
-
-    def unknown(name):
-        raise ValueError("unrecognized configuration name")
-
-    monkeypatch.setattr(npz.os, "sysconf", unknown)
-    assert npz._free_memory() == 4 << 30

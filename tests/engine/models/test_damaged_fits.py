@@ -3,8 +3,9 @@
 import fcntl
 import json
 import os
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,59 @@ def test_what_a_fit_leaves_lies_on_the_disk_first(weights: Path, monkeypatch: py
     weights.unlink()
     told()
     assert order[-4:] == ["sync", "sync", ".json", ".safetensors"]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[], None]]:
+    """Lets no file grow beyond some kilobytes, as on a full disk; gives what calls that off."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("write", [Fit._save_partial, lambda fit: fit._save(0.5)], ids=["partial", "weights"])
+def test_a_full_disk_is_said_in_our_words_and_leaves_nothing(
+    write: Callable[[Fit], object], full_disk: Callable[[], None]
+) -> None:
+    checkpoints_directory().mkdir(parents=True)
+    fit = Fit(RECIPE, CPU, [].append, never)
+    fit.recent = [1.0]
+    with pytest.raises(ModelError, match=r"^fit: .* cannot be written to \(.*\); free some of its disk") as refused:
+        write(fit)
+    assert "\n" not in str(refused.value)
+    assert list(checkpoints_directory().iterdir()) == []
+    full_disk()
+    write(fit)
+    assert list(checkpoints_directory().iterdir()) != []
+
+
+def test_images_that_cannot_be_read_are_not_taken_for_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Fit, "_batch", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        told()
+
+
+def test_memory_that_runs_out_over_a_partial_file_leaves_it_as_it_is(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(interrupted, checkpoints_directory())
+    (partial,) = checkpoints_directory().glob("*.partial.pt")
+    whole = partial.read_bytes()
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
+        with monkeypatch.context() as patch, pytest.raises(type(error)):
+
+            def fails(*_: object, error: Exception = error, **__: object) -> None:
+                raise error
+
+            patch.setattr(torch, "load", fails)
+            Fit(RECIPE, CPU, [].append, never)
+        assert partial.read_bytes() == whole
+        assert not list(checkpoints_directory().glob("*.damaged*"))
+    seen: list[FitAdvanced | Warned] = []
+    assert Fit(RECIPE, CPU, seen.append, never).step > 0
+    assert isinstance(seen[0], Warned)
+    assert "going on" in seen[0].text
