@@ -169,9 +169,14 @@ class Run:
         return chunk_count(self.images, self.config.chunk)
 
     @property
+    def finished_chunks(self) -> list[int]:
+        """Numbers of its chunks that are there now, ascending; files of other numbers are none of its own."""
+        return [number for number in finished_chunks(self.directory) if number < self.chunks]
+
+    @property
     def missing_chunks(self) -> list[int]:
         """Numbers of the chunks still to be made."""
-        return sorted(set(range(self.chunks)) - set(finished_chunks(self.directory)))
+        return sorted(set(range(self.chunks)) - set(self.finished_chunks))
 
     @property
     def status(self) -> Status:
@@ -249,7 +254,7 @@ class Run:
     @cached_property
     def _finished(self) -> list[int]:
         """Chunks that were finished when results were first asked for, so that all arrays have the same images."""
-        return [number for number in finished_chunks(self.directory) if number < self.chunks]
+        return self.finished_chunks
 
     @cached_property
     def _previews(self) -> list[Arrays]:

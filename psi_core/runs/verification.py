@@ -9,7 +9,7 @@ from typing import Literal
 
 from psi_core.errors import RunError, first_of
 from psi_core.files import TEMPORARY, file_sha256
-from psi_core.runs.chunks import CHUNKS, chunk_path, finished_chunks
+from psi_core.runs.chunks import CHUNKS, chunk_path
 from psi_core.runs.labels import LABEL
 from psi_core.runs.loading import CONFIG_DIGEST
 from psi_core.runs.run import Run
@@ -85,7 +85,7 @@ def _layers(run: Run) -> tuple[Verdict, str]:
 
 def _chunks(run: Run) -> tuple[Verdict, str]:
     wrong = run.wrong_chunks()
-    finished = len([number for number in finished_chunks(run.directory) if number < run.chunks])
+    finished = len(run.finished_chunks)
     count = f"{finished} of {run.chunks} finished"
     if wrong:
         return "wrong", f"{len(wrong)} of {finished} wrong: {first_of([*wrong.values()], between='; ')}"
@@ -96,7 +96,7 @@ def _chunks(run: Run) -> tuple[Verdict, str]:
 
 def _others(run: Run) -> tuple[Verdict, str]:
     """What lies among the chunks and is none: it is never read, but somebody put it there."""
-    own = {chunk_path(run.directory, number).name for number in finished_chunks(run.directory) if number < run.chunks}
+    own = {chunk_path(run.directory, number).name for number in run.finished_chunks}
     try:
         names = sorted(path.name for path in (run.directory / CHUNKS).iterdir())
     except OSError as error:

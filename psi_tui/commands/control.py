@@ -8,7 +8,6 @@ import rich_click as click
 
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import runs_directory
-from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
@@ -74,17 +73,15 @@ def verify(
 ) -> None:
     """Compare a run with what its workers wrote: digests, configuration, weights.
 
-    Exits with 0 where all is right, and with 1 where something is wrong, or could not be computed again.
+    Exits with 0 where nothing is wrong, and says what could not be checked; with 1 where something is wrong.
     """
     found = load_run(run, runs_dir)
     if trust:
         trust_run(found)
     parts = verified_parts(found)
+    again = [] if recompute is None else _computed_again(found, recompute)
+    parts += again
     is_right = all(part.verdict != "wrong" for part in parts)
-    if recompute is not None:
-        again = _computed_again(found, recompute)
-        parts += again
-        is_right &= all(part.verdict == "right" for part in again)
     if as_json:
         rows = [asdict(part) for part in parts]
         write_result(json_text({"run": found.id, "directory": found.directory, "right": is_right, "parts": rows}))
@@ -92,14 +89,15 @@ def verify(
         name_width = max(len(part.name) for part in parts)
         for part in parts:
             write_result(f"{part.name:<{name_width}}  {part.verdict:<11}  {part.words}")
-        is_wrong = any(part.verdict == "wrong" for part in parts)
-        write_result(f"{found.name}: {'right' if is_right else 'wrong' if is_wrong else 'not checked'}")
+        is_whole = all(part.verdict == "right" for part in again)
+        right = "right" if is_whole else "nothing wrong was found, and what was to be computed again was not checked"
+        write_result(f"{found.name}: {right if is_right else 'wrong'}")
     context.exit(0 if is_right else _WRONG)
 
 
 def _computed_again(run: Run, count: int) -> list[Verified]:
     """Parts for random chunks that the engine computes again."""
-    finished = [number for number in finished_chunks(run.directory) if number < run.chunks]
+    finished = run.finished_chunks
     if not finished:
         return [Verified("computed again", "not checked", "no chunk is finished yet")]
     numbers = sorted(random.sample(finished, min(count, len(finished))))

@@ -7,7 +7,6 @@ from typing import Any
 import rich_click as click
 
 from psi_core.files import runs_directory
-from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.finding import damaged_runs, list_runs
 from psi_core.runs.labels import LABEL
 from psi_core.runs.run import Run
@@ -84,7 +83,7 @@ def _row(run: Run, entry: RunEntry) -> dict[str, Any]:
         "attacked": run.config.attacked,
         "epsilon": list(run.config.epsilon) if run.config.attack else [],
         "images": run.images,
-        "images_done": min(run.images, len(finished_chunks(run.directory)) * run.config.chunk),
+        "images_done": min(run.images, len(run.finished_chunks) * run.config.chunk),
         **asdict(run_summary(run)),
         "status": entry.progress.status,
         "is_example": run.is_example,

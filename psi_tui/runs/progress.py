@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from psi_core.plain_text import plain_line
-from psi_core.runs.chunks import chunk_range, finished_chunks, owner_of, share_of
+from psi_core.runs.chunks import chunk_range, owner_of, share_of
 from psi_core.runs.events import BatchDone, Failed, Finished, FitAdvanced, Stopped
 from psi_core.runs.run import Run
 from psi_core.runs.status import LIVE, Status, WorkerState, status_of
@@ -74,7 +74,7 @@ def worker_progress(run: Run, workers: Sequence[WorkerState], finished: Collecti
     sizes = _chunk_sizes(run)
     totals = [sum(sizes[chunk] for chunk in share_of(number, count, len(sizes))) for number in range(count)]
     done = [0] * count
-    whole = {chunk: sizes[chunk] for chunk in finished if chunk < len(sizes)}
+    whole = {chunk: sizes[chunk] for chunk in finished}
     for chunk, images in {**_open_chunks(states.values()), **whole}.items():
         done[owner_of(chunk, count)] += images
     return tuple(_of_worker(number, count, states.get(number), done[number], totals[number]) for number in range(count))
@@ -226,7 +226,7 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
     events = [worker.progress for worker in workers if worker.progress is not None and worker.phase == phase]
     living = [worker.progress for worker in workers if worker.is_alive and worker.progress is not None]
     rate = sum(event.images_per_second for event in living) or None
-    finished = finished_chunks(run.directory)
+    finished = run.finished_chunks
     each = worker_progress(run, workers, finished)
     if phase != "run" and status in LIVE:
         last = max(events, key=lambda event: event.time, default=FitAdvanced())

@@ -1,5 +1,6 @@
 """What screens may ask of the app: to say, copy, open, start, stop, resume, delete and export."""
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -46,6 +47,21 @@ class PrefillForm(Message):
     def __init__(self, values: dict[str, str]) -> None:
         super().__init__()
         self.values = values
+
+
+def folders_of(runs: Sequence[tuple[Path, str]]) -> list[str]:
+    """Names of the folders that runs are exported into, each its own, also on disks to which upper and lower are one.
+
+    Args:
+        runs: directory and name of each.
+    """
+    names = [re.sub(r"[\s/\\]+", "-", name).strip(".") for _, name in runs]
+    folded = [name.casefold() for name in names]
+    pairs = zip(runs, names, folded, strict=True)
+    return [
+        name if name and folded.count(fold) == 1 else f"{name}-{directory.name}".lstrip("-")
+        for (directory, _), name, fold in pairs
+    ]
 
 
 class Services(App[None]):
@@ -220,11 +236,7 @@ class Services(App[None]):
         Args:
             runs: directory and name of each.
         """
-        names = [name.replace(" ", "-") for _, name in runs]
-        pairs = [
-            (directory, name if names.count(name) == 1 else f"{name}-{directory.name}")
-            for (directory, _), name in zip(runs, names, strict=True)
-        ]
+        pairs = list(zip((directory for directory, _ in runs), folders_of(runs), strict=True))
         self._offer_exports(pairs, f"{len(runs)} runs" if len(runs) > 1 else runs[0][1], "psi", ())
 
     def _offer_exports(

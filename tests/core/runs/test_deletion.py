@@ -1,6 +1,8 @@
 """Deleting removes what a run has written, and nothing else."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,8 +13,11 @@ import pytest
 
 from psi_core import Run
 from psi_core.errors import RunError
+from psi_core.files import examples_directory
 from psi_core.runs.deletion import delete_run, foreign_files, require_deletable
-from psi_core.runs.trash import TRASH, put_in_trash, tidy, trashed_runs
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Started
+from psi_core.runs.trash import TRASH, empty_trash, put_in_trash, take_from_trash, tidy, trashed_runs
 from tests.recorded import record_run
 
 
@@ -80,6 +85,88 @@ def test_a_directory_of_another_name_is_no_run_directory(run, tmp_path):
         with pytest.raises(RunError, match="not named as its run"):
             remove(project)
     assert (project / "main.py").exists()
+
+
+def tree(folder):
+    """Everything below a folder, with what it holds or points to."""
+    return {
+        path.relative_to(folder): path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def keep_no_config(run, _monkeypatch):
+    (run / "config.json").write_text("{")
+    return run
+
+
+def own_by_another(run, monkeypatch):
+    def refuse(_path, _target):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    return run
+
+
+def add_a_thesis(run, _monkeypatch):
+    (run / "thesis.tex").write_text("years")
+    return run
+
+
+def be_an_example(_run, _monkeypatch):
+    return examples_directory() / "example-alexnet"
+
+
+def be_at_work(run, alive):
+    EventLog(events_path(run, 0)).write(Started(**alive, device="cpu"))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("remove", "prepare", "sentence"),
+    [
+        *(
+            (remove, prepare, sentence)
+            for remove in (delete_run, put_in_trash)
+            for prepare, sentence in (
+                (be_an_example, r"^example-alexnet: ships with psi-tui and is never deleted; name a run of your own$"),
+                (keep_no_config, r": cannot be deleted; it holds no run that can be read$"),
+                (be_at_work, r": still runs; stop it first with psi-tui stop "),
+            )
+        ),
+        (delete_run, own_by_another, r": cannot be deleted \(Permission denied\); check who owns it$"),
+        (put_in_trash, own_by_another, r": cannot be moved to the trash \(Permission denied\); check who owns it$"),
+        (put_in_trash, add_a_thesis, r": holds what no run writes \(thesis\.tex\); move that away first$"),
+    ],
+)
+def test_whoever_may_not_be_deleted_is_told_why_and_nothing_goes(run, monkeypatch, alive, remove, prepare, sentence):
+    directory = prepare(run, alive if prepare is be_at_work else monkeypatch)
+    before = tree(directory)
+    with pytest.raises(RunError, match=sentence):
+        remove(directory)
+    monkeypatch.undo()
+    assert tree(directory) == before
+    assert {path.name for path in run.parent.iterdir()} <= {run.name, TRASH}
+    assert trashed_runs(run.parent) == []
+
+
+def test_what_cannot_come_back_from_the_trash_or_leave_it_stays_there(run, monkeypatch):
+    trashed = put_in_trash(run)
+    before = tree(run.parent)
+    own_by_another(run, monkeypatch)
+    with pytest.raises(RunError, match=r": cannot be moved back \(Permission denied\); check who owns it$"):
+        take_from_trash(trashed)
+    with pytest.raises(RunError, match=r": cannot be removed \(Permission denied\); check who owns it$"):
+        empty_trash(run.parent)
+    monkeypatch.undo()
+    assert tree(run.parent) == before
+    run.mkdir()
+    with pytest.raises(RunError, match=r": is there again; move it away, then take the deleted one back$"):
+        take_from_trash(trashed)
+    run.rmdir()
+    assert tree(run.parent) == before
+    with pytest.raises(RunError, match=r": is not in the trash; it may have been removed for good$"):
+        take_from_trash(trashed.with_name("1-0-other"))
 
 
 def test_of_a_link_to_a_run_the_link_goes(run, tmp_path):

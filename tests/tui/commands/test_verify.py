@@ -48,7 +48,12 @@ def test_an_example_is_right_and_cannot_be_computed_again_without_its_weights(ps
     told = psi("verify", "example-alexnet")
     assert (told.code, told.out.splitlines()[-1]) == (0, "example-alexnet: right")
     again = psi("verify", "example-alexnet", "--recompute", "1")
-    assert (again.code, again.out.splitlines()[-1]) == (1, "example-alexnet: not checked")
+    last = again.out.splitlines()[-1]
+    assert again.code == 0
+    assert last.endswith(": nothing wrong was found, and what was to be computed again was not checked")
+    parts = json.loads(psi("verify", "example-alexnet", "--recompute", "1", "--json").out)
+    assert parts["right"]
+    assert {part["name"]: part["verdict"] for part in parts["parts"]}["computed again"] == "not checked"
 
 
 def test_chunks_come_out_again_bit_by_bit(psi, finished):
@@ -86,11 +91,21 @@ def test_on_another_device_it_says_within_what_they_agree(finished):
     assert found.verdict == "wrong"
 
 
-def test_what_cannot_be_computed_again_is_not_right(psi, own_folders):
+def test_what_cannot_be_computed_again_is_named_and_not_called_right(psi, own_folders):
     record_run(own_folders, name="mine", weights="fitted", model="vgg11")
     told = psi("verify", "mine", "--recompute", 1)
+    assert told.code == 0
+    assert "not checked" in told.out.splitlines()[-1]
+    assert "right" not in told.out.splitlines()[-1]
+
+
+def test_chunks_that_do_not_come_out_again_are_wrong(psi, finished):
+    arrays = {name: array.copy() for name, array in read_arrays(chunk_path(finished, 0)).items()}
+    arrays["psi"].view(np.uint32)[0, 0, 0] ^= 1
+    rewrite_chunk(finished, 0, arrays)
+    told = psi("verify", finished.name, "--recompute", 9)
     assert told.code == 1
-    assert "not checked" in told.out
+    assert told.out.splitlines()[-1] == f"{finished.name}: wrong"
 
 
 def test_a_run_that_went_on_elsewhere_is_held_to_rounding(finished):

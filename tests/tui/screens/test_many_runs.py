@@ -1,6 +1,7 @@
 """Work with many runs: filters with their hits, orders, copies in the form, and what is done to all that are marked."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from textual.widgets import Input, Static
@@ -9,6 +10,7 @@ from psi_core.runs.finding import list_runs
 from psi_core.runs.labels import Label, load_label, write_label
 from psi_tui.app.palette import ActionProvider
 from psi_tui.screens.compare import CompareScreen
+from psi_tui.services.services import folders_of
 from psi_tui.widgets.dialogs import ConfirmDialog, ErrorDialog, ExportDialog, FieldsDialog
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
@@ -62,6 +64,21 @@ async def test_filters_orders_and_copies(own_folders):
         typed = app.screen.form.typed
         assert "rectify" not in typed
         assert "controls" in typed, "record_run's own"
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["one", "two"], ["one", "two"]),
+        (["one", "one"], ["one-20260101-a", "one-20260101-b"]),
+        (["a b", "a-b"], ["a-b-20260101-a", "a-b-20260101-b"]),
+        (["One", "one"], ["One-20260101-a", "one-20260101-b"]),
+        (["../../etc", ".."], ["-..-etc", "20260101-b"]),
+    ],
+)
+def test_no_two_runs_are_exported_into_one_folder_nor_out_of_the_chosen_one(names, folders):
+    directories = [Path(f"/runs/20260101-{letter}") for letter in "ab"]
+    assert folders_of(list(zip(directories, names, strict=True))) == folders
 
 
 def of_name(name):
