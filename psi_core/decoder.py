@@ -1,21 +1,30 @@
-"""`python -m psi_core.decoder`: a process that decodes pictures for a worker, so that decoding never holds it up.
+"""`python -m psi_core.decoder`: a process that reads pictures for a worker, so that nothing of that holds it up.
 
-One JSON line a request on standard input: `files`, `size`, `channels`, `resize`, `keeps_input_size`. The answer on
-standard output: one JSON line, a list with the reason of each picture that cannot be read, else null, and then the
-bytes of those that can, (size, size) or (size, size, 3) each. It ends with its standard input, that is with its worker,
-however that ends.
+One JSON line a request on standard input: `do`, `files`, and what that takes. `pixels` takes `size`, `channels`,
+`resize` and `keeps_input_size` and gives bytes, (size, size) or (size, size, 3); `digest` takes `most` and gives the
+length of a file and the SHA-256 of its middle; `bits` gives how many a picture's largest value has. The answer on
+standard output, file by file as each is done: FRAME, that is whether it could be read and how long the rest is, and
+then that, else the reason. The process ends with its standard input, that is with its worker, however that ends.
 
 One picture of a file as bytes at one size, whatever kind it is.
 """
 
+import hashlib
 import json
 import signal
 import struct
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from psi_core.files import middle
+
+FRAME = struct.Struct("<?Q")
+"""Before each answer: whether the file could be read, and how many bytes follow."""
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Pillow's modes of gray with more than 8 bits; 65535 is white."""
@@ -107,6 +116,36 @@ def reason_of(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
+def file_digest(file: str, most: int | None) -> bytes:
+    """Length of a file (8 bytes), and SHA-256 of all or so many of its bytes, from the middle.
+
+    Raises:
+        OSError: it cannot be read, or is empty.
+    """
+    with Path(file).open("rb", buffering=0) as opened:
+        length = opened.seek(0, 2)
+        if not length:
+            raise OSError("it is empty")
+        part = middle(length, most)
+        opened.seek(part.start)
+        return length.to_bytes(8, "little") + hashlib.sha256(opened.read(part.stop - part.start)).digest()
+
+
+def bits_used(file: str) -> int:
+    """Bits of the largest value of a picture with more than 8 bits; 0 for others."""
+    with open_picture(file) as image:
+        return int(np.max(np.asarray(image))).bit_length() if image.mode in SIXTEEN_BITS else 0
+
+
+def _answer(do: str, file: str, options: dict[str, Any]) -> bytes | memoryview:
+    if do == "digest":
+        return file_digest(file, **options)
+    if do == "bits":
+        return bytes([bits_used(file)])
+    with open_picture(file) as image:
+        return np.ascontiguousarray(pixels_of(image, **options)).data.cast("B")
+
+
 def main() -> None:
     """Answers requests until standard input ends."""
     # Slurm and a terminal send their signals to every process of a job: the worker alone decides when to leave.
@@ -114,28 +153,17 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        reasons: list[str | None] = []
-        pictures = []
-        for file in request["files"]:
+        do, files = request.pop("do"), request.pop("files")
+        for file in files:
             try:
-                with open_picture(file) as image:
-                    pictures.append(
-                        pixels_of(
-                            image,
-                            request["size"],
-                            request["channels"],
-                            request["resize"],
-                            keeps_input_size=request["keeps_input_size"],
-                        )
-                    )
+                answer = _answer(do, file, request)
             except UNREADABLE as error:
-                reasons.append(reason_of(error))
+                reason = reason_of(error).encode("utf-8", errors="replace")
+                sys.stdout.buffer.write(FRAME.pack(False, len(reason)) + reason)
             else:
-                reasons.append(None)
-        sys.stdout.buffer.write(json.dumps(reasons).encode() + b"\n")
-        for picture in pictures:
-            sys.stdout.buffer.write(np.ascontiguousarray(picture).data)
-        sys.stdout.buffer.flush()
+                sys.stdout.buffer.write(FRAME.pack(True, len(answer)))
+                sys.stdout.buffer.write(answer)
+            sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

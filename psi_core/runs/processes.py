@@ -276,6 +276,48 @@ _PROC = Path("/proc")
 _TOLD_SECONDS = 1.0
 """For so long the answer of `ps` is taken for the present one."""
 
+STILL_SECONDS, LONGEST_SECONDS = 60.0, 1800.0
+"""How long a child that was asked may do nothing at all, and how long it may compute."""
+
+
+class Patience:
+    """How long one answer of a child is waited for: not for ever, and not long where it does nothing.
+
+    Time counts as the system runs us: a machine that slept, or a stopped job, has waited for nobody.
+
+    Args:
+        pid: of the child.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._looked = time.monotonic()
+        self._waited = self._still = 0.0
+        self._used = _processor_ticks(pid)
+
+    @property
+    def look_seconds(self) -> float:
+        """How often `reason` is to be asked for."""
+        return min(1.0, STILL_SECONDS / 4)
+
+    def reason(self) -> str:
+        """Why it is waited for no longer, in half a sentence; empty while it is."""
+        now = time.monotonic()
+        passed = min(now - self._looked, 2 * self.look_seconds)
+        used, before = _processor_ticks(self._pid), self._used
+        self._looked, self._used = now, used
+        self._waited += passed
+        self._still = 0.0 if used is None or used != before else self._still + passed
+        if self._still >= STILL_SECONDS:
+            return f"it did nothing for {self._still:.0f} s"
+        return f"it took {self._waited / 60:.0f} minutes" if self._waited >= LONGEST_SECONDS else ""
+
+
+def _processor_ticks(pid: int) -> int | None:
+    """Time that a process has computed; None where the system does not tell."""
+    fields = _process_fields(pid)
+    return int(fields[11]) + int(fields[12]) if fields else None
+
 
 def _boot_id() -> str:
     """What only this boot of this machine has; empty where the system does not tell."""
@@ -307,13 +349,18 @@ def _process(pid: int) -> tuple[str, int] | None:
     """State of a process, in a letter, and when it began; None where there is none."""
     if not (_PROC / "self/stat").exists():
         return _process_by_ps(pid, int(time.monotonic() / _TOLD_SECONDS))
+    fields = _process_fields(pid)
+    return (fields[0], int(fields[19])) if fields else None
+
+
+def _process_fields(pid: int) -> list[str]:
+    """What Linux tells of a process from its state on; nothing where there is none, or elsewhere."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return []
     # The second field, the command, may hold spaces and parentheses; the fixed fields follow its last one.
-    fields = stat[stat.rfind(")") + 2 :].split()
-    return (fields[0], int(fields[19])) if fields else None
+    return stat[stat.rfind(")") + 2 :].split()
 
 
 @lru_cache(maxsize=64)

@@ -6,10 +6,12 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +19,15 @@ from typing import IO, Any, Self, TypeAlias
 
 from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError
 from psi_core.runs.events import Event, event_of
-from psi_core.runs.processes import server_environment, start_child
+from psi_core.runs.processes import Patience, server_environment, start_child
 
 Tell: TypeAlias = Callable[[Event], None]
 """Takes what a child tells before it answers."""
 
 _ERRORS: dict[str, type[PsiError]] = {kind.__name__: kind for kind in (ConfigError, DataError, ModelError, RunError)}
+
+_READ_BYTES = 2**16
+_BURY_SECONDS = 5.0
 
 _TAIL_BYTES = 4096
 """How much of a child's standard error is looked through for its last words."""
@@ -111,11 +116,10 @@ class _Child:
     def __init__(self, do: str, errors: IO[bytes] | None, fields: dict[str, Any]) -> None:
         self._errors = errors
         self.process = start_child(["answer"], errors=errors)
-        try:
+        with contextlib.suppress(BrokenPipeError):  # It died before it read; the lack of an answer says more.
             _send(self.process, 1, do, fields)
+        with contextlib.suppress(BrokenPipeError):
             _stdin(self.process).close()
-        except BrokenPipeError:
-            pass  # It died before it read; its answer, or the lack of one, says more.
 
     def __enter__(self) -> Self:
         return self
@@ -142,12 +146,13 @@ class Client:
     """Asks one long-lived child many questions; safe to use from several threads, which then wait for each other.
 
     The child is started when first needed and ends with us, however we end: its standard input then ends. One that died
-    is replaced.
+    is replaced, and so is one that does not answer.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._lines: _Lines | None = None
         self._errors: IO[bytes] | None = None
         self._asked = 0
         self._is_closed = False
@@ -163,7 +168,7 @@ class Client:
         Raises:
             PsiError: of the kind that the child reports.
             NoAnswerError: the child died over the question.
-            EngineError: the client is closed.
+            EngineError: the child did not answer, and was replaced; or the client is closed.
         """
         with self._lock:
             self._asked += 1
@@ -175,11 +180,18 @@ class Client:
                 process = self._living_child()
                 _send(process, self._asked, do, fields)
             try:
-                return _answer(_stdout(process), self._asked, tell)
+                assert self._lines is not None, "a living child has them"
+                return _answer(self._lines, self._asked, tell)
             except EOFError:
                 error = NoAnswerError(process.wait(), self._errors)
                 self._bury()
                 raise error from None
+            except TimeoutError as hung:
+                self._bury()
+                raise EngineError(
+                    f"engine: asked for {do} it gave no answer, and was replaced, since {hung}; ask again, and where "
+                    "that happens again, look at the disks that the run and its data lie on"
+                ) from None
 
     def close(self) -> None:
         """Ends the child, in the middle of an answer too: whoever waits for that gets an EngineError."""
@@ -196,6 +208,7 @@ class Client:
         if self._process is None:
             self._errors = anonymous_file()
             self._process = start_child(["serve"], environment=server_environment(), errors=self._errors)
+            self._lines = _Lines(self._process, lambda: self._is_closed)
         if self._is_closed:  # Asked after the child is there, so that `close` sees the child or we see `close`.
             self._bury()
             raise EngineError("engine: the app is closing; ask again when it is open")
@@ -209,9 +222,52 @@ class Client:
             for stream in (_stdin(process), _stdout(process)):
                 with contextlib.suppress(OSError):  # What it can no longer be told is still in the buffer.
                     stream.close()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # One that a disk holds ends when that lets it go.
+                process.wait(_BURY_SECONDS)
         if errors is not None:
             errors.close()
+
+
+class _Lines:
+    """The lines of a child as they come; each is waited for with patience.
+
+    Args:
+        process: the child; nobody else may read its standard output.
+        is_over: whether nobody wants them any more.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]", is_over: Callable[[], bool]) -> None:
+        self._process = process
+        self._is_over = is_over
+        self._begun: list[bytes] = []
+        self._whole: deque[bytes] = deque()
+
+    def __iter__(self) -> Iterator[str]:
+        """Lines until there are no more.
+
+        Raises:
+            TimeoutError: the child is waited for no longer; says why.
+        """
+        pipe = _stdout(self._process).fileno()
+        ready = select.poll()
+        ready.register(pipe, select.POLLIN)
+        while True:
+            patience = Patience(self._process.pid)
+            while not self._whole:
+                if not ready.poll(1000 * patience.look_seconds):
+                    reason = "the app is closing" if self._is_over() else patience.reason()
+                    if reason:
+                        raise TimeoutError(reason)
+                    continue
+                data = os.read(pipe, _READ_BYTES)
+                if not data:
+                    return
+                first, *others = data.split(b"\n")
+                self._begun.append(first)
+                for other in others:
+                    self._whole.append(b"".join(self._begun))
+                    self._begun = [other]
+            yield self._whole.popleft().decode("utf-8", errors="replace")
 
 
 def _stdin(process: subprocess.Popen[str]) -> IO[str]:

@@ -2,14 +2,15 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.engine.images.npz_rows import NpzRows, heading, middle
+from psi_core.engine.images.npz_rows import NpzRows, heading
+from psi_core.files import middle
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """Images (image, height, width) or (image, height, width, channel): bytes, or float32 in 0..1."""
@@ -33,8 +34,8 @@ class Unreadable:
     reason: str
 
 
-Stored = tuple[int, bytes]
-"""How many bytes an image is stored in, and some or all of them."""
+Digest = tuple[int, bytes]
+"""How many bytes an image is stored in, and SHA-256 of some or all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class Dataset(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 that changes with the data set: of all of it, or of files' names and labels."""
 
-    def stored(self, positions: NDArray[np.int64], most: int | None = None) -> Iterator[Stored | None] | None:
-        """What is stored of images, undecoded; None where that is another library's.
+    def digests(self, positions: NDArray[np.int64], most: int | None = None) -> Sequence[Digest | None] | None:
+        """Length and SHA-256 of what is stored of images, undecoded; None where that is another library's.
 
         Args:
             positions: in the data set.
@@ -121,12 +122,14 @@ class ArrayDataset:
         """Images at these positions, at their own size."""
         return Reading(self.images[positions])
 
-    def stored(self, positions: NDArray[np.int64], most: int | None = None) -> Iterator[Stored | None]:
-        """Bytes of images at these positions."""
+    def digests(self, positions: NDArray[np.int64], most: int | None = None) -> list[Digest]:
+        """Length and SHA-256 of images at these positions."""
         if isinstance(self.images, NpzRows):
-            return self.images.stored(positions, most)
-        rows = (np.ascontiguousarray(self.images[position]).tobytes() for position in positions.tolist())
-        return ((len(row), row[middle(len(row), most)]) for row in rows)
+            stored = self.images.stored(positions, most)
+        else:
+            rows = (np.ascontiguousarray(self.images[position]).tobytes() for position in positions.tolist())
+            stored = ((len(row), row[middle(len(row), most)]) for row in rows)
+        return [(length, hashlib.sha256(part).digest()) for length, part in stored]
 
     @property
     def fingerprint(self) -> str:
@@ -169,10 +172,9 @@ def copies_among(dataset: Dataset, positions: NDArray[np.int64]) -> NDArray[np.i
     """
     alike = positions
     for most in (_GLANCE_BYTES, None):
-        stored = dataset.stored(alike, most)
-        if stored is None:
+        digests = dataset.digests(alike, most)
+        if digests is None:
             return None
-        digests = [each and (each[0], hashlib.sha256(each[1]).digest()) for each in stored]
         counts = Counter(digests)
         alike = alike[[each is not None and counts[each] > 1 for each in digests]]
     return alike

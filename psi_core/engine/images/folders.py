@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from psi_core.decoder import SIXTEEN_BITS, UNREADABLE, open_picture
-from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.images.pictures import PictureDataset, decoder_pool
 from psi_core.errors import DataError, missing_file
 
 ClassOrder = Literal["auto", "text", "number"]
@@ -127,22 +126,14 @@ def folder_notes(dataset: PictureDataset) -> list[str]:
         notes.append(f"data: {dataset.name} has no picture in {_first_three(dataset.empty_classes)}")
     files = dataset.pictures if isinstance(dataset.pictures, tuple) else ()
     step = max(1, len(files) // _SAMPLED_PICTURES)
-    bits = [found for file in files[::step][:_SAMPLED_PICTURES] if file and (found := _bits_used(file))]
+    sample = [file for file in files[::step][:_SAMPLED_PICTURES] if file]
+    bits = [found for found in decoder_pool().bits(sample) if found]
     if bits and max(bits) <= _FEW_BITS:
         notes.append(
             f"data: pictures of {dataset.name} are 16-bit files that use {max(bits)} bits, while 65535 is taken for "
             f"white, so that they are dark; save them as 8 bits, or multiplied by {2 ** (16 - max(bits))}"
         )
     return notes
-
-
-def _bits_used(file: str) -> int:
-    """Bits of the largest value of a picture with more than 8 bits; 0 for others, and where it cannot be read."""
-    try:
-        with open_picture(file) as image:
-            return int(np.max(np.asarray(image))).bit_length() if image.mode in SIXTEEN_BITS else 0
-    except UNREADABLE:
-        return 0
 
 
 def _part_of(root: Path, split: str) -> Path:

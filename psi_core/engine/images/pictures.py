@@ -8,12 +8,12 @@ import atexit
 import contextlib
 import json
 import os
+import select
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, cast
 
@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from psi_core.decoder import UNREADABLE, pixels_of, reason_of
+from psi_core.decoder import FRAME, UNREADABLE, pixels_of, reason_of
 from psi_core.engine.devices import usable_cores
-from psi_core.engine.images.dataset import NO_PARTNER, Pixels, Reading, Stored, Unreadable, fingerprint_of
-from psi_core.engine.images.npz_rows import middle
-from psi_core.runs.processes import python_command
+from psi_core.engine.images.dataset import NO_PARTNER, Digest, Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.errors import DataError
+from psi_core.runs.processes import Patience, python_command
 
 _MOST_DECODERS = 16
 _MOST_THREADS = 16
@@ -34,11 +34,17 @@ _PICTURES_AT_A_TIME = 16
 _ENDED = "the process that decoded it ended"
 """Why a picture cannot be read that brought its decoder down."""
 
+_MOST_ENDS = 3
+"""How often a process ends over a picture before that is blamed: it may have been ended from outside, or while idle."""
+
+_CLOSE_SECONDS = 5.0
+
 
 class DecoderPool:
-    """Decodes files in processes, which start with the first file.
+    """Reads files in processes, which start with the first file.
 
     A picture that brings its process down counts as one that cannot be read; a new process goes on with the others.
+    One over which a process hangs is refused: whether it can be read, nobody knows.
 
     Args:
         decoders: how many processes.
@@ -48,6 +54,7 @@ class DecoderPool:
         self._threads = ThreadPoolExecutor(decoders, "decoder")
         self._idle: SimpleQueue[_Decoder] = SimpleQueue()
         self._all = [_Decoder() for _ in range(decoders)]
+        self._refused: dict[str, str] = {}
         for decoder in self._all:
             self._idle.put(decoder)
 
@@ -71,23 +78,76 @@ class DecoderPool:
 
         Returns:
             uint8 (image, size, size), or (image, size, size, 3) where the network takes color, and the reasons.
+
+        Raises:
+            DataError: a decoder hung over one of them.
         """
         out = np.empty((len(files), size, size, *((3,) if channels > 1 else ())), np.uint8)
         options = {"size": size, "channels": channels, "resize": resize, "keeps_input_size": keeps_input_size}
+        targets = [memoryview(picture.reshape(-1)) for picture in out]
+        reasons = [reason for _, reason in self._ask("pixels", files, options, targets)]
+        if any(reasons):
+            out = out[[reason is None for reason in reasons]]
+        return out, reasons
 
-        def work(start: int) -> list[str | None]:
-            stop = min(start + _PICTURES_AT_A_TIME, len(files))
+    def digests(self, files: Sequence[str], most: int | None) -> list[tuple[int, bytes] | None]:
+        """Length of every file, and SHA-256 of its middle; None for one that cannot be read.
+
+        Args:
+            files: paths.
+            most: how many bytes of each; None for all.
+
+        Raises:
+            DataError: a process hung over one of them.
+        """
+        found = self._ask("digest", files, {"most": most})
+        return [(int.from_bytes(data[:8], "little"), data[8:]) if reason is None else None for data, reason in found]
+
+    def bits(self, files: Sequence[str]) -> list[int]:
+        """Bits of the largest value of pictures with more than 8; 0 for others, and for what cannot be read.
+
+        Raises:
+            DataError: a decoder hung over one of them.
+        """
+        return [data[0] if reason is None else 0 for data, reason in self._ask("bits", files, {})]
+
+    def _ask(
+        self, do: str, files: Sequence[str], options: dict[str, Any], targets: Sequence[memoryview] = ()
+    ) -> list[tuple[bytes, str | None]]:
+        """What the processes answer about every file, empty where it goes to its target, and None or the reason."""
+        for file in files:
+            if file in self._refused:  # Once is enough: what waits for the same disk waits as long.
+                raise _hung_error(file, self._refused[file])
+
+        def work(start: int) -> list[tuple[bytes, str | None]]:
+            part = slice(start, start + _PICTURES_AT_A_TIME)
             decoder = self._idle.get()
             try:
-                return decoder.answer(files[start:stop], options, out[start:stop])
+                return decoder.answers(do, files[part], options, targets[part])
+            except _HungError as hung:
+                self._refused[hung.file] = hung.reason
+                raise _hung_error(hung.file, hung.reason) from None
             finally:
                 self._idle.put(decoder)
 
         groups = self._threads.map(work, range(0, len(files), _PICTURES_AT_A_TIME))
-        reasons = [reason for group in groups for reason in group]
-        if any(reasons):
-            out = out[[reason is None for reason in reasons]]
-        return out, reasons
+        return [answer for group in groups for answer in group]
+
+
+class _HungError(Exception):
+    """A process was given up over a file."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(file)
+        self.file = file
+        self.reason = reason
+
+
+def _hung_error(file: str, reason: str) -> DataError:
+    return DataError(
+        f"data: {file}: the process that read it was given up, since {reason}; look at the file and at the disk that "
+        "it lies on, then resume the run, or begin anew"
+    )
 
 
 class _Decoder:
@@ -96,33 +156,74 @@ class _Decoder:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def answer(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
-        """Fills `out` with the pictures that can be read; for every file None, or the reason why it cannot."""
-        for _ in range(2):  # The process may have been ended from outside: the first time, no picture is blamed.
+    def answers(
+        self, do: str, files: Sequence[str], options: dict[str, Any], targets: Sequence[memoryview]
+    ) -> list[tuple[bytes, str | None]]:
+        """The answer about every file, empty where it goes to its target, and None or the reason why there is none.
+
+        Raises:
+            _HungError: the process neither answered nor ended; it was killed.
+        """
+        found: list[tuple[bytes, str | None]] = []
+        ends = 0
+        while len(found) < len(files):
+            rest = slice(len(found), None)
             try:
-                return self._decode(files, options, out)
+                for answer in self._each(do, files[rest], options, targets[rest]):
+                    found.append(answer)
+                    ends = 0
             except (EOFError, BrokenPipeError):
                 self.end()
-            if len(files) > 1:
-                return [self.answer(files[i : i + 1], options, out[i : i + 1])[0] for i in range(len(files))]
-        return [_ENDED]
+                ends += 1
+                if ends == _MOST_ENDS:
+                    found.append((b"", _ENDED))
+                    ends = 0
+            except TimeoutError as error:
+                self.end()
+                raise _HungError(files[len(found)], str(error)) from None
+        return found
 
-    def _decode(self, files: Sequence[str], options: dict[str, Any], out: NDArray[np.uint8]) -> list[str | None]:
+    def _each(
+        self, do: str, files: Sequence[str], options: dict[str, Any], targets: Sequence[memoryview]
+    ) -> Iterator[tuple[bytes, str | None]]:
         process = self._running_process()
-        question, answer = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
-        question.write(json.dumps({"files": list(files), **options}).encode() + b"\n")
+        question = cast("IO[bytes]", process.stdin)
+        question.write(json.dumps({"do": do, "files": list(files), **options}).encode() + b"\n")
         question.flush()
-        line = answer.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        reasons: list[str | None] = json.loads(line)
-        for place, reason in enumerate(reasons):
-            if reason is None:
+        for place in range(len(files)):
+            patience = Patience(process.pid)
+            frame = bytearray(FRAME.size)
+            self._fill(memoryview(frame), process, patience)
+            is_readable, length = FRAME.unpack(frame)
+            if is_readable and targets:
                 # Bytes go from the pipe to their place in the array, without a copy between.
-                target = memoryview(out[place].reshape(-1))
-                if answer.readinto(target) < len(target):  # type: ignore[attr-defined]
-                    raise EOFError
-        return reasons
+                self._fill(targets[place], process, patience)
+                yield b"", None
+                continue
+            data = bytearray(length)
+            self._fill(memoryview(data), process, patience)
+            yield (bytes(data), None) if is_readable else (b"", data.decode("utf-8", errors="replace"))
+
+    @staticmethod
+    def _fill(target: memoryview, process: "subprocess.Popen[bytes]", patience: Patience) -> None:
+        """Fills `target` with what the process writes.
+
+        Raises:
+            EOFError: it wrote less, and ended.
+            TimeoutError: it wrote less, and is waited for no longer; says why.
+        """
+        pipe = cast("IO[bytes]", process.stdout)
+        ready = select.poll()
+        ready.register(pipe, select.POLLIN)
+        while target:
+            if not ready.poll(1000 * patience.look_seconds):
+                if reason := patience.reason():
+                    raise TimeoutError(reason)
+                continue
+            count = os.readv(pipe.fileno(), [target])
+            if not count:
+                raise EOFError
+            target = target[count:]
 
     def _running_process(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
@@ -132,10 +233,11 @@ class _Decoder:
         return self._process
 
     def end(self) -> None:
-        """Ends the process, if there is one."""
+        """Ends the process, if there is one. One that a disk holds ends when the disk lets it go."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
             for pipe in (self._process.stdin, self._process.stdout):
                 with contextlib.suppress(BrokenPipeError):  # A question still in the pipe is asked again elsewhere.
                     cast("IO[bytes]", pipe).close()
@@ -192,12 +294,13 @@ class PictureDataset:
         )
         return Reading(pixels, tuple(unreadable))
 
-    def stored(self, positions: NDArray[np.int64], most: int | None = None) -> Iterator[Stored | None] | None:
-        """Bytes of the files at these positions; None where another library opens them."""
+    def digests(self, positions: NDArray[np.int64], most: int | None = None) -> list[Digest | None] | None:
+        """Length and SHA-256 of the files at these positions; None where another library opens them."""
         if not isinstance(self.pictures, tuple):
             return None
-        paths = self.pictures
-        return _decoder_threads().map(lambda position: _stored(paths[position], most), positions.tolist())
+        files = [self.pictures[position] for position in positions.tolist()]
+        found = iter(decoder_pool().digests([file for file in files if file is not None], most))
+        return [None if file is None else next(found) for file in files]
 
     @property
     def fingerprint(self) -> str:
@@ -237,20 +340,6 @@ class PictureDataset:
         pixels = [one for one in found if not isinstance(one, str)]
         empty = np.zeros((0, size, size, *((channels,) if channels > 1 else ())), np.uint8)
         return np.stack(pixels) if pixels else empty, [one if isinstance(one, str) else None for one in found]
-
-
-def _stored(path: str | None, most: int | None) -> Stored | None:
-    """Length of a file, and all or some of its bytes; None where there is nothing to read."""
-    if path is None:
-        return None
-    try:
-        with Path(path).open("rb", buffering=0) as file:
-            length = os.fstat(file.fileno()).st_size
-            part = middle(length, most)
-            file.seek(part.start)
-            return (length, file.read(part.stop - part.start)) if length else None
-    except OSError:
-        return None
 
 
 @cache

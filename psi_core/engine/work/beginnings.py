@@ -17,7 +17,7 @@ from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.work.chunk_maker import ChunkMaker
 from psi_core.errors import ModelError, PsiError, RunError
-from psi_core.runs.chunks import chunk_path, finished_chunks
+from psi_core.runs.chunks import chunk_path
 from psi_core.runs.run import Run
 from psi_core.runs.seals import read_seal
 
@@ -38,11 +38,11 @@ def picture_digests(sources: Sequence[Readable], positions: NDArray[np.int64]) -
     """SHA-256 over the files of a chunk's first pictures, one for each source that has files; empty without any."""
     found = []
     for source in sources:
-        stored = source.stored(positions[:_PICTURES]) if isinstance(source, PictureDataset) else None
-        if stored is not None:
+        digests = source.digests(positions[:_PICTURES]) if isinstance(source, PictureDataset) else None
+        if digests is not None:
             digest = hashlib.sha256()
-            for each in stored:
-                digest.update(b"none" if each is None else hashlib.sha256(each[1]).digest())
+            for each in digests:
+                digest.update(b"none" if each is None else each[1])
             found.append(digest.hexdigest())
     return found
 
@@ -53,7 +53,7 @@ def require_same_pictures(run: Run, sources: Sequence[Readable]) -> None:
     Raises:
         RunError: they are; names the chunk.
     """
-    finished = [number for number in finished_chunks(run.directory) if number < run.chunks]
+    finished = run.finished_chunks
     for place in sorted({*np.linspace(0, len(finished) - 1, _CHUNKS).round().astype(int).tolist()} if finished else ()):
         number = finished[place]
         kept = read_seal(chunk_path(run.directory, number)).get("images")

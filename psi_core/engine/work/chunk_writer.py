@@ -1,7 +1,7 @@
 """Finished chunks on their way to the disk, written by a thread while the next one is computed."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -39,11 +39,16 @@ class ChunkWriter:
         if kind is None:
             self.wait()
 
-    def write(self, number: int, arrays: Arrays, images: Sequence[str] = ()) -> None:
-        """Begins to write a chunk, once the one before is there; `images` are digests of its pictures.
+    def write(self, number: int, arrays: Arrays, images: Callable[[], Sequence[str]] = tuple) -> None:
+        """Begins to write a chunk, once the one before is there.
+
+        Args:
+            number: its number.
+            arrays: what it holds.
+            images: gives digests of its pictures; called in the thread, since it reads files.
 
         Raises:
-            RunError: the one before could not be written.
+            PsiError: the one before could not be written, or its pictures not be read any more.
         """
         self.wait()
         self._under_way = self._thread.submit(self._write, number, arrays, images)
@@ -52,15 +57,16 @@ class ChunkWriter:
         """Returns when every chunk is on the disk.
 
         Raises:
-            RunError: one could not be written.
+            PsiError: one could not be written, or its pictures not be read any more.
         """
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
 
-    def _write(self, number: int, arrays: Arrays, images: Sequence[str]) -> None:
+    def _write(self, number: int, arrays: Arrays, images: Callable[[], Sequence[str]]) -> None:
+        digests = images()
         try:
-            write_arrays(chunk_path(self._directory, number), sealed(arrays, self._origin, number, images))
+            write_arrays(chunk_path(self._directory, number), sealed(arrays, self._origin, number, digests))
         except OSError as error:
             raise RunError(
                 f"{self._directory}: chunk {number} cannot be written ({error.strerror}); free some disk and resume"

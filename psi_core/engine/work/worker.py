@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,6 @@ from psi_core.runs.chunks import (
     Arrays,
     chunk_path,
     chunk_range,
-    finished_chunks,
     owner_of,
     set_chunk_aside,
     share_of,
@@ -286,21 +286,21 @@ class Worker:
 
     def _set_wrong_chunks_aside(self) -> None:
         """Takes chunks of the share that are damaged or not this run's out of the way, so that they are made again."""
-        finished = set(finished_chunks(self.run.directory))
+        finished = set(self.run.finished_chunks)
         for number in self._share:
             if number in finished and (reason := self.run.wrong_chunk(number)):
                 aside = set_chunk_aside(self.run.directory, number)
                 self.log.write(Warned(f"{reason}; it is {aside.name} now, and is made again", chunks=(number,)))
 
     def _make_chunks(self, maker: ChunkMaker) -> str:
-        progress = ShareProgress(self.run, self.number, self.workers, finished_chunks(self.run.directory))
+        progress = ShareProgress(self.run, self.number, self.workers, self.run.finished_chunks)
         with ChunkWriter(self.run.directory, self.number, self.run.origin) as writer:
             for number in self._next_chunks(writer):
                 if self.orders.should_finish:
                     return "left"
                 try:
                     arrays = self._make_chunk(maker, number, progress)
-                    writer.write(number, arrays, picture_digests(maker.sources, arrays["index"]))
+                    writer.write(number, arrays, partial(picture_digests, maker.sources, arrays["index"]))
                 except LeftEarlyError:
                     return "left"
                 images = len(self.run.chunk_positions(number))

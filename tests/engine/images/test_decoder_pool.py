@@ -1,5 +1,6 @@
 """Processes that decode pictures: the same pixels as decoding here, whatever befalls a process or the worker."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from PIL import Image
 from psi_core.decoder import UNREADABLE, pixels_of, reason_of
 from psi_core.engine.images import pictures
 from psi_core.engine.images.pictures import DecoderPool
+from psi_core.errors import DataError
+from psi_core.runs import processes
+from psi_core.runs.processes import Patience
 from tests.engine.picture_files import DIGITS, colored
 from tests.engine.processes import wait_until
 
@@ -144,6 +148,85 @@ def test_a_picture_that_ends_its_decoder_is_left_out_with_a_reason(tmp_path):
     assert values == list(range(20))
     assert reasons == [None] * 9 + ["the process that decoded it ended"] + [None] * 11
     assert alone == ([], ["the process that decoded it ended"])
+
+
+SLOW = """
+import sys, time
+from psi_core import decoder
+opened = decoder.open_picture
+decoder.open_picture = lambda file: time.sleep(3600) if "slow" in file else opened(file)
+decoder.main()
+"""
+
+
+def test_a_picture_whose_decoding_does_not_end_is_named_and_its_process_replaced(tmp_path, monkeypatch):
+    files, slow = numbered(tmp_path, 20), tmp_path / "slow.png"
+    slow.write_bytes(Path(files[0]).read_bytes())
+    script = tmp_path / "script.py"
+    script.write_text(SLOW)
+    monkeypatch.setattr(pictures, "python_command", lambda *_: [sys.executable, str(script)])
+    pool = DecoderPool(1)
+    assert decoded(pool, files)[0] == list(range(20))
+    (before,) = pids_of(pool)
+    monkeypatch.setattr(processes, "STILL_SECONDS", 0.4)
+    with pytest.raises(DataError, match=r"slow\.png: .* was given up, since it did nothing for .*; look at the file"):
+        decoded(pool, [*files[:3], str(slow), *files[3:]])
+    assert not is_there(before)
+    monkeypatch.setattr(processes, "STILL_SECONDS", 60.0)
+    with pytest.raises(DataError, match="slow"):  # At once: it is not waited for again.
+        decoded(pool, [str(slow)])
+    assert decoded(pool, files)[0] == list(range(20))
+    assert pids_of(pool) != [before]
+    pool.close()
+
+
+@pytest.mark.parametrize("do", ["digests", "bits"])
+def test_a_file_that_never_ends_holds_up_nothing_that_reads_it(tmp_path, monkeypatch, do):
+    os.mkfifo(tmp_path / "gate.png")
+    pool = DecoderPool(1)
+    ask = {"digests": lambda files: pool.digests(files, None), "bits": pool.bits}[do]
+    assert len(ask(numbered(tmp_path, 3))) == 3
+    monkeypatch.setattr(processes, "STILL_SECONDS", 0.4)
+    with pytest.raises(DataError, match=r"gate\.png"):
+        ask([str(tmp_path / "gate.png")])
+    pool.close()
+
+
+def test_digests_are_those_of_the_files_and_of_their_middles(pool, files):
+    for most in (None, 10):
+        found = pool.digests(files, most)
+        for file, digest in zip(files, found, strict=True):
+            data = Path(file).read_bytes() if Path(file).exists() else b""
+            start = 0 if most is None else max(0, (len(data) - most) // 2)
+            part = data[start : start + (most or len(data))]
+            assert digest == ((len(data), hashlib.sha256(part).digest()) if data else None)
+
+
+def test_a_child_is_waited_for_while_it_computes_but_not_for_ever(monkeypatch):
+    clock, ticks = [0.0], [5]
+    monkeypatch.setattr(processes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(processes, "_processor_ticks", lambda _pid: ticks[0])
+    patience = Patience(1)
+
+    def pass_by(seconds, computing):
+        for _ in range(seconds):
+            clock[0] += 1
+            ticks[0] += computing
+            if reason := patience.reason():
+                return reason
+        return ""
+
+    assert pass_by(59, 0) == ""
+    assert pass_by(200, 1) == ""
+    assert pass_by(59, 0) == ""
+    assert pass_by(1, 1) == ""
+    assert pass_by(30, 0) == ""
+    clock[0] += 1000  # We were stopped ourselves, or the machine slept: that counts as two seconds.
+    assert pass_by(28, 0) == ""
+    assert pass_by(1, 0) == "it did nothing for 60 s"
+    patience = Patience(1)
+    assert pass_by(1799, 1) == ""
+    assert pass_by(1, 1) == "it took 30 minutes"
 
 
 def test_signals_of_a_job_do_not_reach_a_decoder(pool, tmp_path):

@@ -1,18 +1,23 @@
 """Folders of pictures: their order, every kind of picture, and those that cannot be read."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from psi_core.engine import analyze
+from psi_core.engine.analysis import begin
 from psi_core.engine.images import load_dataset
+from psi_core.engine.images.pictures import decoder_pool
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError, PsiError, RunError
+from psi_core.runs import processes
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import TABLE_NAMES, table_rows
 from tests.engine.picture_files import DIGITS, colored, digit_folder
-from tests.engine.processes import events, small_config
+from tests.engine.processes import assert_same_results, events, small_config
 
 
 def read(dataset, position=0, size=28, channels=1):
@@ -196,6 +201,28 @@ def test_a_folder_that_has_changed_is_not_gone_on_with(tmp_path):
     (tmp_path / "digits" / "7" / "99999.png").rename(tmp_path / "digits" / "7" / "00000.png")
     assert Worker(run.directory).work() == "finished"
     assert (load_run(str(run.directory)).psi == run.psi).all()
+
+
+def test_a_picture_that_never_comes_fails_the_run_by_name_and_resume_makes_the_same(tmp_path, monkeypatch):
+    order = digit_folder(tmp_path / "digits", 40)
+    config = small_config(data=f"folder:{tmp_path / 'digits'}", images=40, skip_unreadable=True)
+    reference = analyze(config, tmp_path / "reference")
+    prepared, run = begin(config, tmp_path / "runs")
+    picture = tmp_path / "digits" / str(int(DIGITS.labels[order[30]])) / f"{order[30]:05}.png"
+    picture.rename(tmp_path / "kept.png")
+    os.mkfifo(picture)
+    monkeypatch.setattr(processes, "STILL_SECONDS", 1.0)
+    decoder_pool.cache_clear()  # Its processes are there in a real worker too before a disk stalls.
+    with pytest.raises(DataError, match=rf"{picture.name}: .* was given up, .* then resume the run"):
+        Worker(run.directory, prepared=prepared).work()
+    assert [event["event"] for event in events(run.directory)][-1] == "failed"
+    assert not any("left out" in event.get("text", "") for event in events(run.directory)), "none was skipped"
+    assert load_run(str(run.directory)).missing_chunks
+    (tmp_path / "kept.png").replace(picture)
+    monkeypatch.undo()
+    decoder_pool.cache_clear()
+    assert Worker(run.directory).work() == "finished"
+    assert_same_results(run.directory, reference.directory)
 
 
 def test_fitted_classes_are_those_of_the_train_part(tmp_path, own_folders):

@@ -1,19 +1,22 @@
 """A run under way as the app tells it: what is left, what went wrong, what it costs to look."""
 
+import sys
 import threading
 import time
 
 import pytest
 
-from psi_core.runs import event_log
+from psi_core.runs import event_log, processes
 from psi_core.runs.event_log import EventLog, events_path, preview_path
 from psi_core.runs.events import BatchDone, Failed, PhaseBegan, Warned
 from psi_core.runs.status import StatusReader
+from psi_tui.engine.client import Client
 from psi_tui.runs.open_run import RunReader
 from psi_tui.runs.progress import progress_of
 from psi_tui.runs.run_list import RunList, results_stamp
 from psi_tui.runs.watcher import RunAdvanced, RunsWatcher, RunWatcher, WatchingFailed
 from psi_tui.screens.results.log import _EVENTS, _RunEvents
+from psi_tui.services import services
 from psi_tui.widgets.dialogs import ErrorDialog
 from tests.core.living import Worker
 from tests.engine.processes import new_run, start_worker
@@ -164,6 +167,22 @@ def test_what_a_thread_did_not_foresee_goes_to_the_app(own_folders, monkeypatch)
     watcher._thread.join(10)
     assert [type(message) for message in posted] == [WatchingFailed]
     assert str(posted[0].error) == "planted"
+
+
+async def test_an_assistant_that_hangs_is_told_on_the_screen_and_its_successor_answers(own_folders, monkeypatch):
+    directory = record_run(own_folders)
+    python = own_folders / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(services, "Client", Client)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(sys, "executable", str(python))
+        hanging.setattr(processes, "STILL_SECONDS", 0.4)
+        async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
+            await until(pilot, lambda: "gave no answer" in text_of(app), "the sentence")
+            hanging.undo()
+            await until(pilot, lambda: app.screen.view.rows("layers", "benign"), "the table", 120)
+            assert "gave no answer" not in text_of(app)
 
 
 async def test_a_run_that_fails_before_our_eyes_is_a_dialog_with_its_log(own_folders):

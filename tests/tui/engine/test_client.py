@@ -1,5 +1,6 @@
 """The app's client, with real children: one after another, replaced when dead, gone when we are."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from psi_core import ConfigError, Run, RunError
 from psi_core.files import plain
+from psi_core.runs import processes
 from psi_core.tables.registry import table_rows
 from psi_tui.engine.client import Client, EngineError, start
 from tests.core.served import endless_run, is_waiting
@@ -148,6 +150,29 @@ def test_a_child_that_listens_no_more_is_replaced(client, tmp_path, monkeypatch)
     python_instead(tmp_path, monkeypatch, f"if mkdir {tmp_path}/started; then {first}; else {second}; fi 2>/dev/null")
     assert client.ask("models") == "one"
     assert client.ask("models") == "two"
+
+
+def test_a_child_that_does_not_answer_is_replaced_and_the_next_answers(client, tmp_path, monkeypatch):
+    first = """read line; printf '{"id": 1, "ev'; exec sleep 600"""
+    second = """read line; echo '{"id": 2, "answer": "two"}'; exec sleep 600"""
+    python_instead(tmp_path, monkeypatch, f"if mkdir {tmp_path}/started; then {first}; else {second}; fi 2>/dev/null")
+    monkeypatch.setattr(processes, "STILL_SECONDS", 0.4)
+    with pytest.raises(EngineError, match=r"asked for models .* replaced, since it did nothing for .*; ask again"):
+        client.ask("models")
+    assert client._process is None
+    monkeypatch.setattr(processes, "STILL_SECONDS", 60.0)
+    assert client.ask("models") == "two"
+
+
+def test_an_answer_in_pieces_is_put_together(client, tmp_path, monkeypatch):
+    long = "x" * 200_000
+    (tmp_path / "answer").write_text(json.dumps({"id": 1, "answer": f"{long} grün"}, ensure_ascii=False) + "\n")
+    event = json.dumps({"id": 1, "event": "warning", "time": 1, "text": "so"})
+    script = f"read line; echo '{event}'; cat {tmp_path}/answer; exec sleep 600"
+    python_instead(tmp_path, monkeypatch, script)
+    told = []
+    assert client.ask("models", told.append) == f"{long} grün"
+    assert [event.text for event in told] == ["so"]
 
 
 def test_last_words_are_quoted_and_never_reach_the_terminal(client, tmp_path, monkeypatch, capfd):
