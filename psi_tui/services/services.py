@@ -1,6 +1,5 @@
 """What screens may ask of the app: to say, copy, open, start, stop, resume, delete and export."""
 
-import re
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -24,6 +23,7 @@ from psi_tui.plots.themes import palette_of
 from psi_tui.services.clipboard import copy
 from psi_tui.services.state import ScreenName, load_state, write_whole
 from psi_tui.text.columns import LONGEST_NAME, elided
+from psi_tui.text.runs import folders_of
 
 if TYPE_CHECKING:
     from psi_core.runs.status import Status
@@ -47,21 +47,6 @@ class PrefillForm(Message):
     def __init__(self, values: dict[str, str]) -> None:
         super().__init__()
         self.values = values
-
-
-def folders_of(runs: Sequence[tuple[Path, str]]) -> list[str]:
-    """Names of the folders that runs are exported into, each its own, also on disks to which upper and lower are one.
-
-    Args:
-        runs: directory and name of each.
-    """
-    names = [re.sub(r"[\s/\\]+", "-", name).strip(".") for _, name in runs]
-    folded = [name.casefold() for name in names]
-    pairs = zip(runs, names, folded, strict=True)
-    return [
-        name if name and folded.count(fold) == 1 else f"{name}-{directory.name}".lstrip("-")
-        for (directory, _), name, fold in pairs
-    ]
 
 
 class Services(App[None]):

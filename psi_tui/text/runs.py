@@ -1,7 +1,9 @@
-"""Columns of runs, for rows of one run each, and how a run's status is marked."""
+"""Columns of runs, for rows of one run each, how a run's status is marked, and where it is exported to."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psi_core.conditions import Epsilon
@@ -125,3 +127,18 @@ def said_parts(label: "Label") -> list[str]:
 def age_text(created: datetime, is_example: bool, now: datetime) -> str:
     """How long ago a run was made; of a shipped one, that it is an example."""
     return "example" if is_example else format_age(created.isoformat(), now)
+
+
+def folders_of(runs: Sequence[tuple[Path, str]]) -> list[str]:
+    """Names of the folders that runs are exported into, each its own, also on disks to which upper and lower are one.
+
+    Args:
+        runs: directory and name of each.
+    """
+    names = [re.sub(r"[\s/\\]+", "-", name).strip(".") for _, name in runs]
+    folded = [name.casefold() for name in names]
+    pairs = zip(runs, names, folded, strict=True)
+    return [
+        name if name and folded.count(fold) == 1 else f"{name}-{directory.name}".lstrip("-")
+        for (directory, _), name, fold in pairs
+    ]

@@ -10,7 +10,7 @@ from psi_core.runs.finding import list_runs
 from psi_core.runs.labels import Label, load_label, write_label
 from psi_tui.app.palette import ActionProvider
 from psi_tui.screens.compare import CompareScreen
-from psi_tui.services.services import folders_of
+from psi_tui.text.runs import folders_of
 from psi_tui.widgets.dialogs import ConfirmDialog, ErrorDialog, ExportDialog, FieldsDialog
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
