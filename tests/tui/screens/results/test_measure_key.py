@@ -144,7 +144,7 @@ async def test_m_says_what_it_took_and_a_run_without_that_shows_psi(own_folders)
         assert app.heard[-1].startswith("Hoyer: Hoyer's sparseness")
         await go_to(app, pilot, "log")
         await press(pilot, "m")
-        assert app.heard[-1] == "measure: n_eff, shown in Layers, All layers, Map, Epsilon"
+        assert app.heard[-1] == "measure: n_eff, shown in Layers, All layers, Map, Epsilon, Study"
         await go_to(app, pilot, "layers")
         app.open_run(bare)
         await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "bare", "the other run")
