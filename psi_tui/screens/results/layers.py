@@ -23,7 +23,7 @@ from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane, PlotPane, PsiScreen
 from psi_tui.screens.results.map import beyond_cell
-from psi_tui.screens.results.tab import LayerChosen, LayerRowsTab
+from psi_tui.screens.results.tab import LayerChosen, LayerRowsTab, TabResized
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
 from psi_tui.text.columns import (
     ScreenColumn,
@@ -161,6 +161,9 @@ def _caption(picture: _Picture, width: int, *, has_names: bool) -> str:
 class HistogramPane(PlotPane):
     """The histogram; focused, `+` makes it large, left and right read values off."""
 
+    def on_resize(self) -> None:
+        self.post_message(TabResized())  # How much its title says depends on its width.
+
 
 class LayerTable(FittedTable):
     """Layers; enter makes the histogram large."""
@@ -227,7 +230,7 @@ class LayersTab(LayerRowsTab):
         if histogram.about != view.subject():
             histogram.about, histogram.empty = view.subject(), ""
             self.query_one(HistogramPane).border_title = f"{view.measured} of {view.choices.layer}"
-        elif self._picture is not None and histogram.figure is self._picture.figure:
+        elif self._picture is not None and histogram.figure == self._picture.figure:
             self._show_caption()  # There may be more room than when it was drawn.
         self.shown_layer = view.choices.layer
         table.display = bool(pairs)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,7 @@ def without_proc(tmp_path, monkeypatch):
     processes._process_by_ps.cache_clear()
 
 
+@pytest.mark.skipif(shutil.which("ps") is None, reason="the system has no ps")
 def test_where_there_is_no_proc_the_systems_commands_tell_of_processes(without_proc, log):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:

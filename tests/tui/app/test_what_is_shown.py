@@ -14,7 +14,7 @@ from psi_tui.screens.results.screen import TABS
 from psi_tui.widgets.plot import Plot
 from tests.recorded import record_run
 from tests.tui.app.test_bursts import burst
-from tests.tui.apps import NARROW, WIDE, HeardApp, press, running, settled, text_of, until
+from tests.tui.apps import NARROW, WIDE, HeardApp, press, running, settled, still, text_of, until
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
 
@@ -94,7 +94,7 @@ async def test_the_run_opened_second_has_its_own_histogram(own_folders, watched)
     (example, *_) = [path for path in examples_directory().iterdir() if path.is_dir()]
     async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
         await until(pilot, lambda: "AUROC" in text_of(app) and "benign   accuracy" in text_of(app), "the tables")
-        await settled(pilot)
+        await still(pilot)
         alone = text_of(app)
     async with running(own_folders, WIDE, open_directory=example) as (app, pilot):
         await until(pilot, lambda: "AUROC" in text_of(app), "the table")
@@ -103,7 +103,7 @@ async def test_the_run_opened_second_has_its_own_histogram(own_folders, watched)
         await until(pilot, lambda: "benign   accuracy" in text_of(app), "the tables")
         await settled(pilot)
         app.clear_notifications()
-        await settled(pilot)
+        await still(pilot)
         assert text_of(app) == alone
         assert app.focused.id == "layer-table"
     assert watched == []
@@ -135,3 +135,15 @@ async def test_the_keys_go_back_to_the_table_once_its_histogram_is_small_again(o
             await press(pilot, "enter", leave, "j")
             assert app.focused.id == "layer-table"
         assert app.screen.choices.layer == "fc1"
+
+
+async def test_a_histogram_that_gets_room_says_its_bins(own_folders):
+    directory = record_run(own_folders, name="mine")
+    async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
+        await until(pilot, lambda: "bins" in text_of(app), "the histogram")
+        pane = app.screen.query_one("#histogram-pane")
+        whole = pane.border_title
+        pane.styles.width = 16
+        await until(pilot, lambda: pane.border_title != whole, "a shorter title")
+        pane.styles.width = None
+        await until(pilot, lambda: pane.border_title == whole, "the whole title")
