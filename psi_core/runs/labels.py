@@ -174,7 +174,7 @@ def _label(values: Any) -> Label:
     """
     found = values.get("format") if isinstance(values, dict) else None
     if type(found) is not int or found != _FORMAT:
-        raise TypeError(f"format {str(found)[:40]} is not {_FORMAT}, which this version reads")
+        raise TypeError(f"format {str(found)[:40]!r} is not {_FORMAT}, which this version reads")
     name, tags, note = (values.get(key) for key in ("name", "tags", "note"))
     for key, value in (("name", name), ("note", note)):
         if not isinstance(value, str | None):

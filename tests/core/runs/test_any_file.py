@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from psi_core.errors import PsiError, RunError
 from psi_core.npy import read_header
+from psi_core.plain_text import is_plain
 from psi_core.runs.chunks import chunk_path, read_arrays
 from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.events import EVENTS
+from psi_core.runs.labels import LABEL, Label, write_label
 from psi_core.runs.run import Run
 from psi_core.runs.status import StatusReader
 from psi_core.runs.verification import verify
@@ -53,6 +55,7 @@ def read_all(directory):
         lambda run: (run.psi, run.labels, run.positions),
         lambda run: run.layer_infos,
         lambda run: (run.name, run.created_at, run.card, run.model.get("class_names")),
+        lambda run: whole(run.label),
         lambda run: run.status,
         lambda run: run.wrong_chunks(),
         verify,
@@ -64,11 +67,17 @@ def read_all(directory):
             assert "\n" not in str(error)
 
 
+def whole(label):
+    """What is said of a run is what could be typed, and so is why it cannot be read."""
+    assert all(map(is_plain, (label.name, *label.tags, label.note, label.trouble)))
+    assert not label.trouble or label == Label(trouble=label.trouble)
+
+
 @pytest.mark.parametrize("count", EXAMPLES)
 def test_any_value_in_any_json_file_is_read_or_refused(count, pristine):
-    originals = {
-        name: json.loads((pristine / name).read_text()) for name in ("config.json", "layers.json", "model.json")
-    }
+    write_label(pristine, Label("said", ("paper",), "what to remember"))
+    names = ("config.json", "layers.json", "model.json", LABEL)
+    originals = {name: json.loads((pristine / name).read_text()) for name in names}
     keys = {name: sorted(whole[0] if isinstance(whole, list) else whole) for name, whole in originals.items()}
 
     @settle(count)
