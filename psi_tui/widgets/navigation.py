@@ -57,7 +57,9 @@ class KeyFooter(Footer):
         super().__init__(show_command_palette=False)
 
     def compose(self) -> ComposeResult:
-        yield from fitting_keys(super().compose(), self.app.size.width)
+        for key in fitting_keys(super().compose(), self.app.size.width):
+            # A value in place of the footer's own attribute: whoever is bound to that is held by the footer for ever.
+            yield key.data_bind(compact=self.compact)
 
     async def on_resize(self) -> None:
         await self.recompose()
