@@ -350,7 +350,7 @@ app.run()
 sys.exit(app.return_code)
 """
     with Terminal([sys.executable, "-c", code, str(own_folders)]) as terminal:
-        terminal.wait_for("unforeseen")
+        terminal.wait_for("nobody foresaw")
         assert terminal.process.wait(10) == 1
         assert "Traceback" not in terminal.text
     assert "planted" in (tmp_path / "state" / "psi-tui" / "error.log").read_text()
