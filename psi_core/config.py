@@ -79,7 +79,7 @@ class RunOptions(BaseModel):
         "test", description="which part of the data"
     )
     images: Annotated[Count | None, Option("What is measured", where_empty="all")] = Field(
-        None, description="how many, as order says (default: all)"
+        None, description="how many images; order says which (default: all)"
     )
     order: Annotated[
         Order,
@@ -102,7 +102,8 @@ class RunOptions(BaseModel):
     )
     layers: Annotated[Names, Option("Layers")] = Field(("relu",), description="names, globs, module paths, relu, all")
     unit: Annotated[Unit, Option("Layers")] = Field(
-        "neuron", description="a unit is every scalar, a channel's mean over positions, or a token's over channels"
+        "neuron",
+        description="what a unit is: every scalar, a channel's mean over positions, or a token's over channels",
     )
     channel_axis: Annotated[Names, Option("Layers", label="axis", where_empty="found")] = Field(
         (), description="where channels lie, as PATTERN=AXIS with commas (default: as the network's calls tell)"
@@ -135,7 +136,7 @@ class RunOptions(BaseModel):
     step_size: Annotated[
         Annotated[float, Field(gt=0, le=1)] | Literal["auto"],
         Option("Attack in detail", fits="a share of epsilon such as 0.25, or auto"),
-    ] = Field("auto", description="of their steps, as a share of epsilon (auto: 2.5/steps, mi-fgsm 1/steps)")
+    ] = Field("auto", description="size of these steps, as a share of epsilon (auto: 2.5/steps, mi-fgsm 1/steps)")
     restarts: Annotated[int, Field(ge=1, le=1000), Option("Attack in detail")] = Field(
         1, description="random starts of pgd; the worst one counts"
     )
