@@ -1,11 +1,14 @@
 """The top line with the five screens and the number of live runs, and the line of keys at the bottom."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from rich.cells import cell_len
 from textual.app import ComposeResult, RenderResult
+from textual.binding import Binding
 from textual.content import Content
 from textual.reactive import reactive
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
@@ -55,14 +58,30 @@ class KeyFooter(Footer):
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)
+        self._shown: list[tuple[Binding, bool, str]] = []
 
     def compose(self) -> ComposeResult:
+        self._shown = shown_bindings(self.screen) if self._bindings_ready else []
         for key in fitting_keys(super().compose(), self.app.size.width):
             # A value in place of the footer's own attribute: whoever is bound to that is held by the footer for ever.
             yield key.data_bind(compact=self.compact)
 
+    def bindings_changed(self, screen: Screen[Any]) -> None:
+        # Told with every move of the focus. Most leave the keys alone, and to make them anew costs the most of a key.
+        if not self._bindings_ready or shown_bindings(screen) != self._shown:
+            super().bindings_changed(screen)
+
     async def on_resize(self) -> None:
         await self.recompose()
+
+
+def shown_bindings(screen: Screen[Any]) -> list[tuple[Binding, bool, str]]:
+    """What a footer tells of the keys that do something now: each with whether it is enabled, and its tooltip."""
+    return [
+        (active.binding, active.enabled, active.tooltip)
+        for active in screen.active_bindings.values()
+        if active.binding.show
+    ]
 
 
 def fitting_keys(keys: Iterable[Widget], width: int) -> list[FooterKey]:
@@ -73,6 +92,8 @@ def fitting_keys(keys: Iterable[Widget], width: int) -> list[FooterKey]:
         width: of the line, in cells.
     """
     fitting = [key for key in keys if isinstance(key, FooterKey)]
+    for key in fitting:  # As the footer is. Said later, it has every key's style found three times.
+        key.set_reactive(FooterKey.compact, False)
     while sum(map(_width, fitting)) - 1 > width and len(fitting) > 1:  # The blank behind the last may go.
         fitting.remove(next(key for key in reversed(fitting) if key.action != _HELP))
     return fitting

@@ -1,5 +1,7 @@
 """Fixtures of the command line's tests: calling it, and an engine that does what a test wants."""
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,8 +13,11 @@ from typing import IO
 
 import pytest
 from textual import _wait
+from textual.app import ScreenStackError
 from textual.css import stylesheet
 from textual.css.model import RuleSet
+from textual.message_pump import MessagePump
+from textual.pilot import Pilot, WaitForScreenTimeout
 
 from psi_tui.cli import main
 from psi_tui.engine import client
@@ -23,7 +28,7 @@ __all__ = ["warm_client", "warm_engine"]
 ROOT = Path(__file__).parents[2]
 
 # Textual looks for so long whether an app has come to rest, twice for each key: 0.02 s unless told.
-_wait.SLEEP_GRANULARITY = 0.01
+_wait.SLEEP_GRANULARITY = 0.005
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,6 +46,49 @@ def parsed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stylesheet, "parse", recall)
         patch.setattr(RuleSet, "__hash__", object.__hash__)  # The same, without a call in Python for each.
+        yield
+
+
+def is_at_rest(pump: MessagePump) -> bool:
+    """Whether a widget has done all that it was told, and waits for more."""
+    queue = pump._message_queue
+    return queue.empty() and bool(queue.ready_event._waiters)
+
+
+async def until_at_rest(pilot: Pilot[None], timeout: float = 30.0) -> bool:
+    """Waits as a pilot does, but for those widgets alone that have something to do.
+
+    Textual's asks every widget with every key whether it is through; their answers are a quarter of a key's price.
+    """
+    deadline = time.monotonic() + timeout
+    for _ in range(4):  # What one was told may be news for another.
+        try:
+            nodes = (pilot.app, *pilot.app.screen.walk_children(with_self=True))
+        except ScreenStackError:
+            return False
+        through = []
+        for node in nodes:
+            event = asyncio.Event()
+            if not is_at_rest(node) and node.call_later(event.set):
+                through.append(event)
+        for event in through:
+            while not event.is_set():
+                if pilot.app._exception_event.is_set():
+                    return False
+                if time.monotonic() > deadline:
+                    raise WaitForScreenTimeout(f"a widget is busy for {timeout} seconds")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), 0.1)
+        if not through:
+            return True
+    return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def asked_while_busy() -> Iterator[None]:
+    """Pilots leave widgets that wait for a message alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pilot, "_wait_for_screen", until_at_rest)
         yield
 
 
