@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from psi_core.engine.analysis import begin
 from psi_core.runs.chunks import chunk_path, read_arrays
 from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.run import Run
+from tests.engine.warm import WarmProcess, start_warm
 
 
 def small_config(**options: Any) -> RunConfig:
@@ -29,22 +31,33 @@ def new_run(folder: Path, **options: Any) -> Path:
     return begin(small_config(**options), folder)[1].directory
 
 
-def start_worker(directory: Path, worker: int = 0, workers: int = 1) -> subprocess.Popen[bytes]:
-    """One worker as torchrun or srun would start it."""
+def start_worker(directory: Path, worker: int = 0, workers: int = 1) -> WarmProcess:
+    """One worker as torchrun or srun would start it, but for the time that it takes to load torch."""
     ranked = {**os.environ, "RANK": str(worker), "WORLD_SIZE": str(workers)}
-    return subprocess.Popen([sys.executable, "-m", "psi_core", "work", str(directory)], env=ranked)
+    return start_warm(["work", str(directory)], environment=ranked)
 
 
-def engine(do: str, **fields: object) -> subprocess.CompletedProcess[str]:
-    """A child that is asked one thing, at its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "psi_core", "answer"],
-        input=json.dumps({"id": 1, "do": do, **fields}),
-        text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+def engine(do: str, *, is_cold: bool = False, **fields: object) -> subprocess.CompletedProcess[str]:
+    """A child that is asked one thing, at its end.
+
+    Args:
+        do: the question.
+        is_cold: whether it is started by its command, and so loads torch itself.
+        fields: what the question takes.
+    """
+    with TemporaryFile("w+") as question, TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        question.write(json.dumps({"id": 1, "do": do, **fields}))
+        question.seek(0)
+        streams = (question, output, errors)
+        if is_cold:
+            command = [sys.executable, "-m", "psi_core", "answer"]
+            process = subprocess.Popen(command, **dict(zip(("stdin", "stdout", "stderr"), streams, strict=True)))
+        else:
+            process = start_warm(["answer"], streams=streams)
+        code = process.wait(120)
+        for stream in (output, errors):
+            stream.seek(0)
+        return subprocess.CompletedProcess(do, code, output.read(), errors.read())
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:

@@ -3,7 +3,6 @@
 import io
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from psi_core.files import checkpoints_directory, file_sha256
 from psi_core.runs.events import FitAdvanced, Warned
 from psi_core.serve import Reply
 from tests.engine.processes import wait_until
+from tests.engine.warm import WarmProcess, start_warm
 
 RECIPE = Recipe("lenet5", "mnist", 28, images=3000, epochs=3)
 
@@ -86,28 +86,27 @@ def test_a_fit_that_does_not_learn_lowers_its_rate(monkeypatch: pytest.MonkeyPat
     assert sum("starting over" in event.text for event in told if isinstance(event, Warned)) == 3
 
 
-def test_processes_that_ask_at_once_wait_for_one_fit() -> None:
-    question = json.dumps({"id": 1, "do": "fit", "model": "lenet5", "images": 300, "epochs": 1})
-    command = [sys.executable, "-m", "psi_core", "answer"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    texts = [process.communicate(question, timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert sum('"phase": "fit"' in text for text in texts) == 1
+def start_fit(replies: Path, **recipe: object) -> WarmProcess:
+    """A child that fits LeNet-5, and what it says in a file."""
+    question = replies.with_name(f"question of {replies.name}")
+    question.write_text(json.dumps({"id": 1, "do": "fit", "model": "lenet5", **recipe}))
+    with question.open() as asked, replies.open("w") as told:
+        return start_warm(["answer"], streams=(asked, told, sys.__stderr__))
+
+
+def test_processes_that_ask_at_once_wait_for_one_fit(tmp_path: Path) -> None:
+    replies = [tmp_path / name for name in ("one", "other")]
+    both = [start_fit(path, images=300, epochs=1) for path in replies]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert sum('"phase": "fit"' in path.read_text() for path in replies) == 1
     assert len(list(checkpoints_directory().glob("*.safetensors"))) == 1
 
 
-def test_an_interrupted_fit_process_leaves_a_partial_file() -> None:
-    command = [sys.executable, "-m", "psi_core", "answer"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write('{"id": 1, "do": "fit", "model": "lenet5", "images": 60000, "epochs": 9}\n')
-    process.stdin.close()
-    assert '"phase": "fit"' in process.stdout.readline()
+def test_an_interrupted_fit_process_leaves_a_partial_file(tmp_path: Path) -> None:
+    process = start_fit(tmp_path / "replies", images=60_000, epochs=9)
+    wait_until(lambda: '"phase": "fit"' in (tmp_path / "replies").read_text())
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    process.stdout.close()
     wait_until(lambda: len(list(checkpoints_directory().glob("*.partial.pt"))) == 1)
 
 

@@ -76,7 +76,7 @@ def test_a_killed_run_resumes_to_the_same_bits(reference: Path, tmp_path: Path) 
         # Not waited for yet: a zombie must not count as alive.
         wait_until(lambda: Run(directory).status == "lost")
         process.wait()
-    assert engine("resume", run=str(directory)).returncode == 0
+    assert engine("resume", is_cold=True, run=str(directory)).returncode == 0
     assert Run(directory).status == "done"
     assert_same_results(directory, reference)
 
