@@ -21,6 +21,13 @@ def served():
         yield process
 
 
+@pytest.fixture(scope="module")
+def asked_often():
+    """One that outlives a test, for questions that are refused before any file of a test's own is made."""
+    with Served() as process:
+        yield process
+
+
 def test_rows_of_every_table_without_torch(served: Served, own_folders: Path) -> None:
     run = str(record_run(own_folders, silent=3))
     for table in TABLE_NAMES:
@@ -79,12 +86,12 @@ def test_answers_come_in_the_order_of_the_questions(served: Served, own_folders:
         ("picture", {"index": 60, "condition": "benign", "width": 9, "height": 9}, "ConfigError", "0 to 59"),
     ],
 )
-def test_refusals_keep_their_kind(served: Served, own_folders: Path, do, fields, kind, said) -> None:
+def test_refusals_keep_their_kind(asked_often: Served, own_folders: Path, do, fields, kind, said) -> None:
     run = str(record_run(own_folders))
-    reply = served.ask(do, **{"run": run, **fields})
+    reply = asked_often.ask(do, **{"run": run, **fields})
     assert reply["kind"] == kind
     assert said in reply["error"]
-    assert not served.has_torch
+    assert not asked_often.has_torch
 
 
 def test_a_failure_is_answered_told_in_full_on_standard_error_and_survived(served: Served, own_folders) -> None:
@@ -99,9 +106,9 @@ def test_a_failure_is_answered_told_in_full_on_standard_error_and_survived(serve
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[]", '"rows"', "", "\x00"])
-def test_what_is_no_question_is_refused(served: Served, line: str) -> None:
-    served.send(line)
-    reply = json.loads(served.receive())
+def test_what_is_no_question_is_refused(asked_often: Served, line: str) -> None:
+    asked_often.send(line)
+    reply = json.loads(asked_often.receive())
     assert (reply["id"], reply["kind"]) == (None, "ConfigError")
 
 

@@ -104,8 +104,9 @@ def test_one_maker_serves_one_run_after_another(lenet: Run, colored: Run) -> Non
 
 def assert_only_without_gradient(run: Run, said: str) -> None:
     """Benign is there, sign-noise moves by its epsilon, the rest is not there, and a sentence says why."""
+    maker = PictureMaker()
     for condition in run.conditions:
-        picture = made(run, 7, condition)
+        picture = made(run, 7, condition, maker)
         assert said in picture.reason
         assert "\n" not in picture.reason
         assert (picture.prediction, picture.confidence) == (None, None)

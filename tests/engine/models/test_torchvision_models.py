@@ -16,6 +16,14 @@ NAMES = torchvision.models.list_models(module=torchvision.models)
 _HEAVY = ("regnet_x_16gf", "regnet_x_32gf", "regnet_x_8gf", "regnet_y_128gf", "regnet_y_16gf", "regnet_y_32gf")
 """RegNets cannot be built without memory for their weights; these take seconds, and differ in width alone."""
 
+_QUICKEST = {
+    *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3"),
+    *("maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18"),
+    *("resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_0", "squeezenet1_1", "swin_t", "swin_v2_t"),
+    *("vgg11", "vgg11_bn", "vit_b_16", "wide_resnet50_2"),
+}
+"""One of each kind of block; the others have more of the same blocks, or wider ones."""
+
 _SMALLEST = {"alexnet": 63, "inception_v3": 75}
 _WITHOUT_RELU = ("convnext", "efficientnet", "maxvit", "swin", "vit")
 
@@ -26,7 +34,10 @@ def traced(name, size):
     return network, trace_network(network, 3, size)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in _HEAVY])
+@pytest.mark.parametrize(
+    "name",
+    [name if name in _QUICKEST else pytest.param(name, marks=pytest.mark.long) for name in NAMES if name not in _HEAVY],
+)
 def test_each_runs_at_a_small_size_with_every_relu_seen_or_is_refused_with_the_way_out(name):
     source = model_source(f"torchvision:{name}")
     size = source.input_size(max(source.smallest, _SMALLEST.get(name, 32)))
@@ -82,6 +93,7 @@ def test_torchvision_turns_their_input_into_that_range_itself(name):
 )
 def test_networks_without_relu_run_with_layers_and_rectify(name, layers, count, tmp_path):
     values = {"model": f"torchvision:{name}", "weights": "random", "size": 32, "images": 3, "layers": layers}
+    values["controls"] = "none"
     with pytest.raises(ModelError, match="--rectify relu or --rectify abs"):
         prepare(RunConfig(**values))
     run = analyze(RunConfig(**values, rectify="abs", batch=2), tmp_path)
