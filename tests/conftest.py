@@ -16,9 +16,23 @@ for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(library, "1")
 
 
+_LENGTHY = (
+    *("test_no_key_is_dead", "test_thirty_kinds_of_damage", "test_the_examples_of_an_own_model_and_own_images_run"),
+    *("test_a_live_run_costs_at_most_ten_kibibytes_a_second_and_a_killed_worker_shows_as_lost",),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that want the machine for themselves come first: the tests beside them are short then, and nobody waits."""
-    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+    """Those that want the machine for themselves come first: the tests beside them are short then, and nobody waits.
+
+    The lengthy ones come next: at the end one of them would keep a single core busy.
+    """
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("alone") is None,
+            getattr(item, "originalname", "") not in _LENGTHY,
+        )
+    )
 
 
 def pytest_collection_finish() -> None:
@@ -58,7 +72,7 @@ def dead() -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Lets tests run side by side, in two processes, but those marked `alone` have the machine to themselves.
+    """Lets tests run side by side, in several processes, but those marked `alone` have the machine to themselves.
 
     Whoever comes passes a gate; one that wants to be alone keeps it shut until the others are through.
     """
