@@ -30,7 +30,7 @@ class Bare(App):
 Bare().run()
 """
 
-CHUNK = 20
+CHUNK = 40
 
 NOT_BEFORE_FIRST_PAINT = (
     *("torch", "torchvision", "scipy", "plotext", "PIL", "pynvml", "psi_core.engine"),
@@ -43,7 +43,7 @@ def long_run(own_folders, request):
     """A worker in the middle of a run that takes minutes; it keeps every core busy where no test runs beside it."""
     threads = 1 if request.node.get_closest_marker("alone") is None else 2
     options = {"model": "alexnet", "size": 64, "images": 10_000, "chunk": CHUNK, "batch": 20, "threads": threads}
-    directory = new_run(own_folders, **options, epsilon=[0.1], name="long")
+    directory = new_run(own_folders, **options, epsilon=[0.03, 0.1], name="long")
     worker = start_worker(directory)
     wait_until(lambda: any(state.progress for state in StatusReader(directory).poll()))
     yield directory, worker
