@@ -54,7 +54,7 @@ async def settled(pilot: Pilot[None]) -> None:
     """Returns once no thread works for a screen and everything is drawn."""
     calm = 0
     while calm < 2:  # What has just arrived may ask for more.
-        await pilot.pause(0.005)
+        await pilot.pause(0.01)
         calm = 0 if any(not worker.is_finished for worker in pilot.app.workers) else calm + 1
 
 

@@ -28,7 +28,7 @@ __all__ = ["warm_client", "warm_engine"]
 ROOT = Path(__file__).parents[2]
 
 # Textual looks for so long whether an app has come to rest, twice for each key: 0.02 s unless told.
-_wait.SLEEP_GRANULARITY = 0.005
+_wait.SLEEP_GRANULARITY = 0.01
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,7 +61,8 @@ async def until_at_rest(pilot: Pilot[None], timeout: float = 30.0) -> bool:
     Textual's asks every widget with every key whether it is through; their answers are a quarter of a key's price.
     """
     deadline = time.monotonic() + timeout
-    for _ in range(4):  # What one was told may be news for another.
+    calm = 0
+    for _ in range(8):  # What one was told may be news for another.
         try:
             nodes = (pilot.app, *pilot.app.screen.walk_children(with_self=True))
         except ScreenStackError:
@@ -79,8 +80,10 @@ async def until_at_rest(pilot: Pilot[None], timeout: float = 30.0) -> bool:
                     raise WaitForScreenTimeout(f"a widget is busy for {timeout} seconds")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), 0.1)
-        if not through:
-            return True
+        calm = 0 if through else calm + 1
+        if calm == 3:
+            break
+        await asyncio.sleep(0)
     return True
 
 
