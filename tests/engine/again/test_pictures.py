@@ -28,7 +28,7 @@ from torch import nn
 
 def build():
     torch.manual_seed(SEED)
-    return nn.Sequential(nn.Conv2d(3, 4, 9, 9), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 10))
+    return nn.Sequential(nn.Conv2d(3, 4, 9, 9), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 10))
 """
 
 
@@ -49,7 +49,7 @@ def lenet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def colored(tmp_path: Path) -> Run:
     (tmp_path / "colored.py").write_text(COLORED.replace("SEED", "1"))
-    return analyzed(tmp_path / "runs", model=f"{tmp_path / 'colored.py'}:build", weights="built", size=72)
+    return analyzed(tmp_path / "runs", model=f"{tmp_path / 'colored.py'}:build", weights="built", size=240)
 
 
 def made(run: Run, index: int, condition: str, maker: PictureMaker | None = None):
