@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from psi_core.files import temporary_beside
-from psi_core.runs.processes import STALE_SECONDS, is_process_here, own_identity
+from psi_core.runs.processes import STALE_SECONDS, beating, is_process_here, own_identity
 
 BEAT_SECONDS = 10.0
 """How often an owner shows that it lives."""
@@ -130,23 +129,16 @@ class _Lock:
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Shows within the block that the owner lives, and gives the lock back at its end."""
-        over = threading.Event()
-
-        def beat() -> None:
-            while not over.wait(BEAT_SECONDS):
-                with contextlib.suppress(OSError):
-                    if self._is_own(self._owner):
-                        os.utime(self._owner)
-
-        thread = threading.Thread(target=beat, daemon=True, name="lock")
-        thread.start()
         try:
-            yield
+            with beating(self._beat, BEAT_SECONDS):
+                yield
         finally:
-            over.set()
-            thread.join()
             with contextlib.suppress(OSError):
                 self._give_back()
+
+    def _beat(self) -> None:
+        if self._is_own(self._owner):
+            os.utime(self._owner)
 
     def _claim(self, path: Path) -> bool:
         """Makes the file that says whose the lock is, where there is none or its owner is dead."""

@@ -1,13 +1,15 @@
 """Processes: which worker this one is, whether another still lives, and how a child is started and left alone."""
 
 import calendar
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -380,3 +382,22 @@ def _answer(*command: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
+
+
+@contextlib.contextmanager
+def beating(beat: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Calls `beat` every so many seconds within the block, in a thread; an OSError of one ends no others."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(OSError):  # A disk that is full may be freed.
+                beat()
+
+    thread = threading.Thread(target=go_on, daemon=True, name="beat")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

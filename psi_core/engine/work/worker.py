@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -63,7 +62,7 @@ from psi_core.runs.events import (
     Warned,
 )
 from psi_core.runs.loading import CONFIG_DIGEST, LOGITS
-from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, own_identity
+from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, beating, own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.runs.trust import require_trusted
@@ -396,17 +395,5 @@ class Worker:
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
-        over = threading.Event()
-
-        def beat() -> None:
-            while not over.wait(HEARTBEAT_SECONDS):
-                with contextlib.suppress(OSError):  # A full disk must not end the beat: it may be freed.
-                    self.log.write(Heartbeat())
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
+        with beating(lambda: self.log.write(Heartbeat()), HEARTBEAT_SECONDS):
             yield
-        finally:
-            over.set()
-            thread.join()
