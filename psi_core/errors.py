@@ -5,14 +5,18 @@ PsiError
 ├── ModelError    a model, layer or weights file is wrong        (also ValueError)
 ├── DataError     a data set or an image is wrong                (also ValueError)
 └── RunError      a run directory, or a run under way, is wrong
+    └── IncompleteError   what was asked for several was done to some of them
 
 A message reads `where: what is wrong; what to write instead`.
 """
 
 import difflib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+Thing = TypeVar("Thing")
 
 
 class PsiError(Exception):
@@ -33,6 +37,46 @@ class DataError(PsiError, ValueError):
 
 class RunError(PsiError):
     """A run that cannot be found, read, started or finished."""
+
+
+class IncompleteError(RunError):
+    """What was asked for several runs, or for one, and could not be done to all of them."""
+
+
+NEXT_LINE = "\n  "
+"""Parts what is told of one run from what is told of the next."""
+
+
+def attempted(act: Callable[[Thing], object], things: Iterable[Thing]) -> tuple[list[Thing], list[str]]:
+    """Does something to each of several things; where one of them refuses, the others still have their turn.
+
+    Returns:
+        Those to which it was done, and a sentence for each of the others.
+    """
+    done, refusals = [], []
+    for thing in things:
+        try:
+            act(thing)
+        except PsiError as error:
+            refusals.append(str(error))
+        else:
+            done.append(thing)
+    return done, refusals
+
+
+def incomplete(words: str, done: int, refusals: Sequence[str], most: int | None = None) -> IncompleteError:
+    """The error for those that refused, each in a line with its reason; of a single one its own sentence.
+
+    Args:
+        words: what was done, after the number of runs: `are labeled`.
+        done: to how many.
+        refusals: a sentence for each of the others.
+        most: how many of these are told; all by default.
+    """
+    every = done + len(refusals)
+    if every == 1:
+        return IncompleteError(refusals[0])
+    return IncompleteError(f"{done} of {every} runs {words}, not so:\n  {first_of(refusals, most or every, NEXT_LINE)}")
 
 
 def first_of(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:

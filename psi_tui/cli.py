@@ -12,7 +12,7 @@ from importlib import import_module
 import rich_click as click
 from click.exceptions import NoSuchOption
 
-from psi_core.errors import PsiError, unknown_name
+from psi_core.errors import IncompleteError, PsiError, unknown_name
 from psi_tui.commands.options import ascii_option, runs_dir_option
 from psi_tui.engine.client import EngineError
 from psi_tui.shell.console import OutputError, narrate
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (click.ClickException, PsiError) as error:
         narrate(f"psi-tui: {_sentence(error)}")
-        return FAILED if isinstance(error, EngineError | OutputError) else WRONG_USE
+        return FAILED if isinstance(error, EngineError | IncompleteError | OutputError) else WRONG_USE
     return 0
 
 

@@ -12,7 +12,7 @@ import stat
 import time
 from pathlib import Path
 
-from psi_core.errors import RunError
+from psi_core.errors import RunError, attempted, incomplete
 from psi_core.runs.deletion import finish_deletions, require_deletable, require_nothing_else
 
 TRASH = ".trash"
@@ -95,14 +95,14 @@ def empty_trash(runs_dir: Path, older_than: float = 0.0) -> int:
     """Removes for good what has been in the trash for so many seconds, and gives how many runs that were.
 
     Raises:
-        RunError: one of them cannot be removed; the others are.
+        IncompleteError: some of them cannot be removed; the others are.
     """
     latest = time.time() - older_than
     doomed = [path for path in trashed_runs(runs_dir) if _when(path.name)[0] <= latest]
-    errors = [error for path in doomed if (error := _remove(path)) is not None]
-    if errors:
-        raise errors[0]
-    return len(doomed)
+    removed, refusals = attempted(_remove, doomed)
+    if refusals:
+        raise incomplete("are removed for good", len(removed), refusals)
+    return len(removed)
 
 
 def tidy(runs_dir: Path) -> None:
@@ -120,8 +120,12 @@ def tidy(runs_dir: Path) -> None:
                 shutil.rmtree(path)
 
 
-def _remove(trashed: Path) -> RunError | None:
-    """Removes one run from the trash for good; where that fails it stays, and the reason is given."""
+def _remove(trashed: Path) -> None:
+    """Removes one run from the trash for good.
+
+    Raises:
+        RunError: it stays, for that reason.
+    """
     doomed = trashed.with_name(f".{trashed.name}.removed")
     try:
         if trashed.is_symlink():
@@ -132,8 +136,7 @@ def _remove(trashed: Path) -> RunError | None:
     except OSError as error:
         with contextlib.suppress(OSError):
             doomed.rename(trashed)
-        return RunError(f"{trashed}: cannot be removed ({error.strerror}); check who owns it")
-    return None
+        raise RunError(f"{trashed}: cannot be removed ({error.strerror}); check who owns it") from None
 
 
 def _when(name: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import rich_click as click
 
-from psi_core.errors import ConfigError, first_of, unknown_name
+from psi_core.errors import ConfigError, attempted, first_of, incomplete, unknown_name
 from psi_core.runs.finding import list_runs, load_run
 from psi_core.runs.labels import checked_name, checked_note, checked_tags, require_labelable, write_label
 from psi_core.runs.run import Run
@@ -36,8 +36,9 @@ def label(
 ) -> None:
     """Rename a run, tag runs, note something; without options, show what was said of them.
 
-    Results, configuration and id stay as they are.
+    Results, configuration and id stay as they are. Exits with 1 where a run could not be labeled; the others are.
     """
+    refusals: list[str] = []
     found = [load_run(text, runs_dir) for text in runs]
     if name is not None and len(found) > 1:
         raise ConfigError(f"name: {len(found)} runs cannot have one name; write one run")
@@ -46,19 +47,23 @@ def label(
         _require_there(removed, found)
         name = None if name is None else checked_name(name)
         note = None if note is None else checked_note(note)
-        labels = [require_labelable(run.directory).with_tags(added, removed) for run in found]
-        for run, before in zip(found, labels, strict=True):
+        labels = []
+        for run in found:
+            before = require_labelable(run.directory).with_tags(added, removed)
             named = before if name is None else replace(before, name=name)
-            write_label(run.directory, named if note is None else replace(named, note=note))
-        found = [load_run(run.directory) for run in found]
-        if name:
+            labels.append((run.directory, named if note is None else replace(named, note=note)))
+        written, refusals = attempted(lambda each: write_label(*each), labels)
+        found = [load_run(directory) for directory, _ in written]
+        if name and found:
             _tell_namesakes(found[0], runs_dir)
     if as_json:
         write_result(json_text([_row(run) for run in found]))
-        return
-    for run in found:
-        lines = label_lines(run.label) or ["neither tags nor a note"]
-        write_result("\n  ".join([run.name if run.name == run.id else f"{run.name}, {run.id}", *lines]))
+    else:
+        for run in found:
+            lines = label_lines(run.label) or ["neither tags nor a note"]
+            write_result("\n  ".join([run.name if run.name == run.id else f"{run.name}, {run.id}", *lines]))
+    if refusals:
+        raise incomplete("are labeled", len(found), refusals)
 
 
 def _require_there(tags: Sequence[str], runs: Sequence[Run]) -> None:

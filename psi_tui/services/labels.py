@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from psi_core.errors import PsiError, first_of
-from psi_tui.services.services import Services
+from psi_core.errors import PsiError, attempted, first_of, incomplete
+from psi_tui.services.services import MOST_TOLD, Services
 from psi_tui.widgets.dialogs import FieldsDialog
 
 _ONE = {"name": "none: shown by its id", "tags": "paper draft", "note": "what to remember of it"}
@@ -74,8 +74,9 @@ def tag_runs(app: Services, runs: Sequence[tuple[Path, str]]) -> None:
         }
 
         def write() -> None:
-            for directory, label in changed.items():
-                write_label(directory, label)
+            written, kept = attempted(lambda each: write_label(*each), changed.items())
+            if kept:
+                raise incomplete("have their new tags", len(written), kept, MOST_TOLD)
 
         _write(app, write, f"tags of {len(changed)} {'run' if len(changed) == 1 else 'runs'} changed")
 

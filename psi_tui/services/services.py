@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.reactive import var
 from textual.timer import Timer
 
-from psi_core.errors import ConfigError, PsiError, RunError, first_of
+from psi_core.errors import ConfigError, PsiError, RunError, attempted, first_of, incomplete
 from psi_core.files import state_directory
 from psi_core.measures import MEASURES
 from psi_core.runs.events import Event, TableBegun, Warned
@@ -257,7 +257,7 @@ class Services(App[None]):
 
     def _export(self, runs: Sequence[tuple[Path, str]], choice: "ExportChoice", measure: str) -> None:
         remarks: dict[str, None] = {}
-        written = 0
+        written: list[str] = []
 
         def tell(event: Event) -> None:
             match event:
@@ -266,11 +266,16 @@ class Services(App[None]):
                 case Warned(text):
                     remarks[text] = None
 
+        def export(run: tuple[Path, str]) -> None:
+            asked = {"run": str(run[0]), "to": str(choice.folder / run[1]), "format": choice.format}
+            written.extend(self.statistics.ask("export", tell, **asked, measures=[measure], with_progress=True))
+
         self.call_from_thread(self.say, "exporting ...")
-        for directory, below in runs:
-            asked = {"run": str(directory), "to": str(choice.folder / below), "format": choice.format}
-            written += len(self.statistics.ask("export", tell, **asked, measures=[measure], with_progress=True))
-        self.call_from_thread(self.say, "; ".join([f"{written} files written to {choice.folder}", *remarks]))
+        done, refusals = attempted(export, runs)
+        if done:
+            self.call_from_thread(self.say, "; ".join([f"{len(written)} files written to {choice.folder}", *remarks]))
+        if refusals:
+            raise incomplete("are exported", len(done), refusals, MOST_TOLD)
 
     def _save(self, folder: Path, stem: str, suffix: str, content: Callable[[], bytes]) -> None:
         """Writes one file of the present view, of a new name, into a folder."""
@@ -366,36 +371,27 @@ class Services(App[None]):
         from psi_core.runs.trash import put_in_trash
         from psi_tui.widgets.dialogs import ConfirmDialog
 
-        deletable, refusals = [], []
-        for directory, name in runs:
-            try:
-                require_deletable(directory)
-            except PsiError as error:
-                refusals.append(str(error))
-            else:
-                deletable.append((directory, name))
+        deletable, refusals = attempted(lambda run: require_deletable(run[0]), runs)
         if refusals:
             self.say(first_of(refusals, between="; "))
         if not deletable:
             return
 
+        def delete(run: tuple[Path, str]) -> None:
+            if run[0] == self.open_directory:
+                self.close_run()
+            put_in_trash(run[0])
+
         def answered(is_sure: bool | None) -> None:
             if not is_sure:
                 return
-            gone = []
-            for directory, name in deletable:
-                if directory == self.open_directory:
-                    self.close_run()
-                try:
-                    put_in_trash(directory)
-                except PsiError as error:
-                    self.show_error(error)
-                else:
-                    gone.append(name)
+            gone, kept = attempted(delete, deletable)
             if len(gone) == 1:
-                self.say(f"{gone[0]} is deleted; u brings it back, for 14 days")
+                self.say(f"{gone[0][1]} is deleted; u brings it back, for 14 days")
             elif gone:
                 self.say(f"{len(gone)} runs are deleted; u brings them back one by one, for 14 days")
+            if kept:
+                self.show_error(incomplete("are deleted", len(gone), kept, MOST_TOLD))
 
         if len(deletable) == 1:
             ((directory, name),) = deletable
@@ -409,11 +405,11 @@ class Services(App[None]):
 
 def _listed(names: Sequence[str]) -> str:
     """Names with commas; of many the first ones."""
-    return first_of([elided(name, LONGEST_NAME) for name in names], _MOST_NAMES)
+    return first_of([elided(name, LONGEST_NAME) for name in names], MOST_TOLD)
 
 
-_MOST_NAMES = 6
-"""Runs that a question names."""
+MOST_TOLD = 6
+"""Runs that a question or an error names."""
 
 
 def _was_called(trashed: Path) -> str:

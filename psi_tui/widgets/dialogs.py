@@ -169,7 +169,7 @@ class ErrorDialog(Question[None]):
     """Says what went wrong, what to do next, and where the log lies.
 
     Args:
-        sentence: cause and next step, parted by a semicolon as all our errors are.
+        sentence: cause and next step, parted by a semicolon as all our errors are; or several lines.
         log: of the worker, or None.
         copy: copies a text and says so under a title.
     """
@@ -186,7 +186,8 @@ class ErrorDialog(Question[None]):
         self.log_file = log
 
     def compose(self) -> ComposeResult:
-        cause, _, next_step = self.sentence.partition("; ")
+        is_one = "\n" not in self.sentence
+        cause, _, next_step = self.sentence.partition("; ") if is_one else (self.sentence, "", "")
         with Vertical(classes="dialog error") as dialog:
             dialog.border_title = "This did not work"
             dialog.border_subtitle = "esc leaves, y copies"

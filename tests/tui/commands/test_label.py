@@ -1,6 +1,7 @@
 """psi-tui label, and where what it says is seen: lists, show, report, filters, the names by which runs are found."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,34 @@ def test_what_cannot_stand_is_a_sentence(psi, runs, options, words):
 def test_what_others_call_it_is_answered_with_the_command(psi, typed, meant):
     told = psi(typed, "one", "two")
     assert (told.code, f"write psi-tui {meant}" in told.err) == (2, True)
+
+
+@pytest.fixture
+def denied(runs, monkeypatch):
+    """A run whose directory lets nobody write, the first of those that are to be labeled."""
+    write = Path.write_text
+
+    def refuse(path, *arguments, **options):
+        if path.parent == runs["one"]:
+            raise PermissionError(13, "Permission denied")
+        return write(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    return runs["one"]
+
+
+def test_where_one_run_denies_it_the_others_are_labeled_and_that_is_told(psi, runs, denied):
+    told = psi("label", "one", "two", "--tag", "paper")
+    assert told.code == 1
+    assert told.out.splitlines() == [f"two, {runs['two'].name}", "  tags: paper"]
+    counted, named = told.err.splitlines()
+    assert "1 of 2 runs are labeled, not so:" in counted
+    assert named == f"  label: {denied / LABEL} cannot be written (Permission denied); check who owns it"
+    assert (load_run("one").tags, load_run("two").tags) == ((), ("paper",))
+    told = psi("label", "one", "two", "--note", NOTE, "--json")
+    assert (told.code, [row["name"] for row in json.loads(told.out)]) == (1, ["two"])
+
+
+def test_a_single_one_that_denies_it_is_one_sentence(psi, denied):
+    told = psi("label", "one", "--name", "two")
+    assert (told.code, told.out, len(told.err.splitlines())) == (1, "", 1)

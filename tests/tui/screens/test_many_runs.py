@@ -196,3 +196,33 @@ async def test_a_run_that_cannot_be_labeled_is_told_and_a_paused_one_is_live(own
         await press(pilot, "t")
         assert isinstance(app.screen, ErrorDialog)
         assert "read-only" in text_of(app)
+
+
+async def test_one_that_refuses_does_not_keep_the_other_from_its_turn(own_folders, tmp_path):
+    denied, other = (record_run(own_folders, name=name, images=20, chunk=20) for name in ("one", "two"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "one").touch()  # In the place of a folder.
+    async with running(own_folders, NARROW) as (app, pilot):
+        for directory in (denied, other):
+            app.screen.table.select_key(str(directory))
+            await press(pilot, "space")
+        await press(pilot, "t")
+        (denied / "label.json").write_text("{")
+        await press(pilot, *"paper", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "what was not tagged")
+        assert "1 of 2 runs have their new tags, not so:\n  label: " in app.screen.sentence
+        assert load_label(other).tags == ("paper",)
+
+        await press(pilot, "escape", "e")
+        app.screen.query_one(Input).value = str(tmp_path / "out")
+        await press(pilot, "enter")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "what was not exported", 120)
+        assert "1 of 2 runs are exported, not so:" in app.screen.sentence
+        assert (tmp_path / "out" / "two" / "layers.csv").exists()
+
+        (denied / "thesis.tex").touch()
+        await press(pilot, "escape", "d", "y")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "what was not deleted")
+        assert "1 of 2 runs are deleted, not so:" in app.screen.sentence
+        assert "thesis.tex" in text_of(app)
+        assert (denied.exists(), other.exists()) == (True, False)
