@@ -7,6 +7,7 @@ to, the fingerprint stands in the environment, for this process and those that i
 
 import os
 import time
+from pathlib import Path
 
 from psi_core.config import is_factory
 from psi_core.errors import ModelError, RunError
@@ -15,13 +16,16 @@ from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.locks import hold
 from psi_core.runs.run import Run
 
-_NAME = "trusted-runs.txt"
-
 _LOCK_SECONDS = 10.0
 """How long another process may write its line."""
 
 _VARIABLE = "PSI_TRUSTED"
 """Environment variable of fingerprints that could not be recorded, separated by blanks."""
+
+
+def trusted_file() -> Path:
+    """The file of the runs that may run code; it may not have been made yet."""
+    return state_directory() / "trusted-runs.txt"
 
 
 def trust(run: Run) -> str:
@@ -33,7 +37,7 @@ def trust(run: Run) -> str:
     if _is_trusted(run):
         return ""
     line = f"{run.fingerprint} {run.id}\n"
-    path = state_directory() / _NAME
+    path = trusted_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         patience = time.monotonic() + _LOCK_SECONDS
@@ -87,7 +91,7 @@ def _is_trusted(run: Run) -> bool:
     if run.fingerprint in os.environ.get(_VARIABLE, "").split():
         return True
     try:
-        with (state_directory() / _NAME).open("rb") as file:
+        with trusted_file().open("rb") as file:
             return any(line.startswith(run.fingerprint.encode()) for line in file)
     except OSError:
         return False

@@ -21,7 +21,7 @@ from psi_tui.shell.completion import one_of
 from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.text.columns import Section, pick, print_table
 from psi_tui.text.formatting import json_text
-from psi_tui.text.runs import RUN_COLUMNS
+from psi_tui.text.runs import NOT_TRUSTED, NOT_TRUSTED_WORDS, RUN_COLUMNS
 
 _COLUMNS = pick(
     RUN_COLUMNS,
@@ -44,7 +44,10 @@ _COLUMNS = pick(
 @runs_dir_option
 @json_option
 def runs(words: tuple[str, ...], runs_dir: str | None, as_json: bool) -> None:
-    """List the runs, newest first; with a filter those that fit, such as tag:paper or 'eps>0.03'."""
+    """List the runs, newest first; with a filter those that fit, such as tag:paper or 'eps>0.03'.
+
+    A ? before a model: it is code not made here, and runs only with --trust.
+    """
     now = datetime.now().astimezone()
     tidy(runs_directory(runs_dir))
     fits = run_filter(" ".join(words))
@@ -58,6 +61,8 @@ def runs(words: tuple[str, ...], runs_dir: str | None, as_json: bool) -> None:
         if all(run.is_example for run, _ in every):
             narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")
         print_table(output_console(), _COLUMNS, [Section([run_row(entry, now) for _, entry in found])])
+        if any(entry.needs_trust for _, entry in found):
+            narrate(f"{NOT_TRUSTED}: {NOT_TRUSTED_WORDS}")
     for run, _ in found:
         if run.label.trouble:
             narrate(f"damaged: {run.directory / LABEL} {run.label.trouble}")
@@ -78,6 +83,7 @@ def _row(run: Run, entry: RunEntry) -> dict[str, Any]:
         "directory": str(run.directory),
         "created": run.created,
         "model": run.config.model,
+        "needs_trust": entry.needs_trust,
         "data": run.config.data,
         "attack": list(run.config.attack),
         "attacked": run.config.attacked,

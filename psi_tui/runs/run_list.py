@@ -21,7 +21,7 @@ from psi_core.runs.labels import LABEL, Label
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.runs.trash import tidy
-from psi_core.runs.trust import needs_trust
+from psi_core.runs.trust import needs_trust, trusted_file
 from psi_core.tables.summary import RunSummary, run_summary
 from psi_tui.runs.progress import Progress, progress_of
 from psi_tui.text.formatting import Row
@@ -161,7 +161,9 @@ class RunList:
             if signature[0] != known.signature[0]:
                 known.run = Run(path)
             progress = progress_of(known.run, known.reader.poll())
-            if progress != known.entry.progress or known.run.label != known.entry.label:
+            shown = known.entry
+            has_news = (known.run.label, needs_trust(known.run)) != (shown.label, shown.needs_trust)
+            if has_news or progress != shown.progress:
                 known.entry = entry_of(known.run, progress, known.entry.summary)
         known.signature = signature
 
@@ -205,10 +207,12 @@ def _files_stamp(path: Path) -> tuple[Any, ...]:
 def _signature(path: Path) -> tuple[Any, ...]:
     """Changes whenever something was said of the run, a worker wrote, a chunk was finished, or a stop was asked for.
 
+    So it does where a run was trusted, whichever.
+
     The first part is of what was said.
     """
     places = [path / CHUNKS, path / STOP_FILE, *(events_path(path, number) for number in worker_numbers(path))]
-    return tuple(file_stamp(place) for place in (path / LABEL, *places))
+    return tuple(file_stamp(place) for place in (path / LABEL, *places, trusted_file()))
 
 
 def entry_of(run: Run, progress: Progress, summary: RunSummary | None = None) -> RunEntry:
@@ -261,6 +265,7 @@ def run_row(entry: RunEntry, now: datetime) -> Row:
         "run": entry.name,
         "tags": ", ".join(entry.label.tags),
         "model": entry.model,
+        "needs_trust": entry.needs_trust,
         "data": entry.data,
         "attack": entry.attack,
         "epsilon": entry.epsilon,

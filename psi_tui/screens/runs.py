@@ -17,7 +17,15 @@ from psi_tui.runs.run_filter import EXAMPLES, run_filter
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.text.columns import pick
 from psi_tui.text.formatting import Row, format_count, format_duration
-from psi_tui.text.runs import RUN_COLUMNS, STATUS_COLORS, STATUS_GLYPHS, asked_texts, said_parts
+from psi_tui.text.runs import (
+    NOT_TRUSTED,
+    NOT_TRUSTED_WORDS,
+    RUN_COLUMNS,
+    STATUS_COLORS,
+    STATUS_GLYPHS,
+    asked_texts,
+    said_parts,
+)
 from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.prompt_line import TextField
 
@@ -176,7 +184,7 @@ class RunsScreen(PsiScreen):
         below = [f"{len(self.marked)} marked, c compares, t tags, d deletes, e exports"] if self.marked else []
         below += [entry.id] if entry.name != entry.id and not entry.is_example else []
         below += [_RED] if entry.summary is not None and entry.summary.evidence == "red" else []
-        below += ["its model is code not made here: resume it with --trust"] * entry.needs_trust
+        below += [f"{NOT_TRUSTED}: {NOT_TRUSTED_WORDS}"] * entry.needs_trust
         below += said_parts(entry.label) + ([f"made by {entry.command}"] if entry.command else [])
         name = Content.styled(entry.name, "bold")
         return Content.assemble(name, f"  {entry.model}, {', '.join(facts)}\n{'   '.join(below)}")

@@ -28,9 +28,20 @@ STATUS_COLORS = {
 }
 """Name of the theme's color of each status that has one."""
 
+NOT_TRUSTED = "?"
+"""Before a model that is code not made here."""
+
+NOT_TRUSTED_WORDS = "its model is code not made here: it runs only with --trust"
+
 RUN_COLUMNS: dict[str, ScreenColumn] = {
     "run": ScreenColumn("run", lambda row: row["run"], is_text=True),
-    "model": ScreenColumn("model", lambda row: short_place(row["model"]), is_text=True, share=0.6, least=8),
+    "model": ScreenColumn(
+        "model",
+        lambda row: NOT_TRUSTED * row["needs_trust"] + short_place(row["model"]),
+        is_text=True,
+        share=0.6,
+        least=8,
+    ),
     "data": ScreenColumn("data", lambda row: short_place(row["data"]), is_text=True, share=0.6, least=8),
     "attack": ScreenColumn(
         "attack",

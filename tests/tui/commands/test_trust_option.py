@@ -5,7 +5,8 @@ import json
 import pytest
 
 from psi_core import ModelError, Run
-from psi_core.runs.trust import require_trusted
+from psi_core.runs.trust import require_trusted, trust
+from psi_tui.runs.run_list import RunList
 from tests.recorded import make_older, record_run
 
 
@@ -33,3 +34,29 @@ def test_that_it_cannot_be_remembered_is_told(psi, foreign, monkeypatch):
     assert outcome.code == 0
     assert "holds for this command alone" in outcome.err
     require_trusted(foreign)
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_list_marks_it_until_it_is_trusted(psi, foreign, monkeypatch, columns):
+    record_run(foreign.directory.parent, name="mine")
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    def marked(told):
+        return [line.split()[0] for line in told.out.splitlines()[1:] if " ?" in line]
+
+    told = psi("runs")
+    assert marked(told) == ["theirs"]
+    assert ("?theirs.py:build" if columns > 80 else "?the…y:build") in told.out
+    assert "runs only with --trust" in told.err
+    assert max(map(len, told.out.splitlines())) <= columns
+    assert [run["name"] for run in json.loads(psi("runs", "--json").out) if run["needs_trust"]] == ["theirs"]
+    trust(foreign)
+    told = psi("runs")
+    assert (marked(told), "--trust" in told.err) == ([], False)
+
+
+def test_the_app_s_list_marks_it_and_sees_it_trusted_elsewhere(foreign):
+    runs = RunList(foreign.directory.parent)
+    assert {entry.name: entry.needs_trust for entry in runs.poll() if not entry.is_example} == {"theirs": True}
+    trust(foreign)
+    assert not any(entry.needs_trust for entry in runs.poll())
