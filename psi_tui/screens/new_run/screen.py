@@ -17,9 +17,10 @@ from textual.widgets import Button, Static
 from textual.worker import Worker
 
 from psi_core.config import RunConfig
-from psi_core.errors import ConfigError, PsiError
+from psi_core.errors import ConfigError, PsiError, first_of
 from psi_core.files import runs_directory
 from psi_core.options import flag_of
+from psi_core.presets import needless_options
 from psi_tui.runs.gpu import device_choices
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.new_run.form import ConfigForm
@@ -88,6 +89,7 @@ class NewRunScreen(PsiScreen):
         #new-run-bottom Horizontal { height: auto; }
         #new-run-bottom .name { width: 12; padding: 0 0 0 2; color: $foreground 65%; text-style: bold; }
         #plan, #command { width: 1fr; height: auto; max-height: 4; }
+        #plan { max-height: 6; }
         #plan.-refused { color: $error; }
         #start { width: auto; min-width: 9; margin: 0 0 0 12; }
         #start-words { width: 1fr; padding: 0 2; color: $foreground 65%; }
@@ -224,10 +226,15 @@ class NewRunScreen(PsiScreen):
             self._show_plan(plan_sentence(message.plan))
 
     def _show_plan(self, sentence: str, *, is_refused: bool = False) -> None:
+        """Shows what a run would cost, or why it is refused, and below it what was typed in vain."""
         self._refusal = sentence if is_refused else ""
         line = self.query_one("#plan", Static)
         line.set_class(is_refused, "-refused")
-        line.update(f"✗ {sentence}" if is_refused else sentence)
+        lines = [f"✗ {sentence}" if is_refused else sentence]
+        with contextlib.suppress(ConfigError):
+            needless = needless_options(self.form.config(), self.form.typed)
+            lines += [f"! {first_of(needless, 2, '; ')}"] if needless else []
+        line.update("\n".join(lines))
 
     @work(thread=True, exclusive=True, group="devices")
     def _read_devices(self) -> None:

@@ -46,7 +46,7 @@ def test_the_list_marks_it_until_it_is_trusted(psi, foreign, monkeypatch, column
 
     told = psi("runs")
     assert marked(told) == ["theirs"]
-    assert ("?theirs.py:build" if columns > 80 else "?the…y:build") in told.out
+    assert ("?theirs.py:build" if columns > 80 else "  ?t") in told.out
     assert "runs only with --trust" in told.err
     assert max(map(len, told.out.splitlines())) <= columns
     assert [run["name"] for run in json.loads(psi("runs", "--json").out) if run["needs_trust"]] == ["theirs"]

@@ -13,7 +13,7 @@ from textual.widgets import Button, Static, TabbedContent
 from psi_core.conditions import CONTROL_NAMES
 from psi_core.config import RunConfig
 from psi_core.files import examples_directory, state_directory
-from psi_core.presets import config_of
+from psi_core.presets import config_of, needless_options
 from psi_core.runs.run import Run
 from psi_tui.app.app import PsiApp
 from psi_tui.screens.new_run.screen import NewRunScreen
@@ -94,6 +94,21 @@ async def test_the_engines_refusal_stands_in_the_place_of_the_plan(own_folders):
         await planned(pilot, screen, "add --rectify relu or --rectify abs")
         await fill(pilot, screen, {"rectify": "abs", "images": "50"})
         await planned(pilot, screen, "50 images")
+
+
+async def test_what_is_typed_in_vain_is_told_below_the_plan_as_the_command_tells_it(own_folders):
+    async with filling_in(own_folders) as (app, pilot, screen):
+        await fill(pilot, screen, {"epsilon": "0.1", "steps": "20", "images": "50"})
+        vain = "! steps: has no effect, because no attack here takes small steps"
+        await until(pilot, lambda: line(screen, "plan").endswith(f"\n{vain}"), "the warning")
+        await planned(pilot, screen, "x 50 images")
+        assert vain in text_of(app)
+        await fill(pilot, screen, {"attack": "none", "controls": "none"})
+        typed = screen.form.typed
+        await planned(pilot, screen, "; ".join(needless_options(screen.form.config(), typed)))
+        assert "epsilon: has no effect, because there is no attack and no control" in line(screen, "plan")
+        await fill(pilot, screen, {"attack": "pgd"})
+        await until(pilot, lambda: "no effect" not in line(screen, "plan"), "no warning any more")
 
 
 async def test_a_plan_is_of_what_stands_in_the_form_however_fast_that_changes(own_folders):
