@@ -25,7 +25,7 @@ from psi_core.conditions import (
     epsilon_text,
 )
 from psi_core.devices import CPU, Device
-from psi_core.errors import ConfigError, unknown_name
+from psi_core.errors import ConfigError, missing_file, unknown_name
 from psi_core.measures import DEFAULT_MEASURES, MEASURE_NAMES
 from psi_core.option_values import NPY_PLACE, Epsilons, Names, parse_channel_axis
 from psi_core.options import Option, option_of, parse_mean_sd, refusal, require_known
@@ -396,13 +396,16 @@ class RunConfig(RunOptions):
         Raises:
             ConfigError: the file cannot be read, is no TOML, or holds a wrong key or value.
         """
+        is_model = str(path) in MODEL_NAMES or ":" in str(path)
+        keys = "write the path of a TOML file with keys such as model, epsilon"
+        advice = f"write --model {path}" if is_model else keys
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(missing_file("spec", Path(path), advice)) from None
         except OSError as error:
-            raise ConfigError(
-                f"{path}: {error.strerror}; write the path of a TOML file with keys such as model, epsilon"
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"spec: {path} cannot be read ({error.strerror}); {advice}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: not a TOML file ({error}); write lines such as epsilon = [0.03, 0.1]") from None
         return cls(**{**values, **typed})
 

@@ -154,7 +154,12 @@ def test_what_is_typed_beats_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"epsilon 0.1", "not a TOML file"), (b"\xff", "not a TOML file"), (b"[run]\n", "config key: there is no 'run'")],
+    [
+        (b"epsilon 0.1", "not a TOML file"),
+        (b"\xff", "not a TOML file"),
+        (b"images = " + b"[" * 100_000, "not a TOML file"),
+        (b"[run]\n", "config key: there is no 'run'"),
+    ],
 )
 def test_a_wrong_file_is_refused(tmp_path, content, sentence):
     spec = tmp_path / "spec.toml"
@@ -184,6 +189,18 @@ def test_an_older_run_of_such_a_name_is_read_and_resumed(own_folders):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="write the path of a TOML file"):
         RunConfig.from_toml(tmp_path / name)
+
+
+def test_a_misspelt_file_is_answered_with_the_one_beside_it(tmp_path):
+    (tmp_path / "spec.toml").touch()
+    (tmp_path / "spce.txt").touch()
+    spec = tmp_path / "spce.toml"
+    with pytest.raises(ConfigError) as refused:
+        RunConfig.from_toml(spec)
+    assert str(refused.value) == f"spec: there is no file {spec}; did you mean {tmp_path / 'spec.toml'}?"
+    for model in ("lenet5", "mine.py:small"):
+        with pytest.raises(ConfigError, match=f"there is no file {model}; write --model {model}"):
+            RunConfig.from_toml(model)
 
 
 def test_lists_may_be_text_with_commas():
