@@ -29,6 +29,7 @@ from psi_core.runs.run import Run
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.columns import Row
 from psi_core.tables.export import export_run, left_out_words
+from psi_core.tables.liu import liu_request
 from psi_core.tables.registry import View, cached_rows
 
 
@@ -65,6 +66,7 @@ ANSWERS = (
     Answer("resume", "psi_core.engine.commands:resume", "process", before_import="psi_core.serve:before_resume"),
     Answer("fit", "psi_core.engine.commands:fit", "process"),
     Answer("ablate", "psi_core.engine.commands:ablate", "process"),
+    Answer("liu", "psi_core.engine.commands:liu", "process", before_import="psi_core.serve:before_liu"),
     Answer("recompute", "psi_core.engine.commands:recompute", "process"),
     Answer("images", "psi_core.engine.commands:images", "process"),
     Answer("selftest", "psi_core.engine.selftest.suite:selftest", "process"),
@@ -260,3 +262,14 @@ def before_resume(run: str) -> None:
     """Sets how the threads of a resumed run wait for each other, which must precede importing torch."""
     config = recorded_config(Path(run))
     share_cores(config.get("devices"), config)
+
+
+def before_liu(
+    run: str,
+    images: int | None = None,
+    conditions: Sequence[str] = (),
+    across: str = "classes",
+    bins: int = TABLE_BINS,
+) -> None:
+    """Refuses what cannot be asked of a run: to know it takes no torch."""
+    liu_request(Run(Path(run)), images, conditions, across, bins)

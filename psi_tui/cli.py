@@ -35,6 +35,7 @@ _MODULES = {
     "show": "show",
     "compare": "compare",
     "ablate": "ablate",
+    "liu": "ablate",
     "report": "report",
     "export": "export",
     "resume": "control",

@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.engine.preparation", "psi_core.engine.gradient_check"),
     ("psi_core.engine.work", "psi_core.engine.again", "psi_core.engine.ablation"),
     ("psi_core.engine.analysis", "psi_core.engine.recompute"),
-    ("psi_core.engine", "psi_core.engine.bench", "psi_core.engine.answers"),
+    ("psi_core.engine", "psi_core.engine.bench", "psi_core.engine.answers", "psi_core.engine.liu"),
     ("psi_core.engine.selftest",),
     ("psi_core.engine.commands",),
     ("psi_core.__main__",),

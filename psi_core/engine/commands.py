@@ -34,7 +34,9 @@ from psi_core.runs.run import Run
 from psi_core.runs.status import LIVE, STOP_FILE
 from psi_core.runs.trust import require_no_links, require_trusted
 from psi_core.serve import Reply
+from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.export import IMAGE_FORMATS
+from psi_core.tables.liu import liu_request
 
 FAILED = 1
 
@@ -117,6 +119,35 @@ def ablate(reply: Reply, **config: Any) -> dict[str, Any]:
     """
     keep_freed_memory()
     return asdict(masking.ablate(config, reply.report, _interruption()))
+
+
+def liu(
+    run: str,
+    reply: Reply,
+    images: int | None = None,
+    conditions: Sequence[str] = (),
+    across: str = "classes",
+    bins: int = TABLE_BINS,
+) -> dict[str, Any]:
+    """Computes images of a run again by Liu's preset, and gives `rows`, `title` and `notes`.
+
+    Args:
+        run: its directory.
+        reply: receives the progress.
+        images: as `liu_request` takes it, and the others likewise.
+        conditions: names of the run's conditions.
+        across: `classes` or `images`.
+        bins: bins of histograms.
+
+    Raises:
+        KeyboardInterrupt: it was asked to leave; nothing is kept of what was done.
+    """
+    from psi_core.engine.liu import liu as computed  # Not at the top: a run has no use for it.
+
+    keep_freed_memory()
+    found = Run(Path(run).absolute())
+    request = liu_request(found, images, conditions, across, bins)
+    return asdict(computed(found, request, reply.report, _interruption()))
 
 
 def images(run: str, to: str, reply: Reply, formats: Sequence[str] = IMAGE_FORMATS) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from psi_core.runs.verification import Verified
 _ELSEWHERE_IMAGES = 64
 """Images of a chunk that are computed again on another kind of device, where bits cannot agree anyway."""
 
-_ROUNDING = 1e-4
+ROUNDING = 1e-4
 """How far the PSI of benign images may lie apart on another kind of device."""
 
 
@@ -80,14 +80,14 @@ def _compared(number: int, ours: Arrays, theirs: Arrays, other: str) -> Verified
     name, images = f"chunk {number} again", len(ours["index"])
     if not np.array_equal(ours["index"], theirs["index"][:images]):
         return Verified(name, "wrong", "its images are others than those that are read now")
-    apart = _apart(ours["psi"][0], theirs["psi"][0][..., :images])
+    apart = largest_difference(ours["psi"][0], theirs["psi"][0][..., :images])
     if other:
         same = 100 * float((ours["prediction"] == theirs["prediction"][..., :images]).mean())
         words = (
             f"{images} images, made on {other}: benign PSI within {apart:.1e}, {same:.1f} % of the predictions "
             "the same; bits are compared only on the device that made them"
         )
-        return Verified(name, "right" if apart <= _ROUNDING else "wrong", words)
+        return Verified(name, "right" if apart <= ROUNDING else "wrong", words)
     differing = sorted(key for key in ours if key not in theirs or not _is_same(ours[key], theirs[key]))
     if differing:
         words = f"other bits in {first_of(differing)}; benign PSI differs by at most {apart:.1e}"
@@ -99,7 +99,7 @@ def _is_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
-def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
+def largest_difference(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest difference; infinite where only one of them is NaN."""
     if not np.array_equal(np.isnan(one), np.isnan(other)):
         return float("inf")

@@ -259,7 +259,7 @@ class Failed(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class AblationAdvanced(_Timed):
-    """Progress of an ablation.
+    """Progress of an ablation, or of images that are computed again.
 
     Attributes:
         phase: phase, as in a run.

@@ -48,7 +48,8 @@ def liu_sparseness(
     classes 0.18 and 0.12.
 
     Args:
-        class_means: (..., class, channel); a class without images is NaN, and left out of mean and sd.
+        class_means: (..., class, channel); a class without images is NaN, and left out of mean and sd. With a reference
+            also the channel means of single images, (..., image, channel).
         reference: benign class means (class, channel), whose mean and sd across classes are applied to `class_means`,
             so that an attack cannot move its own yardstick; channels nearly dead there are left out, since any change
             is a giant z-score by so short a yardstick. None takes those of each `class_means` itself, and all channels.

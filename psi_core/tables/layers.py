@@ -192,7 +192,7 @@ def layer_rows(run: Run, view: View) -> Iterator[Cells]:
                 *_against_benign(shift, own, None if condition.is_benign else references[0], edges[at_layer]),
                 control_name,
                 *_against_control(shift_from_control, own, None if control is None else references[control]),
-                None if decision is None else _verdict(condition, decision, MEASURES[measure].moves),
+                None if decision is None else verdict_of(condition, decision, MEASURES[measure].moves),
                 *_beyond_noise(decision, np.where(kept[at], values[:, at_layer], np.nan), at, names, labels),
             )
 
@@ -207,7 +207,7 @@ def layer_notes(run: Run, view: View) -> list[str]:
     return [peak, *([beyond] if has_noise else []), *label_notes(run)]
 
 
-def _verdict(condition: Condition, decision: Decision, moves: tuple[str, str]) -> str:
+def verdict_of(condition: Condition, decision: Decision, moves: tuple[str, str]) -> str:
     """Its sentence; noise is compared with other noise, by name."""
     is_noise, deciding = condition.row.kind == "noise", decision.deciding
     noise = deciding.reference if is_noise and deciding is not None else "noise"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psi_core.conditions import BENIGN, Condition
 from psi_core.measures import MEASURES, require_measure
@@ -130,16 +131,37 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
     require_measure(view.measure, run.measures, run.name)
     values = run.array(view.measure)[places]
     correct = (run.predictions[places] == run.labels) if run.config.labels == "true" else None
+    edges = [measure_edges(own, view.measure, view.bins) for own in np.split(values, values.shape[1], 1)]
+    return reading_rows(network_of(run), run.layers, attacked, values, correct, edges)
+
+
+def reading_rows(
+    network: str,
+    layers: Sequence[str],
+    attacked: str,
+    values: NDArray[np.floating],
+    correct: NDArray[np.bool_] | None,
+    edges: Sequence[NDArray[np.float64]],
+) -> Iterator[Cells]:
+    """The rows of `study_rows` of any values.
+
+    Args:
+        network: whose published values stand beside them, such as `alexnet`; none do for another name.
+        layers: their names.
+        attacked: name of the condition beside benign.
+        values: benign and under that condition, (2, layer, image); NaN where there is none.
+        correct: whether the network was right, (2, image); None without true labels.
+        edges: edges of each layer's bins.
+    """
     peaks = [
-        find_peaks(own, measure_edges(own, view.measure, view.bins), correct)
-        for own in np.split(values, values.shape[1], 1)
+        find_peaks(own, each, correct) for own, each in zip(np.split(values, values.shape[1], 1), edges, strict=True)
     ]
     is_there = ~np.isnan(values).any(0)
     shifts = np.where(is_there, values[1].astype(np.float64) - values[0], 0).sum(-1)
     means = np.divide(shifts, is_there.sum(-1), out=np.full(len(shifts), np.nan), where=is_there.any(-1))
     images = np.count_nonzero(~np.isnan(values), axis=-1)
-    published = PUBLISHED.get(_network(run), {})
-    for at_layer, layer in enumerate(run.layers):
+    published = PUBLISHED.get(network, {})
+    for at_layer, layer in enumerate(layers):
         pair: list[Cells] = [
             (
                 published[layer][at] if layer in published else None,
@@ -153,17 +175,19 @@ def study_rows(run: Run, view: View) -> Iterator[Cells]:
         ]
         changes = [_difference(*values) for values in zip(*pair, strict=True)]
         agreements = [_agreement(changes[0], change) for change in changes[1:]]
+        claim = CLAIMS.get(network, {}).get(layer)
         for at, condition in enumerate(dict.fromkeys((BENIGN, attacked))):
+            peak = peaks[at_layer].left[at, 0], peaks[at_layer].right[at, 0]
             yield (
                 layer,
                 condition,
                 *numbers(images[at, at_layer]),
-                view.bins,
-                *numbers(peaks[at_layer].left[at, 0], peaks[at_layer].right[at, 0]),
+                len(edges[at_layer]) - 1,
+                *numbers(*peak),
                 *pair[at],
                 *((*changes, *agreements) if at else [None] * 7),
-                *numbers(100 * peaks[at_layer].right[at, 0]),
-                *_said(run, at_layer, at, means[at_layer], (peaks[at_layer].left[at, 0], peaks[at_layer].right[at, 0])),
+                *numbers(100 * peak[1]),
+                *_said(claim, at, means[at_layer], peak),
             )
 
 
@@ -188,7 +212,7 @@ COUNT = "active_fraction"
 
 def is_read_as_ratio(run: Run, view: View) -> bool:
     """Whether the rows read the study's equation as PSI, and the run could show the other reading too."""
-    return view.measure == "psi" and COUNT in run.measures and _network(run) in PUBLISHED
+    return view.measure == "psi" and COUNT in run.measures and network_of(run) in PUBLISHED
 
 
 def moves_note(rows: Sequence[Row]) -> str:
@@ -223,9 +247,10 @@ def claims_note(
     return ", ".join(texts)
 
 
-def _said(run: Run, at_layer: int, at: int, change: float, peak: tuple[float, float]) -> tuple[str | None, bool | None]:
+def _said(
+    claim: str | tuple[float, float] | None, at: int, change: float, peak: tuple[float, float]
+) -> tuple[str | None, bool | None]:
     """What the study's text says of a layer in one condition, and whether it holds here."""
-    claim = CLAIMS.get(_network(run), {}).get(run.layers[at_layer])
     if claim is None:
         return None, None
     if isinstance(claim, str):
@@ -237,7 +262,8 @@ _EDGE = 1e-9
 """By how much rounding may move the edge of a bin."""
 
 
-def _network(run: Run) -> str:
+def network_of(run: Run) -> str:
+    """The network by the name that PUBLISHED and CLAIMS have it under, if they do."""
     return run.config.model.removeprefix("torchvision:")
 
 

@@ -65,6 +65,12 @@ def complete_condition(context: click.Context, parameter: click.Parameter, incom
     return [name for name in _of_run(context, "conditions", incomplete) if name != "benign"]
 
 
+def complete_conditions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completes the last of several conditions with commas, with one of the run on the line, but benign."""
+    names = [name for name in _of_run(context, "conditions", "") if name != "benign"]
+    return some_of(names)(context, parameter, incomplete)
+
+
 def _of_run(context: click.Context, what: str, incomplete: str) -> list[str]:
     """Names that a run has; none where the line names no run yet."""
     from psi_core.runs.finding import load_run

@@ -1,4 +1,4 @@
-"""Shows a run, a fit or an ablation in a shell until it ends, obeys Ctrl-C, and says how a run ended."""
+"""Shows a run, a fit or a computation besides runs in a shell until it ends, obeys Ctrl-C, and says how a run ended."""
 
 import os
 import signal
@@ -22,10 +22,10 @@ from psi_tui.text.formatting import format_count, format_duration
 
 
 def finished_job(do: str, question: dict[str, Any], *, hint: str) -> dict[str, Any] | None:
-    """The answer of a child that fits or ablates, or None where it was interrupted; a bar shows how far it is.
+    """The answer of a child that computes for long, or None where it was interrupted; a bar shows how far it is.
 
     Args:
-        do: `fit` or `ablate`.
+        do: `fit`, `ablate` or `liu`.
         question: what the answer takes.
         hint: what Ctrl-C does, shown beside the bar.
 

@@ -3,14 +3,16 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from psi_core.conditions import Condition
 from psi_core.config import ResolvedConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
@@ -29,6 +31,9 @@ from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
 
 Found = TypeVar("Found")
+
+TakeMeans: TypeAlias = Callable[[slice, Sequence[Sequence[Tensor]]], None]
+"""Takes the rows of a batch in its chunk, and per condition and layer its channel means, float64 (image, channel)."""
 
 
 class LeftEarlyError(Exception):
@@ -92,6 +97,7 @@ class ChunkMaker:
         after_batch: Callable[[OpenChunk], None],
         out_of_memory: Callable[[int, int], None],
         following: NDArray[np.int64] | None = None,
+        take_means: TakeMeans | None = None,
     ) -> Arrays:
         """The finished arrays of one chunk.
 
@@ -100,13 +106,14 @@ class ChunkMaker:
             after_batch: called after every batch; may raise LeftEarlyError.
             out_of_memory: called with the old and the new batch size; the same images are then tried again.
             following: positions of the chunk that is likely made next: its first images are read meanwhile.
+            take_means: gets the channel means of every image, which the chunk itself sums by class, batch by batch.
 
         Raises:
             DataError: an image cannot be read.
             RunError: a layer answered an image with NaN or infinity, or one image alone does not fit in memory.
         """
         with contextlib.nullcontext() if self._abreast is None else self._abreast.at_work():
-            return self._made(positions, after_batch, out_of_memory, following)
+            return self._made(positions, after_batch, out_of_memory, following, take_means)
 
     def _made(
         self,
@@ -114,6 +121,7 @@ class ChunkMaker:
         after_batch: Callable[[OpenChunk], None],
         out_of_memory: Callable[[int, int], None],
         following: NDArray[np.int64] | None,
+        take_means: TakeMeans | None,
     ) -> Arrays:
         chunk = OpenChunk.begun(self.plan, positions, self.device)
         self._images.begin(positions, self.batch, following)
@@ -134,7 +142,7 @@ class ChunkMaker:
                 self._images.put_back(images)
             is_last = images is None and fits
             del images
-            fits &= self._take_in(chunk, queued, self.depth if fits and not is_last else 0, after_batch)
+            fits &= self._take_in(chunk, queued, self.depth if fits and not is_last else 0, after_batch, take_means)
             if not fits:
                 self._halve(out_of_memory)
             elif is_last:
@@ -146,6 +154,7 @@ class ChunkMaker:
         queued: deque[tuple[Images, HostCopy | LaterCopy]],
         most: int,
         after_batch: Callable[[OpenChunk], None],
+        take_means: TakeMeans | None,
     ) -> bool:
         """Takes in the numbers of queued batches until at most so many are left; whether the device had memory for it.
 
@@ -153,8 +162,12 @@ class ChunkMaker:
         """
         try:
             while len(queued) > most:
+                done = chunk.done
                 chunk.take(len(queued[0][0]), queued[0][1])
-                queued.popleft()
+                numbers = queued.popleft()[1]
+                if take_means is not None:
+                    take_means(slice(done, chunk.done), numbers.channel_means)
+                del numbers  # Its channel means are the largest thing that a batch leaves.
                 self.step.clock.settle()
                 after_batch(chunk)
         except RuntimeError as error:
@@ -261,13 +274,23 @@ class ChunkMaker:
         out_of_memory(before, self.batch)
 
 
-def make_chunk_maker(config: ResolvedConfig, prepared: Prepared, device: Device) -> ChunkMaker:
-    """What makes the chunks of a resolved run on one device, where its classifier already is."""
+def make_chunk_maker(
+    config: ResolvedConfig, prepared: Prepared, device: Device, conditions: tuple[Condition, ...] | None = None
+) -> ChunkMaker:
+    """What makes the chunks of a resolved run on one device, where its classifier already is.
+
+    Args:
+        config: configuration of the run.
+        prepared: its network and images.
+        device: the device.
+        conditions: some of the run's, benign first, and the attacks whose size another one copies; None: all.
+    """
+    perturbations = perturbations_of(config)
     plan = StepPlan(
         model=prepared.classifier,
         layers=prepared.calls,
         trace=prepared.trace,
-        perturbations=perturbations_of(config),
+        perturbations=perturbations if conditions is None else replace(perturbations, conditions=conditions),
         measures=config.measures,
         unit=config.unit,
         rectify=config.rectify,

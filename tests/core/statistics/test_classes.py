@@ -62,6 +62,20 @@ def test_liu_equals_a_plain_reference(means: np.ndarray) -> None:
     assert liu_sparseness(attacked, means, drops_dead=True) == pytest.approx(expected)
 
 
+def test_single_images_by_the_yardstick_of_class_means() -> None:
+    """The example's means are 2, 1.5, 4.5, 0, its sds 1, .5, .5, 0; the image's z 1, 3, -1, 0, scaled .5, 1, 0, .25."""
+    image = np.array([[3.0, 3, 4, 9]])
+    assert liu_sparseness(image, CLASS_MEANS) == pytest.approx([(1 - 1.75**2 / 4 / 1.3125) / (3 / 4)], abs=1e-15)
+    assert liu_sparseness(image, CLASS_MEANS, drops_dead=True) == pytest.approx([(1 - 1.5**2 / 3 / 1.25) / (2 / 3)])
+
+
+def test_images_that_are_their_classs_mean_have_its_value(means: np.ndarray) -> None:
+    labels = np.random.default_rng(2).integers(0, 10, 70)
+    for drops_dead in (False, True):
+        of_classes = liu_sparseness(means, means, drops_dead=drops_dead)
+        assert liu_sparseness(means[labels], means, drops_dead=drops_dead) == pytest.approx(of_classes[labels])
+
+
 def test_a_frozen_reference_without_an_attack_is_separate(means: np.ndarray) -> None:
     for drops_dead in (False, True):
         frozen = liu_sparseness(means, means, drops_dead=drops_dead)
