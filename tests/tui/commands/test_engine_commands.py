@@ -85,11 +85,13 @@ def interrupt():
     threads = []
 
     def press(times: int) -> None:
+        deaf = signal.getsignal(signal.SIGINT)
+
         def wait_and_press() -> None:
             deadline = time.monotonic() + 120
-            while signal.getsignal(signal.SIGINT) is signal.default_int_handler and time.monotonic() < deadline:
+            while signal.getsignal(signal.SIGINT) is deaf and time.monotonic() < deadline:
                 time.sleep(0.02)
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            if signal.getsignal(signal.SIGINT) is deaf:
                 return  # Nobody came to listen: the press would end the tests themselves.
             for _ in range(times):
                 time.sleep(0.4)

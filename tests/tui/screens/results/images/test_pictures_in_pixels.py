@@ -106,8 +106,12 @@ SIDE = 28 * MULTIPLE
 """Pixels that every one of an image has, and that the image has, where a picture has 44 columns of room."""
 
 
-def assert_shown(app, dialog, sent, index):
-    """The terminal has the three pictures of an image and no other, and their cells are on screen."""
+async def shown_of(index, app, pilot, dialog, sent):
+    """The numbers of the three pictures of an image: the terminal has them and no other, their cells are on screen."""
+    grown = (-(-SIDE // CELL[0]), -(-SIDE // CELL[1]))
+    room = [grown[0] * grown[1]] * len(NAMES)
+    await until(pilot, lambda: [*numbers_on_screen(app).values()] == room, "three pictures, as large as they get")
+    await settled(pilot)
     held = pictures(sent)
     assert set(numbers_on_screen(app)) == set(held)
     assert len(held) == 3, "those of the image before are freed"
@@ -115,7 +119,7 @@ def assert_shown(app, dialog, sent, index):
         picture = widget(dialog, name)
         shown = held[picture._drawn.number]
         assert numbers_on_screen(app)[picture._drawn.number] == shown.columns * shown.rows
-        assert (shown.columns, shown.rows) == picture.size == (-(-SIDE // CELL[0]), -(-SIDE // CELL[1]))
+        assert (shown.columns, shown.rows) == picture.size == grown
         assert shown.pixels.shape[:2] == (shown.rows * CELL[1], shown.columns * CELL[0])
         assert np.array_equal(shown.pixels[:SIDE, :SIDE, :3], expected(index, name, 28, (3,), MULTIPLE))
         assert shown.pixels[:SIDE, :SIDE, 3].all()
@@ -130,8 +134,7 @@ async def test_kitty_has_the_pixels_of_the_image_and_of_no_other(own_folders):
     async with viewer(directory, "auto") as (app, pilot, dialog, sent):
         assert widget(dialog, "benign").size == (28, 14)
         app.graphics.listener.typed(b"\x1b_Gi=31;OK\x1b\\\x1bP>|kitty(0.40.1)\x1b\\\x1b[?62c")
-        await until(pilot, lambda: len(numbers_on_screen(app)) == 3, "pixels, as soon as the terminal tells of them")
-        first = assert_shown(app, dialog, sent, 0)
+        first = await shown_of(0, app, pilot, dialog, sent)
 
         may_answer, ask = threading.Event(), app.engine.ask
 
@@ -144,11 +147,9 @@ async def test_kitty_has_the_pixels_of_the_image_and_of_no_other(own_folders):
         await until(pilot, lambda: "making the picture again" in text_of(app), "the next image's turn")
         assert (numbers_on_screen(app), pictures(sent)) == ({}, {}), "words of one, picture of another"
         may_answer.set()
-        await until(pilot, lambda: len(numbers_on_screen(app)) == 3, "the next image")
-        assert not first & assert_shown(app, dialog, sent, 1), "something else has another number"
+        assert not first & await shown_of(1, app, pilot, dialog, sent), "something else has another number"
         await press(pilot, "h")
-        await until(pilot, lambda: len(numbers_on_screen(app)) == 3, "the image before")
-        held = assert_shown(app, dialog, sent, 0)
+        held = await shown_of(0, app, pilot, dialog, sent)
 
         drawn = app.export_screenshot()
         assert PLACEHOLDER not in drawn
@@ -161,7 +162,7 @@ async def test_kitty_has_the_pixels_of_the_image_and_of_no_other(own_folders):
             half_blocks = sum(segment.text.count("▀") for segment in segments(app))
             assert half_blocks > 500 or kind is Palette, "the palette leaves nothing of it to be seen"
             await press(pilot, "escape")
-            assert assert_shown(app, dialog, sent, 0) == held, "none was sent twice"
+            assert await shown_of(0, app, pilot, dialog, sent) == held, "none was sent twice"
 
         app.theme = "psi-light"
         await until(pilot, lambda: not held & set(numbers_on_screen(app)), "pictures in other colors")
