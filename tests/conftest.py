@@ -19,7 +19,7 @@ for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 _LENGTHY = (
     *("test_no_key_is_dead", "test_thirty_kinds_of_damage", "test_the_examples_of_an_own_model_and_own_images_run"),
-    *("test_a_live_run_costs_at_most_ten_kibibytes_a_second_and_a_killed_worker_shows_as_lost",),
+    *("test_a_live_run_costs_at_most_five_kibibytes_a_second_and_a_killed_worker_shows_as_lost",),
 )
 
 

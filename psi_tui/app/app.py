@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import RenderableType
 from rich.text import Text
+from textual._compositor import CompositorUpdate
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.events import Resize
@@ -25,6 +26,7 @@ from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.driver import own_driver
 from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.palette import ActionProvider, Palette
+from psi_tui.app.wire import Wire
 from psi_tui.graphics.terminal import Graphics, Wish
 from psi_tui.plots.themes import THEMES, Colors, themes_for
 from psi_tui.services.services import Services
@@ -47,8 +49,13 @@ class RepaintingApp(OrderlyApp):
 
     _rest: Timer | None = None
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.wire = Wire()
+
     def on_resize(self) -> None:
         """Waits for the last of several sizes."""
+        self.wire.forget()
         if self._rest is not None:
             self._rest.stop()
         self._rest = self.set_timer(_REST_SECONDS, self._paint_again)
@@ -56,6 +63,7 @@ class RepaintingApp(OrderlyApp):
     def _paint_again(self) -> None:
         if not self.screen_stack:
             return  # The app is closing.
+        self.wire.forget()
         size = self.size if self.is_headless else Size(*shutil.get_terminal_size())
         if size == self.size:
             self.screen.query("*").refresh(layout=True)
@@ -144,7 +152,10 @@ class PsiApp(RepaintingApp, Services):
         return own_driver(super().get_driver_class())
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        super()._display(screen, renderable)
+        if self.graphics.has_painted:
+            self.wire.forget()
+        sent = self.wire.shortened(renderable) if isinstance(renderable, CompositorUpdate) else renderable
+        super()._display(screen, sent)
         self.graphics.paint_over(getattr(renderable, "spans", None))
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:

@@ -112,10 +112,12 @@ class Graphics:
 
     Attributes:
         listener: takes the terminal's answers.
+        has_painted: whether something was painted over cells, which then show what they are not told.
     """
 
     def __init__(self, wish: Wish = "auto", environment: Mapping[str, str] = os.environ) -> None:
         self.listener = Listener()
+        self.has_painted = False
         self._wish = wish
         self._in_tmux = bool(environment.get("TMUX"))
         term = environment.get("TERM", "")
@@ -258,6 +260,7 @@ class Graphics:
     def paint(self, message: str, x: int, y: int) -> None:
         """Paints at a cell, the cursor coming back: sixels' way."""
         if self._write is not None:
+            self.has_painted = True
             self._write(f"\x1b7\x1b[{y + 1};{x + 1}H{message}\x1b8")
 
     def was_drawn(self, overlay: Overlay) -> None:
