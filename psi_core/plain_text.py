@@ -1,4 +1,7 @@
-"""Text that came from a file, made harmless for a terminal: one door for ids, names, classes, warnings and logs."""
+"""Text that came from a file, made harmless for a terminal: one door for ids, names, classes, warnings and logs.
+
+And numbers in sentences, as people write them.
+"""
 
 import re
 
@@ -24,3 +27,9 @@ def plain_text(text: str) -> str:
 def plain_line(text: str) -> str:
     """The same in one line: newlines and tabs become blanks."""
     return re.sub("[\n\t]", " ", plain_text(text))
+
+
+def short_number(value: float, digits: int) -> str:
+    """A number with so many significant digits; from 0.0001 up to a million it has no power of ten, `100` at two."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text and abs(value) < 1e6 else text

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import EPSILON_ROUNDING, Condition
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked, worst
+from psi_core.plain_text import short_number
 from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.events import EvidenceFound, PrecisionCompared
 from psi_core.runs.run import Run
@@ -173,7 +174,7 @@ def _why_not(reason: str | None) -> str:
 
 def _percent(share: float) -> str:
     """A relative error as a bound on it; digits below a thousandth of a percent tell nothing."""
-    return f"{max(100 * share, 0.001):.2g} %"
+    return f"{short_number(max(100 * share, 0.001), 2)} %"
 
 
 def _external_norms(run: Run) -> str:

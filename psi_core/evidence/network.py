@@ -4,6 +4,7 @@ import math
 
 from psi_core.evidence.arithmetic import engine_evidence
 from psi_core.evidence.check import Check, at_most, not_checked
+from psi_core.plain_text import short_number
 from psi_core.runs.run import Run
 
 ALONE_MEETS, ALONE_NEAR = 1e-4, 1e-2
@@ -24,7 +25,8 @@ def alone_and_among_others(run: Run) -> Check | None:
     if difference is None or not math.isfinite(difference):
         return not_checked(name, f"it could not be looked at: {seen.alone_reason or 'it came to NaN or infinity'}")
     status = at_most(difference, ALONE_MEETS, ALONE_NEAR)
-    sentence = f"{seen.images} images alone and among others have the same logits within {100 * difference:.2g} %"
+    within = f"{short_number(100 * difference, 2)} %"
+    sentence = f"{seen.images} images alone and among others have the same logits within {within}"
     if status == "green":
         return Check(name, status, sentence, 100 * difference, "percent")
     cause = f": {seen.alone_cause}" if seen.alone_cause else ": its forward mixes the images of a batch"

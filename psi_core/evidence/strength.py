@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import ATTACKS, Condition, attack_row, epsilon_text
 from psi_core.evidence.check import Check, Status, at_least, at_most, badness, not_checked, worst
+from psi_core.plain_text import short_number
 from psi_core.runs.run import Run
 from psi_core.statistics.paired import percent
 from psi_core.statistics.recognition import fooled_percent, reached_percent, targets_of, unmoved_percent
@@ -159,7 +160,7 @@ def zero_gradients(run: Run) -> Check:
     if share == 0:
         sentence = f"{attack} finds a gradient in every image"
     elif status == "green":
-        sentence = f"{attack} finds no gradient in {share:.2g} % of the images"
+        sentence = f"{attack} finds no gradient in {short_number(share, 2)} % of the images"
     else:
         sentence = f"{attack} finds no gradient in {share:.1f} % of the images: {_MASKING}"
     return Check(name, status, sentence, float(share), "percent")

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from psi_core.files import plain
+from psi_core.plain_text import short_number
 from psi_core.tables.columns import Cell, Kind, decimals, readable
 
 Row: TypeAlias = Mapping[str, Any]
@@ -85,10 +86,7 @@ def format_large(value: float | None) -> str:
     """A large whole number in short: 61.1 M, 714 M, 11.3 G."""
     if value is None:
         return MISSING
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}"
-    return f"{value:g}"
+    return " ".join(_scaled(value, ("", "k", "M", "G", "T"))).rstrip()
 
 
 _SHORT: dict[Kind, Callable[[float], str]] = {
@@ -150,10 +148,15 @@ def format_bytes(count: float | None) -> str:
     """A size on disk in decimal units: `12.3 MB`."""
     if count is None:
         return MISSING
-    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f} B"
+    return " ".join(_scaled(count, ("B", "kB", "MB", "GB", "TB")))
+
+
+def _scaled(value: float, units: Sequence[str]) -> tuple[str, str]:
+    """Three digits and the unit that they count, each a thousand of the one before: `1` and `MB`, never `1000` `kB`."""
+    place = 0
+    while float(f"{value:.3g}") >= 1000 and place < len(units) - 1:
+        value, place = value / 1000, place + 1
+    return short_number(value, 3), units[place]
 
 
 def format_shape(shape: Sequence[int]) -> str:

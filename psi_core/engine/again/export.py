@@ -35,6 +35,7 @@ from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import temporary_beside
+from psi_core.plain_text import short_number
 from psi_core.runs.run import Run
 
 
@@ -188,13 +189,16 @@ class ImageExport:
 
     def warnings(self) -> list[str]:
         """One sentence for every condition that 8-bit pictures do not hold."""
-        return [
-            f"{name}: 8-bit pictures do not hold this attack; its largest change is {255 * each.exact:.4g} gray levels "
-            f"as measured and {255 * each.rounded:.4g} in the files, a pixel's is up to {255 * each.error:.2g} off; "
-            "measure the npz instead"
-            for name, each in self._roundings.items()
-            if each.error > _ROUNDING
-        ]
+        told = []
+        for name, each in self._roundings.items():
+            exact, rounded, error = (255 * value for value in (each.exact, each.rounded, each.error))
+            if each.error > _ROUNDING:
+                told.append(
+                    f"{name}: 8-bit pictures do not hold this attack; its largest change is {short_number(exact, 4)} gray "
+                    f"levels as measured and {short_number(rounded, 4)} in the files, a pixel's is up to "
+                    f"{short_number(error, 2)} off; measure the npz instead"
+                )
+        return told
 
     def _write(
         self,

@@ -14,6 +14,7 @@ from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_membe
 from psi_core.engine.memory import available_memory
 from psi_core.errors import DataError, missing_file
 from psi_core.npy import read_header
+from psi_core.plain_text import short_number
 
 _CHANNELS = (1, 3)
 
@@ -260,6 +261,6 @@ def require_valid_pixels(images: Pixels | NpzRows, where: str) -> None:
         low, high = (0.0, 1.0) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
     if not (low >= 0 and high <= 1):  # Written so that NaN is refused too.
         raise DataError(
-            f"data: images in {where} lie between {low:.4g} and {high:.4g}; save floats in 0..1, not normalized, "
-            "or uint8"
+            f"data: images in {where} lie between {short_number(low, 6)} and {short_number(high, 6)}; save floats in "
+            "0..1, not normalized, or uint8"
         )

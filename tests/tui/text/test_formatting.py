@@ -88,3 +88,5 @@ def test_short_forms():
     assert (format_rate(1234.5), format_rate(3.21), format_rate(None)) == ("1,234 images/s", "3.2 images/s", MISSING)
     assert (format_large(61_100_840), format_large(432), format_large(None)) == ("61.1 M", "432", MISSING)
     assert (format_bytes(12_345_678), format_bytes(12), format_bytes(None)) == ("12.3 MB", "12 B", MISSING)
+    assert (format_bytes(999_499), format_bytes(999_500), format_bytes(1e15)) == ("999 kB", "1 MB", "1000 TB")
+    assert (format_large(999.4), format_large(999_900), format_large(0)) == ("999", "1 M", "0")
