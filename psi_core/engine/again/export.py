@@ -194,8 +194,8 @@ class ImageExport:
             exact, rounded, error = (255 * value for value in (each.exact, each.rounded, each.error))
             if each.error > _ROUNDING:
                 told.append(
-                    f"{name}: 8-bit pictures do not hold this attack; its largest change is {short_number(exact, 4)} gray "
-                    f"levels as measured and {short_number(rounded, 4)} in the files, a pixel's is up to "
+                    f"{name}: 8-bit pictures do not hold this attack; its largest change is {short_number(exact, 4)} "
+                    f"gray levels as measured and {short_number(rounded, 4)} in the files, a pixel's is up to "
                     f"{short_number(error, 2)} off; measure the npz instead"
                 )
         return told
