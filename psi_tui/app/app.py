@@ -1,6 +1,5 @@
 """The app: five screens over the run directories. It starts runs and computes nothing."""
 
-import shutil
 import traceback
 from collections.abc import Callable
 from datetime import datetime
@@ -10,23 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import RenderableType
 from rich.text import Text
-from textual._compositor import CompositorUpdate
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
-from textual.events import Resize
 from textual.filter import LineFilter
-from textual.geometry import Size
 from textual.screen import Screen
-from textual.timer import Timer
 from textual.worker import WorkerFailed
 
 from psi_core.errors import PsiError
 from psi_core.files import state_directory
 from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.driver import own_driver
-from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.palette import ActionProvider, Palette
-from psi_tui.app.wire import Wire
+from psi_tui.app.repainting import RepaintingApp
 from psi_tui.graphics.terminal import Graphics, Wish
 from psi_tui.plots.themes import THEMES, Colors, themes_for
 from psi_tui.services.services import Services
@@ -34,43 +28,6 @@ from psi_tui.services.state import ScreenName, write_whole
 
 if TYPE_CHECKING:
     from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsListed, RunsWatcher, WatchingFailed
-
-_REST_SECONDS = 0.15
-
-
-class RepaintingApp(OrderlyApp):
-    """An app that is whole after any series of sizes.
-
-    Textual paints what a new size moves. A terminal made larger and smaller again in one breath is back at the old size
-    by then: nothing has moved, but what the terminal cut off in between is gone. Of two signals that come at once the
-    first may be the last to be told, with the size before. And a widget that asks for a layout twice before one is made
-    keeps the height of the first time.
-    """
-
-    _rest: Timer | None = None
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.wire = Wire()
-
-    def on_resize(self) -> None:
-        """Waits for the last of several sizes."""
-        self.wire.forget()
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(_REST_SECONDS, self._paint_again)
-
-    def _paint_again(self) -> None:
-        if not self.screen_stack:
-            return  # The app is closing.
-        self.wire.forget()
-        size = self.size if self.is_headless else Size(*shutil.get_terminal_size())
-        if size == self.size:
-            self.screen.query("*").refresh(layout=True)
-            self.screen.refresh()
-        else:
-            self.post_message(Resize(size, size))
-
 
 SCREEN_CLASSES = {
     "runs": ("psi_tui.screens.runs", "RunsScreen"),
@@ -154,8 +111,7 @@ class PsiApp(RepaintingApp, Services):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         if self.graphics.has_painted:
             self.wire.forget()
-        sent = self.wire.shortened(renderable) if isinstance(renderable, CompositorUpdate) else renderable
-        super()._display(screen, sent)
+        super()._display(screen, renderable)
         self.graphics.paint_over(getattr(renderable, "spans", None))
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:

@@ -13,7 +13,8 @@ from textual._xterm_parser import XTermParser
 from textual.driver import Driver
 
 if TYPE_CHECKING:
-    from psi_tui.app.app import PsiApp
+    from psi_tui.app.repainting import RepaintingApp
+    from psi_tui.services.services import Services
 
 _LOOK_AGAIN_SECONDS = 0.1
 _AT_ONCE = 4096
@@ -29,18 +30,18 @@ def own_driver(driver: type[Driver]) -> type[Driver]:
 
     class TerminalDriver(driver):  # type: ignore[misc, valid-type]
         def start_application_mode(self) -> None:
-            cast("PsiApp", self._app).wire.forget()
+            cast("RepaintingApp", self._app).wire.forget()
             super().start_application_mode()
             if self._writer_thread is not None:  # It is none where the terminal belongs to another job by now.
-                cast("PsiApp", self._app).graphics.opened(self.write)
+                cast("Services", self._app).graphics.opened(self.write)
 
         def disable_input(self) -> None:
-            cast("PsiApp", self._app).graphics.closing()
+            cast("Services", self._app).graphics.closing()
             super().disable_input()
 
         def run_input_thread(self) -> None:
             """Reads until the app is left: first answers are taken out, then keys and the mouse are told."""
-            listener = cast("PsiApp", self._app).graphics.listener
+            listener = cast("Services", self._app).graphics.listener
             parser = XTermParser(self._debug)
             decode = getincrementaldecoder("utf-8")(errors="ignore").decode
 
