@@ -23,7 +23,7 @@ from psi_tui.screens.comparison import (
 )
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.completion import complete_condition, complete_run, one_of
-from psi_tui.shell.console import output_console, write_result
+from psi_tui.shell.console import output_console, print_sentence, write_result
 from psi_tui.text.columns import Section, print_table
 from psi_tui.text.formatting import json_text
 
@@ -82,9 +82,9 @@ def compare(
         return
     console = output_console()
     for each in those:
-        console.print(each.legend, soft_wrap=True, markup=False)
-    console.print(differences_line(differences), soft_wrap=True, markup=False)
+        print_sentence(console, each.legend, indent=3)
+    print_sentence(console, differences_line(differences), indent=2)
     if not have_common_layers(those):
-        console.print(NOTHING_IN_COMMON, soft_wrap=True, markup=False)
-    console.print(quantity_title(those, chosen), style="bold", soft_wrap=True, markup=False)
+        print_sentence(console, NOTHING_IN_COMMON)
+    print_sentence(console, quantity_title(those, chosen), "bold")
     print_table(console, comparison_columns(those, chosen), [Section(rows)])

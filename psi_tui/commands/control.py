@@ -19,7 +19,7 @@ from psi_tui.commands.options import json_option, run_argument, runs_dir_option,
 from psi_tui.commands.run import start_and_follow
 from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
-from psi_tui.shell.console import narrate, write_result
+from psi_tui.shell.console import narrate, output_console, print_sentence, write_result
 from psi_tui.text.formatting import format_bytes, json_text
 
 _WRONG = 1
@@ -86,12 +86,14 @@ def verify(
         rows = [asdict(part) for part in parts]
         write_result(json_text({"run": found.id, "directory": found.directory, "right": is_right, "parts": rows}))
     else:
+        console = output_console()
         name_width = max(len(part.name) for part in parts)
         for part in parts:
-            write_result(f"{part.name:<{name_width}}  {part.verdict:<11}  {part.words}")
+            beside = f"{part.name:<{name_width}}  {part.verdict:<11}  "
+            print_sentence(console, f"{beside}{part.words}", indent=len(beside))
         is_whole = all(part.verdict == "right" for part in again)
         right = "right" if is_whole else "nothing wrong was found, and what was to be computed again was not checked"
-        write_result(f"{found.name}: {right if is_right else 'wrong'}")
+        print_sentence(console, f"{found.name}: {right if is_right else 'wrong'}")
     context.exit(0 if is_right else _WRONG)
 
 

@@ -14,7 +14,7 @@ from psi_core.files import cache_directory, runs_directory
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
-from psi_tui.shell.console import narration_console, output_console, write_result
+from psi_tui.shell.console import narration_console, output_console, print_sentence, write_result
 from psi_tui.text.formatting import format_bytes, json_text
 
 _TOLD_WITH_FREE_SPACE = ("runs_directory", "cache_directory")
@@ -51,7 +51,7 @@ def doctor(context: click.RichContext, runs_dir: str | None, as_json: bool) -> N
     for name, value in told.items():
         lines = [str(part) for part in value] if isinstance(value, list) else [str(value or "none")]
         for place, line in enumerate(lines or ["none"]):
-            output_console().print(f"{'' if place else name:<{width}}  {line}", soft_wrap=True, markup=False)
+            print_sentence(output_console(), f"{'' if place else name:<{width}}  {line}", indent=width + 2)
     context.exit("engine" in facts)
 
 

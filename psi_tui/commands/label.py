@@ -11,7 +11,7 @@ from psi_core.runs.labels import checked_name, checked_note, checked_tags, requi
 from psi_core.runs.run import Run
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.shell.completion import complete_run, complete_tag
-from psi_tui.shell.console import narrate, write_result
+from psi_tui.shell.console import narrate, output_console, print_sentence, write_result
 from psi_tui.text.formatting import json_text
 from psi_tui.text.runs import label_lines
 
@@ -60,8 +60,9 @@ def label(
         write_result(json_text([_row(run) for run in found]))
     else:
         for run in found:
-            lines = label_lines(run.label) or ["neither tags nor a note"]
-            write_result("\n  ".join([run.name if run.name == run.id else f"{run.name}, {run.id}", *lines]))
+            print_sentence(output_console(), run.name if run.name == run.id else f"{run.name}, {run.id}")
+            for line in label_lines(run.label) or ["neither tags nor a note"]:
+                print_sentence(output_console(), f"  {line}", indent=2)
     if refusals:
         raise incomplete("are labeled", len(found), refusals)
 

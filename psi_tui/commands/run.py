@@ -17,7 +17,7 @@ from psi_tui.commands.options import run_argument, runs_dir_option
 from psi_tui.engine.client import ask, start
 from psi_tui.shell.bar import waiting
 from psi_tui.shell.completion import one_of
-from psi_tui.shell.console import narrate, output_console, write_result
+from psi_tui.shell.console import narrate, output_console, print_sentence, write_result
 from psi_tui.shell.follow import follow
 from psi_tui.shell.slurm_script import slurm_script
 from psi_tui.shell.tables import print_layers
@@ -146,7 +146,7 @@ def _print_plan(plan: dict[str, Any], folder: str) -> None:
     if faster := plan.get("faster"):
         facts["faster"] = faster
     for name, value in facts.items():
-        write_result(f"{name:<10}  {value}")
+        print_sentence(output_console(), f"{name:<10}  {value}", indent=12)
 
 
 @click.command()

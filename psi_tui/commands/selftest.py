@@ -9,7 +9,7 @@ from psi_core.runs.events import Event, PartTested
 from psi_tui.commands.options import json_option
 from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
-from psi_tui.shell.console import narration_console, output_console, write_result
+from psi_tui.shell.console import narration_console, output_console, print_sentence, write_result
 from psi_tui.text.formatting import format_duration, json_text
 
 _MARKS = {"passed": "✓", "failed": "✗", "measured": "·", "left out": "-"}
@@ -37,7 +37,7 @@ def selftest(
     def tell(event: Event) -> None:
         if isinstance(event, PartTested) and not as_json:
             line = f"{_MARKS[event.verdict]} {event.part:<10} {event.words} ({format_duration(event.seconds)})"
-            output_console().print(line, soft_wrap=True, highlight=False, markup=False)
+            print_sentence(output_console(), line, indent=2)
 
     question: dict[str, Any] = {"device": device, "limit": limit, "parts": parts.split(",") if parts else []}
     if to is not None:

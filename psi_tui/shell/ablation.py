@@ -8,6 +8,7 @@ from psi_core.conditions import BENIGN, Condition, Epsilon, epsilon_in_levels, e
 from psi_core.tables.ablation import COLUMNS, AblationResult
 from psi_core.tables.columns import as_number
 from psi_tui.plots.figures import Curves, Series
+from psi_tui.shell.console import print_sentence
 from psi_tui.shell.tables import print_figure
 from psi_tui.text.columns import ScreenColumn, Section, of_side, pick, print_table, screen_columns
 from psi_tui.text.formatting import Row, format_cell
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def print_ablation(console: "Console", result: AblationResult, *, with_plot: bool) -> None:
     """Prints the table, below it the curves where they are wanted, and what must be told beside both."""
-    console.print(result.title, style="bold", soft_wrap=True)
+    print_sentence(console, result.title, "bold")
     print_table(console, _columns(str(result.rows[0]["selection"])), ablation_sections(result.rows))
     if with_plot:
         console.print()

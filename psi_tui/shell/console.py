@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -41,6 +43,34 @@ def _console(stream: IO[str]) -> "Console":
         return plain_text(value) if isinstance(value, str) else value
 
     return PlainConsole(file=stream, highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def print_sentence(console: "Console", text: str, style: str = "", indent: int = 0) -> None:
+    """Prints what is no table: at a terminal broken between words, elsewhere in one line for whoever reads that.
+
+    A command in parentheses stays in one piece, so that it can be copied.
+
+    Args:
+        console: where to.
+        text: one paragraph.
+        style: of all of it.
+        indent: where further lines begin; near the left where there is no room beside it.
+    """
+    if console.is_terminal:
+        indent = indent if console.width - indent >= NARROWEST_SENTENCE else SHORT_INDENT * bool(indent)
+        whole = re.sub(r"\(psi-tui [^()]*\)", lambda command: command[0].replace(" ", _GLUE), text)
+        options = {"subsequent_indent": " " * indent, "break_long_words": False, "break_on_hyphens": False}
+        text = "\n".join(textwrap.wrap(whole, console.width, **options)).replace(_GLUE, " ")  # type: ignore[arg-type]
+    console.print(text, style=style, soft_wrap=True)
+
+
+_GLUE = "\ue000"
+"""Stands for a blank at which no line is broken; no text has it."""
+
+SHORT_INDENT = 2
+
+NARROWEST_SENTENCE = 30
+"""Columns below which sentences stand on lines of their own."""
 
 
 def narrate(sentence: str) -> None:

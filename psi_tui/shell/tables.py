@@ -13,6 +13,7 @@ from psi_tui.plots import draw
 from psi_tui.plots.figures import Figure
 from psi_tui.plots.layer_histogram import LayerHistogram
 from psi_tui.shell.bar import waiting
+from psi_tui.shell.console import NARROWEST_SENTENCE, SHORT_INDENT, print_sentence
 from psi_tui.text.columns import (
     ScreenColumn,
     Section,
@@ -35,8 +36,6 @@ STYLES: dict[str, str] = {"green": "green", "amber": "yellow", "red": "bold red"
 """Of each status of evidence as people read it; the word says the same."""
 
 _GAP = 2
-_NARROWEST_SENTENCE = 30
-"""Columns below which sentences stand on lines of their own."""
 
 _VERDICT_WIDTH = 140
 _FIGURE_LINES = 22
@@ -104,14 +103,14 @@ def print_layers(console: "Console", run: Run, view: View = WHOLE) -> None:
     found = tally(check.status for check in checks_of(run))
     asides.append(f"evidence: {found} (psi-tui show {run.id} --table evidence)")
     for aside in asides:
-        console.print(aside, style="dim", soft_wrap=True)
+        print_sentence(console, aside, "dim")
 
 
 def print_title(console: "Console", run: Run) -> None:
     """Prints one line that says which run this is and how far, and below what a person said of it."""
-    console.print(_title(run), style="bold", soft_wrap=True)
+    print_sentence(console, _title(run), "bold")
     for line in label_lines(run.label):
-        console.print(line, style="dim", soft_wrap=True)
+        print_sentence(console, line, "dim")
 
 
 def _title(run: Run) -> str:
@@ -139,7 +138,8 @@ def condition_note(row: Row) -> str:
 def print_sentences(console: "Console", columns: Sequence[Column], rows: Sequence[Row]) -> None:
     """Prints the key columns of a table whose last one holds sentences: these are wrapped, beside the others or below.
 
-    A cell that is a status of evidence has its color.
+    Where not even the others fit beside each other, every cell has a line of its own. A cell that is a status of
+    evidence has its color.
     """
     from rich.text import Text
 
@@ -148,9 +148,10 @@ def print_sentences(console: "Console", columns: Sequence[Column], rows: Sequenc
     headings = [column.heading for column in short]
     widths = [max(map(len, texts)) for texts in zip(headings, *cells, strict=True)]
     indent = sum(width + _GAP for width in widths)
-    is_beside = console.width - indent >= _NARROWEST_SENTENCE
+    is_beside = console.width - indent >= NARROWEST_SENTENCE
+    is_stacked = indent - _GAP > console.width
     if not is_beside:
-        indent = _GAP
+        indent = SHORT_INDENT
 
     def show(*parts: tuple[str, str]) -> None:
         line = Text.assemble(*parts)
@@ -160,11 +161,19 @@ def print_sentences(console: "Console", columns: Sequence[Column], rows: Sequenc
     def padded(texts: Sequence[str]) -> list[tuple[str, str]]:
         return [(text.ljust(width + _GAP), STYLES.get(text, "")) for text, width in zip(texts, widths, strict=True)]
 
+    def show_cells(texts: Sequence[str], beside: str) -> None:
+        if not is_stacked:
+            show(*padded(texts), (beside, ""))
+            return
+        for place, text in enumerate(texts):
+            for line in textwrap.wrap(text, max(console.width - indent, 1)):
+                show((f"{' ' * indent if place else ''}{line}", STYLES.get(text, "")))
+
     heading = "".join(text for text, _ in padded(headings))
-    show((f"{heading}{last.heading}" if is_beside else heading, "dim"))
+    show((f"{heading}{last.heading}" if is_beside else heading[: console.width], "dim"))
     for row, texts in zip(rows, cells, strict=True):
         lines = textwrap.wrap(str(row[last.name]), max(console.width - indent, 1), break_on_hyphens=False) or [""]
-        show(*padded(texts), (lines.pop(0) if is_beside else "", ""))
+        show_cells(texts, lines.pop(0) if is_beside else "")
         for line in lines:
             show((f"{' ' * indent}{line}", ""))
 
@@ -178,14 +187,14 @@ def print_histogram(console: "Console", run: Run, histogram: LayerHistogram) -> 
     low, high = (format_cell(histogram.edges[end], "psi") for end in (0, -1))
     note = f"{histogram.title}: images in each of {bins} bins from {low} to {high}"
     note += f"; {format_count(outside)} values lie outside" if outside else ""
-    console.print(note, style="dim", soft_wrap=True)
+    print_sentence(console, note, "dim")
     if histogram.is_alone:
         return
     condition = histogram.conditions[1]
     shifts = [f"{format_cell(histogram.shift, 'shift')} from {histogram.conditions[0]}"]
     if histogram.control is not None:
         shifts.append(f"{format_cell(histogram.shift_from_control, 'shift')} from {histogram.control}")
-    console.print(f"mean difference of {condition}, by image: {', '.join(shifts)}", style="dim", soft_wrap=True)
+    print_sentence(console, f"mean difference of {condition}, by image: {', '.join(shifts)}", "dim")
 
 
 def print_figure(console: "Console", figure: Figure) -> None:

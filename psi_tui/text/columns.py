@@ -4,6 +4,7 @@ Headings and rounding are the tables' own; a screen chooses columns, their order
 """
 
 import re
+import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -220,12 +221,25 @@ def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: S
         if section.heading:
             if number:
                 console.print()
-            show((section.heading, "bold"), (f"  {section.note}" if section.note else "", "dim"))
+            for words in _heading_lines(section, console.width):
+                show(*words)
         for row in rows:
             show((line(row), ""))
     hidden = hidden_titles(columns, kept, every)
     if told := next((words for words in _hidden_words(hidden) if len(words) <= console.width), ""):
         show((told, "dim"))
+
+
+def _heading_lines(section: Section, width: int) -> list[tuple[tuple[str, str], ...]]:
+    """The heading of a section in bold with its note beside it, or below it where both are wider than there is."""
+    heading = (elided(section.heading, width), "bold")
+    if not section.note:
+        return [(heading,)]
+    beside = f"  {section.note}"
+    if cell_len(section.heading + beside) <= width:
+        return [(heading, (beside, "dim"))]
+    below = textwrap.wrap(section.note, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return [(heading,), *(((line, "dim"),) for line in below)]
 
 
 def fitted(
