@@ -5,7 +5,7 @@ PsiError
 ├── ModelError    a model, layer or weights file is wrong        (also ValueError)
 ├── DataError     a data set or an image is wrong                (also ValueError)
 └── RunError      a run directory, or a run under way, is wrong
-    └── IncompleteError   what was asked for several was done to some of them
+    └── IncompleteError   what was asked for several could not be done to all
 
 A message reads `where: what is wrong; what to write instead`.
 """
@@ -16,11 +16,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from psi_core.plain_text import plain_line
+
 Thing = TypeVar("Thing")
 
 
 class PsiError(Exception):
-    """Anything that psi-tui refuses or fails at, in one sentence."""
+    """Anything that psi-tui refuses or fails at, in one sentence.
+
+    Files, folders and their contents speak in many of them: what a terminal could take for an order is replaced here,
+    and a line break that would look like a line of ours.
+    """
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(plain_line(sentence))
 
 
 class ConfigError(PsiError, ValueError):
@@ -40,7 +49,16 @@ class RunError(PsiError):
 
 
 class IncompleteError(RunError):
-    """What was asked for several runs, or for one, and could not be done to all of them."""
+    """What was asked for several runs, or for one, and could not be done to all of them.
+
+    Args:
+        first: how many it was done to.
+        refusals: a sentence for each of the others.
+    """
+
+    def __init__(self, first: str, *refusals: str) -> None:
+        super().__init__(first)
+        self.args = (NEXT_LINE.join([*self.args, *map(plain_line, refusals)]),)
 
 
 NEXT_LINE = "\n  "
@@ -76,7 +94,9 @@ def incomplete(words: str, done: int, refusals: Sequence[str], most: int | None 
     every = done + len(refusals)
     if every == 1:
         return IncompleteError(refusals[0])
-    return IncompleteError(f"{done} of {every} runs {words}, not so:\n  {first_of(refusals, most or every, NEXT_LINE)}")
+    told = refusals[: most or every]
+    more = [f"and {len(refusals) - len(told)} more"] if len(told) < len(refusals) else []
+    return IncompleteError(f"{done} of {every} runs {words}, not so:", *told, *more)
 
 
 def first_of(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
+    ("psi_core.plain_text",),
     ("psi_core.errors",),
     (
         "psi_core.files",
@@ -21,7 +22,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "psi_core.devices",
         "psi_core.options",
         "psi_core.typed_names",
-        "psi_core.plain_text",
     ),
     ("psi_core.option_values",),
     ("psi_core.config", "psi_core.decoder"),

@@ -130,9 +130,7 @@ def load_description(directory: Path) -> Description:
     values = read_json(path)
     found = values.get("format") if isinstance(values, dict) else None
     if type(found) is not int or found != FORMAT:
-        raise RunError(
-            f"{directory}: format {str(found)[:40]!s} is not {FORMAT}, which this version reads; upgrade psi-tui"
-        )
+        raise RunError(f"{directory}: format {found!r:.40} is not {FORMAT}, which this version reads; upgrade psi-tui")
     try:
         identity, created = str(values["id"]), str(values["created"])
         if not re.fullmatch(IDENTITY, identity):
@@ -145,7 +143,7 @@ def load_description(directory: Path) -> Description:
         config = ResolvedConfig(**{**_OF_OLDER_RUNS, **known})
         conditions = [condition.name for condition in config.conditions]
         if values["conditions"] != conditions:
-            raise ValueError(f"its conditions are {str(values['conditions'])[:200]}, not {conditions}")
+            raise ValueError(f"its conditions are {str(values['conditions'])[:200]!r}, not {conditions}")
     except KeyError as error:
         raise RunError(f"{path}: lacks {error}; the run directory is damaged") from None
     except (ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from psi_core.errors import RunError, first_of
 from psi_core.files import TEMPORARY, file_sha256
+from psi_core.plain_text import plain_line
 from psi_core.runs.chunks import CHUNKS, chunk_path
 from psi_core.runs.labels import LABEL
 from psi_core.runs.loading import CONFIG_DIGEST
@@ -38,7 +39,7 @@ class Verified:
 
 def verify(run: Run) -> list[Verified]:
     """Every part of a run that files alone can tell of, the first one to look at first."""
-    return [Verified(name, *found) for name, found in _parts(run)]
+    return [Verified(name, verdict, plain_line(words)) for name, (verdict, words) in _parts(run)]
 
 
 def verdict_words(run: Run) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import rich_click as click
 
 from psi_core.files import runs_directory
+from psi_core.plain_text import plain_line
 from psi_core.runs.finding import damaged_runs, list_runs
 from psi_core.runs.labels import LABEL
 from psi_core.runs.run import Run
@@ -65,7 +66,7 @@ def runs(words: tuple[str, ...], runs_dir: str | None, as_json: bool) -> None:
             narrate(f"{NOT_TRUSTED}: {NOT_TRUSTED_WORDS}")
     for run, _ in found:
         if run.label.trouble:
-            narrate(f"damaged: {run.directory / LABEL} {run.label.trouble}")
+            narrate(plain_line(f"damaged: {run.directory / LABEL} {run.label.trouble}"))
     for sentence in damaged_runs(runs_dir).values():
         narrate(f"damaged: {sentence}")
 

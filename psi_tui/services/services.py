@@ -15,6 +15,7 @@ from textual.timer import Timer
 from psi_core.errors import ConfigError, PsiError, RunError, attempted, first_of, incomplete
 from psi_core.files import state_directory
 from psi_core.measures import MEASURES
+from psi_core.plain_text import plain_text
 from psi_core.runs.events import Event, TableBegun, Warned
 from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.graphics.terminal import Graphics
@@ -90,7 +91,7 @@ class Services(App[None]):
     def say(self, sentence: str) -> None:
         """Shows a sentence for a few seconds, as it is, in the place of the one before."""
         self.clear_notifications()
-        self.notify(sentence, markup=False, timeout=4)
+        self.notify(plain_text(sentence), markup=False, timeout=4)
 
     def show_error(self, error: Exception, log: Path | None = None) -> None:
         """Shows what went wrong, what to do next, and where the log lies."""

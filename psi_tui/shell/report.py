@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from psi_core.conditions import BENIGN
 from psi_core.options import flag_of, option_text
+from psi_core.plain_text import plain_line
 from psi_core.runs.run import Run
 from psi_core.tables.columns import Column, Row, as_number, readable
 from psi_core.tables.export import markdown_text, run_line
@@ -115,7 +116,7 @@ def report_parts(run: Run, condition: str | None = None) -> list[Part]:
     parts.append(Words("\n".join(f"{name} = {text}" for name, text in configuration.items()), is_code=True))
     hashes = {name: run.model[name] for name in ("weights", "source", "sha256") if run.model.get(name)}
     if hashes:
-        told_hashes = "\n".join(f"{name} = {value}" for name, value in hashes.items())
+        told_hashes = "\n".join(f"{name} = {plain_line(value)}" for name, value in hashes.items())
         parts += [Heading("Weights"), Words(told_hashes, is_code=True)]
     return parts
 

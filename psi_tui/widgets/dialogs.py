@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 
+from psi_core.plain_text import plain_text
 from psi_core.tables.columns import PAGE_ROWS
 from psi_tui.text.formatting import format_count
 from psi_tui.widgets.prompt_line import TextField
@@ -152,7 +153,7 @@ class ConfirmDialog(Question[bool]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Are you sure?"
             dialog.border_subtitle = f"y {self._yes}, n or esc leaves"
-            yield Static(self._question, markup=False)
+            yield Static(plain_text(self._question), markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("keep", id="no", compact=True)
                 yield Button(self._yes, id="yes", variant="error", compact=True)
@@ -191,11 +192,11 @@ class ErrorDialog(Question[None]):
         with Vertical(classes="dialog error") as dialog:
             dialog.border_title = "This did not work"
             dialog.border_subtitle = "esc leaves, y copies"
-            yield Static(cause, markup=False, classes="cause")
+            yield Static(plain_text(cause), markup=False, classes="cause")
             if next_step:
-                yield Static(f"Next: {next_step}", markup=False)
+                yield Static(plain_text(f"Next: {next_step}"), markup=False)
             if self.log_file is not None:
-                yield Static(f"Log: {self.log_file}", markup=False)
+                yield Static(plain_text(f"Log: {self.log_file}"), markup=False)
 
     def action_copy(self) -> None:
         text = self.sentence if self.log_file is None else f"{self.sentence}\n{self.log_file}"

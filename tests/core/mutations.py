@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from psi_core.runs.chunks import read_arrays
+from psi_core.runs.labels import LABEL
 
 DEEP = 100_000
 
@@ -45,10 +46,17 @@ def mutate(directory: Path, seed: int) -> str:
     return what
 
 
+_NOT_THERE = {
+    "card.json": {"command": "x", "about": "x"},
+    LABEL: {"format": 1, "name": "said", "tags": ["paper", "draft"], "note": "what to remember"},
+}
+"""What stands in files that no worker writes."""
+
+
 def _json_value(directory: Path, lot: random.Random) -> str:
-    name = lot.choice(("config.json", "config.json", "layers.json", "model.json", "card.json"))
+    name = lot.choice(("config.json", "config.json", "layers.json", "model.json", "card.json", LABEL))
     path = directory / name
-    values = json.loads(path.read_text()) if path.exists() else {"command": "x", "about": "x"}
+    values = json.loads(path.read_text()) if path.exists() else dict(_NOT_THERE[name])
     place: Any = lot.choice(values) if isinstance(values, list) else values
     key = lot.choice(sorted(place))
     value = lot.choice(VALUES)
@@ -64,7 +72,8 @@ def _json_value(directory: Path, lot: random.Random) -> str:
 
 
 def _whole_text(directory: Path, lot: random.Random) -> str:
-    name = lot.choice(("config.json", "layers.json", "model.json", "card.json", "events-0.jsonl", "positions.npy"))
+    names = ("config.json", "layers.json", "model.json", "card.json", LABEL, "events-0.jsonl", "positions.npy")
+    name = lot.choice(names)
     text = lot.choice(TEXTS)
     (directory / name).write_bytes(text)
     return f"{name} is {text[:20]!r}, {len(text)} bytes"
@@ -72,7 +81,7 @@ def _whole_text(directory: Path, lot: random.Random) -> str:
 
 def _other_kind(directory: Path, lot: random.Random) -> str:
     names = ("config.json", "layers.json", "model.json", "card.json", "events-0.jsonl", "positions.npy", "chunks")
-    name = lot.choice((*names, "chunks/00001.npz", "preview-0.npz", "stop", "engine-0.log", "pictures"))
+    name = lot.choice((*names, LABEL, "chunks/00001.npz", "preview-0.npz", "stop", "engine-0.log", "pictures"))
     path = directory / name
     if path.is_dir():
         shutil.rmtree(path)

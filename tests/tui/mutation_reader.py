@@ -56,6 +56,8 @@ def _read_all(runs: Path, run: str, out: Path) -> dict[str, Callable[[], Any]]:
         "compare": command("compare", path, "whole"),
         "export": command("export", path, "--to", str(out / "export")),
         "report": command("report", path, "--to", str(out / "report.md"), "--replace"),
+        "label": command("label", path),
+        "label --tag": command("label", path, "--tag", "seen", "--note", "read"),
         "delete": command("delete", path, "--yes"),
     }
 

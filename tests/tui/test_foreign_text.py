@@ -7,14 +7,18 @@ import json
 import pytest
 
 from psi_core import RunConfig
-from psi_core.errors import ConfigError, RunError
+from psi_core.errors import ConfigError, PsiError, RunError, incomplete
+from psi_core.files import examples_directory
 from psi_core.plain_text import is_plain, plain_line, plain_text
 from psi_core.runs.event_log import EventLog, events_path, last_lines, log_path
 from psi_core.runs.events import Failed, Started, Warned
 from psi_core.runs.finding import load_run
+from psi_core.runs.verification import verdict_words, verify
 from psi_core.tables.columns import Column
 from psi_core.tables.export import csv_text, latex_text, markdown_text
+from psi_tui.engine.client import NoAnswerError
 from tests.recorded import record_run
+from tests.tui.apps import press, running, settled, text_of
 
 HOSTILE = "\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066\ud800[red]x[/red]\r"
 NAMED = (Column("class_name", "class", "text", "", is_key=True),)
@@ -62,6 +66,61 @@ def test_a_damaged_directory_is_named_without_its_orders(psi, own_folders):
     told = psi("runs")
     assert "damaged: " in told.err
     assert "\x1b" not in told.err + told.out
+
+
+def kinds_of(error):
+    return [error, *(each for kind in error.__subclasses__() for each in kinds_of(kind))]
+
+
+@pytest.mark.parametrize("kind", [each for each in kinds_of(PsiError) if each is not NoAnswerError])
+def test_no_error_speaks_in_what_a_terminal_obeys_nor_in_a_line_that_is_not_ours(kind):
+    sentence = str(kind(f"file: {HOSTILE}\npsi-tui: all is well"))
+    assert is_plain(sentence)
+    assert is_harmless(sentence)
+
+
+def test_of_several_that_refuse_each_has_one_line():
+    error = incomplete("are labeled", 1, [f"one: {HOSTILE}\npsi-tui: all is well", "two: no", "three: no"], most=2)
+    lines = str(error).split("\n")
+    assert [line[:5] for line in lines] == ["1 of ", "  one", "  two", "  and"]
+    assert all(map(is_plain, lines))
+
+
+@pytest.mark.parametrize("value", [f"{HOSTILE}\nx", [HOSTILE], {"a": HOSTILE}])
+def test_a_format_that_is_none_is_named_in_one_line(own_folders, value):
+    path = record_run(own_folders) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": value}))
+    with pytest.raises(RunError, match="which this version reads") as caught:
+        load_run(path.parent)
+    assert is_plain(str(caught.value))
+    assert "\\x1b]0;" in str(caught.value), "it is quoted"
+
+
+def test_verify_names_a_file_without_its_orders(own_folders):
+    directory = record_run(own_folders)
+    (directory / "chunks" / "\x1b]0;owned\x07\nchunks: right").touch()
+    parts = verify(load_run(directory))
+    assert "wrong" in {part.verdict for part in parts}
+    assert all(is_plain(part.words) for part in parts)
+    assert is_plain(verdict_words(load_run(directory)))
+
+
+async def test_a_directory_s_name_gives_the_app_no_orders(own_folders):
+    directory = record_run(own_folders, images=20, chunk=20)
+    hostile = directory.rename(directory.with_name("\x1b]0;owned\x07"))
+    async with running(own_folders) as (app, pilot):
+        app.screen.table.select_key(str(hostile))
+        await press(pilot, "d")
+        app.delete_runs([(examples_directory() / "example-alexnet", "x"), (hostile, "y")])
+        await settled(pilot)
+        app.show_error(RunError("run: no"), hostile / "engine-0.log")
+        await settled(pilot)
+        assert "owned" in text_of(app)
+        assert "\x1b" not in text_of(app)
+        assert not any("\x1b" in each.message for each in app._notifications)
+        await press(pilot, "escape")
+        app.say(f"exported to {hostile}")
+        assert all("\x1b" not in each.message for each in app._notifications)
 
 
 @pytest.mark.parametrize("key", ["model", "data", "weights", "attacked"])

@@ -70,7 +70,7 @@ class LogTab(ResultsTab):
         self._shown = computed
         run = view.snapshot.run
         place = "ships with psi-tui" if run.is_example else str(run.directory)
-        self.query_one("#log-place", Static).update(place, layout=False)
+        self.query_one("#log-place", Static).update(plain_line(place), layout=False)
 
     def forget(self) -> None:
         self._shown = self._followed = None
