@@ -1,13 +1,15 @@
 """Any JSON, any line and any array in a run directory: read, or refused by the loader in a sentence; nothing else."""
 
+import ast
 import contextlib
 import io
 import json
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from psi_core.errors import PsiError, RunError
@@ -143,6 +145,22 @@ headers = (
         st.sampled_from(["", ", 'x': 1", ", 'shape': 3"]),
     )
 )
+lengths = st.sampled_from(["0", "1", "25", "007", "9" * 19, "9" * 25, "1_0", "٣", "-1"])
+
+
+def plain_header(descr, fortran, shape, end, rest):
+    """The same much as NumPy writes it."""
+    return f"{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': ({shape}){end}{rest}".encode()
+
+
+plain_headers = st.builds(
+    plain_header,
+    st.sampled_from(["'<f4'", "'>i8'", "'|u1'", "'<U3'", "'<f3'", "'|O8'", "'=f4'", "'f4'", '"<f4"']),
+    st.sampled_from(["False", "True", "1"]),
+    st.builds(str.__add__, st.lists(lengths, max_size=4).map(", ".join), st.sampled_from(["", ",", ", "])),
+    st.sampled_from([", }", "}", ",}"]),
+    st.sampled_from(["", "   \n", "\n", "\n\n", " x"]),
+)
 versions = st.sampled_from([(1, 0), (2, 0), (3, 0), (9, 9)])
 
 
@@ -150,6 +168,63 @@ def array_file(header, data, version=(1, 0)):
     """A file of NumPy's with this header, whatever it says."""
     length = len(header).to_bytes(2 if version == (1, 0) else 4, "little")
     return b"\x93NUMPY" + bytes(version) + length + header + data
+
+
+def numpys_own(file):
+    """What NumPy reads of a header: shape, order, type, and where the numbers begin; or that it reads none."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        return (*read(file), file.tell())
+    except Exception:  # noqa: BLE001 - NumPy hands on what Python's parser says of any text.
+        return "refused"
+
+
+def ours(file):
+    try:
+        header = read_header(file)
+    except ValueError:
+        return "refused"
+    return header.shape, header.is_fortran, header.dtype, header.length
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        *(np.zeros((4, 7, 25), np.float32), np.zeros(3, ">i8"), np.zeros(()), np.zeros((3, 0), np.uint8)),
+        *(np.zeros((2, 3), order="F"), np.array(["abc"]), np.array([True]), np.zeros(3, "M8[s]"), np.zeros((1,) * 32)),
+        *(np.zeros(3, [("a", "<f4")]), np.array([None])),
+    ],
+    ids=lambda array: str(array.dtype),
+)
+def test_a_header_is_read_as_numpy_reads_it(array):
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    assert ours(io.BytesIO(file.getvalue())) == numpys_own(io.BytesIO(file.getvalue())) != "refused"
+
+
+@pytest.mark.parametrize("count", EXAMPLES)
+def test_any_header_says_what_numpy_reads_from_it(count):
+    @settle(count)
+    @given(plain_headers | headers, st.binary(max_size=30), versions, st.integers(0, 99))
+    @example(plain_header("'<f4'", "False", "5", ", }", "\n"), b"", (1, 0), 1)
+    @example(plain_header("'<f4'", "False", "007,", ", }", "\n"), b"", (1, 0), 1)
+    @example(plain_header("'<f4'", "True", "5, 6,", "}", ""), b"", (1, 0), 0)
+    def law(header, data, version, missing):
+        file = array_file(header, data, version)
+        for content in (file, file[: len(file) - missing]):
+            assert ours(io.BytesIO(content)) == numpys_own(io.BytesIO(content))
+
+    law()
+
+
+def test_what_we_write_is_read_without_python_s_parser(pristine, monkeypatch):
+    def parse(_text):
+        raise SystemError("AST constructor recursion depth mismatch")  # As Python says where two threads need it.
+
+    monkeypatch.setattr(ast, "literal_eval", parse)
+    assert Run(pristine).psi.shape[2] == Run(pristine).images
+    assert read_arrays(chunk_path(pristine, 0))["index"].size
 
 
 @pytest.mark.parametrize("count", EXAMPLES)
