@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import RenderableType
 from textual._compositor import CompositorUpdate
+from textual._styles_cache import StylesCache
 from textual.events import Resize
 from textual.geometry import Size
 from textual.screen import Screen
@@ -14,6 +15,12 @@ from psi_tui.app.keys import OrderlyApp
 from psi_tui.app.wire import Wire
 
 _REST_SECONDS = 0.15
+
+# Textual's memo of two colors belongs to the class. It lacks the decorator that says so: every widget became part of a
+# key, and the painted lines of the last thousand widgets that are gone stayed in memory.
+_memo: Any = vars(StylesCache)["get_inner_outer"]
+if not isinstance(_memo, classmethod | staticmethod):
+    StylesCache.get_inner_outer = classmethod(_memo)  # type: ignore[assignment]
 
 
 class RepaintingApp(OrderlyApp):

@@ -7,7 +7,10 @@ import statistics
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
@@ -17,7 +20,7 @@ from psi_core.runs.events import BatchDone, PhaseBegan, event_line
 from psi_tui.runs import open_run, watcher
 from tests.core.living import Worker
 from tests.recorded import record_run
-from tests.tui.apps import WIDE, running, settled, text_of, until
+from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
 RUNS, EVENTS = 200, 200_000
 
@@ -29,6 +32,41 @@ MB_PER_UPDATE = 0.015
 
 PER_PREVIEW = 20
 """Updates from one look at the results to the next: ten seconds of them."""
+
+
+@pytest.mark.usefixtures("warm_engine")
+async def test_what_was_on_screen_and_what_was_read_is_let_go(own_folders, monkeypatch, alive):
+    monkeypatch.setattr(open_run, "_RESULTS_SECONDS", 0)
+    directory = record_run(own_folders, images=60, chunk=25, chunks=[0], finished=False, identity=alive)
+    other = record_run(own_folders.parent / "elsewhere", images=60, chunk=25)
+    async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
+        seen = WeakSet(held(app))
+        for tab, preview in 2 * (("log", 1), ("classes", 2), ("layers", 1)):
+            before = app.snapshot.run
+            write_arrays(preview_path(directory, 0), read_arrays(chunk_path(other, preview)))
+            app.screen.query_one("#tabs").active = tab
+            await until(pilot, lambda before=before: app.snapshot.run is not before, "the new results")
+            await settled(pilot)
+            seen.update(held(app))
+        for key in ("colon", "question_mark", "y", "1"):
+            await press(pilot, key)
+            seen.update(held(app))
+            await press(pilot, "escape")
+        assert len(seen) > len([*held(app)])
+        del before
+        gc.collect()
+        left = Counter(type(each).__name__ for each in seen - WeakSet(held(app)))
+    assert left.pop("Run", 0) <= 2  # A tab out of sight keeps what it showed last.
+    assert not left
+
+
+def held(app) -> Iterator[object]:
+    """All widgets of the screens that are there, what is remembered of its lines, and what was read of the open run."""
+    yield app.snapshot.run
+    for screen in (screen for stack in app._screen_stacks.values() for screen in stack):
+        for widget in screen.walk_children():
+            yield widget
+            yield widget._styles_cache
 
 
 @pytest.mark.long

@@ -1,5 +1,3 @@
-import gc
-
 import pytest
 from textual.widgets._footer import FooterKey
 
@@ -33,21 +31,4 @@ async def test_more_room_shows_more_keys(own_folders):
         await pilot.resize_terminal(*WIDE)
         await still(pilot)
         assert len(text_of(app).splitlines()[-1]) > len(narrow)
-
-
-@pytest.mark.usefixtures("warm_engine")
-async def test_keys_that_are_shown_no_more_are_let_go(own_folders):
-    async with running(own_folders, NARROW, open_directory=record_run(own_folders)) as (app, pilot):
-
-        def held():
-            gc.collect()
-            return sum(isinstance(each, FooterKey) for each in gc.get_objects())
-
-        counts = []
-        for _ in range(3):
-            for name in ("log", "layers"):
-                app.screen.query_one("#tabs").active = name
-                await still(pilot)
-            counts.append(held())
-        assert counts[-1] <= counts[0] + 2
         assert not any(key.compact for key in app.screen.query(FooterKey))
