@@ -289,10 +289,12 @@ class Patience:
 
     Args:
         pid: of the child.
+        longest_seconds: how long it may compute; LONGEST_SECONDS by default.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, longest_seconds: float | None = None) -> None:
         self._pid = pid
+        self._longest = LONGEST_SECONDS if longest_seconds is None else longest_seconds
         self._looked = time.monotonic()
         self._waited = self._still = 0.0
         self._used = _processor_ticks(pid)
@@ -312,13 +314,21 @@ class Patience:
         self._still = 0.0 if used is None or used != before else self._still + passed
         if self._still >= STILL_SECONDS:
             return f"it did nothing for {self._still:.0f} s"
-        return f"it took {self._waited / 60:.0f} minutes" if self._waited >= LONGEST_SECONDS else ""
+        return f"it took {self._waited / 60:.0f} minutes" if self._waited >= self._longest else ""
 
 
 def _processor_ticks(pid: int) -> int | None:
-    """Time that a process has computed; None where the system does not tell."""
+    """Time that a process and its children have computed; None where the system does not tell."""
     fields = _process_fields(pid)
-    return int(fields[11]) + int(fields[12]) if fields else None
+    if not fields:
+        return None
+    return int(fields[11]) + int(fields[12]) + sum(_processor_ticks(child) or 0 for child in _children(pid))
+
+
+def _children(pid: int) -> Iterator[int]:
+    for thread in (_PROC / str(pid) / "task").glob("*/children"):
+        with contextlib.suppress(OSError):  # The thread or its process has ended.
+            yield from map(int, thread.read_text(encoding="ascii").split())
 
 
 def _boot_id() -> str:

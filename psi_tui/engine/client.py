@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -35,6 +36,10 @@ _TAIL_BYTES = 4096
 
 class EngineError(RunError):
     """The engine was asked for something that it should manage, and failed at it."""
+
+
+class OutOfStepError(EngineError):
+    """A child wrote what is no reply: whatever it writes next may belong to an earlier question."""
 
 
 class NoAnswerError(EngineError):
@@ -95,6 +100,8 @@ def stream(do: str, tell: Tell, **fields: Any) -> Any | None:
 def start(do: str, errors: IO[bytes] | None = None, **fields: Any) -> tuple[Path, subprocess.Popen[str]]:
     """The directory of a run, and the child that now works on it, whatever becomes of us.
 
+    The child is waited for while it or a child of its own computes, however long that takes.
+
     Args:
         do: `start` or `resume`.
         errors: file for the child's standard error until it works; default: ours.
@@ -102,9 +109,16 @@ def start(do: str, errors: IO[bytes] | None = None, **fields: Any) -> tuple[Path
 
     Raises:
         PsiError: as of `ask`.
+        EngineError: the child did nothing for so long that it was given up.
     """
     with _Child(do, errors, fields) as child:
-        return Path(child.answer()["run"]), child.process
+        try:
+            return Path(child.patient_answer()["run"]), child.process
+        except TimeoutError as hung:
+            raise EngineError(
+                f"engine: asked to {do} a run it gave no answer, and was ended, since {hung}; try again, and where "
+                "that happens again, look at the disks that the model and its data lie on"
+            ) from None
 
 
 class _Child:
@@ -128,16 +142,28 @@ class _Child:
         if kind is not None:
             self.process.terminate()
             try:
-                self.process.wait(5)
+                self.process.wait(_BURY_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # One that a disk holds ends when it lets go.
+                    self.process.wait(_BURY_SECONDS)
         _stdout(self.process).close()
 
     def answer(self, tell: Tell | None = None) -> Any:
         """Its answer; `tell` takes what it tells before."""
+        return self._answer_in(_stdout(self.process), tell)
+
+    def patient_answer(self) -> Any:
+        """The same.
+
+        Raises:
+            TimeoutError: it does nothing; says for how long.
+        """
+        return self._answer_in(_Lines(self.process, lambda: False, longest_seconds=math.inf))
+
+    def _answer_in(self, lines: Iterable[str], tell: Tell | None = None) -> Any:
         try:
-            return _answer(_stdout(self.process), 1, tell)
+            return _answer(lines, 1, tell)
         except EOFError:
             raise NoAnswerError(self.process.wait(), self._errors) from None
 
@@ -146,7 +172,7 @@ class Client:
     """Asks one long-lived child many questions; safe to use from several threads, which then wait for each other.
 
     The child is started when first needed and ends with us, however we end: its standard input then ends. One that died
-    is replaced, and so is one that does not answer.
+    is replaced, and so is one that does not answer, or writes what is no reply.
     """
 
     def __init__(self) -> None:
@@ -168,7 +194,7 @@ class Client:
         Raises:
             PsiError: of the kind that the child reports.
             NoAnswerError: the child died over the question.
-            EngineError: the child did not answer, and was replaced; or the client is closed.
+            EngineError: the child did not answer or wrote what is no reply, and was replaced; or the client is closed.
         """
         with self._lock:
             self._asked += 1
@@ -186,6 +212,9 @@ class Client:
                 error = NoAnswerError(process.wait(), self._errors)
                 self._bury()
                 raise error from None
+            except OutOfStepError:
+                self._bury()
+                raise
             except TimeoutError as hung:
                 self._bury()
                 raise EngineError(
@@ -234,11 +263,15 @@ class _Lines:
     Args:
         process: the child; nobody else may read its standard output.
         is_over: whether nobody wants them any more.
+        longest_seconds: how long it may compute for one line; LONGEST_SECONDS by default.
     """
 
-    def __init__(self, process: "subprocess.Popen[str]", is_over: Callable[[], bool]) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[str]", is_over: Callable[[], bool], longest_seconds: float | None = None
+    ) -> None:
         self._process = process
         self._is_over = is_over
+        self._longest_seconds = longest_seconds
         self._begun: list[bytes] = []
         self._whole: deque[bytes] = deque()
 
@@ -252,7 +285,7 @@ class _Lines:
         ready = select.poll()
         ready.register(pipe, select.POLLIN)
         while True:
-            patience = Patience(self._process.pid)
+            patience = Patience(self._process.pid, self._longest_seconds)
             while not self._whole:
                 if not ready.poll(1000 * patience.look_seconds):
                     reason = "the app is closing" if self._is_over() else patience.reason()
@@ -290,7 +323,7 @@ def _answer(lines: Iterable[str], identity: int, tell: Tell | None = None) -> An
 
     Raises:
         PsiError: of the kind that the child reports.
-        EngineError: a line is none of the protocol.
+        OutOfStepError: a line is none of the protocol.
         EOFError: there are no more lines.
     """
     for line in lines:
@@ -312,7 +345,7 @@ def _parsed(line: str) -> dict[str, Any]:
     except ValueError:
         reply = None
     if not isinstance(reply, dict):
-        raise EngineError(f"engine: answered {line.strip()[:80]!r}; run psi-tui doctor")
+        raise OutOfStepError(f"engine: answered {line.strip()[:80]!r}; run psi-tui doctor")
     return reply
 
 

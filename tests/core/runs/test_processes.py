@@ -233,3 +233,23 @@ def test_a_worker_that_others_start_loads_torch_from_the_library(tmp_path, monke
     subprocess.run(command, capture_output=True, check=False)
     assert "nowhere.npz" in log_path(directory, 0).read_text()
     assert not (tmp_path / "hijacked").exists()
+
+
+_COMPUTES = """
+import sys, time
+while time.process_time() < 0.1:
+    pass
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells what a process has computed")
+def test_what_a_child_of_a_process_computes_counts_as_its_own():
+    command = [sys.executable, "-c", _COMPUTES]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        own, tenth = sum(os.times()[:2]), os.sysconf("SC_CLK_TCK") // 10
+        assert processes._processor_ticks(child.pid) >= tenth - 2
+        assert processes._processor_ticks(os.getpid()) >= own * os.sysconf("SC_CLK_TCK") + tenth - 3
+        child.stdin.close()

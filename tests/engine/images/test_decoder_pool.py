@@ -1,6 +1,7 @@
 """Processes that decode pictures: the same pixels as decoding here, whatever befalls a process or the worker."""
 
 import hashlib
+import math
 import os
 import signal
 import subprocess
@@ -227,6 +228,9 @@ def test_a_child_is_waited_for_while_it_computes_but_not_for_ever(monkeypatch):
     patience = Patience(1)
     assert pass_by(1799, 1) == ""
     assert pass_by(1, 1) == "it took 30 minutes"
+    patience = Patience(1, longest_seconds=math.inf)
+    assert pass_by(100_000, 1) == ""
+    assert pass_by(60, 0) == "it did nothing for 60 s"
 
 
 def test_signals_of_a_job_do_not_reach_a_decoder(pool, tmp_path):

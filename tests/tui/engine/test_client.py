@@ -164,6 +164,16 @@ def test_a_child_that_does_not_answer_is_replaced_and_the_next_answers(client, t
     assert client.ask("models") == "two"
 
 
+def test_a_child_that_writes_what_is_no_reply_is_replaced_and_the_next_answers(client, tmp_path, monkeypatch):
+    first = """read line; echo 'Loading ...'; read line; echo '{"id": 2, "answer": "stale"}'; exec sleep 600"""
+    second = """read line; echo '{"id": 2, "answer": "two"}'; exec sleep 600"""
+    python_instead(tmp_path, monkeypatch, f"if mkdir {tmp_path}/started; then {first}; else {second}; fi 2>/dev/null")
+    with pytest.raises(EngineError, match=r"answered 'Loading \.\.\.'"):
+        client.ask("models")
+    assert client._process is None
+    assert client.ask("models") == "two"
+
+
 def test_an_answer_in_pieces_is_put_together(client, tmp_path, monkeypatch):
     long = "x" * 200_000
     (tmp_path / "answer").write_text(json.dumps({"id": 1, "answer": f"{long} grün"}, ensure_ascii=False) + "\n")
@@ -233,3 +243,23 @@ def test_a_child_s_errors_go_where_they_are_told(engine, tmp_path, capfd):
     with pytest.raises(EngineError, match="stands above"):
         start("start")
     assert capfd.readouterr().err == "warning\nlast words\n"
+
+
+def test_a_child_that_was_asked_to_start_a_run_and_does_nothing_is_ended(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "STILL_SECONDS", 0.4)
+    written = tmp_path / "pid"
+    engine(f"import os, pathlib, time; pathlib.Path({str(written)!r}).write_text(str(os.getpid())); time.sleep(600)")
+    with pytest.raises(EngineError, match=r"asked to resume a run it .* ended, since it did nothing for .*; try again"):
+        start("resume")
+    assert not written.exists() or not is_running(int(written.read_text()))
+
+
+def test_a_child_that_computes_may_take_any_time_to_start_a_run(engine, monkeypatch):
+    monkeypatch.setattr(processes, "LONGEST_SECONDS", 0.0)
+    monkeypatch.setattr(processes.Patience, "look_seconds", 0.02)
+    engine(
+        """import json, time; time.sleep(0.3); print(json.dumps({"id": 1, "answer": {"run": "there"}}), flush=True)"""
+    )
+    directory, child = start("start")
+    child.wait()
+    assert directory == Path("there")
