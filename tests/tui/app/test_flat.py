@@ -27,8 +27,11 @@ RUNS, EVENTS = 200, 200_000
 UPDATES = 7200
 """An hour of a worker that tells twice a second how far it is; here they follow each other as fast as they are seen."""
 
-MB_PER_UPDATE = 0.015
-"""What the app may grow by: 0.013 were measured."""
+MB_PER_UPDATE = 0.001
+"""What the app may grow by once its memos are full: from update 2,000 to 6,800, 0.0002 were measured."""
+
+UPDATES_TO_FILL, MB_TO_FILL = 1800, 8
+"""What bounded memos and the allocator's arenas take before, from update 400 on: 6.4 MB were measured."""
 
 PER_PREVIEW = 20
 """Updates from one look at the results to the next: ten seconds of them."""
@@ -115,8 +118,9 @@ async def test_two_hundred_runs_a_long_log_and_an_hour_of_updates_leave_it_as_it
         for use, median in zip(found, medians, strict=False):
             sys.stdout.write(f"{ ({**use, 'update, ms': round(1000 * median, 1)}) }\n")
     before, after = found[1], found[-1]
-    assert after["MB"] < before["MB"] + MB_PER_UPDATE * updates * 3 / 4
-    assert after["statistics, MB"] < before["statistics, MB"] + 20
+    fills = MB_TO_FILL if updates / 4 < UPDATES_TO_FILL else 0
+    assert after["MB"] < before["MB"] + MB_PER_UPDATE * updates * 3 / 4 + fills
+    assert after["statistics, MB"] < before["statistics, MB"] + 5
     assert after["handles"] <= before["handles"] + 4  # Watchers open files and close them.
     assert after["threads"] <= before["threads"] + 2
     assert medians[-1] < 2 * medians[1]
