@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any, TypedDict
 
@@ -283,21 +283,22 @@ STILL_SECONDS, LONGEST_SECONDS = 60.0, 1800.0
 
 
 class Patience:
-    """How long one answer of a child is waited for: not for ever, and not long where it does nothing.
+    """How long one answer of a child, or of a thread, is waited for: not long where it does nothing.
 
     Time counts as the system runs us: a machine that slept, or a stopped job, has waited for nobody.
 
     Args:
         pid: of the child.
         longest_seconds: how long it may compute; LONGEST_SECONDS by default.
+        thread: the system's number of a thread of that process, if that alone is waited for.
     """
 
-    def __init__(self, pid: int, longest_seconds: float | None = None) -> None:
-        self._pid = pid
+    def __init__(self, pid: int, longest_seconds: float | None = None, thread: int | None = None) -> None:
+        self._look_at = partial(_processor_ticks, pid) if thread is None else partial(_thread_ticks, pid, thread)
         self._longest = LONGEST_SECONDS if longest_seconds is None else longest_seconds
         self._looked = time.monotonic()
         self._waited = self._still = 0.0
-        self._used = _processor_ticks(pid)
+        self._used = self._look_at()
 
     @property
     def look_seconds(self) -> float:
@@ -308,7 +309,7 @@ class Patience:
         """Why it is waited for no longer, in half a sentence; empty while it is."""
         now = time.monotonic()
         passed = min(now - self._looked, 2 * self.look_seconds)
-        used, before = _processor_ticks(self._pid), self._used
+        used, before = self._look_at(), self._used
         self._looked, self._used = now, used
         self._waited += passed
         self._still = 0.0 if used is None or used != before else self._still + passed
@@ -323,6 +324,12 @@ def _processor_ticks(pid: int) -> int | None:
     if not fields:
         return None
     return int(fields[11]) + int(fields[12]) + sum(_processor_ticks(child) or 0 for child in _children(pid))
+
+
+def _thread_ticks(pid: int, thread: int) -> int | None:
+    """Time that one thread of a process has computed; None where the system does not tell."""
+    fields = _process_fields(f"{pid}/task/{thread}")
+    return int(fields[11]) + int(fields[12]) if fields else None
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -365,10 +372,10 @@ def _process(pid: int) -> tuple[str, int] | None:
     return (fields[0], int(fields[19])) if fields else None
 
 
-def _process_fields(pid: int) -> list[str]:
-    """What Linux tells of a process from its state on; nothing where there is none, or elsewhere."""
+def _process_fields(place: int | str) -> list[str]:
+    """What Linux tells of a process or thread from its state on; nothing where there is none, or elsewhere."""
     try:
-        stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        stat = (_PROC / str(place) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     # The second field, the command, may hold spaces and parentheses; the fixed fields follow its last one.

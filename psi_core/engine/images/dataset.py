@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.engine.images.npz_rows import NpzRows, heading
+from psi_core.engine.images.waiting import awaited
 from psi_core.files import middle
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -120,16 +121,15 @@ class ArrayDataset:
 
     def read(self, positions: NDArray[np.int64], size: int, channels: int) -> Reading:
         """Images at these positions, at their own size."""
-        return Reading(self.images[positions])
+        return Reading(rows_of(self.images, positions))
 
     def digests(self, positions: NDArray[np.int64], most: int | None = None) -> list[Digest]:
         """Length and SHA-256 of images at these positions."""
         if isinstance(self.images, NpzRows):
-            stored = self.images.stored(positions, most)
-        else:
-            rows = (np.ascontiguousarray(self.images[position]).tobytes() for position in positions.tolist())
-            stored = ((len(row), row[middle(len(row), most)]) for row in rows)
-        return [(length, hashlib.sha256(part).digest()) for length, part in stored]
+            archive = self.images
+            return awaited(lambda: _digested(archive.stored(positions, most)), str(archive.path))
+        rows = (np.ascontiguousarray(self.images[position]).tobytes() for position in positions.tolist())
+        return _digested((len(row), row[middle(len(row), most)]) for row in rows)
 
     @property
     def fingerprint(self) -> str:
@@ -145,11 +145,24 @@ class ArrayDataset:
         return replace(self, labels=labels, class_names=class_names)
 
 
+def _digested(stored: Iterable[tuple[int, bytes]]) -> list[Digest]:
+    return [(length, hashlib.sha256(part).digest()) for length, part in stored]
+
+
+def rows_of(images: Pixels | NpzRows, rows: NDArray[np.int64]) -> Pixels:
+    """Images at these rows; of an archive that a disk holds they are waited for no longer than a picture would be.
+
+    Raises:
+        DataError: they cannot be read any more.
+    """
+    return awaited(lambda: images[rows], str(images.path)) if isinstance(images, NpzRows) else images[rows]
+
+
 def fingerprint_of(images: Pixels | NpzRows, *others: NDArray[np.generic]) -> str:
     """SHA-256 over shapes, types and bytes of arrays, in hexadecimal."""
     digest, arrays = hashlib.sha256(), others
     if isinstance(images, NpzRows):
-        digest = images.digest()
+        digest = awaited(images.digest, str(images.path))
     else:
         arrays = (images, *others)
     for array in arrays:

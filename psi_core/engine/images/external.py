@@ -16,11 +16,13 @@ from psi_core.engine.images.dataset import (
     Reading,
     Unreadable,
     fingerprint_of,
+    rows_of,
 )
 from psi_core.engine.images.folders import pictures_below
 from psi_core.engine.images.npz import class_numbers, pairing_keys, read_npy, read_npz, require_valid_pixels
 from psi_core.engine.images.npz_rows import NpzRows
 from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.images.waiting import awaited
 from psi_core.errors import DataError, missing_file
 from psi_core.option_values import NPY_PLACE
 
@@ -48,7 +50,7 @@ class ExternalImages:
         """Attacked images at these positions, at their own size."""
         rows = self.rows[positions]
         lacking = (Unreadable(int(each), self.place, NO_PARTNER) for each in positions[rows < 0])
-        return Reading(self.images[rows[rows >= 0]], tuple(lacking))
+        return Reading(rows_of(self.images, rows[rows >= 0]), tuple(lacking))
 
 
 def load_external(
@@ -83,12 +85,16 @@ def load_external(
     """
     kind, _, place = name.partition(":")
     path = Path(place).expanduser()
-    if kind == "npz":
-        found, arrays = read_npz(path, "attacked")
-        return _from_arrays(found, arrays, path, dataset, positions, size, labels, may_lack)
-    if kind == "npy":
-        return _from_array(place, dataset, positions, size, may_lack)
-    return _from_folder(name, path, dataset, positions, resize, may_lack)
+
+    def load() -> ExternalImages | PictureDataset:
+        if kind == "npz":
+            found, arrays = read_npz(path, "attacked")
+            return _from_arrays(found, arrays, path, dataset, positions, size, labels, may_lack)
+        if kind == "npy":
+            return _from_array(place, dataset, positions, size, may_lack)
+        return _from_folder(name, path, dataset, positions, resize, may_lack)
+
+    return awaited(load, place)
 
 
 def _from_array(

@@ -1,7 +1,7 @@
 """A data set of pictures that are decoded when they are asked for, and the processes that decode files.
 
 There is a decoder for each core, and a thread that asks it and waits for its bytes. What another library opens is
-decoded in threads.
+decoded in threads, which are given up where they hang.
 """
 
 import atexit
@@ -24,6 +24,7 @@ from PIL import Image
 from psi_core.decoder import FRAME, UNREADABLE, pixels_of, reason_of
 from psi_core.engine.devices import usable_cores
 from psi_core.engine.images.dataset import NO_PARTNER, Digest, Pixels, Reading, Unreadable, fingerprint_of
+from psi_core.engine.images.waiting import in_threads
 from psi_core.errors import DataError
 from psi_core.runs.processes import Patience, python_command
 
@@ -336,13 +337,9 @@ class PictureDataset:
             except UNREADABLE as error:
                 return reason_of(error)
 
-        found = list(_decoder_threads().map(decode, positions.tolist()))
+        # Pillow releases Python's lock while it decodes and resizes.
+        threads = min(_MOST_THREADS, usable_cores())
+        found = in_threads(decode, positions.tolist(), self.place_of, threads)
         pixels = [one for one in found if not isinstance(one, str)]
         empty = np.zeros((0, size, size, *((channels,) if channels > 1 else ())), np.uint8)
         return np.stack(pixels) if pixels else empty, [one if isinstance(one, str) else None for one in found]
-
-
-@cache
-def _decoder_threads() -> ThreadPoolExecutor:
-    """Threads for what another library opens: Pillow releases Python's lock while it decodes and resizes."""
-    return ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()), "decoder")

@@ -22,6 +22,7 @@ from psi_core.engine.images.dataset import ArrayDataset, Dataset
 from psi_core.engine.images.folders import ClassOrder, load_folder
 from psi_core.engine.images.npz import load_npz
 from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.images.waiting import awaited
 from psi_core.errors import DataError, unknown_name
 from psi_core.files import PACKAGE_DATA, cache_directory
 
@@ -126,7 +127,7 @@ def _local_or_downloaded(kind: type, member: str, root: Path, options: dict[str,
         ValueError: an option is none of this set's.
     """
     try:
-        return kind(str(root), **options)
+        return awaited(lambda: kind(str(root), **options), str(root))
     except _MISSING as error:
         missing = _first_line(error)
     if "download" not in inspect.signature(kind).parameters:
@@ -152,7 +153,7 @@ def _labels(dataset: Any, member: str) -> NDArray[np.int64]:
     if found is None and hasattr(dataset, "_samples"):
         found = [label for _, label in dataset._samples]
     if found is None:
-        found = [dataset[position][1] for position in range(len(dataset))]
+        found = awaited(lambda: [dataset[position][1] for position in range(len(dataset))], member)
     labels = found.numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"data: torchvision's {member} has no class number for each image; use folder: or npz: instead")
@@ -180,9 +181,9 @@ def load_dataset(name: str, split: str, resize: int | None = None, class_order: 
         return load_mnist(split)
     kind, _, place = name.partition(":")
     if kind == "npz":
-        return load_npz(name, Path(place), split)
+        return awaited(lambda: load_npz(name, Path(place), split), place)
     if kind == "folder":
-        return load_folder(name, Path(place), split, resize, class_order)
+        return awaited(lambda: load_folder(name, Path(place), split, resize, class_order), place)
     if kind == "torchvision":
         return load_torchvision(name, split, resize)
     raise DataError(unknown_name("data", name, DATA_NAMES))
