@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from psi_core.files import temporary_beside
+from psi_core.files import TEMPORARY, temporary_beside
 from psi_core.runs.processes import STALE_SECONDS, beating, is_process_here, own_identity
 
 BEAT_SECONDS = 10.0
@@ -129,6 +129,8 @@ class _Lock:
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Shows within the block that the owner lives, and gives the lock back at its end."""
+        with contextlib.suppress(OSError):
+            self._sweep()
         try:
             with beating(self._beat, BEAT_SECONDS):
                 yield
@@ -151,7 +153,10 @@ class _Lock:
             if is_ours:
                 own = temporary_beside(path)
                 own.write_bytes(self._words())
-                own.replace(path)
+                try:
+                    own.replace(path)
+                except FileNotFoundError:  # We were held for a minute, and it was swept away.
+                    return False
             return is_ours
 
     @contextlib.contextmanager
@@ -161,7 +166,7 @@ class _Lock:
         The right is a lock itself, named after the claim, so that of many who saw the same dead owner one acts. One
         who saw it long ago finds another claim there and does nothing.
         """
-        right = path.with_name(f"{path.name}.{hashlib.sha256(token.encode()).hexdigest()[:8]}")
+        right = path.with_name(f"{path.name}.{_mark(token)}")
         if not self._claim(right):
             yield False
             return
@@ -177,6 +182,29 @@ class _Lock:
         with self._right_over(self._owner, self._token) as is_ours:
             if is_ours:
                 self._owner.unlink()
+
+    def _sweep(self) -> None:
+        """Removes what killed takers left beside the claim, which is ours now.
+
+        A right over an earlier claim is worth nothing: that claim never comes back, and whoever takes the right finds
+        another one there. Rights over ours stay: somebody may take us for dead. So do temporary files of less than a
+        minute.
+        """
+        name = re.escape(self._owner.name)
+        rights = re.compile(rf"{name}\.(?!{_mark(self._token)})[0-9a-f]{{8}}(\.[0-9a-f]{{8}})*")
+        temporaries = re.compile(rf"{name}(\.[0-9a-f]{{8}})*{TEMPORARY}")
+        now = self._owner.stat().st_mtime  # Just written: by the file server's clock.
+        with os.scandir(self._owner.parent) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(f"{self._owner.name}.")]
+        for each in names:
+            path = self._owner.with_name(each)
+            claim = self._read(path)
+            if claim is None:
+                continue
+            is_left = rights.fullmatch(each) and not self._lives(claim, path)
+            is_old = temporaries.fullmatch(each) and now - claim.modified >= STALE_SECONDS
+            if is_left or is_old:
+                path.unlink(missing_ok=True)
 
     def _made(self, path: Path) -> bool:
         """Whether the file was made now, or had been by us: a network may ask twice."""
@@ -235,6 +263,11 @@ class _Lock:
         age = _server_time(path) - claim.modified
         is_old = age >= STALE_SECONDS or (age <= -STALE_SECONDS and now - since >= STALE_SECONDS)
         return not is_old or modified != claim.modified
+
+
+def _mark(token: str) -> str:
+    """What a right over the claim of this token is named after."""
+    return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
 def _server_time(path: Path) -> float:

@@ -116,6 +116,61 @@ def test_a_killed_owner_s_is_taken_once_by_those_who_race(tmp_path, disk):
     race(tmp_path, disk, rounds=2)
 
 
+KILLED = (
+    OWNER.partition("with locks.hold")[0]
+    + """
+def leave(*_, **__):
+    os.kill(os.getpid(), 9)
+
+setattr(locks.Path, sys.argv[5], leave)
+with locks.hold(folder / "a.lock"):
+    pass
+"""
+)
+
+
+@pytest.mark.parametrize(("step", "left"), [("replace", 2), ("unlink", 1)])
+def test_what_a_killed_taker_leaves_goes_with_the_next(tmp_path, step, left):
+    """`replace` puts its claim in the place of the dead owner's, `unlink` gives the right to do so back."""
+    claim(tmp_path, age=STALE_SECONDS + 5)
+    asked = [sys.executable, "-c", KILLED, "lies", "1", "1", str(tmp_path), step]
+    assert subprocess.run(asked, check=False).returncode == -signal.SIGKILL
+    files = list(tmp_path.glob("*.owner.*"))
+    assert len(files) == left
+    for path in files:
+        os.utime(path, (time.time() - STALE_SECONDS - 5,) * 2)
+    with hold(tmp_path / "a.lock", lambda: True) as is_held:
+        assert is_held
+        assert [path.name for path in tmp_path.glob("*.owner*")] == ["a.lock.owner"]
+    assert not list(tmp_path.glob("*.owner*"))
+
+
+def test_what_a_living_taker_has_and_what_is_nobody_s_stays(tmp_path, alive):
+    claim(tmp_path, age=STALE_SECONDS + 5)
+    living = {"token": "1" * 16, "has_flock": False, **alive}
+    names = ("a.lock.owner.0123abcd", "a.lock.owner.0123abcd.4567cdef")
+    for name in names:
+        (tmp_path / name).write_text(json.dumps(living))
+        os.utime(tmp_path / name, (1e9, 1e9))
+    young = f"a.lock.owner.{os.getpid()}-0a1b2c.tmp"
+    others = ("a.lock.owner.thesis", "a.lock.owner.0123abcd.txt", "b.lock.owner.0123abcd")
+    for name in (young, *others):
+        (tmp_path / name).write_text("{}")
+    for name in others:
+        os.utime(tmp_path / name, (1e9, 1e9))
+    with hold(tmp_path / "a.lock", lambda: True) as is_held:
+        assert is_held
+    assert {path.name for path in tmp_path.iterdir()} == {"a.lock", *names, young, *others}
+
+
+def test_a_right_over_one_s_own_claim_is_left_to_whoever_takes_one_for_dead(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks.secrets, "token_hex", lambda count: "ab" * count)
+    gone = claim(tmp_path, age=STALE_SECONDS + 5)
+    right = gone.rename(tmp_path / f"a.lock.owner.{locks._mark('ab' * 8)}")
+    with hold(tmp_path / "a.lock", lambda: True) as is_held:
+        assert (is_held, right.exists()) == (True, True)
+
+
 def test_the_dead_owner_of_another_machine_is_taken_once_by_those_who_race(tmp_path):
     claim(tmp_path, age=STALE_SECONDS + 5)
     race(tmp_path, "lies", rounds=2)
