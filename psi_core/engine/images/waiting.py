@@ -79,7 +79,7 @@ def in_threads(
     watched: dict[_Reader, tuple[int, Patience]] = {}
     found: dict[int, Any] = {}
     errors: dict[int, BaseException] = {}
-    look_seconds = Patience(os.getpid()).look_seconds
+    look_seconds = Patience(os.getpid(), math.inf, threading.get_native_id()).look_seconds
     while len(found) + len(errors) < len(things):
         try:
             place, outcome, is_found = told.get(timeout=look_seconds)
