@@ -201,7 +201,7 @@ def study_notes(run: Run, view: View) -> list[str]:
         *study_note(view.bins, view.measure).splitlines(),
         *([moved] if moved else []),
         *(["what its text says of layers, and whether it holds here:", claims] if claims else []),
-        *([f"its equation read as a count of active units: --measure {COUNT}"] if is_read_as_ratio(run, view) else []),
+        *(other_readings(run) if is_read_as_ratio(run, view) else []),
         *label_notes(run),
     ]
 
@@ -213,6 +213,14 @@ COUNT = "active_fraction"
 def is_read_as_ratio(run: Run, view: View) -> bool:
     """Whether the rows read the study's equation as PSI, and the run could show the other reading too."""
     return view.measure == "psi" and COUNT in run.measures and network_of(run) in PUBLISHED
+
+
+def other_readings(run: Run) -> list[str]:
+    """How the study's equation can be read otherwise, and what shows that."""
+    return [
+        f"its equation read as a count of active units: --measure {COUNT}",
+        f"read by Liu's preset, image by image: psi-tui liu {run.id}",
+    ]
 
 
 def moves_note(rows: Sequence[Row]) -> str:

@@ -84,7 +84,10 @@ def _roomy_notes(view: ResultsView) -> list[str]:
     run = view.snapshot.run
     notes = [f'{STUDY}: "{STUDY_TITLE}", Applied Sciences 13(17), 9722, doi:{STUDY_DOI}']
     if is_read_as_ratio(run, View(measure=view.choices.measure)):
-        notes.append(f"its equation can also be read as a count of active units: m takes {MEASURES[COUNT].heading}")
+        notes.append(
+            f"its equation can also be read as a count of active units: m takes {MEASURES[COUNT].heading}; or by Liu's "
+            "preset: psi-tui liu"
+        )
     condition = study_condition(run)
     rows = view.rows("layers", condition)
     beyond = [row for row in rows if str(row["verdict"]).startswith("beyond noise")]
