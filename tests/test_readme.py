@@ -15,9 +15,11 @@ import torch
 from psi_core import RunConfig
 from psi_core.conditions import ATTACKS
 from psi_core.engine import analyze
+from psi_core.engine.liu import liu_values
 from psi_core.evidence import checks_of
 from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.runs.finding import load_run
+from psi_core.tables.liu import liu_request, liu_result
 from psi_core.tables.registry import table_rows
 from psi_core.tables.study import claims_note
 from psi_tui.cli import _MODULES
@@ -92,6 +94,19 @@ def test_the_studys_tables_stand_beside_what_the_examples_measure() -> None:
     assert all(part in " ".join(section.split()) for part in (STUDY, STUDY_TITLE, STUDY_DOI))
     shown = re.findall(r"^\| (?:AlexNet|VGG11) .* \|$", section, re.MULTILINE)
     assert shown == [line for title, run in EXAMPLES.items() for line in study_lines(title, run)]
+
+
+@pytest.mark.long
+def test_what_lius_preset_finds_in_lenet_is_what_it_finds(tmp_path: Path) -> None:
+    """All 10,000 digits through five conditions, twice: about a minute on two cores."""
+    section = " ".join(README.partition("## What we found\n")[2].partition("\n## ")[0].split())
+    (told,) = re.findall(r"fc2 of the bundled LeNet-5 .*? by (\S+ sd \(\S+\)) and fc1 by (\S+) \((\S+)\)", section)
+    run = analyze(RunConfig(epsilon=(0.03, 0.1), controls=("sign-noise", "gaussian")), tmp_path)
+    request = liu_request(run, conditions=["fgsm@0.1", "sign-noise@0.1", "gaussian@0.1"])
+    rows = liu_result(run, request, liu_values(run, request)).rows
+    verdicts = {row["layer"]: str(row["verdict"]) for row in rows if row["condition"] == "fgsm@0.1"}
+    assert verdicts["fc2"].replace("95 % CI ", "") == f"beyond noise: denser by {told[0]}, large"
+    assert verdicts["fc1"].replace("95 % CI ", "") == f"beyond noise: denser by {told[1]} sd ({told[2]}), medium"
 
 
 EXAMPLES = {"AlexNet": "example-alexnet", "VGG11": "example-vgg11"}

@@ -1,6 +1,7 @@
 """Liu's preset image by image as a shell shows it: a section for each condition, a line for each layer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from psi_core.conditions import BENIGN
@@ -15,7 +16,7 @@ from psi_tui.text.columns import (
     print_table,
     screen_columns,
 )
-from psi_tui.text.formatting import Row
+from psi_tui.text.formatting import MISSING, Row
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,10 +59,11 @@ def _columns() -> tuple[ScreenColumn, ...]:
     """Columns of the lines of `liu_sections`."""
     table = screen_columns(LIU_COLUMNS)
     table["delta_sd"] = screen_columns(LIU_COLUMNS, is_beside=True)["delta_sd"]
-    names = ("psi_liu_mean", "psi_liu_sd", "psi_liu_live_mean", "published", "location_right")
+    names = ("psi_liu_mean", "psi_liu_sd", "psi_liu_live_mean", "location_right")
     shown = {name: both_sides(table[name]) for name in names}
     shown |= {f"{name}_percent": both_sides(table[f"{name}_percent"]) for name in ("height", "accuracy")}
     shown["location"] = both_sides(table["location"])
+    shown["published"] = _of_the_study(both_sides(table["published"]))
     shown |= {name: of_side("attacked", table[name]) for name in ("shift_sd", "delta_sd", "shift_live_sd")}
     shown["shift_interval"] = of_side("attacked", limits("95 % CI", table, "shift_sd"))
     shown["beyond_interval"] = of_side("attacked", limits("95 % CI", table, "delta_sd"))
@@ -85,6 +87,16 @@ def _columns() -> tuple[ScreenColumn, ...]:
         dead_channels=4,
         channels=2,
     )
+
+
+def _of_the_study(column: ScreenColumn) -> ScreenColumn:
+    """A column that only benign images alone and the study's own attack have."""
+
+    def cell(line: Row) -> str:
+        is_other = not line.get("is_alone") and line["attacked"]["published"] is None
+        return MISSING if is_other else column.cell(line)
+
+    return replace(column, cell=cell)
 
 
 COLUMNS = _columns()

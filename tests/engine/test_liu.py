@@ -20,8 +20,11 @@ from tests.recorded import rewrite_chunk
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Four chunks of at most 14 images in batches of 6, with a control of pairs and one that copies an attack's L2."""
-    return analyze(small_config(images=45, batch=6, controls="gaussian,donor"), tmp_path_factory.mktemp("runs"))
+    """Four chunks of at most 14 images in batches of 6, two at once; a control of pairs, one with an attack's L2."""
+    config = small_config(images=45, batch=6, threads=2, controls="gaussian,donor")
+    run = analyze(config, tmp_path_factory.mktemp("runs"))
+    assert run.config.abreast == 2
+    return run
 
 
 @pytest.fixture(scope="module")

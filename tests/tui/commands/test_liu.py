@@ -90,6 +90,7 @@ def test_the_table_has_both_sides_in_a_line(psi, answered, monkeypatch):
     assert "verdict" in wide
     assert "beyond noise: sparser by" in wide
     assert "39.4 → 68.2" in wide
+    assert "39.4 → -" not in wide
 
 
 def test_other_formats(psi, answered, tmp_path):
