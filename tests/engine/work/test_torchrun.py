@@ -49,6 +49,7 @@ def end_of(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
+@pytest.mark.long
 def test_a_kill_ends_torchrun_and_other_workers_go_on(directory: Path, reference: Path, gate: Path) -> None:
     process = torchrun(directory, 2)
     wait_until(lambda: all(has_begun(directory, number) for number in range(2)))

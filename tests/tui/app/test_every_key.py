@@ -56,8 +56,9 @@ def keys_of(app) -> dict[str, Binding]:
     }
 
 
-@pytest.mark.parametrize(("size", "views"), WALKS.values(), ids=WALKS)
-async def test_no_key_is_dead(own_folders, size, views):
+@pytest.mark.parametrize("walk", ["screens", "tabs", pytest.param("wide", marks=pytest.mark.long)])
+async def test_no_key_is_dead(own_folders, walk):
+    size, views = WALKS[walk]
     directories = [record_run(own_folders, name=name, epsilon="0.03,0.1") for name in ("one", "two")]
     async with running(own_folders, size, open_directory=directories[0]) as (app, pilot):
         app.compared = tuple(directories)
