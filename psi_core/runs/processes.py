@@ -298,7 +298,7 @@ class Patience:
         self._longest = LONGEST_SECONDS if longest_seconds is None else longest_seconds
         self._looked = time.monotonic()
         self._waited = self._still = 0.0
-        self._used = self._look_at()
+        self._used: int | None = -1  # Looked at when first asked: nearly all answers come before, and there are many.
 
     @property
     def look_seconds(self) -> float:
