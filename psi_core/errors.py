@@ -12,6 +12,7 @@ A message reads `where: what is wrong; what to write instead`.
 
 import difflib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -115,6 +116,8 @@ def missing_file(where: str, path: Path, advice: str, kind: str = "file") -> str
         kind: `file` or `folder`.
     """
     is_folder = kind == "folder"
+    if os.path.lexists(path) and path.is_dir() is not is_folder:
+        return f"{where}: {path} is a {'file' if is_folder else 'folder'}; {advice}"
     try:
         neighbors = itertools.islice(path.parent.iterdir(), _MOST_NEIGHBORS)
         beside = [one.name for one in neighbors if one.is_dir() is is_folder]
@@ -133,7 +136,9 @@ _MOST_NEIGHBORS = 2000
 def unknown_name(where: str, name: str, known: Iterable[str]) -> str:
     """One sentence for a name that does not exist: the nearest known one, or else all of them."""
     names = list(known)
+    begun = [n.lower() for n in names if name and n.lower().startswith(name.lower())]
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.6)
+    near = begun if len(begun) == 1 else near  # What was not written to its end.
     if near:
         original = next(n for n in names if n.lower() == near[0])
         return f"{where}: there is no {name!r}; did you mean {original!r}?"

@@ -61,6 +61,18 @@ _MEANT = {
     "list": "runs",
     "ls": "runs",
     "rm": "delete RUN",
+    "undo": "trash --undo",
+    "restore": "trash --undo",
+    "plot": "show RUN --plot LAYER",
+    "start": "run",
+    "new": "run",
+    "cancel": "stop RUN",
+    "kill": "stop RUN",
+    "check": "verify RUN",
+    "view": "open RUN",
+    "info": "show RUN",
+    "help": "--help",
+    "version": "--version",
 }
 """What people type for commands that have another name here."""
 
@@ -138,6 +150,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _missing(parameter: click.Parameter) -> str:
+    """What is to be written for an argument or option that is not there."""
+    if isinstance(parameter, click.Option):
+        return f"{parameter.opts[0]} is missing: {parameter.help}"
+    name = parameter.human_readable_name.removesuffix("...")
+    runs = " (a name, an id, a folder, or latest; psi-tui runs lists them)"
+    return f"{name} is missing{runs if name in ('RUN', 'RUNS') else ''}"
+
+
 def _sentence(error: click.ClickException | PsiError) -> str:
     if isinstance(error, PsiError):
         return str(error)
@@ -145,6 +166,8 @@ def _sentence(error: click.ClickException | PsiError) -> str:
     if isinstance(error, NoSuchOption) and context is not None:
         names = [name for parameter in context.command.get_params(context) for name in parameter.opts]
         return unknown_name("option", error.option_name, [name for name in names if name.startswith("--")])
+    if isinstance(error, click.MissingParameter) and error.param is not None and context is not None:
+        return f"{_missing(error.param)}; see {context.command_path} --help"
     message = error.format_message().rstrip(".")
     is_ours = ";" in message  # Our own sentences already say what to write instead.
     return message if is_ours or context is None else f"{message}; see {context.command_path} --help"

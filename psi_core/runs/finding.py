@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-from psi_core.errors import RunError, unknown_name
+from psi_core.errors import RunError, missing_file, unknown_name
 from psi_core.files import examples_directory, runs_directory
 from psi_core.runs.run import Run
 
@@ -62,10 +62,33 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
             raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id, or a path")
     if text == "latest" and own:
         return own[0].directory
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        inside = runs_directory(runs_dir) / text
+        if Path(text).name == text and looks_like_run(inside):
+            return inside  # It is damaged: whoever opens it says how.
+        if sentence := _no_run_at(text):
+            raise RunError(sentence)
     if text == "latest" or not everything:
         raise RunError(f"run: there is none yet in {runs_directory(runs_dir)}; start one with psi-tui run")
     names = [known.name for known in everything] + [known.id for known in own]
     raise RunError(unknown_name("run", text, list(dict.fromkeys([*names, "latest"]))))
+
+
+def _no_run_at(text: str) -> str:
+    """Why there is no run at a path, in one sentence; empty where the text is none."""
+    path, advice = Path(text).expanduser(), "write a run's folder, id or name; psi-tui runs lists them"
+    try:
+        is_folder, entries = path.is_dir(), [*path.iterdir()] if text and path.is_dir() else []
+    except PermissionError as error:
+        return f"run: {text} cannot be looked into ({error.strerror}); check who owns it"
+    if text and is_folder:
+        found = next(filter(looks_like_run, entries), None)
+        if found is None:
+            return f"run: {text} is a folder without a run in it; {advice}"
+        return f"run: {text} is a folder of runs; write one of them, such as {found}; psi-tui runs --runs-dir {text}"
+    if text and (path.exists() or "/" in text):
+        return missing_file("run", path, advice, "folder")
+    return ""
 
 
 def looks_like_run(directory: Path) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from psi_core.conditions import CONTROL_NAMES
 from psi_core.config import MEASURE_NAMES, MODEL_NAMES, WEIGHTS_NAMES, ResolvedConfig, RunConfig
-from psi_core.errors import ConfigError
+from psi_core.errors import ConfigError, missing_file
 from psi_core.measures import DEFAULT_MEASURES
 from psi_core.options import parse_mean_sd
 from psi_core.runs.run import Run
@@ -198,6 +198,8 @@ def test_a_misspelt_file_is_answered_with_the_one_beside_it(tmp_path):
     with pytest.raises(ConfigError) as refused:
         RunConfig.from_toml(spec)
     assert str(refused.value) == f"spec: there is no file {spec}; did you mean {tmp_path / 'spec.toml'}?"
+    assert missing_file("data", tmp_path / "spec.toml", "name a folder", "folder").endswith("is a file; name a folder")
+    assert missing_file("spec", tmp_path, "name a file").endswith("is a folder; name a file")
     for model in ("lenet5", "mine.py:small"):
         with pytest.raises(ConfigError, match=f"there is no file {model}; write --model {model}"):
             RunConfig.from_toml(model)

@@ -145,6 +145,8 @@ def read_npz(
                 others = {name: archive[stored] for name, stored in present.items()}
     except FileNotFoundError:
         raise DataError(missing_file(option, path.expanduser(), "write npz: and the path of one")) from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise DataError(f"{option}: {path} cannot be read ({error.strerror}); name an npz file that can") from None
     except DataError:
         raise
     except _DAMAGE as error:
@@ -204,6 +206,8 @@ def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
         images = np.array(part)
     except FileNotFoundError:
         raise DataError(missing_file("attacked", path, "write npy: and the path of one")) from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise DataError(f"attacked: {path} cannot be read ({error.strerror}); name an npy file that can") from None
     except _DAMAGE as error:
         raise DataError(f"attacked: {path} is no whole npy file ({error}); save it with np.save") from None
     if not images.size and stored.size:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -88,8 +89,45 @@ def test_without_runs_the_way_out_is_to_start_one(text, runs, examples):
 @pytest.mark.parametrize("text", ["", "x" * 5000, "~nobody-of-this-name", "a\0b", "/proc/1/fd", "no/such/path"])
 def test_what_is_no_run_is_refused_in_one_sentence(text, runs):
     record_run(runs, name="only")
-    with pytest.raises(RunError, match="run: there is no"):
+    with pytest.raises(RunError, match=r"run: (there is no|/proc/1/fd is a folder)"):
         find_run(text)
+
+
+def test_a_path_that_is_no_run_s_is_told_what_it_is(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    directory = record_run(runs, name="only")
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "empty").mkdir()
+    wrong = {
+        "file.txt": "run: file.txt is a file; write a run's folder, id or name; psi-tui runs lists them",
+        "empty": "run: empty is a folder without a run in it; write a run's folder",
+        str(runs): f"run: {runs} is a folder of runs; write one of them, such as {directory}; psi-tui runs --runs-dir",
+        f"./{runs.name}/{directory.name}x": f"did you mean {runs.name}/{directory.name}?",
+        "nowhere/else": "run: there is no folder nowhere/else; write a run's folder, id or name",
+    }
+    for text, words in wrong.items():
+        with pytest.raises(RunError) as refused:
+            find_run(text, runs)
+        assert words in str(refused.value)
+
+
+def test_a_folder_that_lets_nobody_in_is_told(runs, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    record_run(runs, name="only")
+    (tmp_path / "locked").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_dir", refuse)
+        with pytest.raises(RunError, match=r"locked cannot be looked into \(Permission denied\); check who owns it"):
+            find_run(tmp_path / "locked", runs)
+
+
+def test_a_damaged_run_is_found_by_its_id_and_says_what_is_wrong(runs):
+    directory = record_run(runs, name="mine")
+    (directory / "config.json").write_text("{")
+    with pytest.raises(RunError, match=r"config\.json: cannot be read"):
+        load_run(directory.name, runs)
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest(runs):

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from psi_core.engine import analyze, fgsm
 from psi_core.engine.again.export import export_images
 from psi_core.engine.images import load_dataset, load_external, network_inputs
+from psi_core.engine.images.npz import read_npy, read_npz
 from psi_core.engine.models.sources import ARCHITECTURES, build_classifier, model_source
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError
@@ -258,3 +259,10 @@ def test_relative_places_resume_from_anywhere_with_any_precision(tmp_path, monke
     monkeypatch.chdir("/")
     assert Worker(run.directory).work() == "finished"
     assert np.array_equal(load_run(str(run.directory)).psi, before, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_a_folder_in_the_place_of_a_file_is_told_in_plain_words(tmp_path, kind):
+    read = (lambda: read_npz(tmp_path, "data")) if kind == "npz" else (lambda: read_npy(tmp_path, None, None))
+    with pytest.raises(DataError, match=rf"{tmp_path} cannot be read \(Is a directory\); name an {kind} file that can"):
+        read()

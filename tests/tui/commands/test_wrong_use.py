@@ -43,6 +43,10 @@ WRONG = {
     "delete unasked": (["delete", "mine"], "--yes"),
     "resume of a stranger": (["resume", "mnie"], "'mine'"),
     "fit of nothing": (["fit"], "--model"),
+    "no run": (["show"], "RUN is missing (a name, an id, a folder, or latest; psi-tui runs lists them)"),
+    "nowhere": (["export", "mine"], "--to is missing: folder to write into"),
+    "help": (["help"], "write psi-tui --help"),
+    "half an option": (["run", "--eps", "0.1"], "did you mean '--epsilon'?"),
 }
 
 
