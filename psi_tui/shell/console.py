@@ -57,15 +57,14 @@ def print_sentence(console: "Console", text: str, style: str = "", indent: int =
         indent: where further lines begin; near the left where there is no room beside it.
     """
     if console.is_terminal:
+        from psi_tui.text.columns import GLUE
+
         indent = indent if console.width - indent >= NARROWEST_SENTENCE else SHORT_INDENT * bool(indent)
-        whole = re.sub(r"\(psi-tui [^()]*\)", lambda command: command[0].replace(" ", _GLUE), text)
+        whole = re.sub(r"\(psi-tui [^()]*\)", lambda command: command[0].replace(" ", GLUE), text)
         options = {"subsequent_indent": " " * indent, "break_long_words": False, "break_on_hyphens": False}
-        text = "\n".join(textwrap.wrap(whole, console.width, **options)).replace(_GLUE, " ")  # type: ignore[arg-type]
+        text = "\n".join(textwrap.wrap(whole, console.width, **options)).replace(GLUE, " ")  # type: ignore[arg-type]
     console.print(text, style=style, soft_wrap=True)
 
-
-_GLUE = "\ue000"
-"""Stands for a blank at which no line is broken; no text has it."""
 
 SHORT_INDENT = 2
 

@@ -230,6 +230,10 @@ def print_table(console: "Console", columns: Sequence[ScreenColumn], sections: S
         show((told, "dim"))
 
 
+GLUE = "\ue000"
+"""Stands for a blank at which no line is broken; no text has it."""
+
+
 def _heading_lines(section: Section, width: int) -> list[tuple[tuple[str, str], ...]]:
     """The heading of a section in bold with its note beside it, or below it where both are wider than there is."""
     heading = (elided(section.heading, width), "bold")
@@ -238,8 +242,9 @@ def _heading_lines(section: Section, width: int) -> list[tuple[tuple[str, str], 
     beside = f"  {section.note}"
     if cell_len(section.heading + beside) <= width:
         return [(heading, (beside, "dim"))]
-    below = textwrap.wrap(section.note, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-    return [(heading,), *(((line, "dim"),) for line in below)]
+    whole = re.sub("(?<!,) ", GLUE, section.note)  # What stands between two commas stays in one line.
+    below = textwrap.wrap(whole, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return [(heading,), *(((line.replace(GLUE, " "), "dim"),) for line in below)]
 
 
 def fitted(

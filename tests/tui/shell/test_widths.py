@@ -37,7 +37,7 @@ def lines_of(told):
     return [ESCAPES.sub("", line) for line in told.out.splitlines()]
 
 
-@pytest.mark.parametrize("columns", [30, 60, 80])
+@pytest.mark.parametrize("columns", [30, 80])
 def test_no_line_is_wider_than_the_terminal(psi, run, monkeypatch, columns):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(columns))
