@@ -44,7 +44,7 @@ async def test_what_was_on_screen_and_what_was_read_is_let_go(own_folders, monke
     other = record_run(own_folders.parent / "elsewhere", images=60, chunk=25)
     async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
         seen = WeakSet(held(app))
-        for tab, preview in 2 * (("log", 1), ("classes", 2), ("layers", 1)):
+        for tab, preview in (("log", 1), ("classes", 2), ("layers", 1)):
             before = app.snapshot.run
             write_arrays(preview_path(directory, 0), read_arrays(chunk_path(other, preview)))
             app.screen.query_one("#tabs").active = tab
