@@ -22,6 +22,7 @@ from psi_core.conditions import Condition
 from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
+from psi_core.engine.measure.pooling import STAND_INS
 from psi_core.engine.measure.reducer import Reducer, measure_of
 from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.models.classifier import Classifier, laid_out
@@ -238,7 +239,13 @@ class FusedStep:
         # place and shape of each tapped call.
         needs_modules = any(not call.is_activation for call in plan.layers)
         owners = plan.trace.owners | {call.owner for call in plan.layers}
-        self._taps = Taps(plan.model.network, self._receive, owners=owners, with_modules=needs_modules)
+        self._taps = Taps(
+            plan.model.network,
+            self._receive,
+            owners=owners,
+            with_modules=needs_modules,
+            stand_ins={} if fuses_passes else STAND_INS,
+        )
         self._known = frozenset(call.path for call in plan.trace.calls)
         self._activations = sum(call.is_activation for call in plan.trace.calls)
         self._expected = {call.path: (place, call.shape) for place, call in enumerate(plan.layers)}

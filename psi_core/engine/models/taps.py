@@ -7,8 +7,9 @@ when it comes.
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -77,6 +78,7 @@ class Taps(TorchFunctionMode):
         receive: called once per call, in order.
         owners: paths of the modules to watch; all by default. Fewer cost less.
         with_modules: whether outputs of modules that are no activations are received too.
+        stand_ins: functions that the network calls, and what is called in their place.
 
     Attributes:
         failed_in: path of the innermost module whose forward raised an error in the last forward; None if none did.
@@ -86,13 +88,20 @@ class Taps(TorchFunctionMode):
     """
 
     def __init__(
-        self, network: nn.Module, receive: Receive, *, owners: Collection[str] | None = None, with_modules: bool = False
+        self,
+        network: nn.Module,
+        receive: Receive,
+        *,
+        owners: Collection[str] | None = None,
+        with_modules: bool = False,
+        stand_ins: Mapping[Callable[..., Any], Callable[..., Any]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self._network = network
         self._receive = receive
         self._owners = owners
         self._with_modules = with_modules
+        self._stand_ins = stand_ins
         self._handles: list[RemovableHandle] = []
         self._hooks: list[tuple[nn.Module, Callable[..., None], Callable[..., Tensor | None]]] = []
         self._inside: list[_Frame] = []
@@ -125,7 +134,7 @@ class Taps(TorchFunctionMode):
     ) -> Any:
         """Runs the function; receives its output if it is an activation, and gives that or what replaces it."""
         kind = activation_kind(func, args, kwargs or {})
-        output = func(*args, **(kwargs or {}))
+        output = self._stand_ins.get(func, func)(*args, **(kwargs or {}))
         if kind is not None and self._inside:
             frame = self._inside[-1]
             frame.was_received = True
