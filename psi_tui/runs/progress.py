@@ -243,7 +243,8 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
             workers=each,
         )
     whole_chunks = len(finished) * run.config.chunk
-    done = min(run.images, max(whole_chunks, sum(event.done for event in events)))
+    measured = sum(event.done for event in events) if phase == "run" else 0  # Not what a fit was through with.
+    done = min(run.images, max(whole_chunks, measured))
     if each:  # What one counts as its share, another may have made: the chunks alone add up.
         done = sum(worker.done for worker in each)
     batches = [event for event in events if isinstance(event, BatchDone)]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psi_core.runs.event_log import EventLog, events_path
-from psi_core.runs.events import Failed, Finished, PhaseBegan, Stopped
+from psi_core.runs.events import Failed, Finished, FitAdvanced, PhaseBegan, Stopped
 from psi_tui.runs.progress import PHASE_WORDS, PHASES, most_urgent
 from tests.core.living import Worker
 from tests.recorded import record_run
@@ -105,6 +105,15 @@ def test_the_farthest_phase_counts_and_compiling_lies_before_measuring(own_folde
     EventLog(events_path(directory, 0)).write(PhaseBegan(phase="compile"))
     now = progress(directory)
     assert (now.phase, now.total, now.workers[0].phase) == ("compile", 0, "compile")
+
+
+def test_a_run_that_failed_after_its_fit_has_measured_nothing(own_folders):
+    directory = record_run(own_folders, chunks=[], finished=False)
+    log = EventLog(events_path(directory, 0))
+    for event in (PhaseBegan(phase="fit"), FitAdvanced(done=90, total=90), Failed("data: a disk stalls; look at it")):
+        log.write(event)
+    now = progress(directory)
+    assert (now.status, now.phase, now.done, now.total) == ("failed", "fit", 0, 60)
 
 
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.integers(0, 100)), min_size=1, max_size=30), st.integers(0, 30))
