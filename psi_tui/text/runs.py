@@ -103,7 +103,7 @@ def _accuracies(summary: "RunSummary | None") -> str:
 
 def _shifts(row: Row) -> tuple[str, str]:
     summary: RunSummary | None = row["summary"]
-    if summary is None or not row["attack"]:
+    if summary is None or summary == type(summary)() or not row["attack"]:  # Of nothing there is nothing to tell.
         return MISSING, MISSING
     return format_headline(summary.shift_layer, summary.shift, summary.delta_sd, has_noise=summary.has_noise)
 

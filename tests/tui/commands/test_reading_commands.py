@@ -139,6 +139,13 @@ def test_a_plot_counts_what_numpy_counts(psi, own_folders):
     assert [row["condition"] for row in json.loads(chosen)] == ["benign"] * 4 + ["sign-noise@0.01"] * 4
 
 
+def test_a_run_without_results_is_not_said_to_lack_noise(psi, own_folders):
+    record_run(own_folders, name="begun", chunks=[], finished=False)
+    (row,) = [line for line in psi("runs").out.splitlines() if line.startswith("begun")]
+    assert "no noise" not in row
+    assert "no layer" not in row
+
+
 def test_a_plot_needs_no_color(psi, own_folders):
     record_run(own_folders)
     out = psi("show", "latest", "--plot", "conv1").out
