@@ -31,7 +31,7 @@ STATUS_COLORS = {
 NOT_TRUSTED = "?"
 """Before a model that is code not made here."""
 
-NOT_TRUSTED_WORDS = "its model is code not made here: it runs only with --trust"
+NOT_TRUSTED_WORDS = "code not made here, runs only with --trust"
 
 RUN_COLUMNS: dict[str, ScreenColumn] = {
     "run": ScreenColumn("run", lambda row: row["run"], is_text=True),

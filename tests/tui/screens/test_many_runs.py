@@ -1,5 +1,6 @@
 """Work with many runs: filters with their hits, orders, copies in the form, and what is done to all that are marked."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from textual.widgets import Input, Static
 
 from psi_core.runs.finding import list_runs
 from psi_core.runs.labels import Label, load_label, write_label
+from psi_core.runs.run import Run
+from psi_core.runs.trust import trust
 from psi_tui.app.palette import ActionProvider
 from psi_tui.screens.compare import CompareScreen
 from psi_tui.text.runs import folders_of
 from psi_tui.widgets.dialogs import ConfirmDialog, ErrorDialog, ExportDialog, FieldsDialog
-from tests.recorded import record_run
+from tests.recorded import make_older, record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
@@ -226,3 +229,20 @@ async def test_one_that_refuses_does_not_keep_the_other_from_its_turn(own_folder
         assert "1 of 2 runs are deleted, not so:" in app.screen.sentence
         assert "thesis.tex" in text_of(app)
         assert (denied.exists(), other.exists()) == (True, False)
+
+
+async def test_a_run_of_code_that_is_not_trusted_is_marked_and_that_is_told_whole(own_folders):
+    directory = record_run(own_folders, images=20, chunk=20)
+    make_older(directory)
+    path = directory / "config.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "model": "/home/them/theirs.py:build", "name": "theirs"})
+    )
+    async with running(own_folders, NARROW) as (app, pilot):
+        app.screen.table.select_key(str(directory))
+        await settled(pilot)
+        assert "  ?t" in text_of(app)
+        assert "?: code not made here, runs only with --trust" in text_of(app)
+        trust(Run(directory))
+        await until(pilot, lambda: not any(entry.needs_trust for entry in app.entries), "the trust")
+        assert "--trust" not in text_of(app)
