@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,10 @@ def shows_half_blocks(terminal):
     assert PLACEHOLDER not in terminal.text
 
 
+def is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def exit_code(terminal):
     """How the program ends, its last words read."""
     deadline = time.monotonic() + 30
@@ -82,6 +87,7 @@ def test_kitty_gets_the_picture_while_it_is_seen_and_is_left_without(picture):
         shows(terminal, picture)
         os.kill(terminal.process.pid, signal.SIGTSTP)  # A shell has the terminal now.
         terminal.wait_for(lambda _: not terminal.kitty.pictures)
+        terminal.wait_for(lambda _: is_stopped(terminal.process.pid))  # No shell wakes it sooner.
         os.kill(terminal.process.pid, signal.SIGCONT)
         shows(terminal, picture)
         terminal.send("q")
