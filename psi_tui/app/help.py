@@ -27,6 +27,7 @@ _WORDS = {
     "own labels": "the network's own predictions stand for labels: there is no accuracy, only the share fooled",
     "done x": "all images are measured, and a check of the run's evidence failed",
     "lost, paused": "the run's workers are gone without a word, r resumes it; they are held by a signal",
+    "? before a model": "in lists of runs: a run made elsewhere, whose own code runs only after a question",
     "control": "noise of the same size: a shift that it makes too is no effect of the attack",
     "peak": "the fullest of 20 bins over 0..1: L its place, H its share of the images, A their accuracy",
     "Study": f'{STUDY}, "{STUDY_TITLE}", doi:{STUDY_DOI}: peak values of AlexNet and VGG11 on MNIST under FGSM',
