@@ -13,7 +13,7 @@ from psi_core.errors import ConfigError
 
 FIELDS = tuple(RunConfig.model_fields)
 
-EXAMPLES = [400, pytest.param(30_000, marks=pytest.mark.long)]
+EXAMPLES = [400, pytest.param(30_000, marks=[pytest.mark.long, pytest.mark.timeout(3000)])]
 """How many are tried."""
 
 RIGHT = {

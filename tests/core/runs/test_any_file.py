@@ -24,7 +24,7 @@ from psi_core.runs.status import StatusReader
 from psi_core.runs.verification import verify
 from tests.recorded import record_run
 
-EXAMPLES = [150, pytest.param(20_000, marks=pytest.mark.long)]
+EXAMPLES = [150, pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(3000)])]
 """How many are tried."""
 
 scalars = st.one_of(

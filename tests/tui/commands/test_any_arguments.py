@@ -13,7 +13,7 @@ from psi_tui.cli import _MODULES, commands, main
 from psi_tui.engine import client
 from tests.recorded import record_run
 
-EXAMPLES = [150, pytest.param(10_000, marks=pytest.mark.long)]
+EXAMPLES = [150, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(3000)])]
 """How many command lines are tried."""
 
 CODES = (0, 1, 2, 130)
