@@ -106,6 +106,15 @@ def test_what_is_joined_stays_together():
         assert sent == "\x1b[1;1H" + after[:-1]
 
 
+def test_a_wide_letter_that_was_half_covered_is_drawn_again():
+    wire, whole, short = Wire(), Drawn(4, 1), Drawn(4, 1)
+    wide = LayoutUpdate([[Strip([Segment("中bc")])]], Region(0, 0, 4, 1))
+    for update in (wide, LayoutUpdate([[Strip([Segment("x")])]], Region(1, 0, 1, 1)), wide):
+        whole.take(update)
+        short.take(wire.shortened(update))
+    assert short.cells == whole.cells
+
+
 def test_a_letter_costs_a_letter():
     wire, style = Wire(), Style(color="red", bgcolor="black")
     lines = [Strip([Segment(text, style)]) for text in ("10 of 60 images", "15 of 60 images")]
