@@ -9,7 +9,7 @@ from psi_core.ablation import AblationConfig, Mask
 from psi_core.conditions import BENIGN
 from psi_core.config import ResolvedConfig
 from psi_core.tables.columns import Cell, Column, Row, as_number, readable
-from psi_core.tables.export import text_of
+from psi_core.tables.export import ComputedTable
 
 CLAIMED_PERCENT = 90
 """Share of the intact accuracy that 10-15 % of a layer's units are said in the literature to give."""
@@ -36,27 +36,10 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AblationResult:
-    """What an ablation found.
+class AblationResult(ComputedTable):
+    """What an ablation found: rows by ranking, percentage and condition."""
 
-    Attributes:
-        rows: by ranking, percentage and condition; cells as in COLUMNS.
-        title: model, data, images and layer in one line.
-        notes: what must be said beside the rows, one sentence each.
-    """
-
-    rows: list[Row]
-    title: str
-    notes: list[str]
-
-    def text(self, format: str) -> str:  # noqa: A002
-        """The rows as text, with title and notes where it is for the page.
-
-        Args:
-            format: one of `export.FORMATS`.
-        """
-        return text_of(self.rows, COLUMNS, format, [self.title, *self.notes])
+    COLUMNS = COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice, product
 from pathlib import Path
+from typing import ClassVar
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.files import replacing
@@ -132,6 +134,31 @@ def text_of(
     if format == "md":
         return f"{text}\n" + "".join(f"{_escape_markdown(note)}  \n" for note in notes)
     return "".join(f"% {plain_line(note)}\n" for note in [*notes, r"needs \usepackage{booktabs}"]) + text
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedTable:
+    """A table that is computed apart from any run and kept in none; each kind names its columns.
+
+    Attributes:
+        rows: cells as in COLUMNS.
+        title: what was computed, in one line.
+        notes: what must be said beside the rows, one sentence each.
+    """
+
+    COLUMNS: ClassVar[tuple[Column, ...]]
+
+    rows: list[Row]
+    title: str
+    notes: list[str]
+
+    def text(self, format: str) -> str:  # noqa: A002
+        """The rows as text, with title and notes where it is for the page.
+
+        Args:
+            format: one of FORMATS.
+        """
+        return text_of(self.rows, self.COLUMNS, format, [self.title, *self.notes])
 
 
 def run_line(run: Run) -> str:

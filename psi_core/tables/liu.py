@@ -23,7 +23,7 @@ from psi_core.statistics.intervals import mean_of
 from psi_core.statistics.paired import summarize
 from psi_core.tables.classes import LEAST_CLASSES
 from psi_core.tables.columns import CONDITION, LAYER, Column, Row, delta_columns, numbers
-from psi_core.tables.export import run_line, text_of
+from psi_core.tables.export import ComputedTable, run_line
 from psi_core.tables.layers import layer_columns, verdict_of
 from psi_core.tables.registry import require_bins
 from psi_core.tables.study import (
@@ -121,27 +121,10 @@ class LiuValues:
     same_percent: float
 
 
-@dataclass(frozen=True, slots=True)
-class LiuResult:
-    """What Liu's preset gives image by image.
+class LiuResult(ComputedTable):
+    """What Liu's preset gives image by image: rows by condition and layer."""
 
-    Attributes:
-        rows: by condition and layer; cells as in LIU_COLUMNS.
-        title: model, data and images in one line.
-        notes: what must be said beside the rows, one sentence each.
-    """
-
-    rows: list[Row]
-    title: str
-    notes: list[str]
-
-    def text(self, format: str) -> str:  # noqa: A002
-        """The rows as text, with title and notes where it is for the page.
-
-        Args:
-            format: one of `export.FORMATS`.
-        """
-        return text_of(self.rows, LIU_COLUMNS, format, [self.title, *self.notes])
+    COLUMNS = LIU_COLUMNS
 
 
 def liu_request(

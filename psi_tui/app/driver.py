@@ -13,7 +13,6 @@ from textual._xterm_parser import XTermParser
 from textual.driver import Driver
 
 if TYPE_CHECKING:
-    from psi_tui.app.repainting import RepaintingApp
     from psi_tui.services.services import Services
 
 _LOOK_AGAIN_SECONDS = 0.1
@@ -30,7 +29,6 @@ def own_driver(driver: type[Driver]) -> type[Driver]:
 
     class TerminalDriver(driver):  # type: ignore[misc, valid-type]
         def start_application_mode(self) -> None:
-            cast("RepaintingApp", self._app).wire.forget()
             super().start_application_mode()
             if self._writer_thread is not None:  # It is none where the terminal belongs to another job by now.
                 cast("Services", self._app).graphics.opened(self.write)

@@ -31,7 +31,7 @@ class RepaintingApp(OrderlyApp):
     first may be the last to be told, with the size before. And a widget that asks for a layout twice before one is made
     keeps the height of the first time.
 
-    Only cells that change are sent, after a new size all of them.
+    Only cells that change are sent; after a new size, which is also told when the terminal is ours again, all of them.
 
     Attributes:
         wire: what the terminal shows now.

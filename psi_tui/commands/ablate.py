@@ -4,6 +4,7 @@
 image of a run is answered by Liu's preset.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from psi_core.files import temporary_beside
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.ablation import AblationResult
-from psi_core.tables.export import FORMATS
+from psi_core.tables.export import FORMATS, ComputedTable
 from psi_core.tables.liu import ACROSS, LiuResult, liu_request
 from psi_tui.commands.config_options import config_options, typed_values
 from psi_tui.commands.options import (
@@ -108,13 +109,8 @@ def ablate(
     if finished is None:
         narrate("interrupted; an ablation prints all of its rows or none")
         context.exit(INTERRUPTED)
-    result = AblationResult(finished["rows"], finished["title"], finished["notes"])
-    if path is None and format is not None:
-        write_result(result.text(format).rstrip())
-        return
-    print_ablation(output_console(), result, with_plot=plot)
-    if path is not None and format is not None:
-        _write(path, result.text(format), replace=replace)
+    result = AblationResult(**finished)
+    _tell(result, lambda: print_ablation(output_console(), result, with_plot=plot), path, format, replace=replace)
 
 
 _LIU_EPILOG = f"""A run keeps its channels' responses by class, not by image: the images are computed again with the
@@ -189,13 +185,8 @@ def liu(
     if finished is None:
         narrate("interrupted; all rows are printed or none")
         context.exit(INTERRUPTED)
-    result = LiuResult(finished["rows"], finished["title"], finished["notes"])
-    if path is None and format is not None:
-        write_result(result.text(format).rstrip())
-        return
-    print_liu(output_console(), result)
-    if path is not None and format is not None:
-        _write(path, result.text(format), replace=replace)
+    result = LiuResult(**finished)
+    _tell(result, lambda: print_liu(output_console(), result), path, format, replace=replace)
 
 
 def _place(file: str | None, format: str | None, *, as_json: bool) -> tuple[Path | None, str | None]:  # noqa: A002
@@ -208,9 +199,23 @@ def _place(file: str | None, format: str | None, *, as_json: bool) -> tuple[Path
     return path, chosen
 
 
-def _write(path: Path, text: str, *, replace: bool) -> None:
+def _tell(
+    table: ComputedTable,
+    show: Callable[[], None],
+    path: Path | None,
+    format: str | None,  # noqa: A002
+    *,
+    replace: bool,
+) -> None:
+    """A table in the format that was asked for, else as `show` prints it; a file is written besides."""
+    if path is None and format is not None:
+        write_result(table.text(format).rstrip())
+        return
+    show()
+    if path is None or format is None:
+        return
     try:
-        write_file(path, text.encode(), replace=replace)
+        write_file(path, table.text(format).encode(), replace=replace)
     except ConfigError as error:
         raise EngineError(f"{error}; the rows stand above") from None
     narrate(f"written: {path}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from psi_core.plain_text import short_number
 from psi_tui.plots.canvas import Canvas, open_canvas
 from psi_tui.plots.cursor import Stops
 from psi_tui.plots.figures import Curves, Palette, Role, Scatter, Series
@@ -242,7 +243,7 @@ def _place_name(figure: Scatter | Curves, x: float) -> str:
 
 
 def _value(value: float) -> str:
-    return f"{value:.4g}"
+    return short_number(value, 4)
 
 
 def draw_series(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from psi_core.conditions import BENIGN
 from psi_core.tables.liu import LIU_COLUMNS, LiuResult
+from psi_tui.shell.console import print_sentence
 from psi_tui.text.columns import (
     ScreenColumn,
     Section,
@@ -26,7 +27,7 @@ _VERDICT_WIDTH = 140
 
 def print_liu(console: "Console", result: LiuResult) -> None:
     """Prints the tables, on wide consoles the verdicts below them, and what must be told beside both."""
-    console.print(result.title, style="bold", soft_wrap=True)
+    print_sentence(console, result.title, "bold")
     sections = liu_sections(result.rows)
     print_table(console, COLUMNS, sections)
     lines = [line["attacked"] for section in sections for line in section.rows if line["attacked"].get("noise")]

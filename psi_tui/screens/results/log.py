@@ -10,7 +10,7 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
 
-from psi_core.plain_text import plain_line
+from psi_core.plain_text import plain_line, short_number
 from psi_core.runs.event_log import EventReader, events_path, last_lines, log_path, worker_numbers
 from psi_core.runs.events import EventLine
 from psi_tui.screens.base import Pane
@@ -147,5 +147,5 @@ def _fact(event: str, key: str, value: object) -> str:
     if key == "memory" and isinstance(value, int | float):
         text = format_bytes(value)
     else:
-        text = f"{value:.4g}" if isinstance(value, float) else plain_line(str(value)[:_LONGEST_FACT])
+        text = short_number(value, 4) if isinstance(value, float) else plain_line(str(value)[:_LONGEST_FACT])
     return text if key == event == "phase" else f"{key.replace('_', ' ')} {text}"

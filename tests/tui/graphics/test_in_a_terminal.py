@@ -88,6 +88,7 @@ def test_kitty_gets_the_picture_while_it_is_seen_and_is_left_without(picture):
         os.kill(terminal.process.pid, signal.SIGTSTP)  # A shell has the terminal now.
         terminal.wait_for(lambda _: not terminal.kitty.pictures)
         terminal.wait_for(lambda _: is_stopped(terminal.process.pid))  # No shell wakes it sooner.
+        terminal.screen.reset()  # What others wrote meanwhile is as unknown.
         os.kill(terminal.process.pid, signal.SIGCONT)
         shows(terminal, picture)
         terminal.send("q")
