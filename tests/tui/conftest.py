@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from textual import _wait
 from textual.app import ScreenStackError
 from textual.css import stylesheet
 from textual.css.model import RuleSet
+from textual.css.query import DOMQuery
+from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 from textual.pilot import Pilot, WaitForScreenTimeout
 
@@ -92,6 +95,25 @@ def asked_while_busy() -> Iterator[None]:
     """Pilots leave widgets that wait for a message alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pilot, "_wait_for_screen", until_at_rest)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def screens_are_read_by_their_own_thread() -> Iterator[None]:
+    """A thread that works for a widget finds no other one: by then its screen may be gone, and the app dies of that."""
+
+    def guarded(read: Callable[..., object]) -> Callable[..., object]:
+        def by_its_own_thread(*arguments: object, **options: object) -> object:
+            assert threading.current_thread() is threading.main_thread(), "a screen is read by another thread"
+            return read(*arguments, **options)
+
+        return by_its_own_thread
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DOMQuery, "__init__", guarded(DOMQuery.__init__))
+        for name in ("query_one", "query_exactly_one"):
+            patch.setattr(DOMNode, name, guarded(getattr(DOMNode, name)))
+        patch.setattr(DOMNode, "screen", property(guarded(DOMNode.screen.fget)))
         yield
 
 

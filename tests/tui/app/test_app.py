@@ -16,6 +16,7 @@ from psi_core.runs.finding import list_runs
 from psi_core.tables.export import FORMATS
 from psi_tui.app.help import HelpScreen
 from psi_tui.app.palette import ActionProvider
+from psi_tui.screens.results.images.picture import PictureDialog
 from psi_tui.screens.results.images.pixels import Picture
 from psi_tui.services import services
 from psi_tui.services.state import State, load_state
@@ -264,7 +265,9 @@ async def test_plots_and_pictures_are_exported_alone(own_folders, tmp_path, monk
         app.screen.query_one("#tabs").active = "evidence"
         await settled(pilot)
         app.screen.query_one("#tabs").active = "images"
+        await until(pilot, lambda: app.focused is not None and app.focused.id == "image-table", "the cursor")
         await press(pilot, "enter")
+        await shows(app, pilot, PictureDialog)
         picture = app.screen
         for name in ("benign", "attacked", "difference"):
             picture.query_one(f"#{name}-picture").query_one(Picture).pixels = np.zeros((4, 6))

@@ -113,7 +113,7 @@ class PictureDialog(Modal[None]):
         reason.display = True
         for picture in self.query(Picture):  # Words of one image never stand beside the picture of another.
             picture.pixels = None
-        self._make(self.image)
+        self._make(self.image, self._has_color)
 
     def _heard(self) -> None:
         """The terminal has said what it can, or that it has a picture."""
@@ -124,12 +124,19 @@ class PictureDialog(Modal[None]):
     def _fit(self) -> None:
         """Asks for the same image in another size, where the room for it or the way to show it is another by now."""
         if self._fitted is not None and self._fitted != (self._room(self._told), self._way):
-            self._make(self.image)
+            self._make(self.image, self._has_color)
+
+    @property
+    def _has_color(self) -> bool:
+        return self.query(Picture).first().has_color
 
     @property
     def _way(self) -> Way:
+        return self._way_in(self._has_color)
+
+    def _way_in(self, has_color: bool) -> Way:
         """How pictures are shown here; letters are in half blocks' places."""
-        return self.app.graphics.way if self.query(Picture).first().has_color else BLOCKS
+        return self.app.graphics.way if has_color else BLOCKS
 
     def _room(self, facts: str) -> Size:
         """Columns and lines for one picture, so that what is told of it is seen as well."""
@@ -140,14 +147,14 @@ class PictureDialog(Modal[None]):
         return Size(min(max(width, _LEAST.width), _MOST), min(max(height, _LEAST.height), _MOST))
 
     @work(thread=True, exclusive=True, group="picture")
-    def _make(self, image: int) -> None:
+    def _make(self, image: int, has_color: bool) -> None:
         worker = get_current_worker()
         try:
             facts = _facts(self.run, image, self.condition)
             self.call_later(self._show_facts, image, facts)
             if self._fitted is None:
                 self.app.graphics.look_at_tmux()
-            room, way = fitted = self._room(facts), self._way
+            room, way = fitted = self._room(facts), self._way_in(has_color)
             wide, high = way.cell
             answer = self.app.engine.ask(
                 "picture",
