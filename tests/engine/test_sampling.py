@@ -246,7 +246,7 @@ def test_attacked_images_are_paired_with_a_sample_by_position_or_name(tmp_path: 
     order = digit_folder(tmp_path / "benign", 60)
     dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
     positions = positions_of(dataset, 20, "sample", 0)
-    np.savez(tmp_path / "all.npz", images=255 - DIGITS.images[order])
+    np.savez(tmp_path / "all.npz", images=255 - DIGITS.images[order], labels=dataset.labels)
     shutil.copytree(tmp_path / "benign", tmp_path / "attacked")
     stranger = next(each for each in range(60) if each not in positions)
     (tmp_path / "attacked" / dataset.place_of(stranger)).unlink()

@@ -67,7 +67,9 @@ def load_external(
 
     An array is paired by order, its first image with the first of the data set. So is an archive without an array
     `index`, which holds positions in the data set (or the `index` of the data set's own archive); its `labels`, where
-    they are there, must be the benign images' own. A folder is paired by file name, without its ending: `cat/01.png`
+    they are there, must be the benign images' own. Pictures of a folder lie in two orders, that of the data set, a
+    picture of each class in turn, and torchvision's, class by class: labels tell which, and one of them or `index` is
+    asked for. A folder is paired by file name, without its ending: `cat/01.png`
     is the attacked `cat/01.jpg`.
 
     Args:
@@ -131,7 +133,11 @@ def _from_arrays(
             f"attacked: images in {path} are {found.shape[1]} x {found.shape[2]} pixels; save them at {allowed}, "
             "for another size would change the attack"
         )
+    takes_labels = "labels" in arrays and (expected or isinstance(dataset, PictureDataset))
+    labels = class_numbers(arrays["labels"], len(found), "attacked", path) if takes_labels else None
     index = pairing_keys(arrays, len(found), str(path))
+    if "index" not in arrays and isinstance(dataset, PictureDataset):
+        index = _order_of(labels, len(found), path, dataset, expected)
     # An archive without positions of its own is in the order of the data set, whatever the data set's own archive says.
     own = dataset.keys if isinstance(dataset, ArrayDataset) and "index" in arrays else None
     keys = np.arange(len(dataset)) if own is None else own
@@ -151,14 +157,40 @@ def _from_arrays(
             f"{len(lacking)} without a partner; save them all, or add --skip-unreadable to leave these out"
         )
     paired = np.flatnonzero(rows >= 0)
-    labels = class_numbers(arrays["labels"], len(found), "attacked", path) if expected and "labels" in arrays else None
-    if labels is not None and all((labels[rows[paired]] != each[paired]).any() for each in expected):
+    if labels is not None and expected and all((labels[rows[paired]] != each[paired]).any() for each in expected):
         raise DataError(
             f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
             "or their positions as index"
         )
     require_valid_pixels(found, str(path))
     return ExternalImages(found, rows, str(path))
+
+
+def _order_of(
+    labels: NDArray[np.int64] | None,
+    images: int,
+    path: Path,
+    dataset: PictureDataset,
+    expected: Sequence[NDArray[np.int64]],
+) -> NDArray[np.int64]:
+    """Positions of the images of an archive that does not say them, in a folder of pictures, (image,).
+
+    Raises:
+        DataError: the folder has several classes, and no labels tell which of its two orders the images have.
+    """
+    in_turn = np.arange(images)
+    by_class = np.argsort(dataset.labels, kind="stable")
+    if (by_class[: len(in_turn)] == in_turn[: len(by_class)]).all():
+        return in_turn
+    if labels is None:
+        raise DataError(
+            f"attacked: {path} says neither index nor labels of its images, and a folder's lie in two orders, "
+            "class by class in torchvision, one of each class in turn here; save them as npz with their labels, with "
+            "their positions as index, or as pictures named as the benign ones"
+        )
+    known = [dataset.labels, *expected]
+    is_by_class = len(labels) == len(by_class) and any((labels == each[by_class]).all() for each in known)
+    return by_class if is_by_class else in_turn
 
 
 def _from_folder(

@@ -93,7 +93,12 @@ def class_numbers(labels: NDArray[Any], images: int, option: str, path: Path) ->
             "image, such as labels.argmax(1)"
         )
     numbers = labels.astype(np.int64) if labels.dtype.kind in "iu" else None
-    if numbers is None or numbers.shape != (images,) or numbers.min() < 0:
+    if numbers is not None and numbers.shape == (images,) and numbers.min() < 0:
+        raise DataError(
+            f"{option}: labels in {path} go down to {numbers.min()}; save class numbers from 0 on, and without the "
+            "images that have none"
+        )
+    if numbers is None or numbers.shape != (images,):
         raise DataError(
             f"{option}: labels in {path} are {labels.dtype} {labels.shape}; save class numbers from 0 on, one for each "
             f"of the {images} images"

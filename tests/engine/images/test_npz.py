@@ -175,6 +175,24 @@ def test_a_folder_is_paired_by_file_names_whatever_their_ending(tmp_path):
         load_external(f"folder:{tmp_path / 'attacked'}", load_dataset("mnist", "test"), np.arange(20), 28, None, ())
 
 
+def test_labels_tell_in_which_of_its_two_orders_an_archive_has_a_folders_images(tmp_path):
+    order = np.array(digit_folder(tmp_path / "benign", 20))
+    dataset = load_dataset(f"folder:{tmp_path / 'benign'}", "test")
+    class_by_class = np.argsort(dataset.labels, kind="stable")
+    assert (class_by_class != np.arange(20)).any()
+    options = (dataset, np.arange(20), 28, None, [dataset.labels])
+    for some in (np.arange(20), class_by_class):
+        place = saved(tmp_path / "a.npz", images=255 - DIGITS.images[order[some]], labels=dataset.labels[some])
+        assert (load_external(place, *options).read(np.arange(20), 28, 1).pixels == 255 - DIGITS.images[order]).all()
+    np.save(tmp_path / "b.npy", DIGITS.images[order])
+    for place in (saved(tmp_path / "b.npz", images=DIGITS.images[order]), f"npy:{tmp_path / 'b.npy'}"):
+        with pytest.raises(DataError, match=r"neither index nor labels .* class by class in torchvision, one of each"):
+            load_external(place, *options)
+    shuffled = saved(tmp_path / "c.npz", images=DIGITS.images[order[::-1]], labels=dataset.labels[::-1])
+    with pytest.raises(DataError, match="are not those of folder"):
+        load_external(shuffled, *options)
+
+
 def test_images_without_a_partner_are_left_out_on_request(tmp_path, attacked):
     place = saved(tmp_path / "a.npz", images=np.delete(attacked, 7, 0), index=np.delete(np.arange(40), 7))
     options = {**FIRST, "attack": "none", "controls": "none"}
@@ -249,7 +267,7 @@ def test_files_that_differ_in_their_ending_only_cannot_be_paired(tmp_path):
 def test_relative_places_resume_from_anywhere_with_any_precision(tmp_path, monkeypatch, attacked, kind):
     digit_folder(tmp_path / "digits", 20)
     digit_folder(tmp_path / "external", 20)
-    np.savez(tmp_path / "external.npz", images=attacked[:20])
+    np.savez(tmp_path / "external.npz", images=attacked[:20], index=np.arange(20))
     monkeypatch.chdir(tmp_path)
     external = {"npz": "npz:external.npz", "folder": "folder:external"}[kind]
     options = {"data": "folder:digits", "images": 20, "attacked": external, "precision": "bf16", "batch": 40}
