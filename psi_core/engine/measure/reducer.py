@@ -80,7 +80,7 @@ class Reducer:
         else:
             flat = flat_in_memory(responses)
             total = _total(channel_means, flat.shape[1])
-            squares = self._with_faint_ones(sum_of_squares(flat), total, flat)
+            squares = self._with_lost_ones(sum_of_squares(flat), total, flat)
             counts_exactly = flat.device.type == "cpu" and flat.shape[1] < _EXACT_COUNT
             # The signs' sum is three times as fast on a CPU as counting.
             active = (torch.sign(flat).sum(1) if counts_exactly else (flat > 0).sum(1)).double()
@@ -116,23 +116,24 @@ class Reducer:
                     shape[name].append(measure(flat, total))
         channel_means = channel_sums.double().div_(units // channels)
         total = _total(channel_means, units)
-        squares = self._with_faint_ones(norms.double().square_().sum(1), total, output)
+        squares = self._with_lost_ones(norms.double().square_().sum(1), total, output)
         measured = {name: torch.cat(each) for name, each in shape.items()}
         return Moments(units, total, squares, active.double(), measured), channel_means
 
-    def _with_faint_ones(self, squares: Tensor, total: Tensor, responses: Tensor) -> Tensor:
-        """Sums of squares, those of faint images looked at again in float64; 0 where a second look would have to wait.
+    def _with_lost_ones(self, squares: Tensor, total: Tensor, responses: Tensor) -> Tensor:
+        """Sums of squares, those that float32 has lost taken in float64; 0 where a second look would have to wait.
 
-        On a CPU a look at the smallest sum costs nothing. A GPU would have to wait for it, and a compiler cannot: there
-        0 stands for a sum that float32 has lost, from which measures become NaN.
+        Squares of responses below 1e-19 vanish in float32, those above 1e19 are infinite. On a CPU a look at the
+        smallest and the largest sum costs nothing. A GPU would have to wait for it, and a compiler cannot: there 0
+        stands for a sum that vanished, from which measures become NaN.
         """
         if responses.device.type != "cpu" or not self.in_parts:
             return torch.where((squares < FAINT) & (total > 0), 0.0, squares)
-        if not len(squares) or squares.amin() >= FAINT:
+        if not len(squares) or (squares.amin() >= FAINT and squares.amax() < torch.inf):
             return squares
-        faint = (squares < FAINT) & (total > 0)
-        exact = self._rectified(responses[faint].double()).flatten(1)
-        return squares.masked_scatter(faint, exact.square().sum(1))
+        lost = ((squares < FAINT) & (total > 0)) | (torch.isinf(squares) & torch.isfinite(total))
+        exact = self._rectified(responses[lost].double()).flatten(1)
+        return squares.masked_scatter(lost, exact.square().sum(1))
 
     def _rectified(self, responses: Tensor) -> Tensor:
         if self.rectify == "relu":

@@ -223,7 +223,8 @@ class OpenChunk:
         for condition, layer, image in np.argwhere(~self.plan.layout.is_finite(self.values[:, rows]))[:1]:
             raise RunError(
                 f"layer {layers[layer].name}: image {self.positions[rows][image]} under {conditions[condition].name} "
-                "makes it respond with NaN or infinity; check the weights, or use --precision exact"
+                "makes it respond with NaN, infinity, or more than float32 can sum; check the weights, or use "
+                "--precision exact"
             )
         confidence = self.plan.layout.arrays(self.values[:, rows])["confidence"]
         for condition, image in np.argwhere(np.isnan(confidence))[:1]:
