@@ -71,7 +71,8 @@ class Taps(TorchFunctionMode):
     """Calls `receive` for every layer call of a network while the block runs. It may be entered again.
 
     A call's name is the path of its module, with `.relu` and the like behind it where a module calls a function, and
-    `#2` behind the second call of a name in one forward. Modules that give anything but one tensor are passed over.
+    `#2` behind the second call of a name in one forward, or the next number that is no module's own path. Modules that
+    give anything but one tensor are passed over.
 
     Args:
         network: what to watch.
@@ -106,6 +107,7 @@ class Taps(TorchFunctionMode):
         self._hooks: list[tuple[nn.Module, Callable[..., None], Callable[..., Tensor | None]]] = []
         self._inside: list[_Frame] = []
         self._calls: Counter[str] = Counter()
+        self._numbered_paths = {path for path, _ in network.named_modules() if "#" in path}
         self.failed_in: str | None = None
         self.owner = ""
         self.is_function = False
@@ -172,12 +174,15 @@ class Taps(TorchFunctionMode):
 
     def _announce(self, name: str, kind: str, output: Any) -> Tensor | None:
         self._calls[name] += 1
-        calls = self._calls[name]
+        call = name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
+        while call != name and call in self._numbered_paths:
+            self._calls[name] += 1
+            call = f"{name}#{self._calls[name]}"
         if not isinstance(output, Tensor):
             return None
         # Else a relu() of the receiver's own, from within a hook, would be taken for one of the network's.
         with torch._C.DisableTorchFunction():
-            return self._receive(name if calls == 1 else f"{name}#{calls}", kind, output)
+            return self._receive(call, kind, output)
 
     def _begin_forward(self, _module: nn.Module, _inputs: Any) -> None:
         self._inside.clear()

@@ -153,6 +153,22 @@ def test_watching_fewer_modules_gives_the_same_names():
     assert names_of(network, images_of(2), owners={"shared"}) == ["shared", "shared#2"]
 
 
+def test_no_call_has_the_name_of_another_modules():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+            self.add_module("relu#2", nn.ReLU())
+            self.add_module("relu#4", nn.ReLU())
+
+        def forward(self, images):
+            for name in ("relu", "relu", "relu#2", "relu", "relu#4", "relu#2"):
+                images = getattr(self, name)(images) - 0.1
+            return images
+
+    assert names_of(Twice(), images_of(2)) == ["relu", "relu#3", "relu#2", "relu#5", "relu#4", "relu#2#2"]
+
+
 @pytest.mark.parametrize("owners", [None, {"", "0", "1"}])
 def test_a_module_that_gives_a_tuple_is_passed_over(owners):
     class Pair(nn.Module):
