@@ -259,9 +259,11 @@ class _Float32Settings:
         """The present settings, which stay.
 
         A new setting reads as the one that it follows: its own shows where the wider one is varied. An old one can be
-        read where the new ones agree with it, so that all of its values are tried.
+        read where the new ones agree with it, so that all of its values are tried. What torch begins with for cuDNN,
+        `tf32` that gives way to a wider setting, cannot be written; it is taken for a `tf32` of its own.
         """
         own = [_get_float32(*_SCOPES[0])]
+        begins = [place for place in _OPERATIONS if own[0] == "none" and _get_float32(*place) == "tf32"]
         for place in (*_SCOPES[1:], *_OPERATIONS):
             seen = []
             for wider in ("ieee", "tf32"):
@@ -270,6 +272,10 @@ class _Float32Settings:
             own.append(seen[0] if seen[0] == seen[1] else "none")
             if place in _SCOPES:
                 _set_float32(*place, "none")
+                if own[-1] != "none":
+                    begins = [each for each in begins if each[0] != place[0]]  # They may have followed this one.
+        for place in begins:
+            own[len(_SCOPES) + _OPERATIONS.index(place)] = "tf32"
         for _, cuda, cpu in _MATMUL_WORDS:
             _set_float32("cuda", "matmul", cuda)
             _set_float32("mkldnn", "matmul", cpu)

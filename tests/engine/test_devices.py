@@ -1,6 +1,8 @@
 """Devices: what is asked for is there or refused, and precision is put back."""
 
 import itertools
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -132,6 +134,21 @@ def test_precision_holds_whatever_was_asked_for_before_and_is_put_back(policy, p
                 attention,
             ), (first, second)
             assert settings_of() == before, (first, second)
+
+
+def test_settings_that_nobody_has_touched_are_put_back():
+    """In a process of its own: what torch begins with cannot be set again."""
+    script = """
+from psi_core.devices import CPU
+from psi_core.engine.devices import precision
+from tests.engine.test_devices import settings_of
+
+before = settings_of()
+with precision("exact", CPU):
+    assert settings_of() != before
+assert settings_of() == before, (before, settings_of())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 def test_what_followed_a_wider_setting_still_follows_it(put_back):
