@@ -3,10 +3,21 @@
 The engine (`psi_core.engine`, the only part that imports torch) writes run directories; all else reads them.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os
+import sys
 
-from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError
+_asked = [after for option, after in zip(sys.orig_argv, sys.orig_argv[1:], strict=False) if option == "-m"]
+_is_module = sys.argv[:1] == ["-m"] and _asked[:1] and _asked[0].partition(".")[0] in ("psi_core", "psi_tui")
+_own_place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+if _is_module and not sys.flags.safe_path and sys.path[0] != _own_place:
+    # `python -m` of ours, as of torchrun and srun, puts the current folder first. No file in it takes the place of a
+    # library's, and so it goes before anything else is imported.
+    del sys.path[0]
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+from psi_core.errors import ConfigError, DataError, ModelError, PsiError, RunError  # noqa: E402
 
 if TYPE_CHECKING:
     from psi_core.config import RunConfig

@@ -10,12 +10,12 @@ why it is refused as {"error": sentence, "kind": class} on standard output.
 """
 
 import argparse
-import contextlib
 import json
 import sys
 from pathlib import Path
 
 from psi_core.errors import PsiError
+from psi_core.files import open_standard_streams
 from psi_core.runs.processes import rank_of, recorded_config, share_cores
 from psi_core.runs.run import Run
 from psi_core.runs.trust import trust
@@ -24,6 +24,7 @@ from psi_core.serve import REFUSED, answer, serve
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
+    open_standard_streams()
     parser = argparse.ArgumentParser(prog="python -m psi_core")
     commands = parser.add_subparsers(dest="command", required=True)
     worker = commands.add_parser("work")
@@ -54,13 +55,5 @@ def _work(run_directory: Path, *, is_trusted: bool) -> int:
         return REFUSED
 
 
-def _leave_out_current_folder() -> None:
-    """Takes the current folder, which torchrun and srun put first, off the path of imports; torch is yet to come."""
-    with contextlib.suppress(OSError):  # The folder may be gone.
-        if not sys.flags.safe_path and sys.path[0] == str(Path.cwd()) != str(Path(__file__).parents[1]):
-            del sys.path[0]
-
-
 if __name__ == "__main__":
-    _leave_out_current_folder()
     sys.exit(main())

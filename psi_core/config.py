@@ -397,15 +397,18 @@ class RunConfig(RunOptions):
             ConfigError: the file cannot be read, is no TOML, or holds a wrong key or value.
         """
         is_model = str(path) in MODEL_NAMES or ":" in str(path)
-        keys = "write the path of a TOML file with keys such as model, epsilon"
-        advice = f"write --model {path}" if is_model else keys
+        advice = f"write --model {path}" if is_model else "write the path of a TOML file with keys such as epsilon"
         try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            with Path(path).open("rb") as file:  # A pipe too, such as the shell's <(...); a device may never end.
+                data = file.read(1_000_001)
+            if len(data) > 1_000_000:
+                raise ValueError("it has more than 1 MB")
+            values = tomllib.loads(data.decode())
         except FileNotFoundError:
             raise ConfigError(missing_file("spec", Path(path), advice)) from None
         except OSError as error:
             raise ConfigError(f"spec: {path} cannot be read ({error.strerror}); {advice}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not a TOML file ({error}); write lines such as epsilon = [0.03, 0.1]") from None
         return cls(**{**values, **typed})
 

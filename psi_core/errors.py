@@ -11,8 +11,10 @@ A message reads `where: what is wrong; what to write instead`.
 """
 
 import difflib
+import errno
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -116,8 +118,14 @@ def missing_file(where: str, path: Path, advice: str, kind: str = "file") -> str
         kind: `file` or `folder`.
     """
     is_folder = kind == "folder"
-    if os.path.lexists(path) and path.is_dir() is not is_folder:
-        return f"{where}: {path} is a {'file' if is_folder else 'folder'}; {advice}"
+    try:
+        if stat.S_ISDIR(path.stat().st_mode) is not is_folder:
+            return f"{where}: {path} is a {'file' if is_folder else 'folder'}; {advice}"
+        if not is_folder and not path.is_file():
+            return f"{where}: {path} is no plain file; {advice}"
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            return f"{where}: {path} cannot be looked at ({error.strerror}); {advice}"
     try:
         neighbors = itertools.islice(path.parent.iterdir(), _MOST_NEIGHBORS)
         beside = [one.name for one in neighbors if one.is_dir() is is_folder]
@@ -127,6 +135,19 @@ def missing_file(where: str, path: Path, advice: str, kind: str = "file") -> str
     near = difflib.get_close_matches(path.name, alike, n=1, cutoff=0.6)
     near = near or difflib.get_close_matches(path.name, beside, n=1, cutoff=0.85)  # Such as .pth for .pt.
     return f"{where}: there is no {kind} {path}; " + (f"did you mean {path.with_name(near[0])}?" if near else advice)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says, in half a sentence: of one of the system's its words, without number and path."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def system_sentence(error: OSError) -> str:
+    """One sentence for what the system refused where nobody foresaw it."""
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return "folder: the current one is gone; change to another"
+    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "output"
+    return f"{place}: cannot be used ({error.strerror or error}); check whether it is there, full, and whose it is"
 
 
 _MOST_NEIGHBORS = 2000

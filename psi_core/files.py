@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
@@ -34,8 +35,31 @@ def runs_directory(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder that holds the run directories: `given`, else $PSI_RUNS_DIR, else the user's data folder."""
     chosen = given or os.environ.get("PSI_RUNS_DIR")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return typed_path(chosen).absolute()
     return Path(platformdirs.user_data_dir(_APPLICATION, appauthor=False)) / "runs"
+
+
+def typed_path(text: str | os.PathLike[str]) -> Path:
+    """A path as somebody typed it, with `~` for a home folder; that of a user whom nobody knows stays as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser fails on such a user.
+
+
+def current_folder() -> Path:
+    """The current folder, or the home folder where that is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return typed_path("~")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a plain file; what nobody lets us see, or no file system can name, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file fails there, as is_dir does.
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, likewise."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def cache_directory() -> Path:
@@ -80,10 +104,24 @@ def open_file(path: Path) -> BufferedReader:
         OSError: it cannot be opened, or is no plain file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no file")
+        raise OSError(errno.EISDIR, "Is a directory") if stat.S_ISDIR(mode) else OSError(errno.EINVAL, "it is no file")
     return os.fdopen(descriptor, "rb")
+
+
+def read_whole(path: Path, most_bytes: int = 16_000_000) -> bytes:
+    """All bytes of a plain file.
+
+    Raises:
+        OSError: it cannot be read, is no plain file, or has more than `most_bytes`.
+    """
+    with open_file(path) as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes / 1e6:g} MB")
+    return data
 
 
 def middle(length: int, most: int | None) -> slice:
@@ -105,6 +143,20 @@ def temporary_beside(path: Path) -> Path:
     The process id shows whose it was; the random part sets apart workers in containers, whose process ids are alike.
     """
     return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
+
+
+def open_standard_streams() -> None:
+    """Opens nothing in the place of those standard streams that are closed.
+
+    The next file would get the number of one, and whatever a library or a child tells there would go into that file.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # The lowest number that is free: this one.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
 
 
 def flush_to_disk(path: Path) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, Literal
 
-from psi_core.errors import ConfigError, PsiError, unknown_name
+from psi_core.errors import ConfigError, PsiError, system_sentence, unknown_name
 from psi_core.files import plain
 from psi_core.runs.events import Event, TableBegun, Warned, event_line
 from psi_core.runs.processes import recorded_config, share_cores
@@ -73,7 +73,7 @@ ANSWERS = (
     Answer("bench", "psi_core.engine.commands:bench", "process"),
 )
 
-REFUSED, INTERRUPTED = 2, 130
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 """Exit codes of a process that replies to one question."""
 
 _POLITENESS = 10
@@ -153,6 +153,11 @@ def answer() -> int:
     except PsiError as error:
         reply.refuse(str(error), type(error).__name__)
         return REFUSED
+    except OSError as error:
+        if reply.is_complete:
+            raise  # The run that it works on has a log.
+        reply.refuse(system_sentence(error), "EngineError")
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

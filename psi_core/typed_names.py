@@ -4,12 +4,12 @@ A row is a test of the text and what to write instead. Files named are looked at
 """
 
 import ast
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from psi_core.errors import first_of
+from psi_core.files import is_file, is_folder, typed_path
 
 _MODELS = """
 alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 densenet201
@@ -90,7 +90,7 @@ def way_out(option: str, typed: str) -> str | None:
 
 
 def _is_folder(typed: str) -> bool:
-    return os.path.isdir(os.path.expanduser(typed))  # noqa: PTH111, PTH112 - they take any text
+    return is_folder(typed_path(typed))
 
 
 def _plain(text: str) -> str:
@@ -100,12 +100,14 @@ def _plain(text: str) -> str:
 def _python_file(typed: str) -> str | None:
     if not typed.endswith(".py"):
         return None
-    path = Path(os.path.expanduser(typed))  # noqa: PTH111 - it takes any text
-    if not path.is_file():
+    path = typed_path(typed)
+    if not is_file(path):
         return f"there is no file {typed}; write file.py:NAME, the function or class that makes the network"
     try:
         body = ast.parse(path.read_bytes()).body
-    except (SyntaxError, ValueError) as error:
+    except OSError as error:
+        return f"{typed} cannot be read ({error.strerror}); check who owns it"
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"{typed} is no Python that can be read ({error}); mend it, and write {typed}:NAME"
     names = [each.name for each in body if isinstance(each, ast.ClassDef | ast.FunctionDef) and each.name[0] != "_"]
     if not names:
@@ -165,7 +167,7 @@ def _dotted(typed: str) -> str | None:
 def _model_folder(typed: str) -> str | None:
     if not _is_folder(typed):
         return None
-    if (Path(typed).expanduser() / "config.json").is_file():
+    if is_file(typed_path(typed) / "config.json"):
         return f"{typed} is a folder of Hugging Face's; write hf:{typed}"
     return f"{typed} is a folder; write file.py:NAME, the function or class that makes the network"
 

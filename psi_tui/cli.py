@@ -12,10 +12,11 @@ from importlib import import_module
 import rich_click as click
 from click.exceptions import NoSuchOption
 
-from psi_core.errors import IncompleteError, PsiError, unknown_name
+from psi_core.errors import IncompleteError, PsiError, system_sentence, unknown_name
+from psi_core.files import open_standard_streams
 from psi_tui.commands.options import ascii_option, runs_dir_option
 from psi_tui.engine.client import EngineError
-from psi_tui.shell.console import OutputError, narrate
+from psi_tui.shell.console import OutputError, drop_output, narrate
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -133,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows `psi-tui`; default: the process's own arguments.
     """
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal without UTF-8 gets question marks, not a traceback.
@@ -147,6 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.ClickException, PsiError) as error:
         narrate(f"psi-tui: {_sentence(error)}")
         return FAILED if isinstance(error, EngineError | IncompleteError | OutputError) else WRONG_USE
+    except OSError as error:
+        narrate(f"psi-tui: {system_sentence(error)}")
+        if error.filename is None:
+            drop_output()
+        return FAILED
     return 0
 
 

@@ -26,7 +26,7 @@ from psi_core.engine.preparation import Prepared
 from psi_core.engine.sampling import image_count
 from psi_core.engine.work.worker import StopRequests, Worker
 from psi_core.errors import ConfigError, RunError, unknown_name
-from psi_core.files import runs_directory
+from psi_core.files import runs_directory, typed_path
 from psi_core.runs.event_log import log_path
 from psi_core.runs.events import ImagesWritten
 from psi_core.runs.processes import Rank, rank_of, start_child
@@ -157,7 +157,7 @@ def images(run: str, to: str, reply: Reply, formats: Sequence[str] = IMAGE_FORMA
     def report(done: int, total: int) -> None:
         reply.report(ImagesWritten(done, total))
 
-    paths, warnings = export_images(Run(Path(run).absolute()), Path(to).expanduser(), formats, report)
+    paths, warnings = export_images(Run(Path(run).absolute()), typed_path(to), formats, report)
     return {"paths": paths, "warnings": warnings}
 
 

@@ -52,7 +52,7 @@ from psi_core.engine.models.weights import (
 )
 from psi_core.engine.sampling import positions_of
 from psi_core.errors import ConfigError, ModelError
-from psi_core.files import file_sha256
+from psi_core.files import file_sha256, typed_path
 from psi_core.runs.chunks import chunk_count
 from psi_core.runs.loading import LayerInfo
 
@@ -223,7 +223,7 @@ def _weights_file(
         raise ConfigError(f"weights: {source.name} comes with its own weights; leave --weights out, or name a file")
     if config.weights in ("fitted", "random", "built"):
         return None, None, [], classes
-    path = imagenet_file(source) if config.weights == "imagenet" else Path(config.weights).expanduser().absolute()
+    path = imagenet_file(source) if config.weights == "imagenet" else typed_path(config.weights).absolute()
     blank = blank_network(source, classes)
     # What is named by the user holds, whatever the file says.
     expected = normalization(resolved_normalization(source, config)) if config.normalize == "auto" else None

@@ -13,7 +13,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.errors import RunError
+from psi_core.errors import RunError, reason_of
 from psi_core.files import flush, open_file, replacing, set_aside
 from psi_core.npy import read_header
 
@@ -121,7 +121,7 @@ def read_archive(
         raise RunError(f"{path}: there is no such file; resume the run to make it again") from None
     except DAMAGE as error:
         raise RunError(
-            f"{path}: the chunk is damaged ({error}); delete it and resume the run to make it again"
+            f"{path}: the chunk is damaged ({reason_of(error)}); delete it and resume the run to make it again"
         ) from None
 
 

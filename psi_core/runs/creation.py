@@ -19,7 +19,7 @@ from psi_core.config import ResolvedConfig
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import flush_to_disk, temporary_beside
 from psi_core.runs.chunks import CHUNKS
-from psi_core.runs.loading import DIGESTS, FORMAT, POSITIONS, LayerInfo
+from psi_core.runs.loading import DIGESTS, FORMAT, POSITIONS, LayerInfo, load_object
 from psi_core.runs.run import Run
 from psi_core.runs.trust import trust
 
@@ -104,7 +104,9 @@ def record_model(run_directory: Path, card: Mapping[str, Any]) -> None:
                 pass
             except OSError:
                 temporary.replace(path)  # A file system without hard links.
-    recorded = json.loads(path.read_text(encoding="utf-8"))
+    recorded = load_object(path)
+    if "sha256" not in recorded:
+        raise RunError(f"{path}: lacks 'sha256'; the run directory is damaged")
     if recorded["sha256"] != card["sha256"]:
         raise RunError(
             f"weights: {card['source']} has SHA-256 {card['sha256'][:12]}, "

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from psi_core.errors import RunError, first_of
-from psi_core.files import TEMPORARY, is_example
+from psi_core.files import TEMPORARY, is_example, read_whole
 from psi_core.runs.loading import IDENTITY
 from psi_core.runs.status import StatusReader
 
@@ -86,7 +86,7 @@ def delete_run(directory: Path) -> list[str]:
     directory = directory.absolute().resolve()
     finish_deletions(directory.parent)
     doomed = directory.with_name(f".{directory.name}.deleted")
-    config = (directory / _CONFIG).read_bytes()
+    config = read_whole(directory / _CONFIG)
     try:
         try:
             directory.rename(doomed)
@@ -177,7 +177,7 @@ def _entry(entry: os.DirEntry[str], path: str) -> tuple[str, bool]:
 
 def _identity(directory: Path) -> object:
     try:
-        values = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
+        values = json.loads(read_whole(directory / _CONFIG))
     except (OSError, ValueError, RecursionError):
         return None
     return values.get("id") if isinstance(values, dict) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from psi_core.errors import RunError, missing_file, unknown_name
-from psi_core.files import examples_directory, runs_directory
+from psi_core.files import examples_directory, is_file, runs_directory, typed_path
 from psi_core.runs.run import Run
 
 PathText: TypeAlias = str | os.PathLike[str]
@@ -41,10 +41,9 @@ def damaged_runs(runs_dir: PathText | None = None) -> dict[Path, str]:
 def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
     """The directory of the run that `load_run` would load."""
     text = os.fspath(run)
-    # No path at all: too long a name, a folder that we may not enter, ~ of an unknown user.
-    with contextlib.suppress(OSError, RuntimeError):
-        path = Path(text).expanduser()
-        if text and (path / "config.json").is_file():
+    with contextlib.suppress(OSError):  # The current folder may be gone.
+        path = typed_path(text)
+        if text and is_file(path / "config.json"):
             return path.absolute()
     everything = list_runs(runs_dir)
     own = [known for known in everything if not known.is_example]
@@ -62,7 +61,7 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
             raise RunError(f"run: {text!r} fits {len(found)} runs ({listed}); write one id, or a path")
     if text == "latest" and own:
         return own[0].directory
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
+    with contextlib.suppress(OSError, ValueError):
         inside = runs_directory(runs_dir) / text
         if Path(text).name == text and looks_like_run(inside):
             return inside  # It is damaged: whoever opens it says how.
@@ -76,7 +75,7 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
 
 def _no_run_at(text: str) -> str:
     """Why there is no run at a path, in one sentence; empty where the text is none."""
-    path, advice = Path(text).expanduser(), "write a run's folder, id or name; psi-tui runs lists them"
+    path, advice = typed_path(text), "write a run's folder, id or name; psi-tui runs lists them"
     try:
         is_folder, entries = path.is_dir(), [*path.iterdir()] if text and path.is_dir() else []
     except PermissionError as error:
@@ -86,7 +85,7 @@ def _no_run_at(text: str) -> str:
         if found is None:
             return f"run: {text} is a folder without a run in it; {advice}"
         return f"run: {text} is a folder of runs; write one of them, such as {found}; psi-tui runs --runs-dir {text}"
-    if text and (path.exists() or "/" in text):
+    if text and (os.path.lexists(path) or "/" in text):
         return missing_file("run", path, advice, "folder")
     return ""
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.config import ResolvedConfig
-from psi_core.errors import RunError
-from psi_core.files import open_file
+from psi_core.errors import RunError, reason_of
+from psi_core.files import open_file, read_whole
 from psi_core.npy import read_header
 from psi_core.plain_text import is_plain, plain_line, plain_text
 
@@ -217,7 +217,7 @@ def load_positions(directory: Path, images: int) -> NDArray[np.int64] | None:
         if len(found) != images or found[0] < 0 or (np.diff(found) <= 0).any():
             raise ValueError("positions are not ascending")
     except (OSError, ValueError, MemoryError, RecursionError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
+        raise RunError(f"{path}: cannot be read ({reason_of(error)}); the run directory is damaged") from None
     return found
 
 
@@ -232,19 +232,26 @@ def read_json(path: Path, most_bytes: int = _MOST_BYTES) -> Any:
         RunError: it is missing, no plain file, too large, or no JSON.
     """
     try:
-        with open_file(path) as file:
-            data = file.read(most_bytes + 1)
-        if len(data) > most_bytes:
-            raise ValueError(f"it has more than {most_bytes / 1e6:g} MB")
-        return json.loads(data.decode())
+        return json.loads(read_whole(path, most_bytes).decode())
     except FileNotFoundError:
         raise RunError(f"{path}: there is no such file; name the run's own directory") from None
     except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror or error}); check who owns it") from None
-    except RecursionError:
-        raise RunError(f"{path}: cannot be read (it is nested too deep); the run directory is damaged") from None
-    except ValueError as error:
-        raise RunError(f"{path}: cannot be read ({error}); the run directory is damaged") from None
+        advice = "check who owns it" if isinstance(error, PermissionError) else "the run directory is damaged"
+        raise RunError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: cannot be read ({_json_trouble(error)}); the run directory is damaged") from None
+
+
+def _json_trouble(error: Exception) -> str:
+    """What is wrong with a text that is no JSON, in half a sentence without Python's words."""
+    match error:
+        case RecursionError():
+            return "it is nested too deep"
+        case UnicodeDecodeError():
+            return f"it is no UTF-8 from byte {error.start} on"
+        case json.JSONDecodeError():
+            return f"it is no JSON from line {error.lineno}, column {error.colno} on"
+    return "a number in it has too many digits"
 
 
 def _require_bounds(values: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from psi_core.errors import ConfigError
+from psi_core.files import read_whole
 from psi_core.runs.events import Started
 
 
@@ -219,8 +220,8 @@ def share_cores(workers: object, config: Mapping[str, Any]) -> None:
 def recorded_config(run_directory: Path) -> dict[str, Any]:
     """`config.json` of a run; empty where it cannot be read, which is reported by whoever opens the run."""
     try:
-        config = json.loads((run_directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = json.loads(read_whole(run_directory / "config.json"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 

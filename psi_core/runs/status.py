@@ -1,9 +1,11 @@
 """Status of a run, derived from its files each time it is asked for and stored nowhere; and the request to stop."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from psi_core.errors import RunError
 from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.event_log import EventReader, events_path, worker_numbers
 from psi_core.runs.events import (
@@ -127,5 +129,16 @@ def status_of(directory: Path, chunks: int, workers: list[WorkerState]) -> Statu
 
 
 def request_stop(directory: Path) -> None:
-    """Asks the workers of a run to finish their chunks and leave."""
-    (directory / STOP_FILE).touch()
+    """Asks the workers of a run to finish their chunks and leave. A link is not written through.
+
+    Raises:
+        RunError: the run cannot be written to.
+    """
+    path = directory / STOP_FILE
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        if path.is_symlink():
+            raise RunError(f"{path}: is a link, and a run writes through none; remove it") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); check who owns it") from None

@@ -21,6 +21,9 @@ TRASH = ".trash"
 KEPT_SECONDS = 14 * 24 * 3600.0
 """How long a deleted run can come back."""
 
+_NO_CLOCK = 1_000_000_000
+"""Seconds since 1970 before which no run was deleted: a machine without a clock begins there."""
+
 _NAME = re.compile(r"(\d{10,12})-(\d+)-(.+)", re.DOTALL)
 """When, which one of that second, and what it was called."""
 
@@ -43,7 +46,7 @@ def put_in_trash(directory: Path) -> Path:
         _require_folder(folder)
         now = int(time.time())
         place = sum(_when(path.name)[0] == now for path in trashed_runs(directory.parent))
-        trashed = folder / f"{now}-{place}-{directory.name}"
+        trashed = folder / f"{now:010d}-{place}-{directory.name}"  # A clock may begin in 1970.
         directory.rename(trashed)
     except OSError as error:
         raise RunError(f"{directory}: cannot be moved to the trash ({error.strerror}); check who owns it") from None
@@ -111,6 +114,9 @@ def tidy(runs_dir: Path) -> None:
     What has been in the trash for too long goes, and so does what a killed process had begun to remove.
     """
     finish_deletions(runs_dir)
+    for trashed in trashed_runs(runs_dir):
+        with contextlib.suppress(OSError):
+            _date_anew(trashed)
     with contextlib.suppress(RunError):
         empty_trash(runs_dir, KEPT_SECONDS)
     with contextlib.suppress(OSError, RunError):
@@ -118,6 +124,18 @@ def tidy(runs_dir: Path) -> None:
         for path in (runs_dir / TRASH).iterdir():
             if _DOOMED.fullmatch(path.name) and not path.is_symlink():
                 shutil.rmtree(path)
+
+
+def _date_anew(trashed: Path) -> None:
+    """Begins the time of a run in the trash anew where the machine knew no time when it was deleted."""
+    deleted, place = _when(trashed.name)
+    now = int(time.time())
+    if deleted < _NO_CLOCK <= now:
+        found = _NAME.fullmatch(trashed.name)
+        assert found is not None, "it was put there by this page"
+        dated = trashed.with_name(f"{now:010d}-{place}-{found[3]}")
+        if not os.path.lexists(dated):
+            trashed.rename(dated)
 
 
 def _remove(trashed: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from psi_core.errors import RunError, first_of
-from psi_core.files import TEMPORARY, file_sha256
+from psi_core.files import TEMPORARY, file_sha256, is_file
 from psi_core.plain_text import plain_line
 from psi_core.runs.chunks import CHUNKS, chunk_path
 from psi_core.runs.labels import LABEL
@@ -114,7 +114,7 @@ def _weights(model: Mapping[str, object]) -> tuple[Verdict, str]:
     place, digest = Path(str(model.get("source"))), str(model.get("sha256"))
     if not place.is_absolute():
         return "not checked", f"{place}, SHA-256 {digest[:12]}, is in no file that can be compared"
-    if not place.is_file():
+    if not is_file(place):
         return "not checked", f"{place}, SHA-256 {digest[:12]}, is not here"
     try:
         found = file_sha256(place)

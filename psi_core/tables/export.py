@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from psi_core.errors import ConfigError, unknown_name
-from psi_core.files import replacing
+from psi_core.files import replacing, typed_path
 from psi_core.measures import require_measure
 from psi_core.plain_text import plain_line
 from psi_core.runs.run import Run
@@ -243,7 +243,7 @@ def export_run(
         if tell is not None:
             tell(name, len(made), len(views))
         made.append((name, table_text(run, table, table_rows(run, table, view), format, view)))
-    folder = Path(folder).expanduser()
+    folder = typed_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

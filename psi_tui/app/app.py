@@ -16,7 +16,7 @@ from textual.screen import Screen
 from textual.worker import WorkerFailed
 
 from psi_core.errors import PsiError
-from psi_core.files import state_directory
+from psi_core.files import is_folder, state_directory
 from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.driver import own_driver
 from psi_tui.app.palette import ActionProvider, Palette
@@ -143,9 +143,9 @@ class PsiApp(RepaintingApp, Services):
         self._runs_watcher.start()
         if self._first_run is not None:
             self.open_run(self._first_run)
-        elif self.state.screen == "results" and self.state.run and self.state.run.is_dir():
+        elif self.state.screen == "results" and self.state.run and is_folder(self.state.run):
             self.open_run(self.state.run)
-        elif self.state.screen == "compare" and all(path.is_dir() for path in self.state.compared):
+        elif self.state.screen == "compare" and all(map(is_folder, self.state.compared)):
             self.compare([*self.state.compared])
         elif self.state.screen in ("explore", "new_run"):
             self.go(self.state.screen)

@@ -12,7 +12,7 @@ import rich_click as click
 
 from psi_core.ablation import DEFAULT_PERCENTAGES, DEFAULT_TRAIN_IMAGES, RANKINGS, RUN_FIELDS, AblationConfig
 from psi_core.errors import ConfigError
-from psi_core.files import temporary_beside
+from psi_core.files import is_folder, temporary_beside, typed_path
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.ablation import AblationResult
@@ -191,7 +191,7 @@ def liu(
 
 def _place(file: str | None, format: str | None, *, as_json: bool) -> tuple[Path | None, str | None]:  # noqa: A002
     """The file to write, if any, and the format: of a file what its ending says, else CSV; None for the screen."""
-    path = None if file is None else Path(file).expanduser()
+    path = None if file is None else typed_path(file)
     chosen = chosen_format(format, as_json=as_json)
     if chosen is None and path is not None:
         ending = path.suffix.removeprefix(".")
@@ -225,7 +225,7 @@ def _require_writable(path: Path, *, replace: bool) -> None:
     """Refuses a file that could not be written once all is computed."""
     require_free(path, replace=replace)
     try:
-        if path.is_dir():
+        if is_folder(path):
             raise IsADirectoryError(0, "it is a folder")
         temporary = temporary_beside(path)
         temporary.touch()

@@ -1,10 +1,9 @@
 """`psi-tui report`: a run on one page, or in some lines."""
 
-from pathlib import Path
-
 import rich_click as click
 
 from psi_core.errors import ConfigError, unknown_name
+from psi_core.files import typed_path
 from psi_core.runs.finding import load_run
 from psi_tui.commands.options import run_argument, runs_dir_option
 from psi_tui.shell.completion import complete_condition
@@ -30,7 +29,7 @@ def report(
     *, run: str, file: str | None, condition: str | None, is_short: bool, replace: bool, runs_dir: str | None
 ) -> None:
     """Write a run as one page: verdicts, evidence, plots, configuration, and the command that makes it again."""
-    path = None if file is None else Path(file).expanduser()
+    path = None if file is None else typed_path(file)
     if path is not None and path.suffix not in _SUFFIXES:
         raise ConfigError(f"to: {path.name} ends in none of {', '.join(_SUFFIXES)}; write report.html or report.md")
     found = load_run(run, runs_dir)

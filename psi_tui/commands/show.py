@@ -5,6 +5,7 @@ from pathlib import Path
 import rich_click as click
 
 from psi_core.errors import ConfigError
+from psi_core.files import typed_path
 from psi_core.measures import MEASURE_NAMES
 from psi_core.runs.finding import load_run
 from psi_core.statistics.paired import SUBSETS, subset_named
@@ -114,7 +115,7 @@ def show(
         histogram = layer_histogram(found, plot, measure=measure, condition=condition, bins=bins, subset=subset)
         if file is not None:
             picture = PAGE_FILES[Path(file).suffix](draw_page(histogram.figure, histogram.title))
-            write_file(Path(file).expanduser(), picture, replace=replace)
+            write_file(typed_path(file), picture, replace=replace)
             write_result(file)
         elif format is None:
             print_histogram(output_console(), found, histogram)

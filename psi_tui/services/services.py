@@ -1,5 +1,6 @@
 """What screens may ask of the app: to say, copy, open, start, stop, resume, delete and export."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,7 +14,7 @@ from textual.reactive import var
 from textual.timer import Timer
 
 from psi_core.errors import ConfigError, PsiError, RunError, attempted, first_of, incomplete
-from psi_core.files import state_directory
+from psi_core.files import current_folder, state_directory
 from psi_core.measures import MEASURES
 from psi_core.plain_text import plain_text
 from psi_core.runs.events import Event, TableBegun, Warned
@@ -254,7 +255,7 @@ class Services(App[None]):
             )
 
         title = name if measure == "psi" else f"{name}, of {MEASURES[measure].heading} too"
-        self.push_screen(ExportDialog(title, Path.cwd() / f"results-{name}".replace(" ", "-"), own), chosen)
+        self.push_screen(ExportDialog(title, current_folder() / f"results-{name}".replace(" ", "-"), own), chosen)
 
     def _export(self, runs: Sequence[tuple[Path, str]], choice: "ExportChoice", measure: str) -> None:
         remarks: dict[str, None] = {}
@@ -339,9 +340,8 @@ class Services(App[None]):
             return
         try:
             request_stop(directory)
-        except OSError as error:
-            sentence = f"stop: {directory} cannot be written to ({error.strerror}); check who owns it"
-            self.show_error(ConfigError(sentence))
+        except PsiError as error:
+            self.show_error(error)
             return
         self.say(f"{name} stops after its open chunk; r resumes it")
 
@@ -428,7 +428,7 @@ def _tables_in(folder: Path, suffix: str, measure: str) -> list[Path]:
     from psi_core.tables.registry import TABLE_NAMES, tables_taking
 
     names = [*TABLE_NAMES, *(f"{table}-{measure}" for table in tables_taking("measure"))]
-    return [path for name in names for path in [folder / f"{name}.{suffix}"] if path.exists()]
+    return [path for name in names for path in [folder / f"{name}.{suffix}"] if os.path.lexists(path)]
 
 
 def start_child(do: str, **fields: Any) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from psi_core.errors import ConfigError, PsiError
-from psi_core.files import replacing
+from psi_core.files import is_file, replacing
 from psi_core.plain_text import plain_text
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ def write_result(text: str) -> None:
         print(plain_text(text), flush=True)  # noqa: T201
 
 
+def drop_output() -> None:
+    """Sends to nowhere what is still to be written to standard output: it would fail once more at the end."""
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
+
+
 class OutputError(PsiError):
     """What was asked for was found, and cannot be written to standard output."""
 
@@ -96,8 +102,7 @@ def _written() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        with Path(os.devnull).open("wb") as nothing:  # What is still in the buffer would fail once more at the end.
-            os.dup2(nothing.fileno(), 1)
+        drop_output()
         raise OutputError(
             f"output: cannot be written ({error.strerror}); free its disk, or send it elsewhere"
         ) from None
@@ -109,7 +114,7 @@ def require_free(path: Path, *, replace: bool) -> None:
     Raises:
         ConfigError: there is one, and it is not to be replaced.
     """
-    if path.is_file() and not replace:
+    if is_file(path) and not replace:
         raise ConfigError(f"to: {path} is there already; write another name, or --replace")
 
 

@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 
+from psi_core.files import current_folder, typed_path
 from psi_core.plain_text import plain_text
 from psi_core.tables.columns import PAGE_ROWS
 from psi_tui.text.formatting import format_count
@@ -299,7 +300,7 @@ class ExportDialog(ListQuestion[ExportChoice | None]):
 
     @on(OptionList.OptionSelected)
     def _chosen(self, message: OptionList.OptionSelected) -> None:
-        folder = Path(self.query_one(Input).value.strip() or ".").expanduser().absolute()
+        folder = current_folder() / typed_path(self.query_one(Input).value.strip() or ".")
         formats, place = list(FORMAT_WORDS), message.option_index
         if place < len(formats):
             self.dismiss(ExportChoice(formats[place], folder))

@@ -17,7 +17,7 @@ from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.sources import input_channels
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.errors import DataError, ModelError
-from psi_core.files import file_sha256
+from psi_core.files import file_sha256, is_file
 from psi_core.runs.run import Run
 from psi_core.runs.trust import require_trusted
 
@@ -35,7 +35,7 @@ def reopen(run: Run, device: Device) -> Prepared:
     if not recorded:
         raise ModelError(f"weights: {run.name} has none yet; wait until it measures images, or resume it")
     config = run.config.asked(device=device, devices=1)
-    if config.weights not in ("fitted", "random", "built") and not Path(recorded["source"]).is_file():
+    if config.weights not in ("fitted", "random", "built") and not is_file(Path(recorded["source"])):
         raise ModelError(f"weights: {recorded['source']} is not there any more; put it back")
     prepared = prepare(config, run.config.memory_format)
     place, sha256 = config.weights, prepared.card.get("sha256")

@@ -24,6 +24,7 @@ from psi_core.engine.images.npz_rows import NpzRows
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.images.waiting import awaited
 from psi_core.errors import DataError, missing_file
+from psi_core.files import is_folder, typed_path
 from psi_core.option_values import NPY_PLACE
 
 
@@ -86,7 +87,7 @@ def load_external(
         DataError: they are not there, have another shape or range, or one has no partner.
     """
     kind, _, place = name.partition(":")
-    path = Path(place).expanduser()
+    path = typed_path(place)
 
     def load() -> ExternalImages | PictureDataset:
         if kind == "npz":
@@ -106,7 +107,7 @@ def _from_array(
     parts = NPY_PLACE.fullmatch(place)
     assert parts is not None, "the configuration has been checked"
     first, last = (int(part) if part else None for part in parts.group(2, 3))
-    path = Path(parts[1]).expanduser()
+    path = typed_path(parts[1])
     found = read_npy(path, first, last)
     if len(found) > len(dataset):
         raise DataError(
@@ -200,7 +201,7 @@ def _from_folder(
         raise DataError(
             f"attacked: {dataset.name} has no file names to pair a folder by; write npz:PATH, paired by position"
         )
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(missing_file("attacked", root, "write folder: and the path of one", "folder"))
     benign = _by_stem([dataset.places[position] for position in positions], dataset.name)
     by_stem = _by_stem([str(file.relative_to(root)) for file in pictures_below(root)], str(root))

@@ -11,6 +11,7 @@ import numpy as np
 
 from psi_core.engine.images.pictures import PictureDataset, decoder_pool
 from psi_core.errors import DataError, missing_file
+from psi_core.files import is_folder, typed_path
 
 ClassOrder = Literal["auto", "text", "number"]
 
@@ -73,8 +74,8 @@ def load_folder(
     Raises:
         DataError: it is not there, holds no picture, has no such part, or folders of folders.
     """
-    root = root.expanduser()
-    if not root.is_dir():
+    root = typed_path(root)
+    if not is_folder(root):
         advice = "write folder: and the path of one with a folder for each class"
         raise DataError(missing_file("data", root, advice, "folder"))
     try:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from psi_core.engine.images.dataset import ArrayDataset, Pixels
 from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_member
 from psi_core.engine.memory import available_memory
-from psi_core.errors import DataError, missing_file
+from psi_core.errors import DataError, missing_file, reason_of
+from psi_core.files import open_file, typed_path
 from psi_core.npy import read_header
 from psi_core.plain_text import short_number
 
@@ -126,7 +127,7 @@ def read_npz(
     images: NDArray[Any] | NpzRows | None = None
     others: dict[str, NDArray[Any]] = {}
     try:
-        with path.expanduser().open("rb") as file:
+        with open_file(typed_path(path)) as file:
             if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
                 raise DataError(f"{option}: {path} is no npz; save images and labels with np.savez")
             file.seek(0)
@@ -138,7 +139,7 @@ def read_npz(
             key = next((each for each in IMAGES[part] if each in names), None)
             if key is not None:
                 if f"{names[key]}.npy" in archive.zip.namelist():
-                    images = rows_of_member(path.expanduser(), file, archive.zip, f"{names[key]}.npy", option)
+                    images = rows_of_member(typed_path(path), file, archive.zip, f"{names[key]}.npy", option)
                 if images is None:
                     _require_room(archive.zip, names[key], option, path, available_memory() // 2)
                     images = archive[names[key]]
@@ -149,7 +150,7 @@ def read_npz(
                     _require_room(archive.zip, stored, option, path, _LARGEST_OTHER)
                 others = {name: archive[stored] for name, stored in present.items()}
     except FileNotFoundError:
-        raise DataError(missing_file(option, path.expanduser(), "write npz: and the path of one")) from None
+        raise DataError(missing_file(option, typed_path(path), "write npz: and the path of one")) from None
     except (PermissionError, IsADirectoryError) as error:
         raise DataError(f"{option}: {path} cannot be read ({error.strerror}); name an npz file that can") from None
     except DataError:
@@ -204,6 +205,7 @@ def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
         DataError: it is not there, damaged, or holds no images.
     """
     try:
+        open_file(path).close()  # What is no plain file is refused; NumPy would wait for a pipe.
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(stored, np.ndarray):
             raise ValueError("it is an archive; write npz:")
@@ -214,7 +216,7 @@ def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
     except (PermissionError, IsADirectoryError) as error:
         raise DataError(f"attacked: {path} cannot be read ({error.strerror}); name an npy file that can") from None
     except _DAMAGE as error:
-        raise DataError(f"attacked: {path} is no whole npy file ({error}); save it with np.save") from None
+        raise DataError(f"attacked: {path} is no whole npy file ({reason_of(error)}); save it with np.save") from None
     if not images.size and stored.size:
         raise DataError(f"attacked: {path} has {len(stored)} images and none in [{first}:{last}]; write a part of them")
     found = as_pixels(images, str(path), "attacked")

@@ -22,7 +22,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.errors import DataError
+from psi_core.errors import DataError, reason_of
 from psi_core.files import middle
 from psi_core.npy import read_header
 
@@ -136,7 +136,8 @@ class NpzRows:
                 yield file
         except (OSError, EOFError) as error:
             way_out = "put it back as it was and resume the run"
-            raise DataError(f"{self.option}: {self.path} cannot be read any more ({error}); {way_out}") from None
+            place = f"{self.option}: {self.path}"
+            raise DataError(f"{place} cannot be read any more ({reason_of(error)}); {way_out}") from None
 
     def rows(self, file: FileIO, first: int, count: int) -> NDArray[Any]:
         """Consecutive images, as they lie in the file.
@@ -229,4 +230,5 @@ def heading(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 def damage_error(path: Path, reason: object, option: str = "data") -> DataError:
     """The error for an archive that cannot be used."""
+    reason = reason_of(reason) if isinstance(reason, Exception) else reason
     return DataError(f"{option}: {path} is no whole npz of plain arrays ({reason}); save it with np.savez")

@@ -24,7 +24,7 @@ from psi_core.engine.images.npz import load_npz
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.images.waiting import awaited
 from psi_core.errors import DataError, unknown_name
-from psi_core.files import PACKAGE_DATA, cache_directory
+from psi_core.files import PACKAGE_DATA, cache_directory, typed_path
 
 _IDX_UNSIGNED_BYTE = b"\x08"
 """Type of the elements, the third byte of an IDX file."""
@@ -83,7 +83,7 @@ def load_torchvision(name: str, split: str, resize: int | None) -> PictureDatase
     known = [each for each in torchvision.datasets.__all__ if isinstance(getattr(torchvision.datasets, each), type)]
     if member not in known:
         raise DataError(unknown_name("data", f"torchvision:{member}", [f"torchvision:{each}" for each in known]))
-    root = Path(place).expanduser() if place else cache_directory() / "data"
+    root = typed_path(place) if place else cache_directory() / "data"
     dataset = _torchvision_part(getattr(torchvision.datasets, member), member, root, split)
     labels = _labels(dataset, member)
     count = int(labels.max(initial=-1)) + 1
@@ -204,6 +204,6 @@ def absolute_data(name: str) -> str:
     """The name with its path absolute, so that a run can be resumed from anywhere."""
     kind, _, place = name.partition(":")
     if kind in ("folder", "npz", "npy"):
-        return f"{kind}:{Path(place).expanduser().absolute()}"
+        return f"{kind}:{typed_path(place).absolute()}"
     member, at, root = place.partition("@")
-    return f"{kind}:{member}@{Path(root).expanduser().absolute()}" if at else name
+    return f"{kind}:{member}@{typed_path(root).absolute()}" if at else name

@@ -22,6 +22,7 @@ from torch.utils import _device as default_device
 
 from psi_core.engine.models.complaints import COMPLAINTS, complaint, way_out_of_devices
 from psi_core.errors import ModelError, missing_file, unknown_name
+from psi_core.files import is_file, typed_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def find_factory(name: str) -> Factory:
 
 def _find_factory(name: str) -> Factory:
     place, _, function = name.rpartition(":")
-    path = Path(place).expanduser().absolute() if place.endswith(".py") else None
+    path = typed_path(place).absolute() if place.endswith(".py") else None
     folders = _folders_of(path) if path else [_current_folder()]
     with _importable(folders), _contained(place):
         module = _import_file(path) if path else _import_module(place)
@@ -214,7 +215,7 @@ def _import_file(path: Path) -> ModuleType:
     # A name of its own, so that a file types.py does not take the place of Python's.
     name = f"psi_model_{path.stem}"
     specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None or not path.is_file():
+    if specification is None or specification.loader is None or not is_file(path):
         raise ModelError(missing_file("model", path, "write file.py:factory"))
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import nn
 from psi_core.engine.devices import patience
 from psi_core.engine.models.complaints import COMPLAINTS
 from psi_core.errors import ModelError, first_of
+from psi_core.files import is_folder, typed_path
 
 _EDGE = 512
 """Edge in pixels of what a processor is shown; larger than most inputs, so that no center is padded."""
@@ -105,13 +105,13 @@ def hugging_face_model(place: str) -> HuggingFaceModel:
 
 def absolute_place(place: str) -> str:
     """The same with the path of a folder absolute; a name of the hub as it is."""
-    folder = Path(place).expanduser()
-    return str(folder.absolute()) if place and folder.is_dir() else place
+    folder = typed_path(place)
+    return str(folder.absolute()) if place and is_folder(folder) else place
 
 
 def _located(place: str) -> tuple[str, dict[str, Any]]:
     """What transformers takes: a folder, or a name and a revision."""
-    if place and Path(place).expanduser().is_dir():
+    if place and is_folder(typed_path(place)):
         return absolute_place(place), _SAFE
     name, _, revision = place.partition("@")
     if not name or name.count("/") > 1 or name.startswith((".", "/", "~")):

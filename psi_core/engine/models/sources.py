@@ -8,7 +8,6 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from psi_core.engine.models.hugging_face import absolute_place, hugging_face_mod
 from psi_core.engine.models.robustbench import robustbench_model
 from psi_core.engine.models.timm import timm_model
 from psi_core.errors import ModelError, unknown_name
+from psi_core.files import typed_path
 from psi_core.options import parse_mean_sd
 
 
@@ -176,7 +176,7 @@ def absolute_model(name: str) -> str:
     if family == "hf":
         return f"hf:{absolute_place(member)}"
     place, _, function = name.rpartition(":")
-    return f"{Path(place).expanduser().absolute()}:{function}" if place.endswith(".py") else name
+    return f"{typed_path(place).absolute()}:{function}" if place.endswith(".py") else name
 
 
 def build_classifier(source: ModelSource, classes: int, normalize: str) -> Classifier:

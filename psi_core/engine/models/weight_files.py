@@ -17,7 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from psi_core.errors import ModelError, missing_file
+from psi_core.errors import ModelError, missing_file, reason_of
+from psi_core.files import is_file, is_folder, open_file
 
 DAMAGE = (
     *(RuntimeError, ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
@@ -36,15 +37,15 @@ def read_values(path: Path) -> Any:
     Raises:
         ModelError: there is no such file, or it is of another kind, damaged, or holds code.
     """
-    if path.is_dir():
-        inside = next((file.name for file in sorted(path.iterdir()) if file.is_file()), "weights.pt")
-        raise ModelError(f"weights: {path} is a folder; name a file in it, such as {path / inside}")
-    if not path.exists():
-        advice = "write fitted, random, imagenet, built, or the path of a file that torch.save or safetensors wrote"
-        raise ModelError(missing_file("weights", path, advice))
+    advice = "write fitted, random, imagenet, built, or the path of a file that torch.save or safetensors wrote"
     try:
-        with path.open("rb") as file:
+        if is_folder(path):
+            inside = next((file.name for file in sorted(path.iterdir()) if is_file(file)), "weights.pt")
+            raise ModelError(f"weights: {path} is a folder; name a file in it, such as {path / inside}")
+        with open_file(path) as file:
             head = file.read(_HEAD)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(missing_file("weights", path, advice)) from None
     except OSError as error:
         raise ModelError(f"weights: {path} cannot be read ({error.strerror}); write the path of a file") from None
     size = path.stat().st_size
@@ -60,7 +61,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"weights: {path} is no whole safetensors file ({error}); copy it again") from None
+        raise ModelError(f"weights: {path} is no whole safetensors file ({reason_of(error)}); copy it again") from None
 
 
 def _read_pickle(path: Path) -> Any:
@@ -71,7 +72,7 @@ def _read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ModelError(f"weights: {path} {_code_sentence(path, str(error))}") from None
     except DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error).splitlines()[0]
         raise ModelError(f"weights: {path} is no whole PyTorch file ({reason}); copy it again") from None
 
 

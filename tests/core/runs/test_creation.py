@@ -113,6 +113,24 @@ def test_the_weights_are_recorded_once(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "lacks 'sha256'"),
+        ("[]", "it is no object"),
+        ("{" * 100_000, "no JSON from line 1, column 2 on"),
+        ('{"a":' * 100_000, "nested too deep"),
+        ("\xff", "no UTF-8 from byte 0 on"),
+        (f'{{"parameters": {"9" * 5000}}}', "too many digits"),
+    ],
+    ids=lambda text: text[:8],
+)
+def test_a_record_of_the_weights_that_is_damaged_is_named(tmp_path, text, reason):
+    (tmp_path / "model.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunError, match=f"{tmp_path}/model.json: .*{reason}.*; the run directory is damaged|lacks"):
+        record_model(tmp_path, CARD)
+
+
 def test_other_weights_are_refused(tmp_path):
     record_model(tmp_path, CARD)
     with pytest.raises(RunError, match=r"weights: other has SHA-256 bbbbbbbbbbbb, .*; put the old weights back"):

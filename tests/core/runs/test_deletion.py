@@ -17,6 +17,7 @@ from psi_core.files import examples_directory
 from psi_core.runs.deletion import delete_run, foreign_files, require_deletable
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import Started
+from psi_core.runs.processes import recorded_config
 from psi_core.runs.trash import TRASH, empty_trash, put_in_trash, take_from_trash, tidy, trashed_runs
 from tests.recorded import record_run
 
@@ -297,3 +298,16 @@ def test_the_trash_takes_nothing_that_is_not_a_runs(run):
     with pytest.raises(RunError, match=r"thesis\.tex"):
         put_in_trash(run)
     assert (run / "thesis.tex").exists()
+
+
+def test_a_pipe_in_the_place_of_a_configuration_is_not_waited_for(run):
+    doomed = run.parent / ".other.deleted"
+    doomed.mkdir()
+    os.mkfifo(doomed / "config.json")
+    tidy(run.parent)
+    assert doomed.is_dir()
+    (run / "config.json").unlink()
+    os.mkfifo(run / "config.json")
+    with pytest.raises(RunError, match="no run that can be read"):
+        delete_run(run)
+    assert recorded_config(run) == {}

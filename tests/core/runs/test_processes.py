@@ -224,6 +224,17 @@ def test_no_file_beside_the_user_takes_the_place_of_a_library(module, tmp_path, 
     assert not (tmp_path / "hijacked").exists()
 
 
+@pytest.mark.parametrize("module", ["psi_core", "psi_core.decoder", "psi_tui"])
+def test_nor_where_others_start_one_of_our_modules(module, tmp_path, monkeypatch):
+    for name in ("argparse", "contextlib", "json", "typing", "importlib", "numpy", "torch"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'hijacked')!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    done = subprocess.run([sys.executable, "-m", module, "--help"], input=b"", capture_output=True, check=False)
+    assert not (tmp_path / "hijacked").exists()
+    assert done.returncode == 0
+
+
 def test_a_worker_that_others_start_loads_torch_from_the_library(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text(f"open({str(tmp_path / 'hijacked')!r}, 'w').close()")
     directory = record_run(tmp_path / "runs", chunks=[], data="npz:/nowhere.npz")

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from psi_core.errors import RunError
 from psi_core.runs.chunks import CHUNKS, chunk_path
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import (
@@ -21,7 +22,7 @@ from psi_core.runs.events import (
     Warned,
 )
 from psi_core.runs.processes import STALE_SECONDS
-from psi_core.runs.status import STOP_FILE, StatusReader, status_of
+from psi_core.runs.status import STOP_FILE, StatusReader, request_stop, status_of
 
 CHUNK_COUNT = 3
 
@@ -157,3 +158,14 @@ def test_every_prefix_of_a_log_has_a_status(directory, alive):
         path.write_bytes(whole[:length])
         seen.append(status(directory))
     assert [name for name, _ in itertools.groupby(seen)] == ["queued", "running", "failed"]
+
+
+def test_a_request_to_stop_is_written_through_no_link(directory, tmp_path):
+    (directory / STOP_FILE).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link"):
+        request_stop(directory)
+    assert not (tmp_path / "elsewhere").exists()
+    (directory / STOP_FILE).unlink()
+    request_stop(directory)
+    request_stop(directory)
+    assert (directory / STOP_FILE).stat().st_size == 0

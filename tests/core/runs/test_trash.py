@@ -98,3 +98,14 @@ def test_a_trash_that_is_a_link_is_refused_and_the_run_stays(own_folders, tmp_pa
     assert trashed_runs(own_folders) == []
     assert empty_trash(own_folders) == 0
     assert [path.name for path in elsewhere.iterdir()] == ["1700000000-0-precious"]
+
+
+def test_what_was_deleted_while_the_clock_was_in_1970_comes_back_and_has_its_time(own_folders, monkeypatch):
+    run = record_run(own_folders, name="mine")
+    with monkeypatch.context() as clock:
+        clock.setattr(trash.time, "time", lambda: 86_400.0)
+        put_in_trash(run)
+        (trashed,) = trashed_runs(own_folders)
+    tidy(own_folders)
+    (trashed,) = trashed_runs(own_folders)
+    assert take_from_trash(trashed) == run

@@ -1,6 +1,7 @@
 """Archives that claim more than they hold, or hold more than memory does, are refused before memory is taken."""
 
 import io
+import os
 import resource
 import zipfile
 from pathlib import Path
@@ -9,7 +10,11 @@ import numpy as np
 import pytest
 
 from psi_core.engine.images import load_dataset
-from psi_core.errors import DataError
+from psi_core.engine.images.npz import read_npy
+from psi_core.engine.models.factories import find_factory
+from psi_core.engine.models.weight_files import read_values
+from psi_core.errors import DataError, ModelError
+from psi_core.files import typed_path
 
 
 def header(shape, descr="|u1"):
@@ -71,3 +76,22 @@ def test_images_that_unpack_to_more_than_memory_are_refused(tmp_path, monkeypatc
         file.writestr("labels.npy", header((20_000,), "<i8") + bytes(160_000))
     with pytest.raises(DataError, match=r"images in .*a\.npz takes 0\.0 GB of memory.*uncompressed"):
         load_dataset(f"npz:{tmp_path / 'a.npz'}", "test", None)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["npz", "npy", "folder", "weights", "code"])
+@pytest.mark.parametrize("place", ["pipe", "n" * 300, "~nobody-of-that-name/n", "/dev/zero"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, monkeypatch, kind, place):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.py")
+    ask = {
+        "npz": lambda: load_dataset(f"npz:{place}", "test"),
+        "npy": lambda: read_npy(typed_path(place), None, None),
+        "folder": lambda: load_dataset(f"folder:{place}", "test"),
+        "weights": lambda: read_values(typed_path(place)),
+        "code": lambda: find_factory(f"{place}.py:made"),
+    }
+    with pytest.raises((DataError, ModelError)) as refused:
+        ask[kind]()
+    assert "[Errno" not in str(refused.value)

@@ -40,6 +40,29 @@ def test_closed_streams_end_in_no_traceback(own_folders, streams):
     assert "Traceback" not in told.stderr + told.stdout
 
 
+@pytest.mark.parametrize("command", ["show mine", "verify mine", "export mine --to out"])
+def test_what_is_written_is_the_same_where_nobody_listens_to_narration(own_folders, tmp_path, command):
+    record_run(own_folders, name="mine")
+    (tmp_path / "elsewhere").mkdir()
+    heard = shell(f"$psi {command}", cwd=tmp_path)
+    unheard = shell(f"$psi {command} 2>&- <&-", cwd=tmp_path / "elsewhere")
+    assert (unheard.returncode, unheard.stdout) == (heard.returncode, heard.stdout)
+    assert heard.stdout
+    for path in (tmp_path / "out").glob("*.csv"):
+        assert (tmp_path / "elsewhere" / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "command", ["--help > /dev/full", "show --help > /dev/full", "run --slurm", "runs --runs-dir x"]
+)
+def test_what_the_system_refuses_where_nobody_expects_it_is_one_sentence(own_folders, tmp_path, command):
+    (tmp_path / "gone").mkdir()
+    told = shell(f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && $psi {command}")
+    assert told.returncode == 1
+    assert told.stderr.startswith("psi-tui: ")
+    assert told.stderr.count("\n") == 1
+
+
 def test_a_run_of_the_engine_in_a_folder_that_is_gone(own_folders, tmp_path):
     (tmp_path / "gone").mkdir()
     command = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && $psi run --images 8 --weights random --quiet"

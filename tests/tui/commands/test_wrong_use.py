@@ -74,3 +74,35 @@ def test_nothing_was_deleted_or_made(psi, own_folders):
     psi("delete", "mine")
     psi("run", "--epsilon", "-1")
     assert sorted(own_folders.iterdir()) == before
+
+
+COMMANDS = {
+    "show": ["show", "PATH"],
+    "spec": ["run", "PATH.toml"],
+    "plan": ["run", "--plan", "--runs-dir", "PATH", "--model", "PATH.py"],
+    "report": ["report", "mine", "--to", "PATH.html"],
+    "plot": ["show", "mine", "--plot", "conv1", "--to", "PATH.svg"],
+    "export": ["export", "mine", "--to", "PATH"],
+    "ablate": ["ablate", "--layer", "conv2", "--to", "PATH.csv"],
+}
+
+
+@pytest.mark.parametrize("path", ["n" * 300, "no/" * 2000 + "n", "~nobody-of-that-name/n", "/dev/null/n"])
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_a_path_that_no_system_takes_is_wrong_use(psi, own_folders, monkeypatch, tmp_path, arguments, path):
+    monkeypatch.chdir(tmp_path)
+    record_run(own_folders, name="mine")
+    (tmp_path / "~nobody-of-that-name").touch()
+    outcome = psi(*(word.replace("PATH", path) for word in arguments))
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("psi-tui: ")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["seed = " + "9" * 5000, "seed = " + "[" * 100_000, "\xff", "#" * 1_100_000])
+def test_a_spec_that_is_no_toml_is_wrong_use(psi, tmp_path, text):
+    (tmp_path / "spec.toml").write_bytes(text.encode("latin-1"))
+    outcome = psi("run", tmp_path / "spec.toml")
+    assert outcome.code == 2
+    assert "not a TOML file" in outcome.err
