@@ -30,6 +30,9 @@ DAMAGE = (
 _HEAD = 4096
 """Bytes at a file's start that tell its kind."""
 
+_TORCH_HEADS = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
+"""What files of torch.save begin with, new and old ones."""
+
 
 def read_values(path: Path) -> Any:
     """What a file of tensors holds: PyTorch's, new or old, or safetensors.
@@ -54,7 +57,8 @@ def read_values(path: Path) -> Any:
     if foreign := _foreign_kind(path, head, size):
         raise ModelError(f"weights: {path} is {foreign}")
     is_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
-    return _read_safetensors(path) if is_safetensors or path.suffix == ".safetensors" else _read_pickle(path)
+    is_damaged = path.suffix == ".safetensors" and not head.startswith(_TORCH_HEADS)
+    return _read_safetensors(path) if is_safetensors or is_damaged else _read_pickle(path)
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -66,9 +70,10 @@ def _read_safetensors(path: Path) -> Any:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+        # Open, not by its path: torch takes a path's ending for what it is.
+        with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
             warnings.simplefilter("ignore", UserWarning)  # About pickles that torch.save did not write.
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"weights: {path} {_code_sentence(path, str(error))}") from None
     except DAMAGE as error:

@@ -49,7 +49,10 @@ def require_same(network, state):
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["a.ckpt", "a.pth.tar", "pytorch_model.bin", "a.tar", "a.pkl", "a", "a.h5", "a.zip"])
+NAMES = ["a.ckpt", "a.pth.tar", "pytorch_model.bin", "a.tar", "a.pkl", "a", "a.h5", "a.zip", "a.safetensors"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("how", ["zip", "legacy", "safetensors"])
 def test_endings_count_for_nothing(name, how, state, tmp_path):
     path = tmp_path / name
