@@ -10,8 +10,12 @@ why it is refused as {"error": sentence, "kind": class} on standard output.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from psi_core.errors import PsiError
@@ -20,6 +24,9 @@ from psi_core.runs.processes import rank_of, recorded_config, share_cores
 from psi_core.runs.run import Run
 from psi_core.runs.trust import trust
 from psi_core.serve import REFUSED, answer, serve
+
+_LAST_SECONDS = 3
+"""How long a process may take to end once its command is done."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,5 +62,22 @@ def _work(run_directory: Path, *, is_trusted: bool) -> int:
         return REFUSED
 
 
+def _end_in_time(code: int) -> None:
+    """Ends the process a little later where it does not end by itself: a model's own threads may go on for ever."""
+
+    def end() -> None:
+        time.sleep(_LAST_SECONDS)
+        with contextlib.suppress(ValueError, OSError):
+            sys.stdout.flush()
+        os._exit(code)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status: object = main()
+    except SystemExit as leaving:
+        status = leaving.code
+    _end_in_time(status if isinstance(status, int) else 1)
+    sys.exit(status)  # type: ignore[arg-type]  # What SystemExit held.

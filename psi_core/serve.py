@@ -147,20 +147,22 @@ def answer() -> int:
     An unforeseen error ends the process: standard error then shows it in full.
     """
     questions, replies = _own_streams()
-    reply = Reply(replies)
-    try:
-        _reply_to(questions.readline(), reply, has_process=True)
-    except PsiError as error:
-        reply.refuse(str(error), type(error).__name__)
-        return REFUSED
-    except OSError as error:
-        if reply.is_complete:
-            raise  # The run that it works on has a log.
-        reply.refuse(system_sentence(error), "EngineError")
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    # Closed at the end: a model's file may have made errors of all warnings, also of those about open streams.
+    with questions, replies:
+        reply = Reply(replies)
+        try:
+            _reply_to(questions.readline(), reply, has_process=True)
+        except PsiError as error:
+            reply.refuse(str(error), type(error).__name__)
+            return REFUSED
+        except OSError as error:
+            if reply.is_complete:
+                raise  # The run that it works on has a log.
+            reply.refuse(system_sentence(error), "EngineError")
+            return FAILED
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        return 0
 
 
 def _reply_to(line: str, reply: Reply, *, has_process: bool) -> None:

@@ -3,6 +3,7 @@
 `psi_core.serve` lists by which names they are asked for.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -204,7 +205,8 @@ def _work_logged(run: Run, rank: Rank, prepared: Prepared | None) -> int:
     Standard input is empty: a model that reads it would wait for ever.
     """
     with log_path(run.directory, rank.number).open("ab", buffering=0) as log, Path(os.devnull).open("rb") as nothing:
-        sys.stdout.flush()
+        with contextlib.suppress(ValueError):  # A model's file may have closed it.
+            sys.stdout.flush()
         os.dup2(nothing.fileno(), 0)
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
