@@ -74,6 +74,14 @@ def text_of(app: App[Any]) -> str:
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in lines[:height])
 
 
+async def answered(pilot: Pilot[None]) -> None:
+    """Returns once every key that was sent is answered, or the app has ended."""
+    app = pilot.app
+    assert isinstance(app, PsiApp), "others have no queue of keys"
+    await pilot.pause()
+    await until(pilot, lambda: (not app._waiting and app._under_way is None) or not app.is_running, "the last key")
+
+
 async def press(pilot: Pilot[None], *keys: str) -> None:
     """Presses keys, and waits until what each asked for is there."""
     for key in keys:

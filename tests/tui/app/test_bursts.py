@@ -13,7 +13,7 @@ from psi_core.runs.finding import list_runs
 from psi_tui.services import services
 from tests.engine.processes import wait_until
 from tests.recorded import record_run
-from tests.tui.apps import running, settled, text_of, until
+from tests.tui.apps import answered, running, settled, text_of, until
 from tests.tui.terminal import ROOT, Terminal, psi_tui
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
@@ -25,8 +25,7 @@ async def burst(pilot, *keys):
     for key in keys:
         letter = key if len(key) == 1 else None
         app.post_message(Key(_character_to_key(key) if letter else key, letter))
-    await pilot.pause()
-    await until(pilot, lambda: (not app._waiting and app._under_way is None) or not app.is_running, "the last key")
+    await answered(pilot)
     if app.is_running:
         await settled(pilot)
 

@@ -15,7 +15,7 @@ from psi_tui.screens.explore.outline import CATALOG
 from psi_tui.screens.explore.screen import WAITING, ExploreScreen
 from psi_tui.screens.new_run.screen import NewRunScreen
 from psi_tui.widgets.prompt_line import PromptLine
-from tests.tui.apps import NARROW, press, running, settled, text_of, until
+from tests.tui.apps import NARROW, answered, press, running, settled, text_of, until
 from tests.tui.warm_engine import warm_client, warm_engine  # noqa: F401 - fixtures
 
 WIDE = (140, 45)
@@ -243,7 +243,7 @@ async def test_keys_of_one_packet_go_where_they_would_go_one_by_one(own_folders)
         packet(app, "/", *"fc1", "enter")
         await until(pilot, lambda: screen.model_tree.filter_text == "fc1", "the filter")
         packet(app, " ", "escape", "/", *"aan1q", "escape")
-        await until(pilot, lambda: not app._waiting and app._under_way is None, "the last key")
+        await answered(pilot)
         assert not screen.query_one("#explore-filter", PromptLine).is_open
         await settled(pilot)
         assert screen.query_one("#explore-filter", PromptLine).text == screen.model_tree.filter_text == ""
