@@ -18,6 +18,9 @@ _LONGEST_LINE = 2000
 _BLOCK = 2**20
 """Bytes that are read at once; no line of ours is nearly as long."""
 
+_LARGEST = 2**30
+"""Bytes at the end of a log that are read. Two lines a second for a month make a third of it."""
+
 _LATEST = 1e11
 """Seconds since 1970 that no clock of ours shows, in the year 5138."""
 
@@ -113,6 +116,8 @@ class EventReader:
         """The same one by one; those that nobody takes are given at the next call."""
         try:
             with open_file(self.path) as file:
+                if not self._offset and os.fstat(file.fileno()).st_size > _LARGEST:
+                    self._offset, self._is_in_long_line = file.seek(-_LARGEST, os.SEEK_END), True
                 while True:
                     file.seek(self._offset)
                     data = file.read(_BLOCK)

@@ -22,7 +22,6 @@ from psi_core.runs.chunks import (
     chunk_count,
     chunk_range,
     finished_chunks,
-    read_arrays,
 )
 from psi_core.runs.labels import load_label
 from psi_core.runs.loading import (
@@ -35,7 +34,7 @@ from psi_core.runs.loading import (
     load_positions,
 )
 from psi_core.runs.notebook import dataframe_of, dataset_of
-from psi_core.runs.seals import ChunkForm, ConfigChangedError, Origin, read_chunk
+from psi_core.runs.seals import ChunkForm, ConfigChangedError, Origin, read_chunk, read_preview
 from psi_core.runs.status import LIVE, Status, StatusReader, status_of
 
 
@@ -265,7 +264,7 @@ class Run:
         for path in paths:
             # Its worker may replace or remove it while we look: then the next look shows more.
             with contextlib.suppress(RunError):
-                preview = read_arrays(path, require=self._form.header(self.config.chunk))
+                preview = read_preview(path, self._origin, self._form, self.positions, self.config.chunk)
                 if preview["index"].size and not any(np.isin(preview["index"], index).any() for index in seen):
                     seen.append(preview["index"])
                     previews.append(preview)

@@ -174,7 +174,47 @@ def read_chunk(
         RunError: it is gone, damaged, or not this chunk of this run.
     """
     path = chunk_path(run_directory, number)
-    largest = form.header(len(positions))
+    try:
+        return _read(path, origin, form, number, positions, wanted, len(positions), is_sealed=is_sealed)
+    except ValueError as error:
+        raise RunError(
+            f"{path}: is not chunk {number} of this run ({error}); resume the run to make it again"
+        ) from None
+
+
+def read_preview(path: Path, origin: Origin, form: ChunkForm, positions: NDArray[np.int64], images: int) -> Arrays:
+    """Arrays of an open chunk, compared with its run, and with its seal where a worker gave it one.
+
+    Args:
+        path: its file.
+        origin: what the run's chunks are made by.
+        form: what they must look like.
+        positions: positions of all of the run's images, ascending.
+        images: how many a chunk has at most.
+
+    Raises:
+        RunError: it is gone, damaged, or not of this run.
+    """
+    number = read_seal(path).get("chunk")
+    try:
+        return _read(path, origin, form, number, positions, lambda name: True, images, is_sealed=False)
+    except ValueError as error:
+        raise RunError(f"{path}: is no open chunk of this run ({error}); resume the run to make it again") from None
+
+
+def _read(
+    path: Path,
+    origin: Origin,
+    form: ChunkForm,
+    number: int | None,
+    positions: NDArray[np.int64],
+    wanted: Callable[[str], bool],
+    images: int,
+    *,
+    is_sealed: bool,
+) -> Arrays:
+    """The arrays of a file that are wanted; a ValueError says why it is not this chunk of this run."""
+    largest = form.header(images)
 
     def require(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         if name != SEAL:
@@ -184,24 +224,17 @@ def read_chunk(
 
     arrays, names = read_archive(path, lambda name: name in ("index", SEAL) or wanted(name), require)
     seal, index = arrays.pop(SEAL, None), arrays.get("index")
-    try:
-        if seal is None:
-            if is_sealed:
-                raise ValueError("it carries no digest, as every chunk of this run does")
-            form.require_values(arrays)
-        else:
-            _require_sealed(path, arrays, names - {SEAL}, _parsed(seal), origin, number)
-        if index is None or (np.diff(index) <= 0).any() or not np.isin(index, positions).all():
-            raise ValueError("its images are not those of this chunk")
-        of_images = [
-            array for name, array in arrays.items() if name in (*_POSITIONS, *_CHOICES, *_NUMBERS, *form.measures)
-        ]
-        if any(array.shape[-1] != len(index) for array in of_images):
-            raise ValueError("its arrays are not of the same images")
-    except ValueError as error:
-        raise RunError(
-            f"{path}: is not chunk {number} of this run ({error}); resume the run to make it again"
-        ) from None
+    if seal is None:
+        if is_sealed:
+            raise ValueError("it carries no digest, as every chunk of this run does")
+        form.require_values(arrays)
+    else:
+        _require_sealed(path, arrays, names - {SEAL}, _parsed(seal), origin, number)
+    if index is None or (np.diff(index) <= 0).any() or not np.isin(index, positions).all():
+        raise ValueError("its images are not those of this chunk")
+    of_images = [array for name, array in arrays.items() if name in (*_POSITIONS, *_CHOICES, *_NUMBERS, *form.measures)]
+    if any(array.shape[-1] != len(index) for array in of_images):
+        raise ValueError("its arrays are not of the same images")
     return arrays if wanted("index") else {name: array for name, array in arrays.items() if name != "index"}
 
 
@@ -220,7 +253,7 @@ def _parsed(seal: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def _require_sealed(
-    path: Path, arrays: Arrays, names: frozenset[str], seal: Mapping[str, Any], origin: Origin, number: int
+    path: Path, arrays: Arrays, names: frozenset[str], seal: Mapping[str, Any], origin: Origin, number: int | None
 ) -> None:
     if seal.get("run") != origin.run:
         raise ValueError(f"it is of run {str(seal.get('run'))[:100]!r}")

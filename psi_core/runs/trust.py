@@ -6,18 +6,24 @@ to, the fingerprint stands in the environment, for this process and those that i
 """
 
 import os
+import re
+import shutil
+import stat
 import time
 from pathlib import Path
 
 from psi_core.config import is_factory
 from psi_core.errors import ModelError, RunError
-from psi_core.files import state_directory
+from psi_core.files import replacing, state_directory
 from psi_core.runs.chunks import CHUNKS
 from psi_core.runs.locks import hold
 from psi_core.runs.run import Run
 
 _LOCK_SECONDS = 10.0
 """How long another process may write its line."""
+
+_APPENDED = re.compile(r"events-[0-9]+\.jsonl|engine-[0-9]+\.log")
+"""Files of a run directory that grow where they are; all others are replaced whole."""
 
 _VARIABLE = "PSI_TRUSTED"
 """Environment variable of fingerprints that could not be recorded, separated by blanks."""
@@ -57,12 +63,24 @@ def trust(run: Run) -> str:
 def require_no_links(run: Run) -> None:
     """Refuses to write into a run directory in which something is a link: it could lead to any file of the user's.
 
+    Nor does a worker write to a pipe or a device. What it appends to and another directory has too, as backups by hard
+    links have it, becomes the run's alone first: the other one stays as it is.
+
     Raises:
         RunError: there is one; the sentence names it.
     """
     for path in (*run.directory.iterdir(), *(run.directory / CHUNKS).glob("*")):
-        if path.is_symlink():
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
             raise RunError(f"{path}: is a link, and a run writes through none; put in its place what it points to")
+        if path == run.directory / CHUNKS and not stat.S_ISDIR(found.st_mode):
+            raise RunError(f"{path}: is no folder, and the run's results go there; move it away")
+        if _APPENDED.fullmatch(path.name):
+            if not stat.S_ISREG(found.st_mode):
+                raise RunError(f"{path}: is no plain file, and the run writes there; move it away")
+            if found.st_nlink > 1:
+                with replacing(path) as own:
+                    shutil.copy2(path, own)
 
 
 def require_trusted(run: Run) -> None:

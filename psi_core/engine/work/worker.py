@@ -64,6 +64,7 @@ from psi_core.runs.events import (
 from psi_core.runs.loading import CONFIG_DIGEST, LOGITS
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, beating, own_identity
 from psi_core.runs.run import Run
+from psi_core.runs.seals import sealed
 from psi_core.runs.status import STOP_FILE, StatusReader
 from psi_core.runs.trust import require_trusted
 
@@ -349,8 +350,9 @@ class Worker:
         now = time.monotonic()
         if now - self._preview_written >= _PREVIEW_SECONDS and chunk.done < len(chunk.positions):
             self._preview_written = now
-            with contextlib.suppress(OSError):  # Only a look ahead; a full disk is reported by the chunk itself.
-                write_arrays(preview_path(self.run.directory, self.number), chunk.arrays())
+            with contextlib.suppress(OSError, RunError):  # Only a look ahead; the chunk itself reports what is wrong.
+                open_arrays = sealed(chunk.arrays(), self.run.origin, number)
+                write_arrays(preview_path(self.run.directory, self.number), open_arrays)
         progress.advance(chunk.done)
         self._report_batch(maker, progress, number)
         if self.orders.leave_now:

@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 
+from psi_core.runs import event_log
 from psi_core.runs.event_log import EventLog, EventReader, events_path, log_path, preview_path, worker_numbers
 from psi_core.runs.events import (
     EVENTS,
@@ -234,3 +235,15 @@ def test_lines_that_nobody_took_come_at_the_next_look(tmp_path):
     reader = EventReader(path)
     assert next(reader.events()).kind == "started"
     assert [event.kind for event in reader.poll()] == ["phase", "batch"]
+
+
+def test_of_a_log_that_no_worker_could_have_written_the_end_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_log, "_LARGEST", 2**20)
+    path = events_path(tmp_path, 0)
+    with path.open("wb") as file:
+        file.truncate(2**34)  # Zeros that take no disk, and long to read.
+        file.seek(0, 2)
+        file.write(b"\n" + json.dumps({"event": "finished", "time": 2.0}).encode() + b"\n")
+    began = time.process_time()
+    assert [event.kind for event in EventReader(path).poll()] == ["finished"]
+    assert time.process_time() - began < 2

@@ -8,10 +8,11 @@ import pytest
 
 from psi_core.errors import RunError
 from psi_core.measures import DEFAULT_MEASURES
-from psi_core.runs.chunks import chunk_path, chunk_range, write_arrays
+from psi_core.runs.chunks import chunk_path, chunk_range, read_arrays, write_arrays
 from psi_core.runs.event_log import preview_path
 from psi_core.runs.finding import list_runs, load_run
 from psi_core.runs.run import Run
+from psi_core.runs.seals import sealed
 from tests.recorded import LAYERS, record_run
 
 
@@ -201,6 +202,28 @@ def test_a_preview_of_a_chunk_that_is_there_is_left_out(runs):
     preview(directory, 2, range(50, 58))
     preview(directory, 3, range(0))
     np.testing.assert_array_equal(load_run(directory, preview=True).index, range(55))
+
+
+def test_an_open_chunk_that_is_not_the_runs_is_left_out(runs):
+    directory = record_run(runs, chunks=[0])
+    other = record_run(runs, chunks=[0, 1], seed=1)
+    run, place = load_run(directory), preview_path(directory, 0)
+    preview(directory, 0, range(25, 30))
+    own = read_arrays(place)
+    wrong = {
+        "another run's": read_arrays(chunk_path(other, 1), lambda name: "sum" not in name and "class" not in name),
+        "changed after it was sealed": {**sealed(own, run.origin, 1), "linf": own["linf"] / 2},
+        "without positions": {name: array for name, array in own.items() if name != "index"},
+        "of images that the run has not": {**own, "index": own["index"] + 1000},
+        "that no run gives": {**own, "psi": own["psi"] * 100},
+        "of two lengths": {**own, "linf": own["linf"][:, :2]},
+    }
+    for how, arrays in wrong.items():
+        write_arrays(place, arrays)
+        assert load_run(directory, preview=True).psi.shape[-1] == 25, how
+    for arrays in (own, sealed(own, run.origin, 1)):
+        write_arrays(place, arrays)
+        assert load_run(directory, preview=True).psi.shape[-1] == 30
 
 
 def test_every_prefix_of_a_preview_is_passed_over(runs):

@@ -1,10 +1,11 @@
 """Whose code is run: that of runs made here, and of others only after a word."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from psi_core.engine.again.run_images import reopen
 from psi_core.engine.commands import resume, work
 from psi_core.engine.work.worker import Worker
 from psi_core.files import state_directory
-from psi_core.runs.trust import require_trusted, trust
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Stopped
+from psi_core.runs.trust import require_no_links, require_trusted, trust
 from psi_core.serve import Reply
 from tests.engine.processes import small_config
 from tests.engine.warm import start_warm
@@ -146,3 +149,28 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
             with pytest.raises(RunError, match="is a link"):
                 door()
     assert elsewhere.is_dir() or elsewhere.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["events-0.jsonl", "engine-0.log", "chunks"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, Path.touch], ids=["pipe", "folder", "file"])
+def test_nothing_is_written_to_what_is_no_file(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    directory = record_run(tmp_path, chunks=[])
+    place = directory / name
+    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    make(place)
+    if (name == "chunks") == (make is Path.mkdir) and make is not os.mkfifo:
+        require_no_links(Run(directory))
+        return
+    with pytest.raises(RunError, match=rf"{name}: is no .*; move it away"):
+        require_no_links(Run(directory))
+
+
+def test_a_backup_by_hard_links_stays_as_it_was(tmp_path: Path) -> None:
+    directory = record_run(tmp_path / "runs", chunks=[])
+    shutil.copytree(directory, tmp_path / "backup", copy_function=os.link)
+    before = events_path(directory, 0).read_bytes()
+    require_no_links(Run(directory))
+    EventLog(events_path(directory, 0)).write(Stopped())
+    assert events_path(tmp_path / "backup", 0).read_bytes() == before
+    assert events_path(directory, 0).read_bytes().startswith(before)
+    assert len(events_path(directory, 0).read_bytes()) > len(before)
