@@ -132,7 +132,8 @@ def images_enough(run: Run) -> Check:
         found += [smallest_detectable(psi[0, layer], moved[:, layer], tests) for layer in range(psi.shape[1])]
     found = [delta for delta in found if not math.isnan(delta)]
     if not found:
-        return Check(name, "red", f"{counted}: too few to tell a shift from chance; add --images 1000")
+        way_out = "take larger data" if _has_all_data(run) else "add --images 1000"
+        return Check(name, "red", f"{counted}: too few to tell a shift from chance; {way_out}")
     worst = max(found)
     status = at_most(worst, SMALL, MEDIUM)
     sentence = (
@@ -141,8 +142,14 @@ def images_enough(run: Run) -> Check:
     )
     if status != "green":
         wanted = 10 ** math.ceil(math.log10(count * (worst / SMALL) ** 2))
-        sentence += f"; small ones, from {SMALL:g} sd on, need some {wanted:,}; add --images {wanted}"
+        sentence += f"; small ones, from {SMALL:g} sd on, need some {wanted:,}"
+        sentence += ", more than the data hold" if _has_all_data(run) else f"; add --images {wanted}"
     return Check(name, status, sentence, worst, "sd")
+
+
+def _has_all_data(run: Run) -> bool:
+    """Whether the run takes every image of its data: a sample of fewer is not the first ones."""
+    return run.config.order == "sample" and bool((run.positions == np.arange(run.images)).all())
 
 
 def duplicates(run: Run) -> Check | None:

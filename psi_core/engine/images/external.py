@@ -108,6 +108,9 @@ def _from_array(
     assert parts is not None, "the configuration has been checked"
     first, last = (int(part) if part else None for part in parts.group(2, 3))
     path = typed_path(parts[1])
+    whole, _, part = str(path).rpartition("[")
+    if part.endswith("]") and not path.exists() and Path(whole).is_file():
+        raise DataError(f"attacked: [{part} is no part of {whole}; write [A:B], from image A on to before B")
     found = read_npy(path, first, last)
     if len(found) > len(dataset):
         raise DataError(
@@ -136,7 +139,7 @@ def _from_arrays(
         )
     takes_labels = "labels" in arrays and (expected or isinstance(dataset, PictureDataset))
     labels = class_numbers(arrays["labels"], len(found), "attacked", path) if takes_labels else None
-    index = pairing_keys(arrays, len(found), str(path))
+    index = pairing_keys(arrays, len(found), path, "attacked")
     if "index" not in arrays and isinstance(dataset, PictureDataset):
         index = _order_of(labels, len(found), path, dataset, expected)
     # An archive without positions of its own is in the order of the data set, whatever the data set's own archive says.
@@ -163,7 +166,7 @@ def _from_arrays(
             f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
             "or their positions as index"
         )
-    require_valid_pixels(found, str(path))
+    require_valid_pixels(found, path, "attacked")
     return ExternalImages(found, rows, str(path))
 
 

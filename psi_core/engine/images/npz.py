@@ -49,9 +49,9 @@ def load_npz(name: str, path: Path, split: str) -> ArrayDataset:
         DataError: it is not there, no archive, has no such part, or its arrays do not fit.
     """
     images, arrays = read_npz(path, "data", split)
-    keys = pairing_keys(arrays, len(images), str(path)) if "index" in arrays else None
+    keys = pairing_keys(arrays, len(images), path, "data") if "index" in arrays else None
     labels, class_names = _labels_and_names(arrays, len(images), path)
-    require_valid_pixels(images, str(path))
+    require_valid_pixels(images, path, "data")
     return ArrayDataset(name, images, labels, class_names, keys)
 
 
@@ -157,12 +157,18 @@ def read_npz(
         raise
     except _DAMAGE as error:
         raise damage_error(path, error, option) from None
-    if images is None and part == "train":
-        raise DataError(f"data: {path} has no train part to fit weights to; name a weights file with --weights")
     if images is None:
-        shown = sorted(names.values())
-        raise DataError(f"{option}: {path} holds no array images but {shown}; save one with np.savez")
+        raise _no_images_error(path, option, part, sorted(names.values()))
     return as_pixels(images, str(path), option), others
+
+
+def _no_images_error(path: Path, option: str, part: str, names: list[str]) -> DataError:
+    """The error of an archive without images of a part."""
+    if part == "train":
+        return DataError(f"data: {path} has no train part to fit weights to; name a weights file with --weights")
+    if part == "test" and not {name.lower() for name in names}.isdisjoint(IMAGES["train"]):
+        return DataError(f"data: {path} holds no test part but {names}; write --split train, or save a test part")
+    return DataError(f"{option}: {path} holds no array images but {names}; save one with np.savez")
 
 
 def _require_room(archive: zipfile.ZipFile, name: str, option: str, path: Path, most: int) -> None:
@@ -224,15 +230,20 @@ def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
     return found
 
 
-def pairing_keys(arrays: dict[str, NDArray[Any]], images: int, where: str) -> NDArray[np.int64]:
+def pairing_keys(arrays: dict[str, NDArray[Any]], images: int, path: Path, option: str) -> NDArray[np.int64]:
     """What the images of an archive are paired by, int64 (image,): its array `index`, or their order.
 
     Raises:
         DataError: there is not one whole number for each image, or one comes twice.
     """
     index = arrays.get("index", np.arange(images))
-    if index.shape != (images,) or not np.issubdtype(index.dtype, np.integer) or len(np.unique(index)) < images:
-        raise DataError(f"data: index in {where} is {index.dtype} {index.shape}; save one position for each image")
+    if index.shape != (images,) or not np.issubdtype(index.dtype, np.integer):
+        raise DataError(f"{option}: index in {path} is {index.dtype} {index.shape}; save one position for each image")
+    positions, counts = np.unique(index, return_counts=True)
+    if len(positions) < images:
+        raise DataError(
+            f"{option}: index in {path} has {positions[counts.argmax()]} {counts.max()} times; save each position once"
+        )
     return index.astype(np.int64)
 
 
@@ -260,18 +271,29 @@ def as_pixels(images: NDArray[Any] | NpzRows, where: str, option: str) -> Pixels
     return found.astype(np.uint8, copy=False) if dtype == np.uint8 else found.astype(np.float32, copy=False)
 
 
-def require_valid_pixels(images: Pixels | NpzRows, where: str) -> None:
+def require_valid_pixels(images: Pixels | NpzRows, path: Path, option: str) -> None:
     """Makes sure of the values of all images, in one pass; those in a file must have the archive's own CRC.
 
     Raises:
-        DataError: the file is damaged, or floats do not lie in 0..1.
+        DataError: the file is damaged, floats do not lie in 0..1, or bytes are 0 and 1, nearly black.
     """
     if isinstance(images, NpzRows):
         low, high = images.extremes()
     else:
-        low, high = (0.0, 1.0) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
-    if not (low >= 0 and high <= 1):  # Written so that NaN is refused too.
+        low, high = float(images.min()), float(images.max())
+    if images.dtype == np.uint8:
+        if high == 1:
+            raise DataError(
+                f"{option}: images in {path} are bytes of 0 and 1, where 255 is white, so that all are black; save "
+                "them times 255, or as floats in 0..1"
+            )
+    elif not (low >= 0 and high <= 1):  # Written so that NaN is refused too.
         raise DataError(
-            f"data: images in {where} lie between {short_number(low, 6)} and {short_number(high, 6)}; save floats in "
-            "0..1, not normalized, or uint8"
+            f"{option}: images in {path} lie between {_exact(low)} and {_exact(high)}; save floats in 0..1, not "
+            "normalized, or uint8"
         )
+
+
+def _exact(value: float) -> str:
+    """A bound of pixels, in so many digits that 1.0000001 does not read as 1."""
+    return short_number(value, 6) if short_number(value, 6) not in ("0", "1") else f"{value:.9g}"

@@ -97,7 +97,9 @@ class NpzRows:
         return self.channels_last(found)
 
     def extremes(self) -> tuple[float, float]:
-        """Smallest and largest value, from a pass over all images: NaN where there is one, 0 and 1 for bytes.
+        """Smallest and largest value, from a pass over all images: NaN where there is one.
+
+        Of bytes those of the first images, up to one with a value above 1.
 
         Raises:
             DataError: the file is damaged, gone, or another than the one that was opened.
@@ -167,7 +169,7 @@ def _full_pass(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
     They are cached here and not in NpzRows, since a SHA-256 under way cannot be pickled.
     """
     digest = hashlib.sha256(heading(images.shape, images.dtype))
-    low, high = (0.0, 1.0) if images.dtype == np.uint8 else (math.inf, -math.inf)
+    low, high = math.inf, -math.inf
     rows = max(1, _BLOCK_BYTES // (images.file_dtype.itemsize * math.prod(images.file_shape[1:])))
     with images.open() as file:
         file.seek(images.start)
@@ -177,7 +179,7 @@ def _full_pass(images: NpzRows) -> tuple["hashlib._Hash", float, float]:
             crc = zlib.crc32(stored.data, crc)
             pixels = np.ascontiguousarray(images.channels_last(stored), images.dtype)
             digest.update(pixels.data)
-            if pixels.dtype != np.uint8:
+            if pixels.dtype != np.uint8 or high <= 1:
                 low = float(np.minimum(low, pixels.min()))  # Unlike min and max, these pass NaN on.
                 high = float(np.maximum(high, pixels.max()))
     if crc != images.crc:

@@ -65,7 +65,7 @@ class Reducer:
             kernels = kernels_for(whole, "one_pass")
             if kernels is not None and kernels.fits(whole):
                 moments, channel_means = kernels.one_pass(whole, self.rectify, FAINT)
-                return Moments(whole[0].numel(), *moments.unbind()), channel_means
+                return Moments(whole.shape[1:].numel(), *moments.unbind()), channel_means
         has_maps = self.unit == "neuron" and whole.dim() > 2 and 0 < whole[:1].numel() < _EXACT_COUNT
         is_apart = has_maps and self.in_parts and whole.device.type == "cpu"
         return self._in_parts(whole) if is_apart else self._at_once(whole)
@@ -93,7 +93,7 @@ class Reducer:
         Few operations a part, into memory that is there: fresh memory costs ten times a sum, and so does every wait for
         a thread on a busy machine.
         """
-        images, channels, units = len(output), output.shape[1], output[0].numel()
+        images, channels, units = len(output), output.shape[1], output.shape[1:].numel()
         whole, rest, spatial = units // BLOCK, units % BLOCK, tuple(range(2, output.dim()))
         channel_sums, norms = torch.empty(images, channels), torch.empty(images, whole + bool(rest))
         active = torch.empty(images)
@@ -155,7 +155,7 @@ def _channel_means(responses: Tensor) -> Tensor:
     """Mean response of every channel, float64 (batch, channel)."""
     if responses.dim() == 2:
         return responses.double()
-    return responses.sum(tuple(range(2, responses.dim()))).double() / responses[0, 0].numel()
+    return responses.sum(tuple(range(2, responses.dim()))).double() / responses.shape[2:].numel()
 
 
 def _token_means(responses: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ def _find_factory(name: str) -> Factory:
             f"model: {place}: there is no {function!r} that makes a network, but one of type {type(factory).__name__}; "
             "name a function or class that gives the torch.nn.Module, and a file of tensors by --weights"
         )
+    if not callable(factory) and not _factories_in(module):
+        raise ModelError(f"model: {place} has no function or class; write one that gives the torch.nn.Module")
     if not callable(factory):
         raise ModelError(unknown_name(f"model: {place}", function, _factories_in(module)))
 
@@ -118,7 +120,7 @@ def _factories_in(module: ModuleType) -> list[str]:
     """Names of a module's callables, its own before those that it imports."""
     names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     names.sort(key=lambda key: getattr(vars(module)[key], "__module__", None) != module.__name__)
-    return names or ["a function that returns the module"]
+    return names
 
 
 def _folders_of(path: Path) -> list[str | None]:

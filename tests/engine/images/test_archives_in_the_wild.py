@@ -65,7 +65,7 @@ def test_each_part_is_taken_by_the_split(names, tmp_path):
 
 
 def test_a_part_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"no array images but \['x_train', 'y_train'\]"):
+    with pytest.raises(DataError, match=r"no test part but \['x_train', 'y_train'\]; write --split train"):
         load_dataset(saved(tmp_path / "a.npz", x_train=IMAGES, y_train=LABELS), "test")
     with pytest.raises(DataError, match="no train part"):
         load_dataset(saved(tmp_path / "a.npz", x_test=IMAGES, y_test=LABELS), "train")
@@ -117,6 +117,10 @@ def test_an_array_that_does_not_fit_is_refused(severities, tmp_path):
         (f"{severities}[50:60]", "holds 10 images and none for image 10"),
         (f"npy:{tmp_path / 'a.npz'}", "is an archive; write npz:"),
         (f"npy:{tmp_path / 'nowhere.npy'}[0:20]", "there is no file"),
+        *(
+            (f"{severities}[{part}]", rf"\[{part}\] is no part of .*; write \[A:B\]")
+            for part in ("-20:", "0:20:2", "3")
+        ),
     ):
         with pytest.raises(DataError, match=said):
             load_external(name, data, np.arange(20), 28, None, ())

@@ -70,7 +70,10 @@ IMAGES = DIGITS.images[:4]
         ({"images": IMAGES[:0]}, "holds no image"),
         ({"images": IMAGES, "labels": np.zeros(3, int)}, "one for each of the 4 images"),
         ({"images": IMAGES, "labels": np.zeros(4)}, "labels in .* are float64"),
-        ({"images": IMAGES, "labels": np.array([0, 1, -1, 2])}, "class numbers from 0 on"),
+        ({"images": IMAGES, "labels": np.array([0, 1, -1, 2])}, "go down to -1; save class numbers from 0 on"),
+        ({"images": IMAGES, "index": np.array([0, 1, 1, 2])}, "data: index in .* has 1 2 times; save each"),
+        ({"images": (IMAGES > 127).astype(np.uint8)}, "bytes of 0 and 1, .* save them times 255"),
+        ({"images": IMAGES / 254.9999}, r"between 0 and 1\.000000\d+; save floats"),
         ({"images": IMAGES, "labels": np.arange(4), "class_names": np.array(["a", "b"])}, "up to 3 and 2 class_names"),
         ({"images": np.array([object()], dtype=object)}, "no whole npz of plain arrays"),
     ],
@@ -153,7 +156,7 @@ def test_positions_in_an_archive_pair_its_images(tmp_path, attacked):
             None,
             [dataset.labels],
         )
-    with pytest.raises(DataError, match=r"index in .* is float64"):
+    with pytest.raises(DataError, match=r"attacked: index in .* is float64"):
         load_external(
             saved(tmp_path / "d.npz", images=attacked, index=np.arange(40.0)), dataset, ALL, 28, None, [dataset.labels]
         )

@@ -70,6 +70,13 @@ def test_several_calls_are_joined():
         torch.testing.assert_close(meter.psi[layer], psi, atol=1e-6, rtol=0, equal_nan=True)
 
 
+def test_no_image_has_no_value():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3), nn.ReLU())
+    with SparsenessMeter(network) as meter:
+        network(torch.rand(0, 1, 4, 4))
+    assert {layer: len(values) for layer, values in meter.psi.items()} == {"1": 0, "4": 0}
+
+
 def test_other_measures():
     network = perceptron()
     with torch.no_grad(), SparsenessMeter(network) as meter:

@@ -89,6 +89,9 @@ def test_a_misspelt_factory_is_refused(function, text, factories):
 
 def test_a_file_that_is_no_python_is_refused(factories):
     factories.write_text("def network(:\n")
+    (factories.parent / "bare.py").write_text("import math\n")
+    with pytest.raises(ModelError, match="has no function or class; write one that gives"):
+        model_source(f"{factories.parent / 'bare.py'}:network")
     for place in (factories, "places.of_mine"):
         with pytest.raises(ModelError, match=r"of_mine.* cannot be imported"):
             model_source(f"{place}:network")
