@@ -10,6 +10,7 @@ go on as a worker. What a user's model reads or prints never meets the protocol.
 import inspect
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -83,6 +84,10 @@ _LAST_SECONDS = 0.5
 """Grace for the running answer once standard input is closed."""
 
 
+class _NobodyReads(SystemExit):
+    """Ends the process on its way out of what it does, so that files half written go."""
+
+
 class Reply:
     """The lines that go back to whoever asked a question.
 
@@ -119,7 +124,9 @@ class Reply:
             self._stream.write(f"{json.dumps({'id': self.identity, **line})}\n")
             self._stream.flush()
         except BrokenPipeError:
-            os._exit(0)  # Nobody reads any more; Python's own ending would try to write the rest again.
+            with Path(os.devnull).open("wb") as nothing:  # Python's own ending would try to write the rest again.
+                os.dup2(nothing.fileno(), self._stream.fileno())
+            raise _NobodyReads(0) from None
 
 
 def serve() -> int:
@@ -134,6 +141,8 @@ def serve() -> int:
             _reply_to(line, reply, has_process=False)
         except PsiError as error:
             reply.refuse(str(error), type(error).__name__)
+        except _NobodyReads:
+            os._exit(0)  # The thread that listens would keep Python from ending.
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the server's door: one failure must not end it.
             traceback.print_exc()
             what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -146,6 +155,7 @@ def answer() -> int:
 
     An unforeseen error ends the process: standard error then shows it in full.
     """
+    signal.signal(signal.SIGTERM, _leave)
     questions, replies = _own_streams()
     # Closed at the end: a model's file may have made errors of all warnings, also of those about open streams.
     with questions, replies:
@@ -163,6 +173,11 @@ def answer() -> int:
         except KeyboardInterrupt:
             return INTERRUPTED
         return 0
+
+
+def _leave(number: int, _frame: object) -> None:
+    """Ends the process as the signal would, but files half written go first. Workers and fits know a better way."""
+    raise SystemExit(128 + number)
 
 
 def _reply_to(line: str, reply: Reply, *, has_process: bool) -> None:

@@ -1,6 +1,8 @@
 """The server as a real process: what it answers, how it refuses, when it ends."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +155,41 @@ def test_a_reader_that_is_gone_ends_it(served: Served, own_folders: Path) -> Non
     served.send(json.dumps({"id": 1, "do": "rows", "run": run, "table": "conditions"}))
     assert served.process.wait(10) == 0
     assert served.process.stderr.read() == ""
+
+
+_BEGINS = """
+import sys, time
+from pathlib import Path
+from psi_core import serve
+from psi_core.files import replacing
+from psi_core.runs.events import Heartbeat
+
+def slow(line, reply, has_process):
+    with replacing(Path(sys.argv[1])) as half:
+        half.touch()
+        print("begun", file=sys.stderr, flush=True)
+        sys.stdin.readline()
+        for _ in range(600):
+            reply.report(Heartbeat())
+            time.sleep(0.1)
+
+serve._reply_to = slow
+sys.exit(serve.answer())
+"""
+
+
+@pytest.mark.parametrize("how", ["terminated", "nobody reads"])
+def test_a_child_that_has_to_end_leaves_no_file_half_written(tmp_path, how):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", _BEGINS, str(tmp_path / "written")], **pipes)
+    with child:
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stderr.readline() == b"begun\n"
+        assert len([*tmp_path.iterdir()]) == 1
+        if how == "terminated":
+            child.terminate()
+        child.stdout.close()
+        assert child.wait(30) == (143 if how == "terminated" else 0)
+        assert child.stderr.read() == b""
+    assert [*tmp_path.iterdir()] == []
