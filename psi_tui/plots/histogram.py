@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from psi_tui.plots.canvas import Canvas, open_canvas
 from psi_tui.plots.cursor import Stops
 from psi_tui.plots.figures import MirroredHistogram, Palette
-from psi_tui.plots.ticks import Tick, axis_width, end_labels, end_line, name_line, nice_ticks, number_labels, widened
+from psi_tui.plots.ticks import (
+    Tick,
+    axis_width,
+    end_labels,
+    end_line,
+    name_line,
+    nice_ticks,
+    number_labels,
+    thinned,
+    widened,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -103,11 +113,12 @@ def draw_histogram(
         return None
     columns, pixels, across, y_ticks = layout.columns, layout.pixels, layout.across, layout.y_ticks
     low, high = widened(figure.edges[0], figure.edges[-1])
-    values = nice_ticks(low, high, max(2, (columns + axis_width(y_ticks)) // 16))
+    values = nice_ticks(low, high, max(2, min(5, columns // 9), columns // 16))
     x_ticks = [
         Tick(min((value - low) / (high - low) * across / pixels, columns - 0.5), label)
         for value, label in zip(values, number_labels(values, 1), strict=True)
     ]
+    x_ticks = thinned(x_ticks, columns)
     rows = layout.below + layout.half
     with open_canvas(columns, rows, x_ticks=x_ticks, y_ticks=y_ticks, ascii_only=ascii_only) as canvas:
         _draw_halves(canvas, figure, across, layout.half, layout.highest, pixels)

@@ -28,14 +28,22 @@ class Tick:
 
 
 def nice_ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers from `low` to `high`, 1, 2 or 5 times a power of ten apart, `about` as many."""
+    """Round numbers from `low` to `high`, 1, 2 or 5 times a power of ten apart, `about` as many.
+
+    Where several are asked for there are two at least: one number alone gives no scale.
+    """
     if not high > low:
         return [low]
     raw = (high - low) / max(1, about)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = min((power * factor for factor in (1, 2, 5, 10)), key=lambda size: abs(math.log(size / raw)))
-    first = math.ceil(low / step - 1e-9)
-    return [float(f"{place * step:.12g}") for place in range(first, math.floor(high / step + 1e-9) + 1)]
+    steps = sorted((power * factor for factor in (0.1, 0.2, 0.5, 1, 2, 5, 10)), reverse=True)
+    nearest = min(steps, key=lambda size: abs(math.log(size / raw)))
+    places = range(0)
+    for step in steps[steps.index(nearest) :]:
+        places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        if len(places) >= min(2, about):
+            return [float(f"{place * step:.12g}") for place in places]
+    return [low, high]
 
 
 def is_drawable(value: float) -> bool:

@@ -299,25 +299,53 @@ _ID = re.compile(r"(?:. )?\d{8}-\d{6}-[0-9a-f]{6}")
 """An id of a run, with the mark of a list before it."""
 
 
+_MODULE = re.compile(r"((?:\S+ )?)(\w+(?:\.\w+)+(?:#\d+)?)")
+"""A name of a module, `layer1.0.relu#2`, and a number before it."""
+
+
 def elided(text: str, width: int) -> str:
     """A text with its middle left out where it is wider: names tell most by their ends. A number before it stays.
 
-    An id keeps its beginning, by which it can be typed.
+    An id keeps its beginning, by which it can be typed; a module's name the numbers of what it lies in.
     """
     if cell_len(text) <= width:
         return text
     if _ID.fullmatch(text) and width > 1:
         return f"{text[: width - 1]}…"
+    if (module := _MODULE.fullmatch(text)) and width > len(module.group(1)) + 1:
+        return module.group(1) + _elided_module(module.group(2), width - len(module.group(1)))
     number, blank, _ = text.partition(" ")
     head = max((width - 1) // 3, min(cell_len(number) + 1, width - 5) if blank else 0)
-    tail = max(0, width - 1 - head)
-    return f"{_start(text, head)}…{_start(text[::-1], tail)[::-1]}" if width > 0 else ""
+    return f"{_start(text, head)}…{_end(text, max(0, width - 1 - head))}" if width > 0 else ""
+
+
+def _elided_module(name: str, width: int) -> str:
+    """`f….d…3.d…24.relu2`: many modules differ only in the number of a block; where not even that fits, its end."""
+    *blocks, last = name.split(".")
+    text = name
+    for kept in range(max(map(len, blocks)), 0, -1):
+        text = ".".join([*(_elided_block(block, kept) for block in blocks), last])
+        if cell_len(text) <= width:
+            return text
+    return f"…{_end(text, width - 1)}"
+
+
+def _elided_block(block: str, kept: int) -> str:
+    """The first letters of a word and the number at its end."""
+    number = re.search(r"\d*$", block).group()  # type: ignore[union-attr]
+    return block if kept + 1 + len(number) >= len(block) else f"{block[:kept]}…{number}"
 
 
 def _start(text: str, width: int) -> str:
     """As many letters of a text as fit so many cells."""
     ends = list(accumulate(map(cell_len, text)))
     return text[: bisect_right(ends, width)]
+
+
+def _end(text: str, width: int) -> str:
+    """As many letters of a text's end as fit so many cells; no accent without its letter."""
+    end = _start(text[::-1], width)[::-1]
+    return end.lstrip("".join({letter for letter in end if cell_len(letter) == 0}))
 
 
 def _has_value(place: int, rows: Sequence[Sequence[str]]) -> bool:

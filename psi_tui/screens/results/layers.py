@@ -3,8 +3,10 @@
 import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -15,6 +17,7 @@ from textual.widgets.tree import TreeNode
 
 from psi_core.conditions import Epsilon, epsilon_in_levels
 from psi_core.measures import MEASURES
+from psi_core.runs.loading import LayerInfo
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.columns import as_number
 from psi_core.tables.layers import layer_columns
@@ -48,11 +51,14 @@ from psi_tui.widgets.fitted_table import FittedTable
 from psi_tui.widgets.plot import Plot
 from psi_tui.widgets.prompt_line import PromptLine
 
-_TREE_WIDTH = 20
-"""Cells of a line of the tree for name and shape."""
+_TREE_WIDTH, _TREE_STEP = 23, 2
+"""Cells of a line of the tree, and of them what goes before a name for every branch that it lies in."""
 
 _TABLE_SHARE = {True: 0.55, False: 0.62}
 """Of the height, what the table and its words have at most, by whether the screen is wide: the plots need the rest."""
+
+_WORD_LINES = 5
+"""Lines of a verdict and of what is said of the peaks, at most."""
 
 _PEAKS: dict[Reading, tuple[str, str]] = {
     "L": ("peak_center", "peak L"),
@@ -66,7 +72,10 @@ def columns(reading: Reading, measure: str) -> tuple[ScreenColumn, ...]:
     """Columns of the table of one measure under one reading of the peaks; with room, the others stand beside it."""
     measured = MEASURES[measure].heading
     named = screen_columns(layer_columns(measure))
-    peaks = {name: both_sides(named[name], title, missing=f"{MISSING} → {MISSING}") for name, title in _PEAKS.values()}
+    peaks = {
+        name: both_sides(named[name], title, missing=f"{MISSING} → {MISSING}" if letter == reading else MISSING)
+        for letter, (name, title) in _PEAKS.items()
+    }
     spread = mean_and_sd(f"{measured} ± sd", measure)
     attacked = {name: of_side("attacked", column) for name, column in named.items()}
     shown = {
@@ -165,6 +174,40 @@ class HistogramPane(PlotPane):
         self.post_message(TabResized())  # How much its title says depends on its width.
 
 
+def _shared(names: Sequence[tuple[str, ...]]) -> int:
+    """How many words all names begin with; each keeps its last one."""
+    least = min(map(len, names)) - 1
+    return next((place for place in range(least) if len({each[place] for each in names}) > 1), least)
+
+
+def _grow(
+    branch: TreeNode[str], layers: Sequence[tuple[tuple[str, ...], LayerInfo]], indent: int
+) -> dict[str, TreeNode[str]]:
+    """Adds layers to a branch, those that begin alike under a branch of their own; gives the leaf of each by its name.
+
+    Args:
+        branch: of the tree.
+        layers: the rest of the name of each, by its dots, in forward order.
+        indent: cells before a leaf's text.
+    """
+    leaves: dict[str, TreeNode[str]] = {}
+    room = _TREE_WIDTH - indent
+    for _, alike in groupby(layers, key=lambda each: each[0][0]):
+        group = list(alike)
+        inside = [each for each in group if len(each[0]) > 1]
+        if len(inside) > 1:
+            shared = _shared([names for names, _ in inside])
+            inner = branch.add(Text(elided(".".join(inside[0][0][:shared]), room - _TREE_STEP)))
+            leaves |= _grow(inner, [(names[shared:], layer) for names, layer in inside], indent + _TREE_STEP)
+            group = [each for each in group if each not in inside]
+        for names, layer in group:
+            name, shape = ".".join(names), format_shape(layer.shape)
+            whole = f"{name:<6} {shape}"
+            text = whole if cell_len(whole) <= room else elided(name, room)  # A shape that is cut would be another one.
+            leaves[layer.name] = branch.add_leaf(Text(text), data=layer.name)
+    return leaves
+
+
 class LayerTable(FittedTable):
     """Layers; enter makes the histogram large."""
 
@@ -198,7 +241,8 @@ class LayersTab(LayerRowsTab):
 
     def on_mount(self) -> None:
         self._columns: tuple[Reading, str] = ("L", "psi")
-        self._listed: tuple[str, ...] = ()
+        self._listed: tuple[object, ...] = ()
+        self._leaves: dict[str, TreeNode[str]] = {}
         self._view: ResultsView | None = None
         self._picture: _Picture | None = None
 
@@ -314,20 +358,23 @@ class LayersTab(LayerRowsTab):
 
     def _show_tree(self, view: ResultsView) -> None:
         run = view.snapshot.run
-        tree = self.query_one(Tree)
-        if self._listed != tuple(run.layers):
-            self._listed = tuple(run.layers)
+        tree: Tree[str] = self.query_one("#layer-tree", Tree)
+        listed = (run.config.model, *((layer.name, layer.shape) for layer in run.layer_infos))
+        if self._listed != listed:
+            self._listed = listed
             tree.clear()
-            tree.root.set_label(Text(run.config.model, style="bold"))
-            for layer in run.layer_infos:
-                shape = format_shape(layer.shape)
-                name = elided(layer.name, max(6, _TREE_WIDTH - len(shape)))
-                tree.root.add_leaf(Text(f"{name:<6} {shape}"), data=layer.name)
-            tree.root.expand()
-        nodes = [node for node in tree.root.children if node.data == view.choices.layer]
-        if nodes and tree.cursor_node is not nodes[0]:
+            tree.root.set_label(Text(elided(run.config.model, _TREE_WIDTH - _TREE_STEP), style="bold"))
+            parts = [(tuple(layer.name.split(".")), layer) for layer in run.layer_infos]
+            shared = _shared([names for names, _ in parts])
+            self._leaves = _grow(tree.root, [(names[shared:], layer) for names, layer in parts], _TREE_STEP)
+            tree.root.expand_all()
+        node = self._leaves.get(view.choices.layer)
+        if node is not None and tree.cursor_node is not node:
+            while node.parent is not None:
+                node.parent.expand()
+                node = node.parent
             with self.prevent(Tree.NodeHighlighted):
-                tree.move_cursor(nodes[0])
+                tree.move_cursor(self._leaves[view.choices.layer])
 
     def _show_words(self, view: ResultsView, attacked: Sequence[Row]) -> None:
         line = self.query_one("#condition-line", Static)
@@ -340,7 +387,7 @@ class LayersTab(LayerRowsTab):
         self.query_one("#verdict", Static).update(verdict)
         lines = sum(len(textwrap.wrap(part, max(20, line.size.width))) for part in verdict.splitlines())
         share = _TABLE_SHARE[self.screen.has_class("-wide")]
-        room = int(self.size.height * share) - min(3, lines) - 1
+        room = int(self.size.height * share) - min(_WORD_LINES, lines) - 1
         self.query_one("#layer-table-pane").styles.max_height = max(3, room)
 
     @on(FittedTable.Selected)

@@ -7,6 +7,7 @@ from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
 
+from textual import events
 from textual.app import ComposeResult
 from textual.widgets import RichLog, Static
 
@@ -20,6 +21,8 @@ from psi_tui.text.formatting import format_bytes
 
 _EVENTS = 200
 _LOG_LINES = 200
+_NARROWEST = 20
+_NOTHING: tuple[object, ...] = (None, "", [], {})
 _QUIET = ("heartbeat",)
 _PROGRESS = ("batch", "fit")
 
@@ -32,18 +35,47 @@ class _Read:
     logs: tuple[str, ...]
 
 
+class WorkerLog(RichLog):
+    """The last of many lines, wrapped at the width of the pane, whatever that becomes.
+
+    Args:
+        id: of the widget.
+        most: lines.
+    """
+
+    def __init__(self, *, id: str, most: int) -> None:  # noqa: A002
+        super().__init__(id=id, max_lines=most, wrap=True, min_width=_NARROWEST, auto_scroll=True)
+        self._told: tuple[str, ...] = ()
+        self._wrapped_at = 0
+
+    def show(self, lines: tuple[str, ...]) -> None:
+        """Puts other lines in the place of the present ones."""
+        self._told = lines
+        self._wrap()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        if self.scrollable_content_region.width != self._wrapped_at:
+            self._wrap()
+
+    def _wrap(self) -> None:
+        self._wrapped_at = self.scrollable_content_region.width
+        self.clear()
+        for line in self._told:
+            self.write(line, animate=False)
+
+
 class LogTab(ResultsTab):
     """Events above, the workers' own output below."""
 
     FOCUS = "#events"
 
     def compose(self) -> ComposeResult:
-        with Pane(id="events-pane") as events:
-            events.border_title = "events"
-            yield RichLog(id="events", max_lines=_EVENTS, wrap=True, min_width=20, auto_scroll=True)
-        with Pane(id="output-pane") as output:
-            output.border_title = "output of the workers"
-            yield RichLog(id="output", max_lines=_LOG_LINES, wrap=True, min_width=20, auto_scroll=True)
+        with Pane(id="events-pane") as pane:
+            pane.border_title = "events"
+            yield WorkerLog(id="events", most=_EVENTS)
+        with Pane(id="output-pane") as pane:
+            pane.border_title = "output of the workers"
+            yield WorkerLog(id="output", most=_LOG_LINES)
         yield Static(id="log-place", markup=False)
 
     def on_mount(self) -> None:
@@ -64,9 +96,9 @@ class LogTab(ResultsTab):
         """Writes what changed."""
         assert isinstance(computed, _Read), "it is what compute gives"
         if self._shown is None or computed.events != self._shown.events:
-            self._write("#events", computed.events or ("no events",))
+            self.query_one("#events", WorkerLog).show(computed.events or ("no events",))
         if self._shown is None or computed.logs != self._shown.logs:
-            self._write("#output", computed.logs or ("the workers wrote nothing",))
+            self.query_one("#output", WorkerLog).show(computed.logs or ("the workers wrote nothing",))
         self._shown = computed
         run = view.snapshot.run
         place = "ships with psi-tui" if run.is_example else str(run.directory)
@@ -74,8 +106,8 @@ class LogTab(ResultsTab):
 
     def forget(self) -> None:
         self._shown = self._followed = None
-        for name in ("#events", "#output"):
-            self._write(name, ())
+        for log in self.query(WorkerLog):
+            log.show(())
 
     def copies(self, view: ResultsView) -> dict[str, str]:
         shown = self._shown or _Read((), ())
@@ -84,12 +116,6 @@ class LogTab(ResultsTab):
             "output of the workers": "\n".join(shown.logs),
             "path of the log": str(log_path(view.snapshot.run.directory, 0)),
         }
-
-    def _write(self, name: str, lines: tuple[str, ...]) -> None:
-        log = self.query_one(name, RichLog)
-        log.clear()
-        for line in lines:
-            log.write(line, animate=False)
 
 
 class _RunEvents:
@@ -136,7 +162,7 @@ class _WorkerEvents:
 def _line(worker: int, event: EventLine) -> str:
     when = datetime.fromtimestamp(float(event["time"])).astimezone()
     facts = {key: value for key, value in event.items() if key not in ("event", "time", "seconds", "boot_id")}
-    told = ", ".join(_fact(str(event["event"]), key, value) for key, value in facts.items() if value is not None)
+    told = ", ".join(_fact(str(event["event"]), key, value) for key, value in facts.items() if value not in _NOTHING)
     return f"{when:%H:%M:%S}  worker {worker}  {event['event']}  {told}"
 
 

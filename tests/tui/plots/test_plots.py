@@ -231,6 +231,24 @@ def test_ticks_lie_within_and_are_about_as_many(low, span, about):
     assert len(ticks) <= 2 * about + 2
 
 
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.integers(2, 12))
+def test_no_axis_has_one_number_alone(low, span, about):
+    assert len(nice_ticks(low, low + span, about)) >= 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0, 0.95), st.floats(0.01, 0.5), st.integers(60, 120), st.integers(10, 30))
+def test_the_numbers_below_a_histogram_reach_near_both_ends(low, span, width, height):
+    counts = (5,) * 40
+    figure = MirroredHistogram(tuple(np.linspace(low, low + span, 41).tolist()), counts, counts)
+    axis = next(line for line in draw(figure, width, height).plain.splitlines() if "└" in line)
+    marks = [place for place, letter in enumerate(axis) if letter == "┬"]
+    left, across = axis.index("└"), len(axis.rstrip()) - axis.index("└")
+    assert len(marks) >= 2
+    assert marks[0] - left <= 0.4 * across
+    assert len(axis.rstrip()) - marks[-1] <= 0.4 * across
+
+
 @given(st.lists(st.text("ab", min_size=1, max_size=12), min_size=1, max_size=40), st.integers(12, 90))
 def test_labels_that_are_kept_have_room(labels, width):
     ticks = [Tick(0.5 + place * (width - 1) / len(labels), label) for place, label in enumerate(labels)]

@@ -1,7 +1,9 @@
 """Long names and many layers: no name empties the columns of others, and the verdict is in sight."""
 
+from dataclasses import replace
+
 import pytest
-from textual.widgets import Static
+from textual.widgets import Static, Tree
 
 from psi_core.runs.loading import LayerInfo
 from psi_tui.text.columns import elided
@@ -54,6 +56,41 @@ async def test_of_many_layers_with_long_names_the_verdict_and_the_numbers_are_in
             assert app.screen.query_one("#layer-profile").region.height >= 8
 
 
+async def test_the_tree_tells_layers_apart_and_a_shape_whole_or_not_at_all(own_folders, monkeypatch):
+    wide = LayerInfo("features.transition1.relu", "t1", "ReLU", (128, 112, 112), 144, 4, 4, 4)
+    layers = (*DENSE[:8], wide, replace(wide, name="features.transition1"), replace(wide, name="features.t2.relu"))
+    monkeypatch.setattr(recorded, "LAYERS", layers)
+    directory = recorded.record_run(own_folders, model="torchvision:densenet121", size=64)
+    async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
+        await settled(pilot)
+        tree = app.screen.query_one("#layer-tree", Tree)
+        room = tree.scrollable_content_region.width
+        lines = [tree.get_node_at_line(line) for line in range(len(tree._tree_lines))]
+        assert [node.data for node in lines if node.data] == [layer.name for layer in layers]
+        places = set()
+        for node in lines:
+            text, depth, above = node.label.plain, 0, node
+            while (above := above.parent) is not None:
+                depth, text = depth + 1, f"{above.label.plain}.{text}"
+            assert 2 * depth + 2 * node.allow_expand + len(node.label.plain) <= room
+            assert " x " not in text or text.endswith(("4 x 6 x 6", "128 x 112 x 112"))
+            places.add(text)
+        assert len(places) == len(lines)
+        app.screen._choose(layer="features.denseblock2.denselayer1.relu2")
+        await settled(pilot)
+        assert tree.cursor_node.data == "features.denseblock2.denselayer1.relu2"
+
+
+async def test_two_runs_with_layers_of_one_name_have_their_own_shapes_in_the_tree(own_folders, monkeypatch):
+    first = recorded.record_run(own_folders, name="one")
+    monkeypatch.setattr(recorded, "LAYERS", (replace(recorded.LAYERS[0], shape=(4, 9, 9)), *recorded.LAYERS[1:]))
+    second = recorded.record_run(own_folders, name="two")
+    async with running(own_folders, WIDE, open_directory=first) as (app, pilot):
+        await until(pilot, lambda: "4 x 6 x 6" in text_of(app), "the first run")
+        app.open_run(second)
+        await until(pilot, lambda: "4 x 9 x 9" in text_of(app), "the second run")
+
+
 @pytest.mark.parametrize("letters", ["a-long-name-", "模型的名字"])
 async def test_a_long_name_leaves_model_and_status_in_the_head(own_folders, letters):
     directory = recorded.record_run(own_folders, name=letters * 12)
@@ -73,3 +110,18 @@ async def test_a_long_name_leaves_model_and_status_in_the_head(own_folders, lett
 def test_a_number_before_a_name_is_never_shortened():
     assert elided("-0.0042 features.denseblock3.denselayer24.relu2", 16) == "-0.0042 …4.relu2"
     assert all(len(elided("features.denseblock3", width)) <= width for width in range(1, 30))
+
+
+@pytest.mark.parametrize(
+    "names", [[layer.name for layer in DENSE], [f"encoder.layer_{n}.mlp.{m}" for n in range(12) for m in range(5)]]
+)
+@pytest.mark.parametrize("width", [17, 20, 28])
+def test_names_that_differ_in_the_number_of_a_block_are_shortened_to_different_ones(names, width):
+    shown = [elided(name, width) for name in names]
+    assert len(set(shown)) == len(names)
+    assert all(len(name) <= width for name in shown)
+
+
+def test_an_accent_never_stands_without_its_letter():
+    name = "e\u0301" * 30
+    assert all("…\u0301" not in elided(name, width) for width in range(1, 30))

@@ -15,6 +15,7 @@ from psi_core.runs.status import STOP_FILE
 from psi_core.tables.export import csv_text
 from psi_core.tables.registry import table_columns, table_rows
 from psi_tui.screens.results.layers import LayersTab
+from psi_tui.screens.results.log import WorkerLog
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.plot import Plot
 from tests.core.living import Worker
@@ -233,6 +234,21 @@ async def test_esc_brings_a_large_pane_back_before_it_leaves(own_folders):
         await press(pilot, "escape")
         assert app.screen.maximized is None
         assert app.current_mode == "results"
+
+
+async def test_the_log_is_as_wide_as_its_pane_for_every_run_and_after_every_resize(own_folders):
+    directories = [record_run(own_folders, name=name) for name in ("one", "two")]
+    async with running(own_folders, WIDE, open_directory=directories[0]) as (app, pilot):
+        app.screen.tabs.active = "log"
+        await settled(pilot)
+        app.open_run(directories[1])
+        for size in (WIDE, NARROW, WIDE):
+            await pilot.resize_terminal(*size)
+            log = app.screen.query_one("#events", WorkerLog)
+            await until(pilot, lambda log=log: log.lines, "the events")
+            await settled(pilot)
+            widest = max(line.cell_length for line in log.lines)
+            assert size[0] // 2 < widest <= log.scrollable_content_region.width
 
 
 async def test_the_palette_verifies_the_open_run(own_folders, monkeypatch):
