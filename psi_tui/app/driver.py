@@ -6,8 +6,11 @@ It outlives bytes that are no UTF-8, as a garbled line brings them, and leaves n
 import os
 import selectors
 from codecs import getincrementaldecoder
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
+from textual import events
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.driver import Driver
@@ -17,6 +20,25 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN_SECONDS = 0.1
 _AT_ONCE = 4096
+
+
+_OF_WORDS = ("\x1bb", "\x1bf")
+"""A word to the left, to the right: what terminals on macOS send for option and an arrow."""
+
+
+class Parser(XTermParser):
+    """Textual's, to which escape and the key behind it in the same packet are two keys, as they were typed.
+
+    Textual takes them for one that is held with alt, of which the app has none, or loses escape.
+    """
+
+    def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[events.Key]:
+        is_pair = len(sequence) == 2 and sequence[0] == "\x1b" and sequence[1].isprintable()
+        if is_pair and sequence not in _OF_WORDS and sequence in ANSI_SEQUENCES_KEYS:
+            sequence, alt = sequence[1], True
+        if alt:
+            yield events.Key("escape", "\x1b")
+        yield from super()._sequence_to_key_events(sequence)
 
 
 def own_driver(driver: type[Driver]) -> type[Driver]:
@@ -40,7 +62,7 @@ def own_driver(driver: type[Driver]) -> type[Driver]:
         def run_input_thread(self) -> None:
             """Reads until the app is left: first answers are taken out, then keys and the mouse are told."""
             listener = cast("Services", self._app).graphics.listener
-            parser = XTermParser(self._debug)
+            parser = Parser(self._debug)
             decode = getincrementaldecoder("utf-8")(errors="ignore").decode
 
             def tell(typed: bytes) -> None:

@@ -112,6 +112,10 @@ class PsiScreen(Screen[None]):
         """Whether what it was opened for is there; a key that was typed ahead waits for that."""
         return True
 
+    def has_effect(self, action: str) -> bool:
+        """Whether an action changes what is in sight now: the line of keys names no other; they say where they act."""
+        return True
+
     def compose_body(self) -> ComposeResult:
         """Everything between the top line and the keys."""
         yield from ()

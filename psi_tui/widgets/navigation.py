@@ -1,6 +1,6 @@
 """The top line with the five screens and the number of live runs, and the line of keys at the bottom."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.cells import cell_len
@@ -62,7 +62,10 @@ class KeyFooter(Footer):
 
     def compose(self) -> ComposeResult:
         self._shown = shown_bindings(self.screen) if self._bindings_ready else []
-        for key in fitting_keys(super().compose(), self.app.size.width):
+        keys = [
+            key for key in super().compose() if not isinstance(key, FooterKey) or _has_effect(self.screen, key.action)
+        ]
+        for key in fitting_keys(keys, self.app.size.width):
             # A value in place of the footer's own attribute: whoever is bound to that is held by the footer for ever.
             yield key.data_bind(compact=self.compact)
 
@@ -80,8 +83,14 @@ def shown_bindings(screen: Screen[Any]) -> list[tuple[Binding, bool, str]]:
     return [
         (active.binding, active.enabled, active.tooltip)
         for active in screen.active_bindings.values()
-        if active.binding.show
+        if active.binding.show and _has_effect(screen, active.binding.action)
     ]
+
+
+def _has_effect(screen: Screen[Any], action: str) -> bool:
+    """Whether a screen's key changes what is in sight; a dialog's keys do."""
+    asked: Callable[[str], bool] | None = getattr(screen, "has_effect", None)
+    return asked is None or asked(action)
 
 
 def fitting_keys(keys: Iterable[Widget], width: int) -> list[FooterKey]:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from psi_core.config import MODEL_NAMES
 from psi_tui.text.columns import ScreenColumn, pick
-from psi_tui.text.formatting import MISSING, Row
+from psi_tui.text.formatting import MISSING, Row, format_count
 from psi_tui.text.models import layer_fact_columns
 
 _KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -216,7 +216,7 @@ class Outline:
         if words and not below:
             return
         count = group.count()
-        aside = f"{count} models" if count != 1 else "1 model"
+        aside = f"{format_count(count)} models" if count != 1 else "1 model"
         aside = "" if group.title == OWN else aside
         yield Line("group", group.depth, group.title, is_open=is_open, aside=aside, fits=not words)
         yield from below

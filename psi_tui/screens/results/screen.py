@@ -55,6 +55,16 @@ TABS: tuple[Tab, ...] = (
 """The tabs in order."""
 
 
+_CHOSEN_BY = {
+    "step_layer": "layer",
+    "step_condition": "condition",
+    "step_measure": "measure",
+    "step_bins": "bins",
+    "step_subset": "subset",
+    "step_reading": "reading",
+}
+"""Which choice an action of a key changes."""
+
 EVIDENCE = "evidence"
 """Name of a tab, and of the table that it shows."""
 
@@ -82,7 +92,7 @@ class ResultsScreen(PsiScreen):
         Binding("n", "new", "new run", show=False),
         Binding("t", "label", "rename, tag, note", show=False),
         Binding("question_mark", "app.help", "help", key_display="?"),
-        Binding("q", "app.quit", "quit", show=False),
+        Binding("q", "app.quit", "quit"),
     ]
 
     def __init__(self) -> None:
@@ -110,6 +120,10 @@ class ResultsScreen(PsiScreen):
         """Whether the run that was opened is the one on screen."""
         directory = self.app.open_directory
         return directory is None or (self._shown is not None and self._shown.run.directory == directory)
+
+    def has_effect(self, action: str) -> bool:
+        choice = _CHOSEN_BY.get(action.rpartition(".")[2].partition("(")[0])
+        return choice is None or choice in self.tab.SHOWS
 
     @property
     def tabs(self) -> TabbedContent:
@@ -284,7 +298,7 @@ class ResultsScreen(PsiScreen):
         )
         for name in changes.keys() - self.tab.SHOWS:
             tabs = ", ".join(tab.title for tab in TABS if name in tab.body.SHOWS)
-            self.hint(f"{name}: {changes[name]}, shown in {tabs}")
+            self.hint(f"{_choice_words(name, changes[name])}, shown in {tabs}")
         self.refresh_tab()
 
     @on(TabResized)
@@ -310,6 +324,7 @@ class ResultsScreen(PsiScreen):
     @on(TabbedContent.TabActivated)
     def _tab_chosen(self, message: TabbedContent.TabActivated) -> None:
         self.minimize()
+        self.refresh_bindings()
         self.app.remember(results_tab=message.pane.id)
         self.refresh_tab()
         if self.focused is None or self.tab not in self.focused.ancestors:
@@ -352,7 +367,8 @@ class ResultsScreen(PsiScreen):
             bins = _after(BINNINGS, view.choices.bins)
             self._choose(bins=bins)
             is_study = bins == BINNINGS[-1] and MEASURES[view.choices.measure].is_share
-            self.hint(f"{bins} bins " + (f"over 0..1, those of {STUDY}" if is_study else "over the layer's range"))
+            if "bins" in self.tab.SHOWS:
+                self.hint(f"{bins} bins " + (f"over 0..1, those of {STUDY}" if is_study else "over the layer's range"))
 
     def action_step_reading(self) -> None:
         if view := self._view_or_hint():
@@ -362,7 +378,8 @@ class ResultsScreen(PsiScreen):
         if view := self._view_or_hint():
             subset = _after(tuple(SUBSETS), view.choices.subset)
             self._choose(subset=subset)
-            self.hint(f"{subset}: {SUBSETS[subset]}")
+            if "subset" in self.tab.SHOWS:
+                self.hint(f"{subset}: {SUBSETS[subset]}")
 
     def places(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Tabs, and what can be chosen of the open run."""
@@ -420,6 +437,12 @@ class ResultsScreen(PsiScreen):
 def _redraw_key(snapshot: Snapshot) -> tuple[Any, ...]:
     """What makes a tab redraw; the progress head updates by itself."""
     return snapshot.stamp, snapshot.progress.status, snapshot.progress.phase
+
+
+def _choice_words(name: str, value: Any) -> str:
+    """A choice and its value as they are called on screen."""
+    words = {"measure": lambda: MEASURES[value].heading, "bins": lambda: f"{value} of each histogram"}
+    return f"{'peak' if name == 'reading' else name}: {words[name]() if name in words else value}"
 
 
 def _after(values: Any, value: Any) -> Any:

@@ -137,13 +137,10 @@ class StudyTab(ResultsTab):
         waiting.display = not pairs
         waiting.update(view.waiting)
         model = view.snapshot.run.config.model
-        heading = f"{model}, {view.measured}: {STUDY} beside three readings"
-        if attacked:
-            heading += f", benign → {attacked[0]['condition']}"
-        elif benign:
-            heading += ", benign alone"
+        compared = f", benign → {attacked[0]['condition']}" if attacked else ", benign alone" if benign else ""
+        heading = f"{model}, {view.measured}: {STUDY} beside three readings{compared}"
         if rows and all(row["published"] is None for row in rows):
-            heading = f"{STUDY} have tables of alexnet and vgg11, not of {model}; 3 starts one"
+            heading = f"three readings of {view.measured}{compared}; {STUDY} have alexnet and vgg11 alone"
         self.query_one("#study-heading", Static).update(heading, layout=False)
         claims = claims_note(rows, _HELD)
         is_wide, is_high = self.screen.has_class("-wide"), self.app.size.height >= _ROOMY_LINES

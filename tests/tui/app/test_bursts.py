@@ -3,13 +3,16 @@
 import os
 import random
 import subprocess
+import time
 
 import pytest
+from textual.constants import ESCAPE_DELAY
 from textual.events import Key
 from textual.keys import _character_to_key
 from textual.widgets import Input
 
 from psi_core.runs.finding import list_runs
+from psi_tui.app.driver import Parser
 from psi_tui.services import services
 from tests.engine.processes import wait_until
 from tests.recorded import record_run
@@ -130,6 +133,20 @@ def test_in_tmux_a_burst_deletes_no_run(own_folders):
         assert [run.name for run in list_runs(examples=False)] == ["mine"]
     finally:
         subprocess.run([*socket, "kill-server"], check=False)
+
+
+@pytest.mark.parametrize("key", list("2dq/[1=yG"))
+def test_escape_and_the_key_behind_it_in_one_packet_are_both_heard(key):
+    parser = Parser()
+    found = list(parser.feed(f"\x1b{key}"))
+    time.sleep(ESCAPE_DELAY * 1.5)  # More may belong to it until then.
+    found += parser.tick()
+    assert [(event.key, event.character) for event in found] == [("escape", "\x1b"), (_character_to_key(key), key)]
+
+
+def test_keys_that_terminals_send_with_an_escape_stay_one():
+    keys = {"\x1b[A": "up", "\x1bOP": "f1", "\x1b\t": "shift+tab", "\x1bf": "ctrl+right", "\x1b[Z": "shift+tab"}
+    assert {typed: [event.key for event in Parser().feed(typed)] for typed in keys} == {k: [v] for k, v in keys.items()}
 
 
 def test_bytes_that_are_no_letters_end_nothing(own_folders):

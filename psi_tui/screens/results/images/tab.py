@@ -64,7 +64,8 @@ class ImagesTab(ResultsTab):
     def show(self, view: ResultsView) -> None:
         self._view = view
         examples = EXAMPLES_ALONE if view.condition.is_benign else EXAMPLES
-        self.query_one(Input).placeholder = f"{view.both_names}   / filters: {examples}"
+        field = self.query_one(Input)
+        field.placeholder = _hint(view.both_names, examples, field.content_size.width)
         waiting = self.query_one("#image-waiting", Static)
         waiting.display = not view.snapshot.has_results
         self.table.display = view.snapshot.has_results
@@ -153,3 +154,12 @@ class ImagesTab(ResultsTab):
             view = table.index.filtered(table.filter_text).sorted_by(table.sort_column, table.descending)
             images = view.index.image[view.places].tolist()
             self.app.push_screen(PictureDialog(run, message.key, condition, images))
+
+
+def _hint(compared: str, examples: str, width: int) -> str:
+    """What is compared, and as many whole examples of a filter as there is room for; no width is known yet: all."""
+    told = f"{compared}   / filters: {examples}"
+    while width and len(told) + len(", …") > width and ", " in examples:
+        examples = examples.rpartition(", ")[0]
+        told = f"{compared}   / filters: {examples}, …"
+    return told

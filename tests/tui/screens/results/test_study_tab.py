@@ -56,6 +56,14 @@ async def test_the_measure_that_is_shown_is_named_and_changes_the_table(own_fold
         assert app.screen.query_one("#study-table").tab_separated() != by_ratio
 
 
+async def test_of_a_network_that_the_study_has_not_the_condition_is_named_too(own_folders):
+    directory = record_run(own_folders, epsilon="0.1,0.03")
+    async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
+        app.screen.query_one("#tabs").active = "study"
+        await settled(pilot)
+        assert "three readings of PSI, benign → fgsm@0.03;" in text_of(app)
+
+
 @pytest.mark.parametrize("shift", [0.2, 0.0])
 async def test_what_lies_beyond_noise_is_said_beside_the_study(own_folders, shift):
     run = load_run(record_run(own_folders, model="alexnet", shift=shift, images=400, chunk=200))
