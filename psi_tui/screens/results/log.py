@@ -61,7 +61,7 @@ class WorkerLog(RichLog):
         self._wrapped_at = self.scrollable_content_region.width
         self.clear()
         for line in self._told:
-            self.write(line, animate=False)
+            self.write(line, width=max(_NARROWEST, self._wrapped_at), animate=False)
 
 
 class LogTab(ResultsTab):

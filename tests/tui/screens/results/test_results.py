@@ -247,8 +247,8 @@ async def test_the_log_is_as_wide_as_its_pane_for_every_run_and_after_every_resi
             log = app.screen.query_one("#events", WorkerLog)
             await until(pilot, lambda log=log: log.lines, "the events")
             await settled(pilot)
-            widest = max(line.cell_length for line in log.lines)
-            assert size[0] // 2 < widest <= log.scrollable_content_region.width
+            widest = max(len(line.text.rstrip()) for line in log.lines)
+            assert min(80, 0.8 * size[0]) < widest <= log.scrollable_content_region.width
 
 
 async def test_the_palette_verifies_the_open_run(own_folders, monkeypatch):
