@@ -153,9 +153,12 @@ def _is_activation(node: Any) -> bool:
         return getattr(node, "_saved_min", None) == 0
     if name.startswith("Maximum"):
         return any(not bool(each.any()) for each in (node._saved_self, node._saved_other) if each is not None)
-    if name.startswith(("Mul", "Where", "MaskedFill")):
-        masks = (getattr(node, f"_saved_{side}", None) for side in ("self", "other", "condition", "mask"))
-        return any(_is_mask(mask) for mask in masks if mask is not None)
+    if name.startswith("Mul"):
+        # Comparisons have no gradient; what is all 0 or 1 and has one, such as sign(), is no mask.
+        factors = zip(("self", "other"), node.next_functions, strict=False)
+        return any(_is_mask(getattr(node, f"_saved_{side}", None)) for side, (before, _) in factors if before is None)
+    if name.startswith(("Where", "MaskedFill")):
+        return any(_is_mask(getattr(node, f"_saved_{side}", None)) for side in ("condition", "mask"))
     return True
 
 

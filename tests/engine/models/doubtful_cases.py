@@ -202,6 +202,14 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
         "amber",
         "measured 1 of 5 activations.*1 GELU, 2 SiLU, 1 sine in scripted code or written by hand",
     ),
+    "signed roots, which are no mask": (
+        "class Net(Base):\n    def forward(self, x):\n        x = self.features(x).flatten(1)\n"
+        "        return self.fc(x.sign() * (x.abs() + 1e-5).sqrt())",
+        {},
+        "activations",
+        "green",
+        "measured 2 of 2 activations$",
+    ),
     "rows of windows": (
         "class Net(Base):\n    def forward(self, x):\n        x = self.features(x)\n"
         "        windows = F.relu(x.unfold(2, 6, 6).permute(0, 2, 1, 3, 4).reshape(-1, 288) - 0.01)\n"
