@@ -19,6 +19,7 @@ from psi_core.engine.images import Dataset, absolute_data, dataset_size, load_da
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
 from psi_core.engine.images.folders import folder_notes
+from psi_core.engine.images.npz import array_notes
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.measure.step import PER_IMAGE
 from psi_core.engine.models.checkpoints import Checkpoint, Recipe, default_epochs, find_checkpoint
@@ -177,7 +178,7 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
     trace = dry_forward(classifier, source, size, memory_format)
     notes += [*source.notes, *trace.notes]
     _require_runnable(trace, config.model, device)
-    notes += folder_notes(dataset) if isinstance(dataset, PictureDataset) else []
+    notes += folder_notes(dataset) if isinstance(dataset, PictureDataset) else array_notes(dataset, size)
     _require_channels(dataset, positions, trace, size)
     # A fitted head has the classes of the training part, in its order.
     if config.labels == "true" and (config.weights != "fitted" or config.data == "mnist"):

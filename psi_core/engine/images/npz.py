@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from psi_core.engine.images.dataset import ArrayDataset, Pixels
+from psi_core.engine.images.dataset import ArrayDataset, Dataset, Pixels
 from psi_core.engine.images.npz_rows import NpzRows, damage_error, rows_of_member
 from psi_core.engine.memory import available_memory
 from psi_core.errors import DataError, missing_file, reason_of
@@ -53,6 +53,19 @@ def load_npz(name: str, path: Path, split: str) -> ArrayDataset:
     labels, class_names = _labels_and_names(arrays, len(images), path)
     require_valid_pixels(images, path, "data")
     return ArrayDataset(name, images, labels, class_names, keys)
+
+
+def array_notes(dataset: Dataset, size: int) -> list[str]:
+    """What a run says of images in arrays: that they are stretched where they are not square."""
+    if not isinstance(dataset, ArrayDataset):
+        return []
+    _, height, width, *_ = dataset.images.shape
+    if height == width:
+        return []
+    return [
+        f"data: images of {dataset.name} are {height} x {width} pixels, which are stretched to {size} x {size}; "
+        "save them square, cropped or padded, where shapes matter"
+    ]
 
 
 def _labels_and_names(

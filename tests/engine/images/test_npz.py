@@ -11,6 +11,7 @@ from psi_core.engine.again.export import export_images
 from psi_core.engine.images import load_dataset, load_external, network_inputs
 from psi_core.engine.images.npz import read_npy, read_npz
 from psi_core.engine.models.sources import ARCHITECTURES, build_classifier, model_source
+from psi_core.engine.preparation import prepare
 from psi_core.engine.work.worker import Worker
 from psi_core.errors import ConfigError, DataError
 from psi_core.files import PACKAGE_DATA
@@ -115,6 +116,13 @@ def attacked():
         classifier = build_classifier(source, 10, source.normalization)
     images = network_inputs(torch.from_numpy(DIGITS.images[:40].copy()), 28, 1)
     return fgsm(classifier, images, torch.from_numpy(DIGITS.labels[:40]), 0.1).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def test_images_that_are_not_square_are_said_to_be_stretched(tmp_path):
+    for shape, said in (((20, 28, 28), []), ((20, 24, 28), ["24 x 28 pixels, which are stretched to 28 x 28"])):
+        place = saved(tmp_path / "a.npz", images=np.zeros(shape, np.uint8), labels=np.arange(20) % 10)
+        notes = [each for each in prepare(small_config(data=place, images=20)).notes if each.startswith("data:")]
+        assert [part in note for part, note in zip(said, notes, strict=True)] == [True] * len(said)
 
 
 def test_external_images_are_a_condition_like_the_attack_that_made_them(tmp_path, attacked):
