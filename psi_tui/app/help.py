@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.statistics.contrasts import BEYOND_WORDS, SIZE_WORDS
-from psi_tui.app.palette import bindings_of
+from psi_tui.app.palette import bindings_of, words_of
 from psi_tui.screens.base import PsiScreen
 from psi_tui.widgets.dialogs import Modal
 from psi_tui.widgets.navigation import SCREENS
@@ -65,7 +65,7 @@ class HelpScreen(Modal[None]):
         for node, binding in bindings_of(screen):
             is_widget = node is screen.focused
             place = _widget_words(node) if is_widget else "everywhere" if node is screen.app else "this screen"
-            keys = groups.setdefault(place, {}).setdefault(binding.description, [])
+            keys = groups.setdefault(place, {}).setdefault(words_of(binding), [])
             key = screen.app.get_key_display(binding)
             if key not in keys:
                 keys.append(key)

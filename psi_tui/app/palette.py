@@ -49,8 +49,12 @@ class ActionProvider(Provider):
 
     def _actions(self) -> Iterator[tuple[str, Callable[[], object]]]:
         keys: dict[str, tuple[Callable[[], object], bool]] = {}
+        told: set[tuple[str, DOMNode]] = set()
         for node, binding in bindings_of(self.screen):
-            text = f"{binding.description}  ({self.app.get_key_display(binding)})"
+            if (binding.action, node) in told:
+                continue  # Another key of the same action.
+            told.add((binding.action, node))
+            text = f"{words_of(binding)}  ({self.app.get_key_display(binding)})"
             is_move = binding.action.rpartition(".")[2].startswith(_MOVES)
             keys.setdefault(text, (partial(self.app.run_action, binding.action, node), is_move))
         yield from ((text, act) for text, (act, is_move) in keys.items() if not is_move)
@@ -73,6 +77,12 @@ class ActionProvider(Provider):
 
         app = cast(Services, self.app)
         app.new_run(**{name: option_text(value) for name, value in preset.values.items()})
+
+
+def words_of(binding: Binding) -> str:
+    """What a key does, at more length than the last line has room for; Textual's own begin in capitals."""
+    words = binding.tooltip or binding.description
+    return words.lower() if words.istitle() else words[:1].lower() + words[1:]
 
 
 def bindings_of(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:

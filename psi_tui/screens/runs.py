@@ -74,12 +74,12 @@ class RunsScreen(PsiScreen):
     NAME = "runs"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "mark", "mark"),
-        Binding("c", "compare", "compare"),
+        Binding("space", "mark", "mark", tooltip="mark the run: keys act on all that are marked"),
+        Binding("c", "compare", "compare", tooltip="compare the marked runs"),
         Binding("n", "new", "new run"),
-        Binding("x", "stop", "stop"),
-        Binding("r", "resume", "resume", show=False),
-        Binding("d", "delete", "delete"),
+        Binding("x", "stop", "stop", tooltip="stop the run after its open chunk"),
+        Binding("r", "resume", "resume the run", show=False),
+        Binding("d", "delete", "delete", tooltip="delete, once you agree; u brings it back"),
         Binding("N", "clone", "new run like this one", show=False),
         Binding("t", "label", "rename, tag, note", show=False),
         Binding("u", "undo_delete", "bring the deleted one back", show=False),

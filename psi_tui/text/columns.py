@@ -252,8 +252,8 @@ def fitted(
 ) -> tuple[list[int], list[list[str]]]:
     """Places of the columns that fit, and the rows with long texts shortened in their middle where not all fit.
 
-    One long name must not empty the columns of all rows: texts are shortened to a quarter of the width, then columns
-    go, and before a key column goes all texts are shortened to 12 cells, of which some columns get but a share.
+    One long name must not empty the columns of all rows: texts are shortened, down to 24 cells; then columns go, and
+    before a key column goes all texts are shortened to 12 cells, of which some columns get but a share.
 
     Texts have the room that is left in the end.
 
@@ -268,6 +268,9 @@ def fitted(
     widest = max(_WIDEST, width // _WIDEST_SHARE)
     if _taken(columns, everything, shown) > width:
         shown = _shortened(columns, rows, widest)
+        while widest > _WIDEST and _taken(columns, everything, shown) > width:
+            widest -= 1
+            shown = _shortened(columns, rows, widest)
     while widest > _NARROWEST and _taken(columns, keys, shown) > width:
         widest -= 1
         shown = _shortened(columns, rows, widest)

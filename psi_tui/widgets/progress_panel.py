@@ -5,7 +5,7 @@ Several workers have a line each while they are few, and share lines otherwise.
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
@@ -198,7 +198,7 @@ class ProgressPanel(Widget):
             lines += worker_lines(snapshot.progress.workers, width, _WORKER_LINES if is_tall else 1)
             lines += _share_bars(snapshot, width) if is_tall else []
         elif snapshot.progress.status != "done":
-            lines.append(_last_words(snapshot))
+            lines.append(_last_words(snapshot, width))
         if snapshot.progress.status != "done" or is_tall:
             lines.append(self._facts(snapshot, is_tall))
         return lines
@@ -286,18 +286,28 @@ def _share_bars(snapshot: Snapshot, width: int) -> list[Content]:
     return [Content.assemble(*parts)]
 
 
-def _last_words(snapshot: Snapshot) -> Content:
-    """How far it came, and the next key; where nobody asked it to stop, what the worker said last."""
+_LEAST_REASON = 20
+"""Cells of what a worker said last that how far it came, and the next key, leave."""
+
+
+def _last_words(snapshot: Snapshot, width: int) -> Content:
+    """How far it came, and the next key, always whole; what the worker said last, where nobody asked it to stop."""
     progress = snapshot.progress
     lasts = [worker.last for worker in snapshot.workers if worker.last]
     last = max(lasts, key=lambda event: event.time, default=None)
     error = last.error if isinstance(last, Failed) else ""
     done = f"{format_count(progress.done)} of {format_count(snapshot.run.images)} images are there"
     style = "$error" if progress.status in ("failed", "lost") else "$warning"
+    if progress.status == "queued":
+        return Content.assemble(("no worker has begun; r starts one here", style))
     if progress.status == "stopped" and not error:
         return Content.assemble((f"{done}; r resumes", style))
-    said = error or f"last event: {last.kind if last else 'none'}"
-    return Content.assemble((f"{said}; {done}; r resumes, tab Log tells more", style))
+    reason = error or f"last event: {last.kind if last else 'none'}"
+    ends = (f"{done}; r resumes, tab Log tells more", f"{done}; r resumes")
+    end = next((text for text in ends if cell_len(text) + 2 + min(_LEAST_REASON, cell_len(reason)) <= width), ends[-1])
+    room = max(_LEAST_REASON, width - cell_len(end) - 2)
+    said = reason if cell_len(reason) <= room else f"{set_cell_size(reason, room - 1).rstrip()}…"
+    return Content.assemble((f"{said}; {end}", style))
 
 
 def _memory(snapshot: Snapshot) -> float:

@@ -155,4 +155,5 @@ class ResultsView:
             return f"No image is through yet{f': {word}' if word else ''}."
         if progress.status == "done":
             return "This run has no images."
-        return f"No results: the run is {progress.status}. Press r to resume it, or see tab Log."
+        way = "start a worker here" if progress.status == "queued" else "resume it, or see tab Log"
+        return f"No results: the run is {progress.status}. Press r to {way}."

@@ -401,6 +401,9 @@ async def test_the_palette_goes_to_runs_tabs_layers_and_conditions_and_names_mov
         moves = [place for place, text in enumerate(words) if text.startswith(("down  (", "page down  ("))]
         assert moves
         assert min(moves) > max(place for place, text in enumerate(words) if text.startswith(("tab ", "open run ")))
+        assert {"next layer  (])", "next condition beside benign  (c)"} <= set(words)
+        assert [text for text in words if text.startswith("copy selected text")] == ["copy selected text  (^c)"]
+        assert not any(text[0].isupper() for text in words)
         offered["tab Map"]()
         offered["layer fc1"]()
         offered["condition fgsm@0.03"]()

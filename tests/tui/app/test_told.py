@@ -1,10 +1,11 @@
 """What the app tells beside the numbers is whole at 80 columns, names what it is about, and stands where it belongs."""
 
 import numpy as np
+import pytest
 from textual.command import CommandPalette
 
 from psi_core.runs.event_log import EventLog, events_path
-from psi_core.runs.events import BatchDone, PhaseBegan, Stopped
+from psi_core.runs.events import BatchDone, Failed, PhaseBegan, Stopped
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
 from psi_tui.plots.themes import THEMES
@@ -12,7 +13,7 @@ from psi_tui.screens.results.images.picture import PictureDialog
 from psi_tui.screens.results.images.pixels import Picture
 from tests.core.living import Worker
 from tests.recorded import copy_chunk, record_run
-from tests.tui.apps import NARROW, press, running, settled, text_of, until
+from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
 
 async def test_the_palette_changes_the_theme(own_folders):
@@ -84,6 +85,26 @@ async def test_a_stopped_run_tells_how_far_it_came_and_the_next_key_at_80_column
     (directory / STOP_FILE).touch()
     async with running(own_folders, NARROW, open_directory=directory) as (app, _):
         assert "images are there; r resumes\n" in text_of(app)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE])
+async def test_a_long_reason_of_a_failure_hides_neither_how_far_it_came_nor_the_next_key(own_folders, size):
+    directory = record_run(own_folders, name="mine", chunks=[0], finished=False)
+    EventLog(events_path(directory, 0)).write(Failed(error="the network burst: " + "much went wrong, " * 30))
+    async with running(own_folders, size, open_directory=directory) as (app, _pilot):
+        line = text_of(app).splitlines()[2]
+        assert line.startswith(" the network burst")
+        assert "…; 25 of 60 images are there; r resumes" in line
+        assert len(line) <= size[0]
+
+
+async def test_a_run_that_waits_for_a_worker_says_so_and_the_next_key(own_folders):
+    directory = record_run(own_folders, name="mine", chunks=[], finished=False)
+    for path in directory.glob("events-*"):
+        path.unlink()
+    async with running(own_folders, NARROW, open_directory=directory) as (app, _):
+        assert "no worker has begun; r starts one here" in text_of(app)
+        assert "Press r to start a worker here." in text_of(app)
 
 
 async def test_both_lists_round_the_share_alike(own_folders):

@@ -242,3 +242,16 @@ def test_runs_go_by_their_attack_and_then_by_the_size_of_their_epsilons():
     assert sorted_keys(RUN_COLUMNS["attack"], keyed, descending=False) == ["4", "3", "2", "0", "1"]
     assert RUN_COLUMNS["attack"].cell(rows[1]) == "none"
     assert RUN_COLUMNS["attack"].cell({**rows[1], "model": ""}) == MISSING, "of a damaged run nothing is known"
+
+
+@pytest.mark.parametrize("width", [130, 140, 160])
+def test_no_column_of_numbers_goes_while_a_name_may_still_be_shortened(width):
+    columns = [
+        ScreenColumn("run", lambda row: row["name"], 9, is_text=True),
+        *(ScreenColumn(title, lambda row: "0.1234", 1) for title in ("images", "shift", "age", "AUROC", "share")),
+        *(ScreenColumn(title, lambda row: row["name"], 2, is_text=True) for title in ("layer", "model")),
+    ]
+    rows = [["r" * 90, *["0.1234"] * 5, "l" * 90, "m" * 90], ["short", *["0.1234"] * 5, "fc1", "vgg11"]]
+    kept, shown = fitted(columns, rows, width)
+    assert kept == list(range(len(columns)))
+    assert all(len(row[0]) <= 90 for row in shown)

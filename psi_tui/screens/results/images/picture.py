@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 from textual import getters, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,6 +19,7 @@ from psi_core.runs.run import Run
 from psi_tui.graphics.terminal import BLOCKS, Way
 from psi_tui.screens.results.images.pixels import Picture, png_of
 from psi_tui.services.services import Services
+from psi_tui.text.columns import elided
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.dialogs import Modal, OwnExport
 
@@ -227,6 +229,10 @@ def second_title(condition: str) -> str:
     return "control" if Condition.of_name(condition).is_control else "attacked"
 
 
+_LONGEST_LAYER = 40
+"""Cells of a layer's name beside its numbers."""
+
+
 def _facts(run: Run, image: int, condition: str) -> str:
     """Predictions with confidence, size of the change, and PSI of every layer before and after."""
     at = run.conditions.index(condition)
@@ -248,13 +254,15 @@ def _facts(run: Run, image: int, condition: str) -> str:
         linf, l2 = (float(run.array(name)[at, place]) for name in ("linf", "l2"))
         lines[1] += "   the attack failed on it" if np.isnan(l2) else f"   L∞ {linf:.4f}, L2 {l2:.3f}"
     psi = run.psi[:, :, place].astype(np.float64)
+    layers = [elided(layer, _LONGEST_LAYER) for layer in run.layers]
+    longest = max(map(cell_len, layers))
     cells = [
-        f"{layer} {format_cell(float(benign), 'psi')}"
-        + (f" {format_cell(float(attacked - benign), 'shift')}" if at else "")
-        for layer, benign, attacked in zip(run.layers, psi[0], psi[at], strict=True)
+        f"{set_cell_size(layer, longest)} {format_cell(float(benign), 'psi'):>6}"
+        + (f" {format_cell(float(attacked - benign), 'shift'):>7}" if at else "")
+        for layer, benign, attacked in zip(layers, psi[0], psi[at], strict=True)
     ]
-    width = max(map(len, cells)) + 3
+    width = max(map(cell_len, cells)) + 3
     per_line = max(1, 70 // width)
     rows = [cells[start : start + per_line] for start in range(0, len(cells), per_line)]
-    table = ["".join(f"{cell:<{width}}" for cell in row) for row in rows]
+    table = ["".join(set_cell_size(cell, width) for cell in row) for row in rows]
     return "\n".join([*lines, *table])

@@ -1,12 +1,17 @@
 import asyncio
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from textual.app import App
 
+from psi_core import load_run
 from psi_tui.plots.figures import TERMINAL_PALETTE
+from psi_tui.screens.results.images.picture import _facts
 from psi_tui.screens.results.images.pixels import RAMP, Picture
+from tests import recorded
 
 PIXELS = np.linspace(0, 1, 6 * 5).reshape(6, 5)
 THEMES = ["textual-dark", "textual-light"]
@@ -216,3 +221,14 @@ def test_a_wider_frame_is_filled_with_its_background():
         assert letters(app) == ["▀▀▀▀▀   "] * 3 + [" " * 8]
 
     in_app(act, pixels=PIXELS)
+
+
+def test_the_numbers_of_layers_stand_below_each_other_whatever_their_names(tmp_path, monkeypatch):
+    names = ("relu", "層.ブロック_0.1", "features.denseblock1.denselayer1." + "long" * 12 + ".relu1")
+    layers = tuple(replace(layer, name=name) for layer, name in zip(recorded.LAYERS, names, strict=True))
+    monkeypatch.setattr(recorded, "LAYERS", layers)
+    run = load_run(recorded.record_run(tmp_path))
+    lines = _facts(run, int(run.index[0]), "fgsm@0.03").splitlines()[2:]
+    assert len(lines) == len(names)
+    assert len({cell_len(line.rstrip()) for line in lines}) == 1
+    assert max(map(cell_len, lines)) <= 70
