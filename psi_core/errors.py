@@ -146,6 +146,8 @@ def system_sentence(error: OSError) -> str:
     """One sentence for what the system refused where nobody foresaw it."""
     if isinstance(error, FileNotFoundError) and error.filename is None:
         return "folder: the current one is gone; change to another"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "files: the system lets no more be open at once; allow more, as with ulimit -n 1024"
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "output"
     return f"{place}: cannot be used ({error.strerror or error}); check whether it is there, full, and whose it is"
 

@@ -170,6 +170,12 @@ def answer() -> int:
                 raise  # The run that it works on has a log.
             reply.refuse(system_sentence(error), "EngineError")
             return FAILED
+        except ImportError as error:
+            if reply.is_complete:
+                raise
+            way_out = "look at the memory that it may take (ulimit -v), or install psi-tui again"
+            reply.refuse(f"engine: cannot be loaded ({error}); {way_out}", "EngineError")
+            return FAILED
         except KeyboardInterrupt:
             return INTERRUPTED
         return 0

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 wrong use, 130 interrupted.
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -135,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `psi-tui`; default: the process's own arguments.
     """
     open_standard_streams()
+    if not os.environ.get("COLUMNS", "1").strip("0"):
+        del os.environ["COLUMNS"]  # Some shells set none or 0 where they know no width: not a letter would fit.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal without UTF-8 gets question marks, not a traceback.

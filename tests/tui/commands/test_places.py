@@ -63,6 +63,26 @@ def test_what_the_system_refuses_where_nobody_expects_it_is_one_sentence(own_fol
     assert told.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("columns", ["0", "", "00"])
+def test_a_width_of_nothing_is_none(own_folders, columns):
+    record_run(own_folders, name="mine")
+    assert "mine" in shell(f"COLUMNS={columns} $psi runs").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("ulimit -v 500000; $psi layers lenet5", "engine: cannot be loaded"),
+        ("ulimit -n 8; $psi layers lenet5", "lets no more be open at once"),
+    ],
+)
+def test_a_machine_that_grants_too_little_is_told_in_a_sentence(own_folders, command, sentence):
+    told = shell(command)
+    assert told.returncode == 1
+    assert sentence in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
 def test_a_run_of_the_engine_in_a_folder_that_is_gone(own_folders, tmp_path):
     (tmp_path / "gone").mkdir()
     command = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && $psi run --images 8 --weights random --quiet"
