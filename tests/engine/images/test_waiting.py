@@ -100,7 +100,7 @@ def test_a_folder_whose_list_never_comes_is_named(tmp_path, gate, hasty, monkeyp
         load_dataset(f"folder:{tmp_path / 'digits'}", "test")
 
 
-def test_an_archive_that_stalls_is_named_wherever_it_is_read(tmp_path, gate, hasty):
+def test_an_archive_that_stalls_is_named_wherever_it_is_read(tmp_path, gate, hasty, monkeypatch):
     path = tmp_path / "images.npz"
     np.savez(path, images=np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8), labels=np.zeros(4, np.int64))
     dataset = load_dataset(f"npz:{path}", "test")
@@ -108,6 +108,13 @@ def test_an_archive_that_stalls_is_named_wherever_it_is_read(tmp_path, gate, has
     positions = np.arange(2)
     assert dataset.read(positions, 8, 1).pixels.shape == (2, 8, 8)
     gate.rename(path)
+    opened = os.open
+
+    def stalled(file, flags, *rest, **named):
+        """A disk that stalls lets nobody go on who asks not to wait; a pipe would."""
+        return opened(file, flags & ~os.O_NONBLOCK if str(file) == str(path) else flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", stalled)
     reads = (
         lambda: dataset.read(positions, 8, 1),
         lambda: dataset.digests(positions),
