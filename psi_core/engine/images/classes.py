@@ -65,8 +65,7 @@ def match_classes(
         empty = f", besides the empty {_first_three(_empty_classes(dataset))}" if _empty_classes(dataset) else ""
         raise ConfigError(
             f"labels: {model} has {head} classes and {dataset.name} {len(names)} ({_first_three(names)}{empty}), which "
-            "cannot be matched, so true labels mean nothing; call them by WordNet id, by the class's name or by its "
-            "number, or add --labels predicted"
+            f"cannot be matched, so true labels mean nothing; {_way_to_match(names, head)}, or add --labels predicted"
         )
     _refuse_uncertain_order(dataset, names, head, class_order)
     if places == list(range(head)):
@@ -75,6 +74,15 @@ def match_classes(
     head_names = imagenet_names() if head == IMAGENET_CLASSES else tuple(map(str, range(head)))
     all_names = tuple(name_at.get(place, name) for place, name in enumerate(head_names))
     return dataset.with_classes(np.array(places, np.int64)[dataset.labels], all_names)
+
+
+def _way_to_match(names: tuple[str, ...], head: int) -> str:
+    """What to do about classes that cannot be matched with a head."""
+    if head == IMAGENET_CLASSES:
+        return "call them by WordNet id or by ImageNet's names"
+    if all(name.isdecimal() for name in names):
+        return f"name a network of as many classes, or take images of its {head}"
+    return f"call them by the network's own numbers, 0 to {head - 1}"
 
 
 def match_names(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
