@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from psi_core.config import MemoryFormat
+from psi_core.engine.bf16_weights import Bf16Weights
 from psi_core.engine.models.complaints import refused_output
 
 Output = Literal["logits", "binary", "sigmoid"]
@@ -40,6 +41,7 @@ class Classifier(nn.Module):
         self.is_normalized = any(mean) or any(value != 1 for value in sd)
         self.memory_format: MemoryFormat = "contiguous"
         self.output: Output = "logits"
+        self._bf16_weights = Bf16Weights()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("sd", torch.tensor(sd).view(1, -1, 1, 1))
 
@@ -48,7 +50,7 @@ class Classifier(nn.Module):
         # The network gets a tensor of its own, which it may change in place.
         inputs = (images - self.mean) / self.sd if self.is_normalized else images.clone()
         inputs = laid_out(inputs, self.memory_format)
-        with uncompiled():
+        with uncompiled(), self._bf16_weights.in_use(inputs.device):
             if self.output == "sigmoid":
                 with _LastSigmoid() as sigmoid:
                     self.network(inputs)
