@@ -14,6 +14,7 @@ from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.statistics.contrasts import BEYOND_WORDS, SIZE_WORDS
 from psi_tui.app.palette import bindings_of, words_of
 from psi_tui.screens.base import PsiScreen
+from psi_tui.text.formatting import GLYPH_WORDS
 from psi_tui.widgets.dialogs import Modal
 from psi_tui.widgets.navigation import SCREENS
 
@@ -23,6 +24,7 @@ _WORDS = {
     "benign, attacked": "the images as they are; the same after the attack",
     "Δ": "attacked minus benign, image by image; Δ-control: attacked minus control",
     "beyond, sd": f"{BEYOND_WORDS}: {SIZE_WORDS}; in lists of runs, of the furthest layer",
+    "▲ ▼ = < ± ?": f"before that number: {GLYPH_WORDS}",
     "no layer, no noise": "in lists of runs: no layer lies beyond noise; there is no noise of the attack's size",
     "own labels": "the network's own predictions stand for labels: there is no accuracy, only the share fooled",
     "done x": "all images are measured, and a check of the run's evidence failed",

@@ -18,6 +18,7 @@ from psi_tui.screens.comparison import (
     default_conditions,
     default_quantity,
     differences_line,
+    has_verdicts,
     have_common_layers,
     quantity_title,
 )
@@ -25,7 +26,7 @@ from psi_tui.shell.bar import waiting
 from psi_tui.shell.completion import complete_condition, complete_run, one_of
 from psi_tui.shell.console import output_console, print_sentence, write_result
 from psi_tui.text.columns import Section, print_table
-from psi_tui.text.formatting import json_text
+from psi_tui.text.formatting import GLYPH_WORDS, json_text
 
 
 @click.command()
@@ -88,3 +89,5 @@ def compare(
         print_sentence(console, NOTHING_IN_COMMON)
     print_sentence(console, quantity_title(those, chosen), "bold")
     print_table(console, comparison_columns(those, chosen), [Section(rows)])
+    if has_verdicts(chosen):
+        print_sentence(console, GLYPH_WORDS, "dim")

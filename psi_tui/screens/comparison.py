@@ -16,7 +16,7 @@ from psi_core.tables.summary import headline_condition
 from psi_tui.plots.figures import Curves, Series
 from psi_tui.plots.ticks import shortened
 from psi_tui.text.columns import LONGEST_NAME, ScreenColumn, elided, pick, screen_columns
-from psi_tui.text.formatting import MISSING, format_accuracies, format_cell
+from psi_tui.text.formatting import MISSING, beyond_cell, format_accuracies, format_cell
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 """Names of the compared runs on screen, in order: the markers of their curves too."""
@@ -111,6 +111,11 @@ class ComparedRun:
     def value(self, layer: str, quantity: Quantity) -> Cell:
         """The quantity of one layer; None where the run has no such layer, or no such number."""
         return self.layers.get(layer, {}).get(quantity.side, {}).get(quantity.column)
+
+
+def has_verdicts(quantity: Quantity) -> bool:
+    """Whether a sign before each number says what its verdict claims."""
+    return quantity.column == "delta_sd"
 
 
 def quantity_title(runs: Sequence[ComparedRun], quantity: Quantity) -> str:
@@ -216,12 +221,17 @@ def comparison_columns(runs: tuple[ComparedRun, ...], quantity: Quantity) -> tup
     """Columns of `comparison_rows`: a layer, every run by its letter, and the last minus the first."""
     signed: Kind = "shift" if quantity.kind in ("psi", "shift") else quantity.kind
 
-    def of_run(letter: str, importance: int) -> ScreenColumn:
-        return ScreenColumn(letter, lambda row: format_cell(row[letter], quantity.kind), importance)
+    def of_run(run: ComparedRun, importance: int) -> ScreenColumn:
+        def cell(row: Mapping[str, Any]) -> str:
+            if has_verdicts(quantity):  # A number alone would claim what its verdict does not.
+                return beyond_cell(run.layers.get(str(row["layer"]), {}).get(quantity.side, {}))
+            return format_cell(row[run.letter], quantity.kind)
+
+        return ScreenColumn(run.letter, cell, importance)
 
     first, last = runs[0].letter, runs[-1].letter
     return (
         *pick(screen_columns([LAYER]), layer=10),
-        *(of_run(run.letter, 9 - place) for place, run in enumerate(runs)),
+        *(of_run(run, 9 - place) for place, run in enumerate(runs)),
         ScreenColumn(f"{last} - {first}", lambda row: format_cell(row["difference"], signed), 8, name="difference"),
     )

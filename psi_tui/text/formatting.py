@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from psi_core.files import plain
 from psi_core.plain_text import short_number
-from psi_core.tables.columns import Cell, Kind, decimals, readable
+from psi_core.tables.columns import Cell, Kind, as_number, decimals, readable
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -46,6 +46,29 @@ def format_interval(row: Row, name: str) -> str:
     mean, low, high = (row.get(f"{name}_{part}") for part in ("mean", "ci_low", "ci_high"))
     text = format_cell(mean, "shift")
     return text if is_missing(low) else f"{text} [{format_cell(low, 'shift')}, {format_cell(high, 'shift')}]"
+
+
+_GLYPHS = {
+    "beyond": ("▼", "▲"),
+    "less": ("<", "<"),
+    "equivalent": ("=", "="),
+    "depends": ("±", "±"),
+    "undecided": ("?", "?"),
+}
+"""By the first word of a verdict, for values below 0 and from 0 on: colors alone tell nothing."""
+
+
+GLYPH_WORDS = "▲ sparser, ▼ denser beyond noise; = equivalent to it; < less; ± depends on it; ? undecided"
+"""What these glyphs say of PSI."""
+
+
+def beyond_cell(row: Row) -> str:
+    """`▲ +0.430`: what the verdict claims, and how far the layer lies beyond noise in benign sd."""
+    value = as_number(row.get("delta_sd"))
+    word = str(row.get("verdict") or "").partition(" ")[0].rstrip(":")
+    glyph = _GLYPHS.get(word, (" ", " "))[value >= 0]
+    text = format_cell(row.get("delta_sd"), "sd")
+    return text if text == MISSING else f"{glyph} {text}"
 
 
 def format_headline(layer: str | None, shift: Cell, delta_sd: Cell, *, has_noise: bool) -> tuple[str, str]:

@@ -25,7 +25,6 @@ from psi_tui.plots.figures import MirroredHistogram
 from psi_tui.plots.histogram import NAMED_HEIGHT
 from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.screens.base import Pane, PlotPane, PsiScreen
-from psi_tui.screens.results.map import beyond_cell
 from psi_tui.screens.results.tab import LayerChosen, LayerRowsTab, TabResized
 from psi_tui.screens.results.view import READINGS, Reading, ResultsView
 from psi_tui.text.columns import (
@@ -42,6 +41,7 @@ from psi_tui.text.columns import (
 from psi_tui.text.formatting import (
     MISSING,
     Row,
+    beyond_cell,
     format_accuracies,
     format_cell,
     format_count,

@@ -16,29 +16,11 @@ from psi_tui.screens.base import Pane
 from psi_tui.screens.results.tab import LayerRowsTab, LayerWanted
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import KEY_IMPORTANCE, ScreenColumn
-from psi_tui.text.formatting import MISSING, Row, format_cell
+from psi_tui.text.formatting import MISSING, Row, beyond_cell
 from psi_tui.widgets.fitted_table import FittedTable
-
-_GLYPHS = {
-    "beyond": ("▼", "▲"),
-    "less": ("<", "<"),
-    "equivalent": ("=", "="),
-    "depends": ("±", "±"),
-    "undecided": ("?", "?"),
-}
-"""By the first word of a verdict, for values below 0 and from 0 on: colors alone tell nothing."""
 
 _SMALL, _LARGE = 0.2, 0.8
 """Cohen's: below the first an effect is negligible and dim, from the second on it is bold."""
-
-
-def beyond_cell(row: Row) -> str:
-    """`▲ +0.430`: what the verdict claims, and how far the layer lies beyond noise in benign sd."""
-    value = as_number(row.get("delta_sd"))
-    word = str(row.get("verdict") or "").partition(" ")[0].rstrip(":")
-    glyph = _GLYPHS.get(word, (" ", " "))[value >= 0]
-    text = format_cell(row.get("delta_sd"), "sd")
-    return text if text == MISSING else f"{glyph} {text}"
 
 
 def is_claimed(row: Row) -> bool:

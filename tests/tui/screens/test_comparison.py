@@ -16,6 +16,7 @@ from psi_tui.screens.comparison import (
     comparison_curves,
     comparison_rows,
 )
+from psi_tui.text.formatting import GLYPH_WORDS, beyond_cell
 from tests import recorded
 from tests.recorded import LAYERS, record_run
 from tests.tui.apps import press, running, text_of, until
@@ -164,3 +165,16 @@ async def test_a_comparison_comes_back_at_the_next_start(own_folders):
     async with running(own_folders) as (app, pilot):
         await until(pilot, lambda: "conv1" in text_of(app), "the numbers again")
         assert app.current_mode == "compare"
+
+
+def test_a_shift_beyond_noise_stands_beside_what_its_verdict_claims(own_folders, psi):
+    for name, seed in (("one", 7), ("two", 8)):
+        record_run(own_folders, name=name, seed=seed, images=200, chunk=100)
+    out = psi("compare", "one", "two").out
+    for name, place in (("one", 1), ("two", 3)):
+        for row in table_rows(load_run(name), "layers"):
+            if row["condition"] == "fgsm@0.03":
+                line = next(line for line in out.splitlines() if line.startswith(f"{row['layer']} "))
+                assert " ".join(line.split()[place : place + 2]) == beyond_cell(row)
+    assert GLYPH_WORDS in " ".join(out.split())
+    assert GLYPH_WORDS not in " ".join(psi("compare", "one", "two", "--quantity", "auroc").out.split())

@@ -2,7 +2,8 @@
 
 import pytest
 
-from psi_tui.screens.results.map import LayerMap, beyond_cell
+from psi_tui.screens.results.map import LayerMap
+from psi_tui.text.formatting import beyond_cell
 from tests.recorded import record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
