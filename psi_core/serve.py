@@ -155,11 +155,18 @@ def answer() -> int:
 
     An unforeseen error ends the process: standard error then shows it in full.
     """
-    signal.signal(signal.SIGTERM, _leave)
     questions, replies = _own_streams()
     # Closed at the end: a model's file may have made errors of all warnings, also of those about open streams.
     with questions, replies:
         reply = Reply(replies)
+
+        def leave(number: int, _frame: object) -> None:
+            """Ends the process as the signal would, but files half written go first; workers and fits have better."""
+            if reply.is_complete:
+                os._exit(128 + number)
+            raise SystemExit(128 + number)
+
+        signal.signal(signal.SIGTERM, leave)
         try:
             _reply_to(questions.readline(), reply, has_process=True)
         except PsiError as error:
@@ -179,11 +186,6 @@ def answer() -> int:
         except KeyboardInterrupt:
             return INTERRUPTED
         return 0
-
-
-def _leave(number: int, _frame: object) -> None:
-    """Ends the process as the signal would, but files half written go first. Workers and fits know a better way."""
-    raise SystemExit(128 + number)
 
 
 def _reply_to(line: str, reply: Reply, *, has_process: bool) -> None:

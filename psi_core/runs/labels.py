@@ -4,10 +4,13 @@ No worker writes that file and no digest holds it: results and configuration sta
 A file that cannot be read is named, and the run goes on without it.
 """
 
+import contextlib
+import fcntl
 import json
 import os
+import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ LABEL = "label.json"
 """Name of the file in the run directory."""
 
 _FORMAT = 1
+_LOCK_SECONDS = 5.0
 _MOST_BYTES = 100_000
 _LONGEST_NAME, _LONGEST_TAG, _LONGEST_NOTE = 200, 32, 2000
 _MOST_TAGS = 20
@@ -163,6 +167,38 @@ def write_label(directory: Path, label: Label) -> None:
             flush_to_disk(temporary)
     except OSError as error:
         raise RunError(f"label: {path} cannot be written ({error.strerror}); check who owns it") from None
+
+
+def change_label(directory: Path, change: Callable[[Label], Label]) -> None:
+    """Says something of a run by what is said of it now: of two who do so at once, none loses what the other said.
+
+    Args:
+        directory: the run's.
+        change: gives what is to be said, of what is.
+
+    Raises:
+        RunError: as of `write_label`.
+        ConfigError: likewise.
+    """
+    with _alone(directory):
+        write_label(directory, change(require_labelable(directory)))
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Within the block no other process is in such a block; not for longer than a moment, and not on every disk."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            held.callback(os.close, folder)
+            over = time.monotonic() + _LOCK_SECONDS
+            while time.monotonic() < over:
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.02)
+        yield
 
 
 def _label(values: Any) -> Label:

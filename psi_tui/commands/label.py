@@ -7,7 +7,7 @@ import rich_click as click
 
 from psi_core.errors import ConfigError, attempted, first_of, incomplete, unknown_name
 from psi_core.runs.finding import list_runs, load_run
-from psi_core.runs.labels import checked_name, checked_note, checked_tags, require_labelable, write_label
+from psi_core.runs.labels import Label, change_label, checked_name, checked_note, checked_tags, require_labelable
 from psi_core.runs.run import Run
 from psi_tui.commands.options import json_option, runs_dir_option
 from psi_tui.shell.completion import complete_run, complete_tag
@@ -47,13 +47,18 @@ def label(
         _require_there(removed, found)
         name = None if name is None else checked_name(name)
         note = None if note is None else checked_note(note)
-        labels = []
+
+        def changed(before: Label) -> Label:
+            tagged = before.with_tags(added, removed)
+            named = tagged if name is None else replace(tagged, name=name)
+            return named if note is None else replace(named, note=note)
+
         for run in found:
-            before = require_labelable(run.directory).with_tags(added, removed)
-            named = before if name is None else replace(before, name=name)
-            labels.append((run.directory, named if note is None else replace(named, note=note)))
-        written, refusals = attempted(lambda each: write_label(*each), labels)
-        found = [load_run(directory) for directory, _ in written]
+            changed(require_labelable(run.directory))  # What cannot stand for one is refused before any is written.
+        written, refusals = attempted(
+            lambda directory: change_label(directory, changed), [run.directory for run in found]
+        )
+        found = [load_run(directory) for directory in written]
         if name and found:
             _tell_namesakes(found[0], runs_dir)
     if as_json:

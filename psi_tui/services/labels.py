@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from psi_core.errors import PsiError, attempted, first_of, incomplete
 from psi_tui.services.services import MOST_TOLD, Services
 from psi_tui.widgets.dialogs import FieldsDialog
+
+if TYPE_CHECKING:
+    from psi_core.runs.labels import Label
 
 _ONE = {"name": "none: shown by its id", "tags": "paper draft", "note": "what to remember of it"}
 _SEVERAL = {"tags": "paper adds it to all, -draft takes it from all"}
@@ -14,7 +19,7 @@ _SEVERAL = {"tags": "paper adds it to all, -draft takes it from all"}
 
 def label_run(app: Services, directory: Path) -> None:
     """Lets the user rename a run, tag it and note something."""
-    from psi_core.runs.labels import Label, checked_name, checked_note, checked_tags, require_labelable, write_label
+    from psi_core.runs.labels import Label, change_label, checked_name, checked_note, checked_tags, require_labelable
     from psi_core.runs.run import Run
 
     try:
@@ -32,7 +37,11 @@ def label_run(app: Services, directory: Path) -> None:
     def answered(texts: dict[str, str] | None) -> None:
         if texts is not None and (label := typed(texts)) != before:
             name = label.name or own or run.id
-            _write(app, lambda: write_label(directory, label), f"{name}: name, tags and note are kept")
+            _write(
+                app,
+                lambda: change_label(directory, lambda now: merged(before, label, now)),
+                f"{name}: name, tags and note are kept",
+            )
 
     fields = {"name": before.name or own, "tags": " ".join(before.tags), "note": before.note}
     app.push_screen(FieldsDialog(f"Name, tags and note of {run.name}", fields, _ONE, _complaint(typed)), answered)
@@ -45,7 +54,7 @@ def tag_runs(app: Services, runs: Sequence[tuple[Path, str]]) -> None:
         app: that asks.
         runs: directory and name of each.
     """
-    from psi_core.runs.labels import Label, require_labelable, write_label
+    from psi_core.runs.labels import Label, change_label, require_labelable
 
     found: dict[Path, Label] = {}
     refusals = []
@@ -59,22 +68,25 @@ def tag_runs(app: Services, runs: Sequence[tuple[Path, str]]) -> None:
     if not found:
         return
 
-    def typed(texts: dict[str, str]) -> list[Label]:
+    def tagged(texts: dict[str, str], label: Label) -> Label:
         words = _words(texts["tags"])
         add, remove = [word for word in words if word[0] != "-"], [word[1:] for word in words if word[0] == "-"]
-        return [label.with_tags([word.removeprefix("+") for word in add], remove) for label in found.values()]
+        return label.with_tags([word.removeprefix("+") for word in add], remove)
+
+    def typed(texts: dict[str, str]) -> list[Label]:
+        return [tagged(texts, label) for label in found.values()]
 
     def answered(texts: dict[str, str] | None) -> None:
         if texts is None:
             return
-        changed = {
-            directory: after
-            for (directory, before), after in zip(found.items(), typed(texts), strict=True)
-            if after != before
-        }
+        changed = [
+            directory for (directory, before), after in zip(found.items(), typed(texts), strict=True) if after != before
+        ]
 
         def write() -> None:
-            written, kept = attempted(lambda each: write_label(*each), changed.items())
+            written, kept = attempted(
+                lambda directory: change_label(directory, lambda now: tagged(texts, now)), changed
+            )
             if kept:
                 raise incomplete("have their new tags", len(written), kept, MOST_TOLD)
 
@@ -84,6 +96,19 @@ def tag_runs(app: Services, runs: Sequence[tuple[Path, str]]) -> None:
     there = f"now there: {first_of(every, 8)}" if every else "none has a tag yet"
     dialog = FieldsDialog(f"Tag {len(found)} runs", {"tags": ""}, _SEVERAL, _complaint(typed), there)
     app.push_screen(dialog, answered)
+
+
+def merged(before: "Label", typed: "Label", now: "Label") -> "Label":
+    """What was typed over what stood there, where somebody else has said something meanwhile: both stay."""
+    kept = now.with_tags(
+        [tag for tag in typed.tags if tag not in before.tags], [tag for tag in before.tags if tag not in typed.tags]
+    )
+    return replace(
+        kept,
+        tags=typed.tags if now.tags == before.tags else kept.tags,
+        name=now.name if typed.name == before.name else typed.name,
+        note=now.note if typed.note == before.note else typed.note,
+    )
 
 
 def _words(text: str) -> list[str]:

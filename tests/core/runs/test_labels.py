@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from psi_core import load_run
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import examples_directory
 from psi_core.runs.deletion import delete_run, foreign_files
-from psi_core.runs.labels import LABEL, Label, load_label, write_label
+from psi_core.runs.labels import LABEL, Label, change_label, load_label, write_label
+from psi_core.runs.run import Run
 from psi_core.runs.trash import put_in_trash, take_from_trash
 from psi_core.runs.verification import verify
 from tests.core.mutations import TEXTS, VALUES
@@ -172,3 +174,22 @@ def test_of_two_that_write_at_once_one_wins_whole(run):
     assert {label.note for label in seen} <= {"", *notes}
     assert not any(label.trouble for label in seen)
     assert foreign_files(run) == []
+
+
+def test_of_many_who_tag_at_once_none_loses_what_the_others_said(own_folders):
+    directory = record_run(own_folders)
+    own = ["tag" + letter for letter in "abcdefgh"]
+
+    def slowly(tag):
+        def change(before):
+            time.sleep(0.01)  # As long as a slow disk takes.
+            return before.with_tags([tag])
+
+        return change
+
+    threads = [threading.Thread(target=change_label, args=(directory, slowly(tag))) for tag in own]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(Run(directory).tags) == own

@@ -8,6 +8,7 @@ import pytest
 from psi_core.files import examples_directory
 from psi_core.runs.finding import load_run
 from psi_core.runs.labels import LABEL, Label
+from psi_tui.services.labels import merged
 from tests.recorded import record_run
 
 NOTE = "conv1 depends on the noise"
@@ -142,3 +143,10 @@ def test_where_one_run_denies_it_the_others_are_labeled_and_that_is_told(psi, ru
 def test_a_single_one_that_denies_it_is_one_sentence(psi, denied):
     told = psi("label", "one", "--name", "two")
     assert (told.code, told.out, len(told.err.splitlines())) == (1, "", 1)
+
+
+def test_what_is_typed_in_a_dialog_takes_nothing_from_what_was_said_meanwhile():
+    before = Label("one", ("a", "b"), "first")
+    typed = Label("two", ("b", "c"), "first")
+    assert merged(before, typed, before) == typed
+    assert merged(before, typed, Label("three", ("a", "b", "d"), "second")) == Label("two", ("b", "d", "c"), "second")
