@@ -28,6 +28,7 @@ _WORDS = {
     "no layer, no noise": "in lists of runs: no layer lies beyond noise; there is no noise of the attack's size",
     "own labels": "the network's own predictions stand for labels: there is no accuracy, only the share fooled",
     "done x": "all images are measured, and a check of the run's evidence failed",
+    "done !": "its results cannot be read, for a file of it is damaged: enter says which, r makes it again",
     "lost, paused": "the run's workers are gone without a word, r resumes it; they are held by a signal",
     "? before a model": "in lists of runs: a run made elsewhere, whose own code runs only after a question",
     "control": "noise of the same size: a shift that it makes too is no effect of the attack",

@@ -237,18 +237,25 @@ def entry_of(run: Run, progress: Progress, summary: RunSummary | None = None) ->
     )
 
 
-def status_words(entry: RunEntry, red: str = ", red") -> str:
+def is_unreadable(entry: RunEntry) -> bool:
+    """Whether a run that is at rest has results of which none can be read."""
+    progress = entry.progress
+    return entry.summary == RunSummary() and progress.done > 0 and not progress.is_live
+
+
+def status_words(entry: RunEntry, red: str = ", red", unreadable: str = ", damaged") -> str:
     """`done`, `running fit`, `stopped 41 %`.
 
     Args:
         entry: the run.
         red: what follows the status where the run's evidence is red.
+        unreadable: what follows it where its results cannot be read.
     """
     progress = entry.progress
     if progress.is_live and progress.phase != "run":
         return f"{progress.status} {progress.phase}"
     is_red = entry.summary is not None and entry.summary.evidence == "red"
-    word = f"{progress.status}{red if is_red else ''}"
+    word = f"{progress.status}{red if is_red else unreadable if is_unreadable(entry) else ''}"
     is_part = progress.status not in ("done", "queued", "damaged") and progress.total
     return f"{word} {100 * progress.done // progress.total} %" if is_part else word
 

@@ -60,6 +60,7 @@ COLUMNS = (
 
 
 _RED = "x: its evidence is red, see that tab"
+_UNREADABLE = "!: its results cannot be read; enter says why"
 
 
 class RunTable(FittedTable):
@@ -152,7 +153,7 @@ class RunsScreen(PsiScreen):
         from psi_tui.runs.run_list import run_row, status_words  # The first paint does not wait for them.
 
         mark = "*" if str(entry.directory) in self.marked else " "
-        status = _status(entry, status_words(entry, red=" x"))
+        status = _status(entry, status_words(entry, red=" x", unreadable=" !"))
         return {**run_row(entry, now), "run": f"{mark} {entry.name}", "status": status}
 
     def _why_empty(self, entries: "tuple[RunEntry, ...] | None") -> str:
@@ -184,14 +185,21 @@ class RunsScreen(PsiScreen):
         below = [f"{len(self.marked)} marked, c compares, t tags, d deletes, e exports"] if self.marked else []
         below += [entry.id] if entry.name != entry.id and not entry.is_example else []
         below += [_RED] if entry.summary is not None and entry.summary.evidence == "red" else []
+        below += [_UNREADABLE] if self._is_unreadable(entry) else []
         below += [f"{NOT_TRUSTED}: {NOT_TRUSTED_WORDS}"] * entry.needs_trust
         below += said_parts(entry.label) + ([f"made by {entry.command}"] if entry.command else [])
         name = Content.styled(entry.name, "bold")
         return Content.assemble(name, f"  {entry.model}, {', '.join(facts)}\n{'   '.join(below)}")
 
+    @staticmethod
+    def _is_unreadable(entry: "RunEntry") -> bool:
+        from psi_tui.runs.run_list import is_unreadable
+
+        return is_unreadable(entry)
+
     def _status_style(self, row: Row) -> str:
         entry: RunEntry = row["entry"]
-        is_red = entry.summary is not None and entry.summary.evidence == "red"
+        is_red = self._is_unreadable(entry) or (entry.summary is not None and entry.summary.evidence == "red")
         name = "error" if is_red else STATUS_COLORS.get(entry.progress.status, "")
         color = getattr(self.app.current_theme, name, None) if name else None
         weight = "bold" if entry.progress.is_live or name == "error" else ""

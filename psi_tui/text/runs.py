@@ -33,6 +33,9 @@ NOT_TRUSTED = "?"
 
 NOT_TRUSTED_WORDS = "code not made here, runs only with --trust"
 
+NOT_READ_YET = "…"
+"""Stands where there are results that nobody has read yet."""
+
 RUN_COLUMNS: dict[str, ScreenColumn] = {
     "run": ScreenColumn("run", lambda row: row["run"], is_text=True),
     "model": ScreenColumn(
@@ -52,7 +55,7 @@ RUN_COLUMNS: dict[str, ScreenColumn] = {
         value=lambda row: (row["attack"], epsilons_of(row["epsilon"])) if row["attack"] else None,
     ),
     "images": ScreenColumn("images", lambda row: format_progress(row["done"], row["total"])),
-    "accuracy": ScreenColumn("accuracy %", lambda row: _accuracies(row["summary"])),
+    "accuracy": ScreenColumn("accuracy %", lambda row: _accuracies(row["summary"], row["done"])),
     "beyond_noise": ScreenColumn(
         "beyond noise",
         lambda row: _shifts(row)[0],
@@ -93,9 +96,9 @@ def short_place(text: str) -> str:
     return re.sub(r"(^|:)/(?:[^:/]*/)*", r"\1", text)
 
 
-def _accuracies(summary: "RunSummary | None") -> str:
+def _accuracies(summary: "RunSummary | None", done: int) -> str:
     if summary is None:
-        return MISSING
+        return NOT_READ_YET if done else MISSING
     if summary.accuracy_percent is None and summary.evidence is not None:
         return "own labels"
     return format_accuracies(summary.accuracy_percent, summary.attacked_accuracy_percent)

@@ -1,10 +1,14 @@
 """The home screen's list: complete, in order, cheap to follow, and blind to what is no run."""
 
+from dataclasses import replace
+
 import pytest
 
+from psi_core.runs.chunks import chunk_path
 from psi_core.runs.deletion import delete_run
 from psi_core.runs.status import STOP_FILE
-from psi_tui.runs.run_list import RunList
+from psi_tui.runs.run_list import RunList, is_unreadable, run_row, status_words
+from psi_tui.text.runs import RUN_COLUMNS
 from tests.core.living import Worker
 from tests.recorded import copy_chunk, record_run
 
@@ -105,3 +109,17 @@ def test_a_damaged_run_hides_no_other(own_folders):
     assert set(entries) == {"whole", damaged.name}
     assert entries[damaged.name].progress.status == "damaged"
     assert "config.json: cannot be read" in entries[damaged.name].trouble
+
+
+def test_a_run_whose_results_cannot_be_read_is_not_listed_as_merely_done(own_folders):
+    whole, damaged = (record_run(own_folders, name=name) for name in ("whole", "damaged"))
+    chunk = chunk_path(damaged, 0)
+    chunk.write_bytes(chunk.read_bytes()[:400])
+    entries = {entry.directory: entry for entry in RunList(own_folders).poll()}
+    assert status_words(entries[whole]) == "done, red"
+    assert status_words(entries[damaged]) == "done, damaged"
+    assert not is_unreadable(entries[whole])
+    now = entries[whole].created
+    unread = replace(entries[whole], summary=None)
+    assert RUN_COLUMNS["accuracy"].cell(run_row(unread, now)) == "…"
+    assert "→" in RUN_COLUMNS["accuracy"].cell(run_row(entries[whole], now))
