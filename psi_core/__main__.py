@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -63,7 +64,11 @@ def _work(run_directory: Path, *, is_trusted: bool) -> int:
 
 
 def _end_in_time(code: int) -> None:
-    """Ends the process a little later where it does not end by itself: a model's own threads may go on for ever."""
+    """Ends the process a little later where it does not end by itself: a model's own threads may go on for ever.
+
+    A signal to end changes nothing any more; Python would show the error that it raises in what is called last.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def end() -> None:
         time.sleep(_LAST_SECONDS)

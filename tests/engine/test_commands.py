@@ -51,27 +51,38 @@ def test_bad_input_is_refused_and_leaves_nothing(tmp_path: Path, given: dict[str
     assert not folder.exists()
 
 
-DISTURBING = """
-import sys, threading, time, warnings
+NETWORK = """
 from torch import nn
-
-warnings.simplefilter("error")
-threading.Thread(target=lambda: time.sleep(600)).start()
-sys.stdout.close()
 
 
 def net():
     return nn.Sequential(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(2304, 10))
 """
 
+DISTURBING = """
+import sys, threading, time, warnings
+
+warnings.simplefilter("error")
+threading.Thread(target=lambda: time.sleep(600)).start()
+sys.stdout.close()
+"""
+
 
 def test_a_model_whose_file_disturbs_its_process_is_measured_and_the_process_ends(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(DISTURBING)
+    (tmp_path / "mine.py").write_text(DISTURBING + NETWORK)
     config = {**SMALL, "model": f"{tmp_path / 'mine.py'}:net", "weights": "built", "size": 28}
     told = engine("start", is_cold=True, config=config, runs_dir=str(tmp_path / "runs"))
     run = Run(Path(json.loads(told.stdout)["answer"]["run"]))
     assert (told.returncode, run.status) == (0, "done")
     assert "Traceback" not in told.stderr + log_path(run.directory, 0).read_text()
+
+
+def test_a_signal_to_a_process_that_ends_anyway_shows_no_error(tmp_path: Path) -> None:
+    ending = "import atexit, os, signal\natexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
+    (tmp_path / "mine.py").write_text(ending + NETWORK)
+    told = engine("layers", is_cold=True, model=f"{tmp_path / 'mine.py'}:net", size=28)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout)["answer"]
 
 
 def test_a_refusal_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
