@@ -10,7 +10,7 @@ from psi_core.conditions import EPSILON_ROUNDING, Condition
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked, worst
 from psi_core.plain_text import short_number
 from psi_core.runs.event_log import EventReader, events_path
-from psi_core.runs.events import EvidenceFound, PrecisionCompared
+from psi_core.runs.events import EvidenceFound, PrecisionCompared, Started
 from psi_core.runs.run import Run
 
 EventT = TypeVar("EventT")
@@ -156,10 +156,12 @@ def engine_evidence(run: Run) -> EvidenceFound | None:
 
 
 def _last_event(run: Run, kind: type[EventT]) -> EventT | None:
-    """The last event of a kind that the first worker wrote, or None."""
-    found = None
+    """The last event of a kind that the first worker of this run wrote, or None; those of another run say nothing."""
+    found, is_own = None, True
     for event in EventReader(events_path(run.directory, 0)).events():
-        if isinstance(event, kind):
+        if isinstance(event, Started):
+            is_own = event.run in (None, run.id)
+        elif is_own and isinstance(event, kind):
             found = event
     return found
 

@@ -57,6 +57,7 @@ class Started(_Timed):
         worker: its rank, from 0.
         workers: how many share the run.
         sums: what sums a GPU's layers, `kernels` or `torch`; they round otherwise. None on a CPU and in older runs.
+        run: id of the run; None in older runs.
     """
 
     kind: ClassVar[str] = "started"
@@ -75,6 +76,7 @@ class Started(_Timed):
     worker: int | None = None
     workers: int | None = None
     sums: str | None = field(default=None, metadata=_OMIT_NONE)
+    run: str | None = field(default=None, metadata=_OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from psi_core.errors import RunError, first_of
 from psi_core.files import TEMPORARY, file_sha256, is_file
 from psi_core.plain_text import plain_line
 from psi_core.runs.chunks import CHUNKS, chunk_path
+from psi_core.runs.event_log import EventReader, events_path, worker_numbers
+from psi_core.runs.events import Started
 from psi_core.runs.labels import LABEL
 from psi_core.runs.loading import CONFIG_DIGEST
 from psi_core.runs.run import Run
@@ -103,6 +105,12 @@ def _others(run: Run) -> tuple[Verdict, str]:
     except OSError as error:
         return "wrong", f"{run.directory / CHUNKS} cannot be read ({error.strerror})"
     foreign = [name for name in names if name not in own and not _OWN.fullmatch(name)]
+    for number in worker_numbers(run.directory):
+        began = (event for event in EventReader(events_path(run.directory, number)).events())
+        of = {event.run for event in began if isinstance(event, Started)} - {None, run.id}
+        if of:
+            log, others = events_path(run.directory, number).name, first_of(sorted(map(str, of)))
+            return "wrong", f"{log} is of another run, {others}; what it tells is not this run's"
     if foreign:
         return "wrong", f"among the chunks lie {first_of(foreign)}, which no worker wrote; they are left out"
     return "right", "none among the chunks"

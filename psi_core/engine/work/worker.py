@@ -178,7 +178,7 @@ class Worker:
         earlier = self._first_start()
         device = worker_device(available_device(self.run.config.device), self._local)
         facts = {**own_identity(), **describe_device(device), "sums": sums_on(device)}
-        started = Started(**facts, worker=self.number, workers=self.workers)
+        started = Started(**facts, worker=self.number, workers=self.workers, run=self.run.id)
         self.log.write(started)
         if earlier is not None and (text := _difference(earlier, started)):
             self.log.write(Warned(f"{text}; new chunks agree within rounding only"))

@@ -11,7 +11,7 @@ import pytest
 from psi_core import Run
 from psi_core.runs.chunks import Arrays
 from psi_core.runs.event_log import EventLog, events_path
-from psi_core.runs.events import EvidenceFound
+from psi_core.runs.events import EvidenceFound, Started
 from tests.core.planted import Change, found, planted_run
 
 SOUND = {
@@ -75,6 +75,15 @@ def test_the_last_word_of_the_first_worker_counts(planted):
     run = told(told(planted(), repeat_difference=1.0), repeat_difference=0.0)
     EventLog(events_path(run.directory, 1)).write(EvidenceFound(**SOUND | {"repeat_difference": 1.0}))
     assert found(run, "deterministic").status == "green"
+
+
+def test_what_the_worker_of_another_run_saw_does_not_count(planted):
+    run = told(planted())
+    log = EventLog(events_path(run.directory, 0))
+    log.write(Started(run="20260101-000000-abcdef"))
+    assert found(told(run, repeat_difference=1.0), "deterministic").status == "green"
+    log.write(Started(run=run.id))
+    assert found(told(run, repeat_difference=1.0), "deterministic").status == "red"
 
 
 def moved(condition: str, **norms: float) -> Change:

@@ -8,6 +8,8 @@ import pytest
 
 from psi_core.files import file_sha256
 from psi_core.runs.chunks import chunk_path, read_arrays, write_arrays
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Started
 from psi_core.runs.finding import load_run
 from psi_core.runs.loading import CONFIG_DIGEST
 from psi_core.runs.run import Run
@@ -93,3 +95,10 @@ def test_a_run_that_has_not_begun_is_not_wrong(own_folders):
 def test_the_shipped_examples_are_right(name):
     found = {part.name: part.verdict for part in verify(load_run(name))}
     assert found == {**ALL_RIGHT, "weights": "not checked"}
+
+
+def test_a_log_of_another_run_is_wrong(directory):
+    EventLog(events_path(directory, 1)).write(Started(run=directory.name))
+    assert verdicts(directory) == ALL_RIGHT
+    EventLog(events_path(directory, 1)).write(Started(run="20260101-000000-abcdef"))
+    assert verdicts(directory) == ALL_RIGHT | {"other files": "wrong"}
