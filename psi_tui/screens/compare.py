@@ -129,7 +129,12 @@ class CompareScreen(PsiScreen):
             )
         )
 
+    def has_effect(self, action: str) -> bool:
+        return bool(self.runs) or action.startswith("app.")
+
     def _show(self, runs: tuple[ComparedRun, ...]) -> None:
+        if bool(runs) is not bool(self.runs):
+            self.call_after_refresh(self.refresh_bindings)
         self.runs = runs
         legend = self.query_one("#compare-legend", Static)
         if not runs:

@@ -178,3 +178,12 @@ def test_a_shift_beyond_noise_stands_beside_what_its_verdict_claims(own_folders,
                 assert " ".join(line.split()[place : place + 2]) == beyond_cell(row)
     assert GLYPH_WORDS in " ".join(out.split())
     assert GLYPH_WORDS not in " ".join(psi("compare", "one", "two", "--quantity", "auroc").out.split())
+
+
+async def test_with_nothing_to_compare_the_line_of_keys_names_none_that_compares(own_folders):
+    directories = [record_run(own_folders, name=name) for name in ("one", "two")]
+    async with running(own_folders) as (app, pilot):
+        await press(pilot, "5")
+        assert text_of(app).splitlines()[-1].split() == ["?", "help", "q", "quit"]
+        app.compare(directories)
+        await until(pilot, lambda: "next quantity" in text_of(app).splitlines()[-1], "the keys")
