@@ -63,6 +63,12 @@ def _version(name: str) -> str:
 
 
 def _folder(folder: Path) -> str:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    existing = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))  # noqa: PTH110
     free = format_bytes(shutil.disk_usage(existing).free)
-    return f"{folder} ({free} free{'' if folder.exists() else ', not made yet'})"
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return f"{folder} ({free} free, not made yet)"
+    except OSError as error:
+        return f"{folder} (cannot be looked into: {error.strerror})"
+    return f"{folder} ({free} free)"

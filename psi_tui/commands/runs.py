@@ -6,6 +6,7 @@ from typing import Any
 
 import rich_click as click
 
+from psi_core.errors import PsiError
 from psi_core.files import runs_directory
 from psi_core.plain_text import plain_line
 from psi_core.runs.finding import damaged_runs, list_runs
@@ -52,7 +53,12 @@ def runs(words: tuple[str, ...], runs_dir: str | None, as_json: bool) -> None:
     now = datetime.now().astimezone()
     tidy(runs_directory(runs_dir))
     fits = run_filter(" ".join(words))
-    every = [(run, _entry(run)) for run in list_runs(runs_dir)]
+    every, damaged = [], [*damaged_runs(runs_dir).values()]
+    for run in list_runs(runs_dir):
+        try:
+            every.append((run, _entry(run)))
+        except PsiError as error:  # Its configuration can be read, and what it has done cannot.
+            damaged.append(str(error))
     found = [(run, entry) for run, entry in every if fits(entry)]
     if as_json:
         write_result(json_text([_row(run, entry) for run, entry in found]))
@@ -67,7 +73,7 @@ def runs(words: tuple[str, ...], runs_dir: str | None, as_json: bool) -> None:
     for run, _ in found:
         if run.label.trouble:
             narrate(plain_line(f"damaged: {run.directory / LABEL} {run.label.trouble}"))
-    for sentence in damaged_runs(runs_dir).values():
+    for sentence in damaged:
         narrate(f"damaged: {sentence}")
 
 

@@ -22,7 +22,7 @@ from torch.utils import _device as default_device
 
 from psi_core.engine.models.complaints import COMPLAINTS, complaint, way_out_of_devices
 from psi_core.errors import ModelError, missing_file, unknown_name
-from psi_core.files import is_file, typed_path
+from psi_core.files import is_file, open_file, typed_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +219,10 @@ def _import_file(path: Path) -> ModuleType:
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None or not is_file(path):
         raise ModelError(missing_file("model", path, "write file.py:factory"))
+    try:
+        open_file(path).close()
+    except OSError as error:
+        raise ModelError(f"model: {path} cannot be read ({error.strerror}); check who owns it") from None
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     try:

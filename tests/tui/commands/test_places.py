@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from psi_core.engine.images.folders import load_folder
-from psi_core.errors import DataError
+from psi_core.engine.models.factories import find_factory
+from psi_core.errors import DataError, ModelError
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import Started
 from psi_core.runs.run import Run
 from psi_core.runs.status import STOP_FILE
+from psi_tui.commands.doctor import _folder
 from tests.recorded import record_run
 
 
@@ -119,3 +121,34 @@ def test_a_folder_in_which_something_cannot_be_read_is_named(tmp_path, monkeypat
     monkeypatch.setattr("psi_core.engine.images.folders.pictures_below", refuse)
     with pytest.raises(DataError, match=r"/somebody/else cannot be read \(Permission denied\)"):
         load_folder("folder:x", tmp_path, "test", None)
+
+
+def test_one_run_whose_results_nobody_may_see_leaves_the_others_in_the_list(psi, own_folders, monkeypatch):
+    record_run(own_folders, name="mine")
+    closed = record_run(own_folders, name="closed")
+    look = Path.iterdir
+
+    def refuse(path):
+        if path == closed / "chunks":
+            raise PermissionError(13, "Permission denied")
+        return look(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for option in ((), ("--json",)):
+        told = psi("runs", *option)
+        assert told.code == 0
+        assert "mine" in told.out
+        assert f"damaged: {closed}/chunks: cannot be read (Permission denied)" in told.err
+
+
+def test_a_folder_that_no_system_takes_is_told_by_doctor_and_a_model_that_is_no_file_by_its_name(tmp_path):
+    assert "cannot be looked into: File name too long" in _folder(tmp_path / ("n" * 300))
+    (tmp_path / "model.py").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("psi_core.engine.models.factories.open_file", _refused)
+        with pytest.raises(ModelError, match=r"model.py cannot be read \(Permission denied\); check who owns it"):
+            find_factory(f"{tmp_path}/model.py:made")
+
+
+def _refused(_path):
+    raise PermissionError(13, "Permission denied")
