@@ -142,6 +142,11 @@ def reason_of(error: BaseException) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
+def way_to_write(error: OSError) -> str:
+    """What to do where the system refused to write."""
+    return "free some disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check who owns it"
+
+
 def system_sentence(error: OSError) -> str:
     """One sentence for what the system refused where nobody foresaw it."""
     if isinstance(error, FileNotFoundError) and error.filename is None:

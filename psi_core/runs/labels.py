@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from psi_core.errors import ConfigError, RunError
+from psi_core.errors import ConfigError, RunError, way_to_write
 from psi_core.files import flush_to_disk, is_example, replacing
 from psi_core.plain_text import is_plain
 from psi_core.runs.loading import read_json
@@ -166,7 +166,7 @@ def write_label(directory: Path, label: Label) -> None:
             temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
             flush_to_disk(temporary)
     except OSError as error:
-        raise RunError(f"label: {path} cannot be written ({error.strerror}); check who owns it") from None
+        raise RunError(f"label: {path} cannot be written ({error.strerror}); {way_to_write(error)}") from None
 
 
 def change_label(directory: Path, change: Callable[[Label], Label]) -> None:

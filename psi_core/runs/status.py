@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from psi_core.errors import RunError
+from psi_core.errors import RunError, way_to_write
 from psi_core.runs.chunks import finished_chunks
 from psi_core.runs.event_log import EventReader, events_path, worker_numbers
 from psi_core.runs.events import (
@@ -141,4 +141,4 @@ def request_stop(directory: Path) -> None:
         if path.is_symlink():
             raise RunError(f"{path}: is a link, and a run writes through none; remove it") from None
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); check who owns it") from None
+        raise RunError(f"{path}: cannot be written ({error.strerror}); {way_to_write(error)}") from None

@@ -1,5 +1,6 @@
 """What a person says of a run lies beside its results and never among them."""
 
+import errno
 import json
 import os
 import subprocess
@@ -193,3 +194,15 @@ def test_of_many_who_tag_at_once_none_loses_what_the_others_said(own_folders):
     for thread in threads:
         thread.join()
     assert sorted(Run(directory).tags) == own
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "free some disk"), (errno.EACCES, "check who owns it")])
+def test_what_keeps_a_label_from_being_written_is_told_with_the_way_out(own_folders, monkeypatch, number, advice):
+    def refuse(_path):
+        raise OSError(number, os.strerror(number))
+
+    directory = record_run(own_folders)
+    monkeypatch.setattr("psi_core.runs.labels.flush_to_disk", refuse)
+    with pytest.raises(RunError, match=advice):
+        write_label(directory, Label(tags=("a",)))
+    assert Run(directory).tags == ()
