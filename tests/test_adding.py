@@ -57,8 +57,8 @@ async def test_a_tab_is_a_class_and_a_row(own_folders: Path, monkeypatch: pytest
             await press(pilot, "c")
             await until(pilot, lambda: text_of(app) != words, "the next condition's words")
             await press(pilot, "b")
-            assert "shown in" in app.heard[-2]
-            assert "Fooled" not in app.heard[-2]
+            assert "shown in" in app.heard[-1]
+            assert "Fooled" not in app.heard[-1]
             await press(pilot, "greater_than_sign")
             assert tabs.active == before[0].name
             await press(pilot, "less_than_sign")
@@ -71,7 +71,8 @@ async def test_a_tab_is_a_class_and_a_row(own_folders: Path, monkeypatch: pytest
 @pytest.mark.usefixtures("warm_engine")
 async def test_a_tabs_own_keys_stand_in_the_help_and_go_before_the_screens(own_folders: Path) -> None:
     async with running(own_folders, (140, 60), open_directory=record_run(own_folders)) as (app, pilot):
-        for name, own, other in (("images", "quick filter", "subset"), ("layers", "subset", "quick filter")):
+        subset = "which images count: all, correct, fooled, kept"
+        for name, own, other in (("images", "quick filter", subset), ("layers", subset, "quick filter")):
             app.screen.query_one("#tabs").active = name
             await press(pilot, "question_mark")
             assert isinstance(app.screen, HelpScreen)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from textual.widgets import Static, TabbedContent
 
+from psi_core.measures import MEASURES
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
 from psi_core.tables.columns import readable
@@ -144,7 +145,9 @@ async def test_m_says_what_it_took_and_a_run_without_that_shows_psi(own_folders)
         assert app.heard[-1].startswith("Hoyer: Hoyer's sparseness")
         await go_to(app, pilot, "log")
         await press(pilot, "m")
-        assert app.heard[-1] == "measure: n_eff, shown in Layers, All layers, Map, Epsilon, Study"
+        assert (
+            app.heard[-1] == f"measure: {MEASURES['n_eff'].heading}, shown in Layers, All layers, Map, Epsilon, Study"
+        )
         await go_to(app, pilot, "layers")
         app.open_run(bare)
         await until(pilot, lambda: app.snapshot is not None and app.snapshot.run.name == "bare", "the other run")
