@@ -286,7 +286,7 @@ def _share_bars(snapshot: Snapshot, width: int) -> list[Content]:
     return [Content.assemble(*parts)]
 
 
-_LEAST_REASON = 20
+_LEAST_REASON = 36
 """Cells of what a worker said last that how far it came, and the next key, leave."""
 
 
