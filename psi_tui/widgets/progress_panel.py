@@ -305,7 +305,7 @@ def _last_words(snapshot: Snapshot, width: int) -> Content:
     reason = error or f"last event: {last.kind if last else 'none'}"
     ends = (f"{done}; r resumes, tab Log tells more", f"{done}; r resumes")
     end = next((text for text in ends if cell_len(text) + 2 + min(_LEAST_REASON, cell_len(reason)) <= width), ends[-1])
-    room = max(_LEAST_REASON, width - cell_len(end) - 2)
+    room = max(_LEAST_REASON // 2, width - cell_len(end) - 2)
     said = reason if cell_len(reason) <= room else f"{set_cell_size(reason, room - 1).rstrip()}…"
     return Content.assemble((f"{said}; {end}", style))
 
