@@ -90,7 +90,7 @@ def test_pictures_go_in_again_with_whole_gray_levels(folder, call, exported):
 
 def test_an_unpaired_image_is_named_before_any_work(folder, call, measured):
     runs = sorted((folder / "runs").iterdir())
-    np.savez(folder / "few.npz", images=np.zeros((10, 28, 28), np.float32))
+    np.savez(folder / "few.npz", images=np.zeros((10, 28, 28), np.float32), index=np.arange(10))
     refused = call("run", *digits(folder)[:2], "--attacked", f"npz:{folder / 'few.npz'}", *WEIGHTS)
     assert refused.returncode == 2
     assert "holds 10 images and none for" in refused.stderr
