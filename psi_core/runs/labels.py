@@ -186,7 +186,10 @@ def change_label(directory: Path, change: Callable[[Label], Label]) -> None:
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Within the block no other process is in such a block; not for longer than a moment, and not on every disk."""
+    """Within the block no other process of this machine is in such a block, where the disk has locks.
+
+    The folder itself is locked, for a moment: a lock's file would lie among the results.
+    """
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
             folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

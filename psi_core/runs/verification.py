@@ -106,8 +106,8 @@ def _others(run: Run) -> tuple[Verdict, str]:
         return "wrong", f"{run.directory / CHUNKS} cannot be read ({error.strerror})"
     foreign = [name for name in names if name not in own and not _OWN.fullmatch(name)]
     for number in worker_numbers(run.directory):
-        began = (event for event in EventReader(events_path(run.directory, number)).events())
-        of = {event.run for event in began if isinstance(event, Started)} - {None, run.id}
+        events = EventReader(events_path(run.directory, number)).events()
+        of = {event.run for event in events if isinstance(event, Started)} - {None, run.id}
         if of:
             log, others = events_path(run.directory, number).name, first_of(sorted(map(str, of)))
             return "wrong", f"{log} is of another run, {others}; what it tells is not this run's"

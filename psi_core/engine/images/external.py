@@ -68,10 +68,10 @@ def load_external(
 
     An array is paired by order, its first image with the first of the data set. So is an archive without an array
     `index`, which holds positions in the data set (or the `index` of the data set's own archive); its `labels`, where
-    they are there, must be the benign images' own. Pictures of a folder lie in two orders, that of the data set, a
-    picture of each class in turn, and torchvision's, class by class: labels tell which, and one of them or `index` is
-    asked for. A folder is paired by file name, without its ending: `cat/01.png`
-    is the attacked `cat/01.jpg`.
+    they are there, must be the benign images' own. To a folder of pictures it may be in one of two orders: that of the
+    data set, a picture of each class in turn, or torchvision's, class by class. Its `labels` tell which; one without
+    `index` and such labels is refused. A folder is paired by file name, without its ending: `cat/01.png` is the
+    attacked `cat/01.jpg`.
 
     Args:
         name: as the run's configuration names it.
@@ -80,7 +80,7 @@ def load_external(
         size: size of the network's input, in pixels.
         resize: as for the data set itself; pictures of the input size are left as they are.
         labels: labels of the data set, in its own numbers and in the network's. An archive's `labels` must
-            equal one of these; with none they are not compared.
+            equal one of these; with none they are not compared, but to find the order of a folder's images.
         may_lack: whether an image without a partner is treated as unreadable; else it is refused.
 
     Raises:
@@ -162,10 +162,7 @@ def _from_arrays(
         )
     paired = np.flatnonzero(rows >= 0)
     if labels is not None and expected and all((labels[rows[paired]] != each[paired]).any() for each in expected):
-        raise DataError(
-            f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, "
-            "or their positions as index"
-        )
+        raise _unlike_labels(path, dataset)
     require_valid_pixels(found, path, "attacked")
     return ExternalImages(found, rows, str(path))
 
@@ -180,7 +177,7 @@ def _order_of(
     """Positions of the images of an archive that does not say them, in a folder of pictures, (image,).
 
     Raises:
-        DataError: the folder has several classes, and no labels tell which of its two orders the images have.
+        DataError: the folder has several classes, and labels do not tell which of its two orders the images have.
     """
     in_turn = np.arange(images)
     by_class = np.argsort(dataset.labels, kind="stable")
@@ -192,9 +189,19 @@ def _order_of(
             "class by class in torchvision, one of each class in turn here; save them as npz with their labels, with "
             "their positions as index, or as pictures named as the benign ones"
         )
-    known = [dataset.labels, *expected]
-    is_by_class = len(labels) == len(by_class) and any((labels == each[by_class]).all() for each in known)
-    return by_class if is_by_class else in_turn
+    for order in (in_turn, by_class) if images <= len(by_class) else (in_turn,):
+        rows = order[: min(images, len(by_class))]
+        if any((labels[: len(rows)] == each[rows]).all() for each in (dataset.labels, *expected)):
+            return order[:images]
+    raise _unlike_labels(path, dataset)
+
+
+def _unlike_labels(path: Path, dataset: Dataset) -> DataError:
+    """The error of an archive whose labels are those of other images, or of the same in an order that nothing tells."""
+    return DataError(
+        f"attacked: labels in {path} are not those of {dataset.name}; save the images in its order, or their positions "
+        "as index"
+    )
 
 
 def _from_folder(

@@ -34,7 +34,7 @@ from psi_tui.screens.results.log import LogTab
 from psi_tui.screens.results.map import MapTab
 from psi_tui.screens.results.store import RETRY_SECONDS, TableStore
 from psi_tui.screens.results.study import StudyTab
-from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, Tab, TabResized
+from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, ResultTabs, Tab, TabResized
 from psi_tui.screens.results.view import BINNINGS, READINGS, Choices, Reading, ResultsView
 from psi_tui.widgets.plot import plot_exports
 from psi_tui.widgets.progress_panel import ProgressPanel
@@ -105,7 +105,7 @@ class ResultsScreen(PsiScreen):
 
     def compose_body(self) -> ComposeResult:
         yield ProgressPanel()
-        with TabbedContent(id="tabs", initial=self._remembered_tab):
+        with ResultTabs(id="tabs", initial=self._remembered_tab):
             for tab in TABS:
                 with TabPane(tab.title, id=tab.name):
                     yield tab.body()

@@ -6,6 +6,7 @@ from typing import ClassVar
 from textual import getters, on
 from textual.containers import Container
 from textual.message import Message
+from textual.widgets import TabbedContent, TabPane
 
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.services.services import Services
@@ -109,3 +110,14 @@ class Tab:
     name: str
     title: str
     body: type[ResultsTab]
+
+
+class ResultTabs(TabbedContent):
+    """Tabs that are changed by whoever chooses one.
+
+    Textual's follow the focus too. They hear of it late: a tab that was chosen meanwhile would be left again.
+    """
+
+    def _on_tab_pane_focused(self, event: TabPane.Focused) -> None:
+        event.stop()
+        event.prevent_default()  # Else Textual's own goes there after this one.

@@ -200,8 +200,13 @@ def test_labels_tell_in_which_of_its_two_orders_an_archive_has_a_folders_images(
         with pytest.raises(DataError, match=r"neither index nor labels .* class by class in torchvision, one of each"):
             load_external(place, *options)
     shuffled = saved(tmp_path / "c.npz", images=DIGITS.images[order[::-1]], labels=dataset.labels[::-1])
-    with pytest.raises(DataError, match="are not those of folder"):
-        load_external(shuffled, *options)
+    first = class_by_class[:7]
+    part = saved(tmp_path / "d.npz", images=255 - DIGITS.images[order[first]], labels=dataset.labels[first])
+    for expected in ([dataset.labels], []):  # Labels tell the order also where they are not what images count by.
+        with pytest.raises(DataError, match="are not those of folder"):
+            load_external(shuffled, *options[:-1], expected)
+        found = load_external(part, *options[:-1], expected, may_lack=True).read(np.sort(first), 28, 1)
+        assert (found.pixels == 255 - DIGITS.images[order[np.sort(first)]]).all()
 
 
 def test_images_without_a_partner_are_left_out_on_request(tmp_path, attacked):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from textual.widgets import TabbedContent
+from textual.widgets import TabbedContent, TabPane
 
 from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path
@@ -265,3 +265,15 @@ async def test_the_palette_verifies_the_open_run(own_folders, monkeypatch):
         verify()
         await until(pilot, lambda: bool(said), "what is wrong")
         assert said.pop().startswith("mine, wrong: chunks: 1 of 3 wrong")
+
+
+async def test_a_tab_that_has_the_focus_no_more_takes_no_other_ones_place(own_folders):
+    async with running(own_folders, open_directory=record_run(own_folders)) as (app, pilot):
+        tabs = app.screen.query_one(TabbedContent)
+        tabs.active = "images"
+        await settled(pilot)
+        tabs.active = "evidence"
+        late = tabs.query_one("#images", TabPane)
+        late.post_message(TabPane.Focused(late))  # As a slow machine tells it.
+        await settled(pilot)
+        assert tabs.active == "evidence"
