@@ -1,6 +1,6 @@
 """Sums over the values of every image of a layer, in the order in which they lie in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -18,6 +18,13 @@ def cached_parts(values: Tensor) -> tuple[Tensor, ...]:
     per_image = max(1, values[:1].numel())
     rows = max(1, _CACHED_VALUES // per_image)
     return (values,) if values.device.type != "cpu" or len(values) <= rows else torch.split(values, rows)
+
+
+def cached_rows(values: Tensor) -> Iterator[slice]:
+    """The same groups as rows."""
+    start = 0
+    for part in cached_parts(values):
+        yield slice(start, start := start + len(part))
 
 
 def flat_in_memory(responses: Tensor) -> Tensor:

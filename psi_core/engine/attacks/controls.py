@@ -9,6 +9,7 @@ from torch import Tensor
 from psi_core.engine.attacks.attacks import Batch, overwrite_with_step, step_along_signs
 from psi_core.engine.attacks.gradients import l2_norms
 from psi_core.engine.kernels import kernels_for
+from psi_core.engine.sums import cached_rows
 
 _MOST_ROUNDS = 100
 """Rounds in which a Gaussian's scale is sought; on digits 5 do at epsilon 0.03. The L2 grows more slowly than the
@@ -74,16 +75,23 @@ def gaussian(batch: Batch, epsilon: float) -> Tensor:
         if kernels.fits(laid_out):
             shaped: Tensor = kernels.gaussian(laid_out, batch.noise.keys(), l2, _NEAR, _MOST_ROUNDS)
             return shaped
-    normal = batch.noise.normal(images)
-    scale = l2 / images.shape[1:].numel() ** 0.5
     noisy = torch.empty_like(images)
+    for rows in cached_rows(images):
+        normal = batch.noise.of(rows).normal(images[rows])
+        _overwrite_with_sized_noise(noisy[rows], images[rows], normal, l2[rows])
+    return noisy
+
+
+def _overwrite_with_sized_noise(noisy: Tensor, images: Tensor, normal: Tensor, l2: Tensor) -> None:
+    """Writes the images plus noise, scaled to change each by its L2, into `noisy`."""
+    scale = l2 / images.shape[1:].numel() ** 0.5
     for _ in range(_MOST_ROUNDS):
         realized = l2_norms(_overwrite_with_noise(noisy, images, normal, scale), images)
         is_off = (realized - l2).abs() > _NEAR * l2  # One that fits stays: it must not depend on its batch.
         if not bool(is_off.any()):
-            return noisy
+            return
         scale = torch.where(is_off & (realized > 0), scale * l2 / realized, scale)
-    return _overwrite_with_noise(noisy, images, normal, scale)
+    _overwrite_with_noise(noisy, images, normal, scale)
 
 
 def _overwrite_with_noise(noisy: Tensor, images: Tensor, normal: Tensor, scale: Tensor) -> Tensor:

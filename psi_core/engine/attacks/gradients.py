@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from psi_core.config import Loss
 from psi_core.engine.kernels import kernels_for
+from psi_core.engine.stand_ins import standing_in
 from psi_core.engine.sums import cached_parts, flat_in_memory, sum_of_squares
 from psi_core.errors import ModelError
 
@@ -55,7 +56,8 @@ def input_gradient(
     """
     with torch.enable_grad():
         inputs = images.detach().requires_grad_()
-        logits = model(inputs)
+        with standing_in(images.device):
+            logits = model(inputs)
         return logits.detach(), gradient_of(logits, inputs, labels, loss)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _GAMMA = 0x9E3779B97F4A7C15
-_CACHED_WORDS = 2**17
+_CACHED_WORDS = 2**19
 """Words that are made at a time on a CPU: they stay in its cache on their way from counters to numbers."""
 
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -35,6 +35,11 @@ def _mix(words: Tensor) -> Tensor:
     return _shift_right(words, 31).bitwise_xor_(words)
 
 
+def _counters(count: int, device: torch.device) -> Tensor:
+    """What the words of an image add to its key, int64 (count,)."""
+    return torch.arange(1, count + 1, dtype=torch.int64, device=device) * _signed(_GAMMA)
+
+
 def splitmix64(state: Tensor) -> Tensor:
     """The number that follows each int64 state."""
     return _mix(state + _signed(_GAMMA))
@@ -54,6 +59,10 @@ class Noise:
     indices: Tensor
     stream: int
 
+    def of(self, rows: slice) -> "Noise":
+        """The same for some images of the batch."""
+        return replace(self, indices=self.indices[rows])
+
     def words(self, draw: int, count: int) -> Tensor:
         """`count` random 64-bit words per image, int64 (batch, count).
 
@@ -61,8 +70,7 @@ class Noise:
             draw: number of the draw, 0..2**31-1; another draw gives other numbers.
             count: how many.
         """
-        counters = torch.arange(1, count + 1, dtype=torch.int64, device=self.indices.device)
-        return _mix(self.keys(draw)[:, None] + counters * _signed(_GAMMA))
+        return _mix(self.keys(draw)[:, None] + _counters(count, self.indices.device))
 
     def keys(self, draw: int = 0) -> Tensor:
         """What the words of every image are counted on from, int64 (batch,)."""
@@ -100,13 +108,18 @@ class Noise:
         the rounding of logarithm and cosine.
         """
         elements = like.shape[1:].numel()
-        parts = []
-        for part in self._in_parts(2 * elements):
-            words = _shift_right(part.words(draw, 2 * elements), 11).double().mul_(2.0**-53)
-            radius, angle = words.view(len(words), 2, elements).unbind(1)
-            normal = radius.neg_().log1p_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
-            parts.append(normal.to(like.dtype))
-        return _shaped(torch.cat(parts), like)
+        normal = torch.empty(len(like), elements, dtype=like.dtype, device=like.device)
+        counters = _counters(2 * elements, like.device).view(2, elements)
+        width = _CACHED_WORDS // 2 if like.device.type == "cpu" else elements
+        start = 0
+        for part in self._in_parts(2 * min(elements, width)):
+            keys, rows = part.keys(draw)[:, None, None], normal[start : start + len(part.indices)]
+            start += len(rows)
+            for counted, found in zip(torch.split(counters, width, 1), torch.split(rows, width, 1), strict=True):
+                words = _shift_right(_mix(keys + counted), 11).double()  # In units of 2^-53, which no product rounds.
+                radius = words[:, 0].mul_(-(2.0**-53)).log1p_().mul_(-2).sqrt_()
+                found.copy_(radius.mul_(words[:, 1].mul_(2 * math.pi * 2.0**-53).cos_()))
+        return _shaped(normal, like)
 
     def permutations(self, count: int, draw: int = 0) -> Tensor:
         """A random order of 0..count-1 for every image, int64 (batch, count)."""

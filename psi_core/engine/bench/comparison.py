@@ -1,7 +1,7 @@
 """Engine, floor, an expert's script and the usual way in turn in one process, on the same images.
 
 The floor is the least that any program must compute: one forward with gradient, the input gradient, and one inference
-forward for every further condition. Its images lie ready as floats; it measures and keeps nothing.
+forward for every further condition, all of torch's own. Its images lie ready as floats; it measures and keeps nothing.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from psi_core.config import RunConfig
 from psi_core.devices import Device
-from psi_core.engine.attacks.gradients import input_gradient
+from psi_core.engine.attacks.gradients import gradient_of
 from psi_core.engine.bench.usual_way import expert_way, installed_library, usual_way
 from psi_core.engine.devices import current_device, describe_device, precision
 from psi_core.engine.images import read_inputs
@@ -110,7 +110,9 @@ def _ready_batches(maker: ChunkMaker, images: int, size: int, channels: int) -> 
 
 def _floor(model: Classifier, batches: list[Batch], further: int) -> None:
     for images, labels in batches:
-        input_gradient(model, images, labels)
+        with torch.enable_grad():
+            inputs = images.detach().requires_grad_()
+            gradient_of(model(inputs), inputs, labels)
         with torch.inference_mode():
             for _ in range(further):
                 model(images)

@@ -52,6 +52,7 @@ class Reducer:
         costly = [row.name for row in MEASURES.values() if row.costs_a_pass and row.name in measures]
         self._shape_measures = {name: FUNCTIONS[name] for name in costly}
         self._scratch = torch.empty(0)
+        self._rectified_sums: tuple[Tensor, Moments, Tensor] | None = None
 
     def __call__(self, output: Tensor, channel_axis: int = 1) -> tuple[Moments, Tensor]:
         """Sums over the units per image, and the mean response of every channel, float64 (batch, channel).
@@ -66,9 +67,34 @@ class Reducer:
             if kernels is not None and kernels.fits(whole):
                 moments, channel_means = kernels.one_pass(whole, self.rectify, FAINT)
                 return Moments(whole.shape[1:].numel(), *moments.unbind()), channel_means
-        has_maps = self.unit == "neuron" and whole.dim() > 2 and 0 < whole[:1].numel() < _EXACT_COUNT
-        is_apart = has_maps and self.in_parts and whole.device.type == "cpu"
-        return self._in_parts(whole) if is_apart else self._at_once(whole)
+        rectified, self._rectified_sums = self._rectified_sums, None
+        if rectified is not None and rectified[0] is output and channel_axis == 1:
+            return rectified[1:]
+        return self._in_parts(whole) if self._is_apart(whole) else self._at_once(whole)
+
+    def relu(self, values: Tensor, *, in_place: bool = False) -> Tensor:
+        """As torch's ReLU. Where it saves a way through memory, the sums of what it gives are taken with it.
+
+        They are what the next call gives if it gets this output, in which nothing was changed meanwhile.
+
+        Args:
+            values: of any shape.
+            in_place: whether the values themselves become the output.
+        """
+        if (torch.is_grad_enabled() and values.requires_grad) or self.rectify == "abs" or not self._is_apart(values):
+            return torch.relu_(values) if in_place else torch.relu(values)
+        output = values if in_place else torch.empty_like(values)
+        self._rectified_sums = output, *self._in_parts(output, values)
+        return output
+
+    def forget(self) -> None:
+        """Lets go of an output that was not asked for."""
+        self._rectified_sums = None
+
+    def _is_apart(self, output: Tensor) -> bool:
+        """Whether sums are taken a few images at a time."""
+        has_maps = self.unit == "neuron" and output.dim() > 2 and 0 < output[:1].numel() < _EXACT_COUNT
+        return has_maps and self.in_parts and output.device.type == "cpu"
 
     def _at_once(self, output: Tensor) -> tuple[Moments, Tensor]:
         responses = self._rectified(output.float())
@@ -87,11 +113,15 @@ class Reducer:
         shape = {name: measure(flat, total) for name, measure in self._shape_measures.items()}
         return Moments(flat.shape[1], total, squares, active, shape), channel_means
 
-    def _in_parts(self, output: Tensor) -> tuple[Moments, Tensor]:
+    def _in_parts(self, output: Tensor, before_relu: Tensor | None = None) -> tuple[Moments, Tensor]:
         """The same a few images at a time, through all sums while they are in a CPU's cache.
 
         Few operations a part, into memory that is there: fresh memory costs ten times a sum, and so does every wait for
         a thread on a busy machine.
+
+        Args:
+            output: (batch, channel, ...).
+            before_relu: what the output is to be made of first; None where it is there.
         """
         images, channels, units = len(output), output.shape[1], output.shape[1:].numel()
         whole, rest, spatial = units // BLOCK, units % BLOCK, tuple(range(2, output.dim()))
@@ -101,6 +131,8 @@ class Reducer:
         start = 0
         for part in cached_parts(output):
             rows = slice(start, start := start + len(part))
+            if before_relu is not None:
+                torch.clamp_min(before_relu[rows], 0, out=part)
             responses = self._rectified(part.float())
             flat = flat_in_memory(responses)
             torch.sum(responses, spatial, out=channel_sums[rows])

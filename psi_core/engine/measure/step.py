@@ -8,7 +8,7 @@ nothing is stored. The time is measured by stage without making the device wait.
 import itertools
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,12 +22,13 @@ from psi_core.conditions import Condition
 from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
-from psi_core.engine.measure.pooling import STAND_INS
 from psi_core.engine.measure.reducer import Reducer, measure_of
 from psi_core.engine.measure.sparseness import Moments
+from psi_core.engine.models.activations import RELU_FUNCTIONS, RELU_FUNCTIONS_IN_PLACE
 from psi_core.engine.models.classifier import Classifier, laid_out
 from psi_core.engine.models.layers import LayerCall, NetworkTrace
 from psi_core.engine.models.taps import Taps
+from psi_core.engine.stand_ins import STAND_INS
 from psi_core.errors import ModelError
 
 
@@ -206,6 +207,18 @@ class StepResult:
         return StepResult(self.values[:, :images], self.labels[:images], targets, means)
 
 
+def _relus(reducer: Reducer) -> dict[Callable[..., Tensor], Callable[..., Tensor]]:
+    """Every function that is a ReLU, and the reducer's own, which is called in its place."""
+
+    def relu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 (torch's name)
+        return reducer.relu(input, in_place=inplace)
+
+    def relu_(input: Tensor) -> Tensor:  # noqa: A002
+        return reducer.relu(input, in_place=True)
+
+    return {**dict.fromkeys(RELU_FUNCTIONS, relu), **dict.fromkeys(RELU_FUNCTIONS_IN_PLACE, relu_)}
+
+
 Measured = tuple[Tensor, Tensor, Tensor, dict[str, Tensor], list[Tensor]]
 """What one condition leaves: logits (image, class); L-infinity and L2 of the change, float32 (2, image); total, squares
 and count of the positive responses of every layer, float64 (3, layer, image); measures that cost a pass, by name,
@@ -239,12 +252,14 @@ class FusedStep:
         # place and shape of each tapped call.
         needs_modules = any(not call.is_activation for call in plan.layers)
         owners = plan.trace.owners | {call.owner for call in plan.layers}
+        activations = {call.path for call in plan.trace.calls if call.is_activation}
+        relus = _relus(self._reducer) if activations <= {call.path for call in plan.layers} else {}
         self._taps = Taps(
             plan.model.network,
             self._receive,
             owners=owners,
             with_modules=needs_modules,
-            stand_ins={} if fuses_passes else STAND_INS,
+            stand_ins={} if fuses_passes else {**STAND_INS, **relus},
         )
         self._known = frozenset(call.path for call in plan.trace.calls)
         self._activations = sum(call.is_activation for call in plan.trace.calls)
@@ -327,6 +342,7 @@ class FusedStep:
         self._sums, self._fired, self._images = [], 0, len(images)
         with self._taps:
             logits = plan.model(images)
+        self._reducer.forget()
         if len(self._sums) != len(plan.layers):
             raise ModelError(f"layers: {len(self._sums)} of {len(plan.layers)} layers fired in a batch; {_STEADY}")
         # A skipped call that is not tapped would renumber later calls: `#3` would become `#2`.

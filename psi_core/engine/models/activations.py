@@ -52,8 +52,14 @@ _MAXIMA = frozenset({torch.maximum, Tensor.maximum, torch.max, Tensor.max, torch
 _THRESHOLDS = frozenset({F.threshold, torch.threshold, torch.threshold_})
 _HARDTANHS = frozenset({F.hardtanh, F.hardtanh_})
 
+RELU_FUNCTIONS = frozenset({F.relu, torch.relu, Tensor.relu})
+"""Functions that give the ReLU of a tensor."""
+
+RELU_FUNCTIONS_IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
+"""Those that write it into the tensor."""
+
 _KINDS: Mapping[Callable[..., Any], str] = {
-    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "relu"),
+    **dict.fromkeys(RELU_FUNCTIONS | RELU_FUNCTIONS_IN_PLACE, "relu"),
     F.relu6: "relu6",
     **dict.fromkeys(SIGMOIDS, "sigmoid"),
     F.hardsigmoid: "hardsigmoid",

@@ -185,3 +185,48 @@ def test_the_output_is_left_as_it_was():
     moments, means = Reducer(rectify="abs")(output)
     assert torch.equal(output, before)
     assert not (moments.total.requires_grad or moments.squares.requires_grad or means.requires_grad)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("layout", ["channels_last", "contiguous", "not contiguous"])
+@pytest.mark.parametrize("shape", [(6, 27, 27), (64, 100, 100), (3, 5, 7)], ids=str)
+def test_a_relu_with_its_sums_gives_the_bits_of_both_apart(shape, layout, in_place):
+    values = laid_out(planted(*shape), layout)
+    values[0, 0] = -0.0
+    expected = laid_out(values, layout).relu_() if in_place else values.relu()
+    moments, means = Reducer(measures=MEASURES)(expected)
+    reducer = Reducer(measures=MEASURES)
+    given = laid_out(values, layout)
+    output = reducer.relu(given, in_place=in_place)
+    assert (output.data_ptr() == given.data_ptr()) is in_place
+    assert output.stride() == (given.stride() if in_place else expected.stride())
+    assert torch.equal(output, expected)
+    sums_are_there = reducer._rectified_sums is not None
+    found, found_means = reducer(output)
+    assert sums_are_there
+    assert all(torch.equal(getattr(found, kind), getattr(moments, kind)) for kind in ("total", "squares", "active"))
+    assert torch.equal(found_means, means)
+    for name in MEASURES:
+        assert measure_of(name, found).equal(measure_of(name, moments)) or measure_of(name, found).isnan().any()
+
+
+def test_sums_of_a_relu_are_given_for_its_own_output_alone():
+    reducer = Reducer()
+    output = reducer.relu(planted(6, 27, 27))
+    other = output + 1
+    assert torch.equal(reducer(other)[0].total, Reducer()(other)[0].total)
+    output = reducer.relu(planted(6, 27, 27))
+    reducer.forget()
+    assert reducer._rectified_sums is None
+
+
+@pytest.mark.parametrize("rectify", ["none", "abs"])
+@pytest.mark.parametrize("shape", [(11,), (6, 27, 27)], ids=str)
+def test_a_relu_with_a_gradient_is_torchs_own(shape, rectify):
+    values = planted(*shape).requires_grad_()
+    reducer = Reducer(rectify=rectify)
+    output = reducer.relu(values)
+    output.sum().backward()
+    assert torch.equal(values.grad, (values > 0).float())
+    assert reducer._rectified_sums is None
+    assert torch.equal(reducer(output)[0].total, Reducer(rectify=rectify)(values.relu())[0].total)

@@ -16,6 +16,8 @@ from psi_core.engine.attacks.controls import sign_noise
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.images import load_dataset, network_inputs
+from psi_core.engine.measure import step
+from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.measure.step import PER_IMAGE, FusedStep, RowLayout, StepPlan
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import select_calls, trace_network
@@ -175,6 +177,33 @@ def test_any_split_into_batches_gives_the_same_numbers(batch, classifiers, datas
     for name, array in arrays.items():
         assert array.dtype == whole[name].dtype
         np.testing.assert_allclose(array, whole[name], atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(("layers", "rectify"), [(("relu",), "none"), (("all",), "relu")])
+def test_sums_with_a_relu_and_sums_apart_have_the_same_bits(name, layers, rectify, classifiers, dataset, monkeypatch):
+    maker = maker_of(classifiers[name], dataset, SIZES[name], layers=layers, rectify=rectify)
+    with_relu = []
+    usual = Reducer.relu
+
+    def relu(reducer, values, **named):
+        with_relu.append(reducer._is_apart(values))
+        return usual(reducer, values, **named)
+
+    monkeypatch.setattr(Reducer, "relu", relu)
+    together = arrays_of(maker)
+    assert any(with_relu)
+    monkeypatch.setattr(step, "_relus", lambda _: {})
+    apart = arrays_of(maker_of(classifiers[name], dataset, SIZES[name], layers=layers, rectify=rectify))
+    assert together.keys() == apart.keys()
+    assert all(together[each].tobytes() == apart[each].tobytes() for each in together)
+
+
+def test_a_relu_that_is_not_asked_for_is_torchs_own(classifiers, dataset, monkeypatch):
+    every = maker_of(classifiers["lenet5"], dataset, 28).plan.layers
+    monkeypatch.setattr(Reducer, "relu", None)
+    arrays = arrays_of(maker_of(classifiers["lenet5"], dataset, 28, layers=(every[0].name,)))
+    assert arrays["psi"].shape[1] == 1
 
 
 def test_what_the_layout_lays_it_finds_again():

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from psi_core.engine.measure import pooling, step
-from psi_core.engine.measure.pooling import max_pool2d
+from psi_core.engine.measure import step
 from psi_core.engine.preparation import prepare
+from psi_core.engine.stand_ins import STAND_INS, pooling
+from psi_core.engine.stand_ins.pooling import max_pool2d
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from tests.engine.processes import small_config
 
@@ -95,7 +96,7 @@ def test_a_run_has_the_same_bits_with_and_without_it(monkeypatch):
 
 
 def test_a_modules_own_call_is_the_one_that_is_replaced():
-    assert pooling.STAND_INS[F.max_pool2d] is pooling.STAND_INS[torch.max_pool2d] is max_pool2d
+    assert STAND_INS[F.max_pool2d] is STAND_INS[torch.max_pool2d] is max_pool2d
     seen = []
 
     class Mode(torch.overrides.TorchFunctionMode):
@@ -107,4 +108,4 @@ def test_a_modules_own_call_is_the_one_that_is_replaced():
     with Mode():
         nn.MaxPool2d(2)(images)
     assert seen
-    assert set(seen) <= set(pooling.STAND_INS)
+    assert set(seen) <= set(STAND_INS)

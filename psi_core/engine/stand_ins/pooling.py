@@ -4,7 +4,7 @@ Torch's own looks for the place of every maximum, which a gradient needs, and ta
 they lie beside each other and are many. Without a gradient, the larger one of two rows of numbers is enough.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ _FEW_CHANNELS = 32
 
 
 def max_pool2d(
-    images: Tensor,
+    input: Tensor,  # noqa: A002 (torch's name)
     kernel_size: Any,
     stride: Any = None,
     padding: Any = 0,
@@ -29,16 +29,13 @@ def max_pool2d(
     """As `torch.nn.functional.max_pool2d`: the same numbers, in the same order in memory."""
     kernel, step = _pair(kernel_size), _pair(stride or kernel_size)
     is_simple = _pair(padding) == (0, 0) and _pair(dilation) == (1, 1) and not (ceil_mode or return_indices)
-    layout = _layout(images) if is_simple and min(kernel) > 1 else None
-    if layout is None or any(size < width for size, width in zip(images.shape[2:], kernel, strict=True)):
-        return _USUAL(images, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    layout = _layout(input) if is_simple and min(kernel) > 1 else None
+    if layout is None or any(size < width for size, width in zip(input.shape[2:], kernel, strict=True)):
+        return _USUAL(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    largest = input
     for dim in (2, 3):
-        images = _largest(images, dim, kernel[dim - 2], step[dim - 2], layout)
-    return images
-
-
-STAND_INS: Mapping[Callable[..., Any], Callable[..., Any]] = {F.max_pool2d: max_pool2d, torch.max_pool2d: max_pool2d}
-"""Functions, and what gives the same as they do."""
+        largest = _largest(largest, dim, kernel[dim - 2], step[dim - 2], layout)
+    return largest
 
 
 def _pair(value: Any) -> tuple[int, int]:
