@@ -8,6 +8,7 @@ from torch import Tensor
 from psi_core.engine.kernels import kernels_for
 from psi_core.engine.measure import sparseness
 from psi_core.engine.measure.sparseness import Moments
+from psi_core.engine.stand_ins.onlookers import is_transformed
 from psi_core.engine.sums import BLOCK, cached_parts, flat_in_memory, sum_of_squares
 from psi_core.measures import MEASURES
 
@@ -81,7 +82,8 @@ class Reducer:
             values: of any shape.
             in_place: whether the values themselves become the output.
         """
-        if (torch.is_grad_enabled() and values.requires_grad) or self.rectify == "abs" or not self._is_apart(values):
+        has_gradient = torch.is_grad_enabled() and values.requires_grad
+        if has_gradient or self.rectify == "abs" or is_transformed() or not self._is_apart(values):
             return torch.relu_(values) if in_place else torch.relu(values)
         output = values if in_place else torch.empty_like(values)
         self._rectified_sums = output, *self._in_parts(output, values)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psi_core.engine.stand_ins.onlookers import is_transformed
+
 _USUAL: Callable[..., Any] = F.max_pool2d
 
 _FEW_CHANNELS = 32
@@ -45,7 +47,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def _layout(images: Tensor) -> torch.memory_format | None:
     """How images lie that are worth it; None for others."""
-    if images.dim() != 4 or images.device.type != "cpu" or not images.is_floating_point():
+    if images.dim() != 4 or images.device.type != "cpu" or not images.is_floating_point() or is_transformed():
         return None
     if (images.requires_grad and torch.is_grad_enabled()) or 1 in images.shape:
         return None  # With one channel or one row, both layouts have the same strides.
