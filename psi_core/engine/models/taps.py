@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from psi_core.engine.models.activations import ACTIVATION_MODULES, activation_kind
+from psi_core.engine.stand_ins.onlookers import is_transformed
 
 
 @contextlib.contextmanager
@@ -72,7 +73,7 @@ class Taps(TorchFunctionMode):
 
     A call's name is the path of its module, with `.relu` and the like behind it where a module calls a function, and
     `#2` behind the second call of a name in one forward, or the next number that is no module's own path. Modules that
-    give anything but one tensor are passed over.
+    give anything but one tensor are passed over, and so are calls within transforms of torch.func.
 
     Args:
         network: what to watch.
@@ -173,6 +174,8 @@ class Taps(TorchFunctionMode):
         return enter, leave
 
     def _announce(self, name: str, kind: str, output: Any) -> Tensor | None:
+        if is_transformed():  # An output within vmap() hides an axis.
+            return None
         self._calls[name] += 1
         call = name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
         while call != name and call in self._numbered_paths:

@@ -25,7 +25,7 @@ from psi_core.engine.models.sources import build_classifier, input_channels, mod
 from psi_core.engine.models.taps import Taps
 from psi_core.engine.work.chunk_maker import ChunkMaker
 from psi_core.errors import ModelError, RunError
-from tests.engine.networks import Fickle, Functional, perceptron, seeded
+from tests.engine.networks import Ensemble, Fickle, Functional, perceptron, seeded
 
 MEASURES = ("psi", "active_fraction", "mean_response")
 CONDITIONS = conditions_of(["fgsm"], [0.0, 0.1], ["sign-noise", "anti-fgsm"])
@@ -153,6 +153,12 @@ def test_the_same_for_other_layers_units_and_labels(name, layers, options, class
 @pytest.mark.parametrize(("layers", "rectify"), [(["relu"], "none"), (["all"], "relu"), (["block"], "abs")])
 def test_the_same_for_functional_calls(layers, rectify, dataset):
     maker = maker_of(small(seeded(lambda: Functional(10))), dataset, 8, layers=layers, rectify=rectify)
+    require_equal(arrays_of(maker), reference_of(maker, dataset), maker.plan)
+
+
+def test_the_same_for_an_ensemble_by_vmap_whose_members_stay_unseen(dataset):
+    maker = maker_of(small(seeded(lambda: Ensemble(10))), dataset, 8)
+    assert [call.name for call in maker.plan.layers] == ["relu"]
     require_equal(arrays_of(maker), reference_of(maker, dataset), maker.plan)
 
 
