@@ -116,7 +116,7 @@ class Noise:
             keys, rows = part.keys(draw)[:, None, None], normal[start : start + len(part.indices)]
             start += len(rows)
             for counted, found in zip(torch.split(counters, width, 1), torch.split(rows, width, 1), strict=True):
-                words = _shift_right(_mix(keys + counted), 11).double()  # In units of 2^-53, which no product rounds.
+                words = _shift_right(_mix(keys + counted), 11).double()  # In units of 2^-53: no power of two rounds.
                 radius = words[:, 0].mul_(-(2.0**-53)).log1p_().mul_(-2).sqrt_()
                 found.copy_(radius.mul_(words[:, 1].mul_(2 * math.pi * 2.0**-53).cos_()))
         return _shaped(normal, like)

@@ -9,7 +9,7 @@ from psi_core.engine.kernels import kernels_for
 from psi_core.engine.measure import sparseness
 from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.stand_ins.onlookers import is_transformed
-from psi_core.engine.sums import BLOCK, cached_parts, flat_in_memory, sum_of_squares
+from psi_core.engine.sums import BLOCK, cached_rows, flat_in_memory, sum_of_squares
 from psi_core.measures import MEASURES
 
 _EXACT_COUNT = 2**24
@@ -130,9 +130,8 @@ class Reducer:
         channel_sums, norms = torch.empty(images, channels), torch.empty(images, whole + bool(rest))
         active = torch.empty(images)
         shape: dict[str, list[Tensor]] = {name: [] for name in self._shape_measures}
-        start = 0
-        for part in cached_parts(output):
-            rows = slice(start, start := start + len(part))
+        for rows in cached_rows(output):
+            part = output[rows]
             if before_relu is not None:
                 torch.clamp_min(before_relu[rows], 0, out=part)
             responses = self._rectified(part.float())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psi_core.engine.stand_ins.arguments import pair
 from psi_core.engine.stand_ins.onlookers import keeps_otherwise
 
 _NUMBERS_AT_ONCE = 16
@@ -34,10 +35,10 @@ def conv2d(
     groups: int = 1,
 ) -> Tensor:
     """As `torch.conv2d`, with the same bits; the gradient of images of few channels is computed by blocks of pixels."""
-    is_simple = groups == 1 and not isinstance(padding, str) and _pair(dilation) == (1, 1)
-    if not (is_simple and _pays(input, weight, bias, _pair(stride))):
+    is_simple = groups == 1 and not isinstance(padding, str) and pair(dilation) == (1, 1)
+    if not (is_simple and _pays(input, weight, bias, pair(stride))):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    convolved: Tensor = _Convolution.apply(input, weight, bias, _pair(stride), _pair(padding))
+    convolved: Tensor = _Convolution.apply(input, weight, bias, pair(stride), pair(padding))
     return convolved
 
 
@@ -55,11 +56,6 @@ def _pays(images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int
     if not 0 < channels <= _NUMBERS_AT_ONCE // 4 or min(kernel) < 3:
         return False
     return channels == 1 or min(kernel) > 3 or (stride == (1, 1) and outputs >= _PAYING_OUTPUTS)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    return both if len(both) == 2 else (both[0], both[0])
 
 
 class _Convolution(torch.autograd.Function):
@@ -81,13 +77,8 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (weight,) = context.saved_tensors
-        return (
-            gradient_of_images(gradient, weight, context.size, context.stride, context.padding),
-            None,
-            None,
-            None,
-            None,
-        )
+        images = gradient_of_images(gradient, weight, context.size, context.stride, context.padding)
+        return images, None, None, None, None
 
 
 def gradient_of_images(

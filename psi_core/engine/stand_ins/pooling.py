@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psi_core.engine.stand_ins.arguments import pair
 from psi_core.engine.stand_ins.onlookers import is_transformed
 
 _USUAL: Callable[..., Any] = F.max_pool2d
@@ -29,8 +30,8 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     """As `torch.nn.functional.max_pool2d`: the same numbers, in the same order in memory."""
-    kernel, step = _pair(kernel_size), _pair(stride or kernel_size)
-    is_simple = _pair(padding) == (0, 0) and _pair(dilation) == (1, 1) and not (ceil_mode or return_indices)
+    kernel, step = pair(kernel_size), pair(stride or kernel_size)
+    is_simple = pair(padding) == (0, 0) and pair(dilation) == (1, 1) and not (ceil_mode or return_indices)
     layout = _layout(input) if is_simple and min(kernel) > 1 else None
     if layout is None or any(size < width for size, width in zip(input.shape[2:], kernel, strict=True)):
         return _USUAL(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
@@ -38,11 +39,6 @@ def max_pool2d(
     for dim in (2, 3):
         largest = _largest(largest, dim, kernel[dim - 2], step[dim - 2], layout)
     return largest
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    return both if len(both) == 2 else (both[0], both[0])
 
 
 def _layout(images: Tensor) -> torch.memory_format | None:
