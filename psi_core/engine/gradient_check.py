@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from psi_core.conditions import Condition
 from psi_core.devices import Device
-from psi_core.engine.attacks.gradients import losses
+from psi_core.engine.attacks.gradients import losses, with_graph
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.devices import enter_device, precision
 from psi_core.engine.measure.step import StepPlan
@@ -212,7 +212,7 @@ def _run_gradient(plan: StepPlan, first: FirstImages, policy: str, device: Devic
     pull = Noise(plan.perturbations.seed, indices, _STREAM).uniform(images).abs_().mul_(_PULL)
     shaken = (images + (1 - 2 * images) * pull).requires_grad_()
     with torch.enable_grad(), precision(policy, device):
-        logits = plan.model(shaken)
+        logits = with_graph(plan.model, shaken)
         aimed_at = logits.detach().argmax(1) if plan.uses_predictions else labels
         perturbed = plan.perturbations.begin_batch(plan.model, shaken, logits, aimed_at, indices)
     gradient = perturbed.gradient * plan.perturbations.iteration.direction

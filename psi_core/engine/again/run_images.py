@@ -10,6 +10,7 @@ from torch import Tensor
 
 from psi_core.conditions import Condition
 from psi_core.devices import Device
+from psi_core.engine.attacks.gradients import with_graph
 from psi_core.engine.attacks.perturbations import PerturbedBatch, perturbations_of
 from psi_core.engine.images import read_inputs
 from psi_core.engine.images.inputs import Readable
@@ -97,8 +98,7 @@ def _remade(
     images = read_inputs(prepared.dataset, positions, run.config.size, channels, device)
     labels = torch.from_numpy(prepared.dataset.labels[positions]).to(device)
     inputs = images.requires_grad_()
-    with torch.enable_grad():
-        logits = prepared.classifier(inputs)
+    logits = with_graph(prepared.classifier, inputs)
     if run.config.labels == "predicted":
         labels = logits.detach().argmax(1)
     indices = torch.from_numpy(positions).to(device)

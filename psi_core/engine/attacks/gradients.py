@@ -54,11 +54,19 @@ def input_gradient(
     Raises:
         ModelError: the model's output has no gradient with respect to its input.
     """
-    with torch.enable_grad():
-        inputs = images.detach().requires_grad_()
-        with standing_in(images.device):
-            logits = model(inputs)
-        return logits.detach(), gradient_of(logits, inputs, labels, loss)
+    inputs = images.detach().requires_grad_()
+    logits = with_graph(model, inputs)
+    return logits.detach(), gradient_of(logits, inputs, labels, loss)
+
+
+def with_graph(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What a model gives for images that require a gradient, with its graph.
+
+    The gradient is then the one that a run follows, bit for bit: the model calls the same stand-ins.
+    """
+    with torch.enable_grad(), standing_in(inputs.device):
+        given: Tensor = model(inputs)
+        return given
 
 
 def gradient_of(logits: Tensor, inputs: Tensor, labels: Tensor | None, loss: Loss = "margin") -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from psi_core.conditions import ATTACK_NAMES, Condition
 from psi_core.config import RunConfig
 from psi_core.engine.attacks.attacks import Iteration
+from psi_core.engine.attacks.gradients import with_graph
 from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.models.taps import untouched
 from psi_core.errors import ConfigError, DataError, ModelError, unknown_name
@@ -91,7 +92,7 @@ def attack(
         with untouched(model, images.device), torch.enable_grad():
             inputs = originals.detach().requires_grad_()
             attacked = _OfACopy(model)
-            logits = attacked(inputs)
+            logits = with_graph(attacked, inputs)
             _require_logits_for(targets, logits)
             perturbed = perturbations.begin_batch(
                 attacked, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device)

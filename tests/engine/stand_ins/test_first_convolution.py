@@ -1,15 +1,23 @@
 """The first convolution's gradient by blocks of pixels: torch's up to rounding, its own where blocks do not pay."""
 
 import itertools
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from psi_core.devices import CPU
+from psi_core.engine.again.run_images import _remade
 from psi_core.engine.attacks.gradients import input_gradient
+from psi_core.engine.attacks.notebook import fgsm
+from psi_core.engine.gradient_check import _run_gradient
 from psi_core.engine.measure import step
-from psi_core.engine.stand_ins import STAND_INS, first_convolution, standing_in
+from psi_core.engine.preparation import prepare
+from psi_core.engine.stand_ins import STAND_INS, first_convolution
 from psi_core.engine.stand_ins.first_convolution import conv2d, gradient_of_images
+from psi_core.engine.work.chunk_maker import make_chunk_maker
+from tests.engine.processes import small_config
 
 ROUNDING = 2e-6
 """Of the largest gradient, in float32."""
@@ -127,14 +135,39 @@ def test_a_gradient_does_not_depend_on_the_batch():
     assert torch.equal(together, alone)
 
 
+def lenet(**options):
+    prepared = prepare(small_config(model="lenet5", weights="random", images=4, batch=4, threads=1, **options))
+    return prepared, make_chunk_maker(prepared.config, prepared, prepared.config.device)
+
+
+def made_by(maker):
+    """The images of every condition, as a run makes them."""
+    made = []
+    usual = maker.step.measure
+    maker.step.measure = lambda changed, images: made.append(changed.clone()) or usual(changed, images)
+    maker.make(np.arange(4), lambda _: None, lambda *_: None)
+    return made
+
+
+def test_images_made_again_are_the_runs_bit_for_bit(by_blocks):
+    prepared, maker = lenet(attack="fgsm,fgm-l2", epsilon=0.1, controls="none")
+    made = made_by(maker)
+    assert by_blocks
+    by_blocks.clear()
+    again = _remade(SimpleNamespace(config=prepared.config), prepared, np.arange(4), prepared.config.conditions[1:])[2]
+    assert by_blocks
+    assert [torch.equal(each, other) for each, other in zip(again, made, strict=True)] == [True, True]
+    images, labels = maker.first_images(np.arange(4))[:2]
+    assert torch.equal(fgsm(prepared.classifier, images, labels, 0.1), made[0])
+
+
 def test_every_gradient_of_the_engine_is_taken_so(by_blocks):
-    network = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 24 * 24, 10)).requires_grad_(
-        False
-    )
-    input_gradient(network, numbers(2, 1, 28, 28), torch.zeros(2, dtype=torch.int64))
+    prepared, maker = lenet()
+    images, labels, indices = maker.first_images(np.arange(4))
+    input_gradient(prepared.classifier, images, labels)
     assert len(by_blocks) == 1
-    assert step.STAND_INS is STAND_INS
-    with standing_in(torch.device("cpu")):
-        images = numbers(2, 1, 28, 28).requires_grad_()
-        network(images).sum().backward()
+    _run_gradient(maker.plan, (images, labels, indices), "exact", CPU)  # What evidence compares with float64.
     assert len(by_blocks) == 2
+    fgsm(prepared.classifier, images, labels, 0.1)
+    assert len(by_blocks) == 3
+    assert step.STAND_INS is STAND_INS
