@@ -7,7 +7,7 @@ import torch
 from psi_core.conditions import Condition
 from psi_core.engine import analyze, kernels
 from psi_core.engine.attacks.noise import Noise
-from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
+from psi_core.engine.attacks.perturbations import FUNCTIONS, Perturbations, PerturbedBatch
 from psi_core.engine.bench.comparison import bench_row
 from psi_core.runs.run import Run
 from tests.engine.processes import assert_same_results, engine, events, new_run, small_config
@@ -60,14 +60,17 @@ def test_random_numbers_are_the_cpus():
     assert torch.equal(ours.cpu(), theirs)
 
 
-def test_what_an_attack_is_lent_is_shared_there_too_until_it_writes():
+def test_what_another_packages_attack_is_lent_is_shared_there_too_until_it_writes(monkeypatch):
     images = torch.rand(4, 3, 8, 8, device="cuda")
     indices = torch.arange(4, device="cuda")
     batch = PerturbedBatch(
         Perturbations((Condition("benign"),)), None, images, images.clone(), indices * 0, None, indices
     )
     before = batch.gradient.clone()
-    lent, other = (batch._batch_for(Condition("fgsm", 0.1), None) for _ in range(2))
+    ours = batch._batch_for(Condition("fgsm", 0.1), None)
+    assert ours.images is images, "a kernel would have it copied"
+    monkeypatch.setitem(FUNCTIONS, "hostile", lambda batch, _: batch.images)
+    lent, other = (batch._batch_for(Condition("hostile", 0.1), None) for _ in range(2))
     assert torch._C._is_cow_tensor(lent.gradient)
     lent.gradient.zero_()
     lent.noise.indices.add_(1)

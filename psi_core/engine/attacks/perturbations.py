@@ -134,12 +134,14 @@ class PerturbedBatch:
         return changed
 
     def _batch_for(self, condition: Condition, l2: Tensor | None) -> Batch:
-        """Copy-on-write inputs for a condition's function."""
+        """Inputs for a condition's function, which it may not write into, or which are copied once it does."""
+        # A kernel of ours that reads what is copied on write would have it copied.
+        lent = _as_it_is if self.images.is_cuda and _only_reads(condition) else _copied_on_write
         return Batch(
-            _copied_on_write(self.images),
-            _copied_on_write(self.gradient),
-            Noise(self.perturbations.seed, _copied_on_write(self.indices), condition.stream),
-            _copied_on_write(self.labels if self.targets is None else self.targets),
+            lent(self.images),
+            lent(self.gradient),
+            Noise(self.perturbations.seed, lent(self.indices), condition.stream),
+            lent(self.labels if self.targets is None else self.targets),
             self.model,
             self.perturbations.iteration,
             l2,
@@ -165,6 +167,15 @@ class PerturbedBatch:
         if attack not in self._l2:
             self.images_under(attack)
         return _copied_on_write(self._l2[attack])
+
+
+def _only_reads(condition: Condition) -> bool:
+    """Whether a condition's function is one of this package, none of which writes into what it is given."""
+    return not condition.is_foolbox and FUNCTIONS[condition.attack].__module__ in (attacks.__name__, controls.__name__)
+
+
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
 
 
 def _copied_on_write(values: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """One read of every response on a GPU: channel sums, sum of squares and count of positives of each image.
 
-Triton kernels, imported only where there is a GPU. The reducer's own sums are the reference, and what runs where these
-do not fit. Partial sums are float32, at most 32 additions deep, then float64, in an order that only the shape decides.
+Where they are a ReLU's that is not computed yet, the same read makes it. Triton kernels, imported only where there is a
+GPU. The reducer's own sums are the reference, and what runs where these do not fit. Partial sums are float32, at most
+32 additions deep, then float64, in an order that only the shape decides.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
@@ -32,6 +33,7 @@ RECTIFICATIONS = {"none": 0, "relu": 1, "abs": 2}
 @triton.jit
 def _sum_tiles(
     responses,
+    rectified,
     sums,
     squares,
     active,
@@ -44,12 +46,12 @@ def _sum_tiles(
     high: tl.constexpr,
     wide: tl.constexpr,
     deep: tl.constexpr,
+    writes: tl.constexpr,
 ):
-    """Sums over the positions of one split and the channels of one part, of one image."""
+    """Sums over the positions of one split and the channels of one part, of one image; may write what is summed."""
     n, part, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     c = part * wide + tl.arange(0, wide)
     in_channels = c < channels
-    base = responses + n * positions * channels
     total = tl.zeros([wide], tl.float64)
     square = tl.zeros([wide], tl.float64)
     count = tl.zeros([high, wide], tl.int32)
@@ -63,11 +65,14 @@ def _sum_tiles(
         for start in range(group, tl.minimum(group + high * deep, last), high):
             p = start + tl.arange(0, high)
             here = (p < last)[:, None] & in_channels[None, :]
-            v = tl.load(base + p[:, None].to(tl.int64) * channels + c[None, :], mask=here, other=0.0).to(tl.float32)
+            at = n * positions * channels + p[:, None].to(tl.int64) * channels + c[None, :]
+            v = tl.load(responses + at, mask=here, other=0.0).to(tl.float32)
             if rectification == 1:
                 v = tl.where(v < 0, 0.0, v)  # NaN stays NaN.
             elif rectification == 2:
                 v = tl.abs(v)
+            if writes:
+                tl.store(rectified + at, v.to(rectified.dtype.element_ty), mask=here)
             sums_here += v
             squares_here += v * v
             count += (v > 0).to(tl.int32)
@@ -131,13 +136,15 @@ def fits(output: Tensor) -> bool:
     return (output.dim() == 2 and output.is_contiguous()) or (output.dim() == 3 and output.mT.is_contiguous())
 
 
-def one_pass(output: Tensor, rectify: str, faint: float) -> tuple[Tensor, Tensor]:
+def one_pass(output: Tensor, rectify: str, faint: float, into: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Sums of one layer.
 
     Args:
         output: (batch, channel, ...), as `fits` wants it.
         rectify: one of RECTIFICATIONS.
         faint: sum of squares below which float32 may have lost some.
+        into: what the rectified responses are written into, laid out and of the type as the output, which it may be;
+            None to keep none.
 
     Returns:
         Total, squares and count of the positive responses, float64 (3, batch); mean response of every channel, float64
@@ -158,7 +165,8 @@ def one_pass(output: Tensor, rectify: str, faint: float) -> tuple[Tensor, Tensor
     means, moments = new((images, channels), dtype=torch.float64), new((3, images), dtype=torch.float64)
     shape = positions, channels, parts, splits
     _sum_tiles[(images, parts, splits)](
-        output, sums, squares, active, *shape, rows, RECTIFICATIONS[rectify], high, wide, _DEPTH
+        *(output, output if into is None else into, sums, squares, active),
+        *(*shape, rows, RECTIFICATIONS[rectify], high, wide, _DEPTH, into is not None),
     )
     _add_tiles[(images,)](sums, squares, active, means, moments, images, *shape, faint, 256, 64)
     return moments, means

@@ -1,6 +1,7 @@
 """Reducer: a layer's output reduced to sums as it fires, and its measures from these."""
 
 from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -62,15 +63,13 @@ class Reducer:
             output: (batch, ...), of any floating type; summed in float32 blocks, then float64.
             channel_axis: axis along which its channels lie; all behind the batch but it are positions.
         """
-        whole = output.detach() if channel_axis == 1 else output.detach().movedim(channel_axis, 1)
-        if whole.is_cuda and self.in_parts and self.unit == "neuron" and not self._shape_measures:
-            kernels = kernels_for(whole, "one_pass")
-            if kernels is not None and kernels.fits(whole):
-                moments, channel_means = kernels.one_pass(whole, self.rectify, FAINT)
-                return Moments(whole.shape[1:].numel(), *moments.unbind()), channel_means
         rectified, self._rectified_sums = self._rectified_sums, None
         if rectified is not None and rectified[0] is output and channel_axis == 1:
             return rectified[1:]
+        whole = output.detach() if channel_axis == 1 else output.detach().movedim(channel_axis, 1)
+        kernels = self._kernels_for(whole)
+        if kernels is not None:
+            return _found_by(kernels, whole, self.rectify)
         return self._in_parts(whole) if self._is_apart(whole) else self._at_once(whole)
 
     def relu(self, values: Tensor, *, in_place: bool = False) -> Tensor:
@@ -83,15 +82,27 @@ class Reducer:
             in_place: whether the values themselves become the output.
         """
         has_gradient = torch.is_grad_enabled() and values.requires_grad
-        if has_gradient or self.rectify == "abs" or is_transformed() or not self._is_apart(values):
+        is_asked = not has_gradient and self.rectify != "abs" and not is_transformed()
+        kernels = self._kernels_for(values) if is_asked else None
+        if kernels is None and not (is_asked and self._is_apart(values)):
             return torch.relu_(values) if in_place else torch.relu(values)
         output = values if in_place else torch.empty_like(values)
-        self._rectified_sums = output, *self._in_parts(output, values)
+        if kernels is None:
+            self._rectified_sums = output, *self._in_parts(output, values)
+        else:
+            self._rectified_sums = output, *_found_by(kernels, values, "relu", into=output)
         return output
 
     def forget(self) -> None:
         """Lets go of an output that was not asked for."""
         self._rectified_sums = None
+
+    def _kernels_for(self, output: Tensor) -> ModuleType | None:
+        """A GPU's kernels where they give all that is asked of this output."""
+        if not output.is_cuda or not self.in_parts or self.unit != "neuron" or self._shape_measures:
+            return None
+        kernels = kernels_for(output, "one_pass")
+        return kernels if kernels is not None and kernels.fits(output) else None
 
     def _is_apart(self, output: Tensor) -> bool:
         """Whether sums are taken a few images at a time."""
@@ -178,6 +189,11 @@ class Reducer:
         if self._scratch.numel() < flat.numel():
             self._scratch = torch.empty(flat.numel())
         return torch.sign(flat, out=self._scratch[: flat.numel()].view(flat.shape))
+
+
+def _found_by(kernels: ModuleType, values: Tensor, rectify: str, into: Tensor | None = None) -> tuple[Moments, Tensor]:
+    moments, channel_means = kernels.one_pass(values, rectify, FAINT, into)
+    return Moments(values.shape[1:].numel(), *moments.unbind()), channel_means
 
 
 def _total(channel_means: Tensor, units: int) -> Tensor:

@@ -32,6 +32,12 @@ for shape in shapes:
             torch.testing.assert_close(squares, expected.squares, rtol=1e-6, atol=1e-12)
             assert torch.equal(active, expected.active)
             torch.testing.assert_close(means, expected_means, rtol=1e-6, atol=1e-7)
+            for into in (output.clone(memory_format=torch.preserve_format), torch.full_like(output, torch.nan)):
+                values = into if into.isfinite().all() else output
+                again, means_again = one_pass(values, rectify, FAINT, into)
+                assert torch.equal(again, torch.stack([total, squares, active])) and torch.equal(means_again, means)
+                written = {"none": output, "relu": output.relu(), "abs": output.abs()}[rectify]
+                assert torch.equal(into, written) and into.stride() == output.stride()
 kernels._PROGRAMS = 1  # As with many images: one program sums all positions of an image, in groups of tiles.
 large = torch.rand(1, 5, 65, 47).contiguous(memory_format=torch.channels_last)
 for output in (large, large.bfloat16()):

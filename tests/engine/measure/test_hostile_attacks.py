@@ -1,10 +1,12 @@
 """Attacks that write into what all conditions share: no condition after them is measured otherwise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from psi_core.conditions import BENIGN, Condition
+from psi_core.conditions import ATTACKS, BENIGN, Condition
 from psi_core.engine.attacks import perturbations
 from psi_core.engine.attacks.attacks import Iteration, overwrite_with_step
 from psi_core.engine.attacks.perturbations import Perturbations
@@ -89,3 +91,25 @@ def test_what_is_lent_takes_no_memory_until_somebody_writes():
     for values in (lent.gradient.sign(), lent.gradient.flatten(1).abs(), lent.images + 1, lent.noise.signs(images)):
         assert values.isfinite().all()
     assert all(torch._C._is_cow_tensor(values) for values in tensors_of(lent))
+
+
+@pytest.mark.parametrize("name", [row.name for row in ATTACKS if row.name in perturbations.FUNCTIONS])
+def test_an_attack_of_this_package_writes_into_nothing_that_it_is_lent(name):
+    # On a GPU it is lent what all conditions share.
+    model, images, indices = small(perceptron(10)), torch.rand(6, 1, 8, 8), torch.arange(6)
+    condition, others = Condition(name, 0.1), (Condition(BENIGN), Condition("fgsm", 0.1))
+    asked = Perturbations((*others, condition) if name != "fgsm" else others, Iteration(3), seed=5)
+    inputs = images.clone().requires_grad_()
+    batch = asked.begin_batch(model, inputs, model(inputs), indices, indices)
+    assert perturbations._only_reads(condition)
+    shared = batch.images, batch.gradient, batch.labels, batch.indices
+    before = [(values.clone(), values._version) for values in shared]
+    first = batch.images_under(condition)
+    assert all(each is not first for each in shared)
+    lent = batch._batch_for(condition, torch.ones(6) if condition.row.copies_l2 else None)
+    plain = replace(lent, images=batch.images, gradient=batch.gradient, labels=batch.labels)
+    plain = replace(plain, noise=replace(lent.noise, indices=batch.indices))
+    perturbations.FUNCTIONS[name](plain, 0.1).zero_()
+    for values, (copy, version) in zip(shared, before, strict=True):
+        assert torch.equal(values, copy)
+        assert values._version == version
