@@ -1,4 +1,4 @@
-"""Changed images in one pass on a GPU: steps along signs, Gaussian noise of a given size, and norms of changes.
+"""Changed images in one pass on a GPU: steps along signs, Gaussian noise of a given size, norms, a network's inputs.
 
 A batch is float32 (image, channel, y, x), its channels last in memory. Random numbers are those of Noise in
 `psi_core.engine.attacks`: element e of an image, counted in row-major order, has the same wherever it lies.
@@ -54,6 +54,25 @@ def _norm_tiles(changed, images, largest, squares, elements, parts, values: tl.c
     here = i < elements
     at = n * elements + i
     change = tl.load(changed + at, mask=here, other=0.0) - tl.load(images + at, mask=here, other=0.0)
+    tl.store(largest + n * parts + part, tl.max(tl.abs(change), 0))
+    tl.store(squares + n * parts + part, tl.sum(change * change, 0).to(tl.float64))
+
+
+@triton.jit
+def _ready_tiles(
+    changed, images, mean, sd, inputs, largest, squares, elements, channels, means, parts, values: tl.constexpr
+):
+    """As `_norm_tiles`, and the changed images normalized on the way."""
+    n, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    i = part * values + tl.arange(0, values)
+    here = i < elements
+    at = n * elements + i
+    y = tl.load(changed + at, mask=here, other=0.0)
+    change = y - tl.load(images + at, mask=here, other=0.0)
+    c = (i % channels) % means
+    # Rounded as torch rounds it: the plain division of kernels is not.
+    normalized = tl.div_rn(y - tl.load(mean + c, mask=here, other=0.0), tl.load(sd + c, mask=here, other=1.0))
+    tl.store(inputs + at, normalized, mask=here)
     tl.store(largest + n * parts + part, tl.max(tl.abs(change), 0))
     tl.store(squares + n * parts + part, tl.sum(change * change, 0).to(tl.float64))
 
@@ -135,11 +154,34 @@ def sign_step(images: Tensor, direction: Tensor | None, step: float, keys: Tenso
 def norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """L-infinity and L2 norm of each image's change, float32 (batch,)."""
     elements = images[0].numel()
-    parts = triton.cdiv(elements, _VALUES)
-    largest = images.new_empty(len(images), parts)
-    squares = images.new_empty((len(images), parts), dtype=torch.float64)
-    _norm_tiles[(len(images), parts)](changed, images, largest, squares, elements, parts, _VALUES)
+    largest, squares = _tiles_of(images)
+    grid = largest.shape
+    _norm_tiles[grid](changed, images, largest, squares, elements, grid[1], _VALUES)
     return largest.amax(1), squares.sum(1).sqrt().float()
+
+
+def ready(changed: Tensor, images: Tensor, mean: Tensor, sd: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """What a network takes, (changed - mean) / sd, a tensor of its own, and the norms of the changes, bit for bit.
+
+    Args:
+        changed: changed images.
+        images: what they were.
+        mean: float32, of every channel or of all.
+        sd: likewise.
+    """
+    elements, channels = images[0].numel(), images.shape[1]
+    inputs = torch.empty_like(images)
+    largest, squares = _tiles_of(images)
+    grid = largest.shape
+    shape = elements, channels, mean.numel(), grid[1]
+    _ready_tiles[grid](changed, images, mean, sd, inputs, largest, squares, *shape, _VALUES)
+    return inputs, (largest.amax(1), squares.sum(1).sqrt().float())
+
+
+def _tiles_of(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the tiles of every image write their largest change and their sum of squares."""
+    tiles = len(images), triton.cdiv(images[0].numel(), _VALUES)
+    return images.new_empty(tiles), images.new_empty(tiles, dtype=torch.float64)
 
 
 def gaussian(images: Tensor, keys: Tensor, l2: Tensor, near: float, most: int) -> Tensor:

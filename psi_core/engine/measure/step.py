@@ -22,6 +22,7 @@ from psi_core.conditions import Condition
 from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.gradients import change_norms
 from psi_core.engine.attacks.perturbations import Perturbations, PerturbedBatch
+from psi_core.engine.kernels import kernels_for
 from psi_core.engine.measure.reducer import Reducer, measure_of
 from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.models.activations import RELU_FUNCTIONS, RELU_FUNCTIONS_IN_PLACE
@@ -219,6 +220,16 @@ def _relus(reducer: Reducer) -> dict[Callable[..., Tensor], Callable[..., Tensor
     return {**dict.fromkeys(RELU_FUNCTIONS, relu), **dict.fromkeys(RELU_FUNCTIONS_IN_PLACE, relu_)}
 
 
+def _ready(model: Classifier, changed: Tensor, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """What a network takes for changed images, and the L-infinity and L2 norm of their changes, float32 (image,)."""
+    kernels = kernels_for(changed, "steps") if model.memory_format == "channels_last" else None
+    if kernels is not None and kernels.fits(changed, images):
+        made: tuple[Tensor, tuple[Tensor, Tensor]] = kernels.ready(changed, images, model.mean, model.sd)
+        return made
+    norms = change_norms(changed, images)
+    return model.inputs_of(changed), norms
+
+
 Measured = tuple[Tensor, Tensor, Tensor, dict[str, Tensor], list[Tensor]]
 """What one condition leaves: logits (image, class); L-infinity and L2 of the change, float32 (2, image); total, squares
 and count of the positive responses of every layer, float64 (3, layer, image); measures that cost a pass, by name,
@@ -332,16 +343,16 @@ class FusedStep:
 
     def measure(self, changed: Tensor, images: Tensor) -> Measured:
         """Changed images measured, and by how much they were changed."""
-        norms = torch.stack(change_norms(changed, images))
-        logits, sums = self._forward(changed)
-        return self._measured(logits, norms, sums)
+        inputs, norms = _ready(self.plan.model, changed, images)
+        logits, sums = self._forward(inputs, are_inputs=True)
+        return self._measured(logits, torch.stack(norms), sums)
 
-    def _forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
+    def _forward(self, images: Tensor, *, are_inputs: bool = False) -> tuple[Tensor, list[tuple[Moments, Tensor]]]:
         """Logits, and sums of every tapped layer, of one forward."""
         plan = self.plan
         self._sums, self._fired, self._images = [], 0, len(images)
         with self._taps:
-            logits = plan.model(images)
+            logits = plan.model(images, are_inputs=are_inputs)
         self._reducer.forget()
         if len(self._sums) != len(plan.layers):
             raise ModelError(f"layers: {len(self._sums)} of {len(plan.layers)} layers fired in a batch; {_STEADY}")

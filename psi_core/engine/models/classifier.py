@@ -45,11 +45,14 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("sd", torch.tensor(sd).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, channels, size, size) in 0..1."""
-        # The network gets a tensor of its own, which it may change in place.
-        inputs = (images - self.mean) / self.sd if self.is_normalized else images.clone()
-        inputs = laid_out(inputs, self.memory_format)
+    def forward(self, images: Tensor, *, are_inputs: bool = False) -> Tensor:
+        """Logits (batch, classes).
+
+        Args:
+            images: (batch, channels, size, size) in 0..1.
+            are_inputs: whether these are what `inputs_of` makes of images, and nobody else's.
+        """
+        inputs = images if are_inputs else self.inputs_of(images)
         with uncompiled(), self._bf16_weights.in_use(inputs.device):
             if self.output == "sigmoid":
                 with _LastSigmoid() as sigmoid:
@@ -57,6 +60,11 @@ class Classifier(nn.Module):
                 return _of_two_classes(sigmoid.argument)
             logits: Tensor = logits_in(self.network(inputs))
         return logits if self.output == "logits" else _of_two_classes(logits)
+
+    def inputs_of(self, images: Tensor) -> Tensor:
+        """Normalized images, laid out as the network takes them; a tensor of its own, which it may change in place."""
+        inputs = (images - self.mean) / self.sd if self.is_normalized else images.clone()
+        return laid_out(inputs, self.memory_format)
 
     def lay_out(self, memory_format: MemoryFormat) -> None:
         """Lays images, and for `channels_last` weights too, in memory so from now on."""

@@ -1,7 +1,7 @@
-"""Max pooling on a CPU by whole rows: what torch takes ten times as long for, where it can take no several at once.
+"""Max pooling without the places of the maxima, which only a gradient needs: on a GPU a kernel, on a CPU by whole rows.
 
-Torch's own looks for the place of every maximum, which a gradient needs, and takes several channels at once only where
-they lie beside each other and are many. Without a gradient, the larger one of two rows of numbers is enough.
+On a CPU torch's own takes ten times as long where it cannot take several channels at once, which it does only where
+they lie beside each other and are many. The larger one of two rows of numbers is enough.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psi_core.engine.kernels import kernels_for
 from psi_core.engine.stand_ins.arguments import pair
 from psi_core.engine.stand_ins.onlookers import is_transformed
 
@@ -30,10 +31,14 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     """As `torch.nn.functional.max_pool2d`: the same numbers, in the same order in memory."""
-    kernel, step = pair(kernel_size), pair(stride or kernel_size)
-    is_simple = pair(padding) == (0, 0) and pair(dilation) == (1, 1) and not (ceil_mode or return_indices)
-    layout = _layout(input) if is_simple and min(kernel) > 1 else None
-    if layout is None or any(size < width for size, width in zip(input.shape[2:], kernel, strict=True)):
+    kernel, step, margin = pair(kernel_size), pair(stride or kernel_size), pair(padding)
+    is_simple = pair(dilation) == (1, 1) and not (ceil_mode or return_indices) and _is_plain(input)
+    if is_simple and _fits(input, kernel, step, margin):
+        kernels = kernels_for(input, "pooling")
+        if kernels is not None and kernels.fits(input):
+            return kernels.max_pool(input, kernel, step, margin)
+    layout = _layout(input) if is_simple and margin == (0, 0) and min(kernel) > 1 else None
+    if layout is None or not _fits(input, kernel, step, margin):
         return _USUAL(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
     largest = input
     for dim in (2, 3):
@@ -41,11 +46,23 @@ def max_pool2d(
     return largest
 
 
+def _is_plain(images: Tensor) -> bool:
+    """Whether nobody but the caller asks for more than the maxima."""
+    has_gradient = images.requires_grad and torch.is_grad_enabled()
+    return images.dim() == 4 and images.is_floating_point() and not (has_gradient or is_transformed())
+
+
+def _fits(images: Tensor, kernel: tuple[int, int], step: tuple[int, int], margin: tuple[int, int]) -> bool:
+    """Whether a window lies inside, and torch has nothing to refuse."""
+    sizes = zip(images.shape[2:], kernel, step, margin, strict=True)
+    return all(
+        width > 0 and by > 0 and 0 <= 2 * around <= width <= size + 2 * around for size, width, by, around in sizes
+    )
+
+
 def _layout(images: Tensor) -> torch.memory_format | None:
-    """How images lie that are worth it; None for others."""
-    if images.dim() != 4 or images.device.type != "cpu" or not images.is_floating_point() or is_transformed():
-        return None
-    if (images.requires_grad and torch.is_grad_enabled()) or 1 in images.shape:
+    """How images lie on a CPU that are worth it; None for others."""
+    if images.device.type != "cpu" or 1 in images.shape:
         return None  # With one channel or one row, both layouts have the same strides.
     if images.is_contiguous():
         return torch.contiguous_format

@@ -35,6 +35,14 @@ for shape in ((3, 3, 20, 21), (2, 1, 28, 28), (2, 3, 37, 17)):
         mine = steps.norms(found, images)
         assert torch.equal(mine[0], linf)
         torch.testing.assert_close(mine[1], l2, rtol=1e-6, atol=0)
+        for normalization in (([0.0], [1.0]), ([0.1307], [0.3081]), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])):
+            mean, sd = (torch.tensor(each).view(1, -1, 1, 1) for each in normalization)
+            if mean.numel() not in (1, shape[1]):
+                continue
+            inputs, norms = steps.ready(found, images, mean, sd)
+            assert torch.equal(inputs, (found - mean) / sd) and inputs.stride() == images.stride()
+            assert inputs.data_ptr() != found.data_ptr()
+            assert torch.equal(norms[0], mine[0]) and torch.equal(norms[1], mine[1])
         batch = lent()
         object.__setattr__(batch, "l2", l2)
         expected = controls.gaussian(batch, epsilon)

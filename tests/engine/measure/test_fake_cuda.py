@@ -37,8 +37,19 @@ with the kernels that take all sums in one."""
 MOST_BYTES = 30
 """Read and written for each response of four bytes besides the forwards, in large maps, without kernels."""
 
-KERNELS = {"one_pass": ("_sum_tiles", "_add_tiles"), "steps": ("_step_tiles", "_norm_tiles", "_gaussian_images")}
-USERS = ("attacks.attacks", "attacks.controls", "attacks.gradients", "measure.reducer")
+KERNELS = {
+    "one_pass": ("_sum_tiles", "_add_tiles"),
+    "pooling": ("_pool_tiles",),
+    "steps": ("_step_tiles", "_norm_tiles", "_ready_tiles", "_gaussian_images"),
+}
+USERS = (
+    "attacks.attacks",
+    "attacks.controls",
+    "attacks.gradients",
+    "measure.reducer",
+    "measure.step",
+    "stand_ins.pooling",
+)
 
 
 class Launches(TorchDispatchMode):

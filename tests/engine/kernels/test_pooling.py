@@ -1,0 +1,43 @@
+"""The kernel of max pooling, run by triton's interpreter: torch's numbers in torch's order."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton")
+
+CODE = """
+import torch
+from torch.nn import functional as F
+from psi_core.engine.kernels.pooling import fits, max_pool
+
+torch.manual_seed(0)
+cases = [
+    ((2, 64, 13, 13), (3, 3), (2, 2), (0, 0)),
+    ((2, 70, 9, 8), (2, 2), (2, 2), (0, 0)),
+    ((1, 5, 14, 15), (3, 3), (2, 2), (1, 1)),
+    ((2, 3, 9, 7), (2, 3), (3, 1), (0, 1)),
+    ((1, 1, 4, 4), (4, 4), (4, 4), (2, 2)),
+    ((3, 2, 6, 6), (1, 1), (2, 2), (0, 0)),
+]
+for shape, window, step, margin in cases:
+    for kind in (torch.float32, torch.bfloat16, torch.float16):
+        images = torch.randn(shape).clamp(-0.5, 0.5)
+        images[0, 0, 0, 0], images[-1, -1, -1, -1], images[0, -1] = torch.nan, -torch.inf, -torch.inf
+        images = images.to(kind).contiguous(memory_format=torch.channels_last)
+        assert fits(images)
+        found, expected = max_pool(images, window, step, margin), F.max_pool2d(images, window, step, margin)
+        assert torch.equal(found.nan_to_num(nan=7), expected.nan_to_num(nan=7)), (shape, kind)
+        assert found.dtype == expected.dtype and found.is_contiguous(memory_format=torch.channels_last)
+assert not fits(torch.zeros(2, 3, 4, 5)), "its channels do not lie last"
+assert not fits(torch.zeros(3, 4, 5))
+assert not fits(torch.zeros(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last))
+"""
+
+
+def test_the_kernel_gives_torchs_numbers():
+    here = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", CODE], env=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
