@@ -3,12 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from psi_core.conditions import Condition
 from psi_core.engine import analyze, kernels
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import FUNCTIONS, Perturbations, PerturbedBatch
 from psi_core.engine.bench.comparison import bench_row
+from psi_core.engine.devices import precision as at_precision
+from psi_core.engine.measure.recorded_step import _has_same_bits
+from psi_core.engine.measure.reducer import Reducer
+from psi_core.engine.measure.step import FusedStep
+from psi_core.engine.preparation import prepare
+from psi_core.engine.stand_ins.pooling import max_pool2d
+from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.runs.run import Run
 from tests.engine.processes import assert_same_results, engine, events, new_run, small_config
 
@@ -122,3 +131,92 @@ def test_the_kernels_change_nothing_beyond_rounding(model, tmp_path, monkeypatch
 
 def test_the_kernels_are_used_here():
     assert kernels.kernels_for(torch.zeros(1, device="cuda"), "steps") is not None
+
+
+def recorded(model, precision, batches=6, **options):
+    """A maker's step and what it gives for one batch after another, none waited for."""
+    config = small_config(model=model, device="cuda", weights="random", precision=precision, batch=8, **options)
+    prepared = prepare(config)
+    prepared.classifier.to("cuda")
+    with at_precision(precision, prepared.config.device):
+        maker = make_chunk_maker(prepared.config, prepared, prepared.config.device)
+        plain = FusedStep(maker.plan, prepared.config.device)
+        batch = [maker.first_images(np.arange(start, start + 8)) for start in range(0, 8 * batches, 8)]
+        found = [maker.step(*each) for each in batch]
+        expected = [plain(*each) for each in batch]
+    return maker, found, expected
+
+
+@pytest.mark.parametrize("precision", ["exact", "tf32", "bf16"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "torchvision:resnet18", "size": 64},
+        {"model": "lenet5", "attack": ["fgsm", "pgd"], "target": "random", "measures": ["psi", "gini"]},
+    ],
+)
+def test_a_step_that_the_gpu_waits_for_is_recorded_with_its_bits(precision, options):
+    maker, found, expected = recorded(precision=precision, **options)
+    assert maker.step.held_bytes > 0
+    for ours, theirs in zip(found, expected, strict=True):
+        assert _has_same_bits(ours, theirs)
+    maker.step.resize(4)
+    assert maker.step.held_bytes == 0
+
+
+def test_a_network_that_asks_the_device_is_not_recorded():
+    maker, found, expected = recorded(f"{__name__}:Asks", "exact", size=16)
+    assert maker.step.held_bytes == 0
+    assert all(map(_has_same_bits, found, expected))
+
+
+def test_weights_that_move_end_a_recording():
+    maker, _, _ = recorded("lenet5", "exact")
+    inputs = maker.first_images(np.arange(8))
+    before = maker.step(*inputs)
+    for each in maker.plan.model.parameters():
+        each.data = each.data.clone() * 0
+    after = maker.step(*inputs)
+    assert maker.step.held_bytes == 0
+    assert not torch.equal(before.values, after.values)
+
+
+class Asks(nn.Module):
+    """Looks at its images before it goes on."""
+
+    input_size = (3, 16, 16)
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, images):
+        found = F.relu(self.conv(images))
+        return self.head(found.mean((2, 3)) if found.sum().item() > -1 else found.amax((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_relu_and_its_sums_and_a_pooled_layer_have_the_bits_of_torchs_own(kind):
+    values = torch.randn(3, 70, 19, 21, device="cuda").to(kind).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for in_place in (False, True):
+            given, reducer = values.clone(), Reducer()
+            output = reducer.relu(given, in_place=in_place)
+            (found, means), (apart, means_apart) = reducer(output), Reducer()(values.relu())
+            assert torch.equal(output, values.relu())
+            assert (output is given) == in_place
+            for ours, theirs in ((found.total, apart.total), (found.squares, apart.squares), (means, means_apart)):
+                assert torch.equal(ours, theirs)
+        for window, step, margin in ((3, 2, 0), (2, 2, 0), (3, 2, 1)):
+            assert torch.equal(max_pool2d(values, window, step, margin), F.max_pool2d(values, window, step, margin))
+
+
+def test_a_networks_inputs_have_the_bits_of_torchs_own():
+    images = torch.rand(5, 3, 30, 31, device="cuda").contiguous(memory_format=torch.channels_last)
+    mean, sd = (torch.rand(1, 3, 1, 1, device="cuda") + 0.1 for _ in range(2))
+    from psi_core.engine.kernels import steps  # Not at the top: triton is not everywhere.
+
+    inputs, norms = steps.ready((images + 0.1).clamp(max=1), images, mean, sd)
+    assert torch.equal(inputs, ((images + 0.1).clamp(max=1) - mean) / sd)
+    for ours, theirs in zip(norms, steps.norms((images + 0.1).clamp(max=1), images), strict=True):
+        assert torch.equal(ours, theirs)

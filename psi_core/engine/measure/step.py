@@ -324,8 +324,13 @@ class FusedStep:
         self.clock.lap("attacked")
         return result
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the device that is held between batches, and that no tensor tells of."""
+        return 0
+
     def resize(self, batch: int) -> None:
-        """Sets the most images a batch has from now on; ignored here, the compiled step needs it."""
+        """Sets the most images a batch has from now on; ignored here, other steps need it."""
 
     def benign_pass(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> BenignPass:
         """The benign images measured, and the gradient that attacks share."""

@@ -26,8 +26,12 @@ _SHOWN = (
     *("engine_memory", "floor_memory", "memory_ratio"),
 )
 
-_MAY_WAIT = ("open_chunk.py", "controls.py")
-"""Files in which the host waits for the device: a chunk's sums at its end, and the search for a Gaussian's scale."""
+_MAY_WAIT = ("open_chunk.py", "controls.py", "recorded_step.py")
+"""Files in which the host waits for the device: a chunk's sums at its end, the search for a Gaussian's scale, and the
+comparison of what was recorded."""
+
+_WARM_UP = 5
+"""Batches after which a step that records itself has done so."""
 
 _TOP_KERNELS = 15
 
@@ -87,7 +91,7 @@ def kernels(trial: Trial) -> Finding:
             with _ready(trial, model=model, precision=policy) as (config, maker):
                 inputs = maker.first_images(np.arange(config.batch))
                 assert inputs is not None, "the digits are bundled"
-                for _ in range(3):
+                for _ in range(_WARM_UP):
                     maker.step(*inputs)
                 torch.cuda.synchronize()
                 began = time.perf_counter()
@@ -105,6 +109,7 @@ def kernels(trial: Trial) -> Finding:
                 "busy_ms": sum(row.self_device_time_total for row in rows) / 1e3,
                 "queued_ms": queued * 1e3,
                 "step_ms": whole * 1e3,
+                "is_recorded": maker.step.held_bytes > 0,
                 "longest": [(row.key[:80], row.count, row.self_device_time_total / 1e3) for row in rows[:_TOP_KERNELS]],
             }
     counts = [f"{name} {each['kernels']}" for name, each in figures.items()]

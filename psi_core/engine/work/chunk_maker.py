@@ -23,6 +23,7 @@ from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.read_ahead import Images, ReadAhead
 from psi_core.engine.measure.abreast import StepsAbreast
 from psi_core.engine.measure.compiled_step import CompiledStep
+from psi_core.engine.measure.recorded_step import RecordedStep
 from psi_core.engine.measure.step import FusedStep, StageSeconds, StepPlan
 from psi_core.engine.models.sources import input_channels
 from psi_core.engine.preparation import Prepared
@@ -297,7 +298,7 @@ def make_chunk_maker(
         uses_predictions=config.labels == "predicted",
     )
     return ChunkMaker(
-        CompiledStep(plan, device, config.batch) if config.compile else FusedStep(plan, device),
+        _step_of(plan, device, config),
         prepared.dataset,
         config.size,
         input_channels(prepared.classifier.network),
@@ -307,3 +308,9 @@ def make_chunk_maker(
         config.skip_unreadable,
         config.abreast,
     )
+
+
+def _step_of(plan: StepPlan, device: Device, config: ResolvedConfig) -> FusedStep:
+    if config.compile:
+        return CompiledStep(plan, device, config.batch)
+    return RecordedStep(plan, device, config.batch) if device.is_cuda else FusedStep(plan, device)

@@ -1,0 +1,240 @@
+"""The fused step recorded: a GPU that waits for its host repeats a batch's launches by itself.
+
+A network of many layers has thousands of launches a batch, each queued by Python, and a fast GPU is done with them
+before the next one comes. Where that is so the step is recorded once, as one CUDA graph for each of its stages, and
+every further batch is three launches: the same kernels in the same order, on memory that is kept. Before a recording is
+used it is compared with the step itself, bit for bit. Batches of another size run as they are.
+"""
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from psi_core.devices import Device
+from psi_core.engine.devices import free_memory, is_out_of_memory
+from psi_core.engine.measure.step import FusedStep, StageClock, StepPlan, StepResult
+
+_OFTEN = 2
+"""So many batches one after another for which the GPU had to wait make it worth while."""
+
+_LAST_STAGE = "attacked"
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
+"""What a step takes: images, labels, positions in the data set, and images attacked elsewhere or None."""
+
+
+class RecordedStep(FusedStep):
+    """A fused step on a GPU that records itself where the GPU waits for its host; PSI_GRAPHS=0 keeps it from that.
+
+    Networks that ask the device for a number cannot be recorded, and are not.
+
+    Args:
+        plan: what the batches have in common.
+        device: CUDA device that runs them.
+        batch: images of a batch; shorter ones are not recorded.
+    """
+
+    def __init__(self, plan: StepPlan, device: Device, batch: int) -> None:
+        super().__init__(plan, device)
+        self._device, self._batch = device, batch
+        self._recording: _Recording | None = None
+        self._may_record = os.environ.get("PSI_GRAPHS") != "0" and torch.version.hip is None
+        self._waits = 0
+        self._end: torch.cuda.Event | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the device that a recording holds."""
+        return 0 if self._recording is None else self._recording.held_bytes
+
+    def resize(self, batch: int) -> None:
+        """Lets go of the recording: batches have another size from now on."""
+        self._batch, self._recording, self._waits = batch, None, 0
+
+    def __call__(
+        self, images: Tensor, true_labels: Tensor, indices: Tensor, external: Tensor | None = None
+    ) -> StepResult:
+        """All conditions of one batch, as the step itself gives them."""
+        inputs = images, true_labels, indices, external
+        if len(images) != self._batch:
+            return self._not_recorded(inputs)
+        if self._recording is not None and self._recording.holds(self.plan.model):
+            return self._recording(inputs, self.clock)
+        if self._may_record and self._waits >= _OFTEN:
+            return self._record(inputs)
+        result = self._not_recorded(inputs)
+        self._note_wait()
+        return result
+
+    def _not_recorded(self, inputs: Inputs) -> StepResult:
+        """The step itself; where no memory is left for it, what a recording holds is given back first."""
+        try:
+            return super().__call__(*inputs)
+        except RuntimeError as error:
+            if self._recording is None or not is_out_of_memory(error):
+                raise
+        self._recording = None
+        free_memory(self._device)
+        return super().__call__(*inputs)
+
+    def _note_wait(self) -> None:
+        """Whether the GPU was through with the batch before when all of this one was queued."""
+        waited = self._end is not None and self._end.query()  # type: ignore[no-untyped-call]
+        self._waits = self._waits + 1 if waited else 0
+        self._end = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._end.record(torch.cuda.current_stream(self._device))
+
+    def _record(self, inputs: Inputs) -> StepResult:
+        """The batch by the step itself, which is recorded and compared meanwhile; what fails is not tried again."""
+        self._may_record, self._recording = False, None
+        with _noted_waits() as waits:
+            result = super().__call__(*inputs)
+        if waits:
+            return result
+        # Something may not let itself be recorded, or no memory is left for it.
+        with contextlib.suppress(RuntimeError):
+            recording = _Recording(super().__call__, self, inputs)
+            if _has_same_bits(recording(inputs, StageClock(self._device)), result):
+                self._recording = recording
+        if self._recording is None:
+            free_memory(self._device)
+        return result
+
+
+class _Recording:
+    """One batch's launches.
+
+    Args:
+        step: the step, which is called once.
+        owner: whose clock it tells of its stages.
+        inputs: a batch, of the size of all later ones.
+
+    Attributes:
+        held_bytes: memory that is held for it.
+    """
+
+    def __init__(self, step: Callable[..., StepResult], owner: FusedStep, inputs: Inputs) -> None:
+        device = inputs[0].device
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_reserved(device)
+        with torch.inference_mode(False), torch.no_grad():
+            self._inputs = tuple(None if each is None else each.detach().clone() for each in inputs)
+        cutter, clock = _Cutter(device), owner.clock
+        owner.clock = cutter
+        try:
+            self._result = step(*self._inputs)
+        finally:
+            owner.clock = clock
+            cutter.leave()
+        self._graphs = cutter.graphs
+        self._weights = _addresses(owner.plan.model)
+        self.held_bytes = torch.cuda.memory_reserved(device) - before
+
+    def holds(self, model: torch.nn.Module) -> bool:
+        """Whether the model's weights lie where the recorded kernels read them."""
+        return self._weights == _addresses(model)
+
+    def __call__(self, inputs: Inputs, clock: StageClock) -> StepResult:
+        """The numbers of another batch, in tensors of their own.
+
+        Args:
+            inputs: as those that were recorded.
+            clock: is told of the stages.
+        """
+        clock.start()
+        with torch.no_grad():
+            for kept, given in zip(self._inputs, inputs, strict=True):
+                if kept is not None and given is not None:
+                    kept.copy_(given)
+        for graph, stage in self._graphs:
+            graph.replay()
+            clock.lap(stage)
+        found = self._result
+        targets = None if found.targets is None else found.targets.clone()
+        means = [[each.clone() for each in layers] for layers in found.channel_means]
+        return StepResult(found.values.clone(), found.labels.clone(), targets, means)
+
+
+class _Cutter(StageClock):
+    """Records each stage of a step as a graph of its own; all share their memory, so that they run in this order only.
+
+    Attributes:
+        graphs: each with the name of its stage.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.graphs: list[tuple[torch.cuda.CUDAGraph, str]] = []
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._outer = torch.cuda.current_stream(device)
+        self._under_way: Any = None
+
+    def start(self) -> None:
+        """Begins the first stage."""
+        graph = torch.cuda.CUDAGraph()
+        # Another thread may meanwhile read images onto the device.
+        self._under_way = torch.cuda.graph(graph, self._pool, self._stream, "thread_local")
+        self._under_way.__enter__()
+        self.graphs.append((graph, ""))
+
+    def lap(self, stage: str) -> None:
+        """Ends a stage, and begins the next one where it is not the last."""
+        under_way, self._under_way = self._under_way, None
+        under_way.__exit__(None, None, None)
+        self.graphs[-1] = self.graphs[-1][0], stage
+        if stage != _LAST_STAGE:
+            self.start()
+
+    def leave(self) -> None:
+        """Ends what is under way where an error left it, and leaves its stream."""
+        try:
+            if self._under_way is not None:
+                self._under_way.__exit__(None, None, None)
+        finally:
+            torch.cuda.set_stream(self._outer)
+
+
+def _addresses(model: torch.nn.Module) -> list[int]:
+    return [each.data_ptr() for tensors in (model.parameters(), model.buffers()) for each in tensors]
+
+
+@contextlib.contextmanager
+def _noted_waits() -> Iterator[list[str]]:
+    """Notes each time that this thread waits for the device within the block."""
+    here, found = threading.get_ident(), list[str]()
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        if threading.get_ident() == here and "called a synchronizing" in str(message):
+            found.append(str(message))
+
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def _has_same_bits(one: StepResult, other: StepResult) -> bool:
+    return all(
+        torch.equal(ours.contiguous().view(torch.uint8), theirs.contiguous().view(torch.uint8))
+        for ours, theirs in zip(_tensors_of(one), _tensors_of(other), strict=True)
+    )
+
+
+def _tensors_of(result: StepResult) -> list[Tensor]:
+    targets = [] if result.targets is None else [result.targets]
+    means = [each for layers in result.channel_means for each in layers]
+    return [result.values, result.labels, *targets, *means]
