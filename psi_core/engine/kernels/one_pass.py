@@ -31,6 +31,15 @@ RECTIFICATIONS = {"none": 0, "relu": 1, "abs": 2}
 
 
 @triton.jit
+def _rectified(v, rectification: tl.constexpr):
+    if rectification == 1:
+        v = tl.where(v < 0, 0.0, v)  # NaN stays NaN.
+    elif rectification == 2:
+        v = tl.abs(v)
+    return v
+
+
+@triton.jit
 def _sum_tiles(
     responses,
     rectified,
@@ -51,7 +60,8 @@ def _sum_tiles(
     """Sums over the positions of one split and the channels of one part, of one image; may write what is summed."""
     n, part, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     c = part * wide + tl.arange(0, wide)
-    in_channels = c < channels
+    in_channels = (c < channels)[None, :]
+    base = n * positions * channels
     total = tl.zeros([wide], tl.float64)
     square = tl.zeros([wide], tl.float64)
     count = tl.zeros([high, wide], tl.int32)
@@ -62,24 +72,26 @@ def _sum_tiles(
         # more instructions than the sums, most of all in 16 bits, where a thread reads twice as many channels at once.
         sums_here = tl.zeros([high, wide], tl.float32)
         squares_here = tl.zeros([high, wide], tl.float32)
-        for start in range(group, tl.minimum(group + high * deep, last), high):
-            p = start + tl.arange(0, high)
-            here = (p < last)[:, None] & in_channels[None, :]
-            at = n * positions * channels + p[:, None].to(tl.int64) * channels + c[None, :]
-            v = tl.load(responses + at, mask=here, other=0.0).to(tl.float32)
-            if rectification == 1:
-                v = tl.where(v < 0, 0.0, v)  # NaN stays NaN.
-            elif rectification == 2:
-                v = tl.abs(v)
+        for start in range(group, tl.minimum(group + high * deep, last), 2 * high):
+            # Two tiles are asked for before either is added: one alone, in 16 bits, leaves the memory waiting.
+            p, q = start + tl.arange(0, high), start + high + tl.arange(0, high)
+            p_at, p_here = base + p[:, None].to(tl.int64) * channels + c[None, :], (p < last)[:, None] & in_channels
+            q_at, q_here = base + q[:, None].to(tl.int64) * channels + c[None, :], (q < last)[:, None] & in_channels
+            v, w = tl.load(responses + p_at, p_here, 0.0), tl.load(responses + q_at, q_here, 0.0)
+            v, w = _rectified(v.to(tl.float32), rectification), _rectified(w.to(tl.float32), rectification)
             if writes:
-                tl.store(rectified + at, v.to(rectified.dtype.element_ty), mask=here)
+                tl.store(rectified + p_at, v.to(rectified.dtype.element_ty), p_here)
+                tl.store(rectified + q_at, w.to(rectified.dtype.element_ty), q_here)
             sums_here += v
             squares_here += v * v
             count += (v > 0).to(tl.int32)
+            sums_here += w
+            squares_here += w * w
+            count += (w > 0).to(tl.int32)
         total += tl.sum(sums_here, 0).to(tl.float64)
         square += tl.sum(squares_here, 0).to(tl.float64)
     place = n * splits + split
-    tl.store(sums + place * channels + c, total, mask=in_channels)
+    tl.store(sums + place * channels + c, total, mask=c < channels)
     tl.store(squares + place * parts + part, tl.sum(square, 0))
     tl.store(active + place * parts + part, tl.sum(tl.sum(count, 0), 0))
 
