@@ -5,15 +5,17 @@ forward for every further condition, all of torch's own. Its images lie ready as
 """
 
 import ctypes
+import itertools
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.config import RunConfig
@@ -27,7 +29,8 @@ from psi_core.engine.models.sources import input_channels
 from psi_core.engine.preparation import prepare
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
 
-_BATCHES = 2
+_BATCHES, _CHUNKS = 2, 4
+"""Images of a round: these batches or, where batches of several chunks are computed at once, the run's own chunks."""
 
 _WARM_UP = {"cpu": 1, "cuda": 3}
 """Rounds before the first that counts: on a GPU the engine may record a batch once it has seen four."""
@@ -48,19 +51,22 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
     tell. Fields of the usual way are None where no library for it is installed.
 
     Args:
-        config: the run to imitate, with random weights; its images are one chunk of two batches.
+        config: the run to imitate, with random weights; its images are two batches, or where the engine computes
+            several batches at once, four of the run's own chunks.
         rounds: how often each is timed, after one round of each to warm up.
         with_usual: whether the expert's script is timed, and the usual way where a library for it is installed.
     """
     prepared = prepare(config.model_copy(update={"weights": "random"}))
     resolved = prepared.config
-    device, images = resolved.device, min(_BATCHES * resolved.batch, len(prepared.dataset))
+    device, is_queued = resolved.device, resolved.abreast > 1
+    images = min(_CHUNKS * resolved.chunk if is_queued else _BATCHES * resolved.batch, len(prepared.dataset))
+    chunks = np.split(np.arange(images), range(resolved.chunk, images, resolved.chunk) if is_queued else [])
     torch.set_num_threads(resolved.threads)
     prepared.classifier.to(device)
     maker = make_chunk_maker(resolved, prepared, device)
     batches = _ready_batches(maker, images, resolved.size, input_channels(prepared.classifier.network))
     contenders: dict[str, Work] = {
-        "engine": lambda: maker.make(np.arange(images), lambda _chunk: None, lambda _before, _after: None),
+        "engine": lambda: _make(maker, chunks),
         "floor": lambda: _floor(prepared.classifier, batches, len(resolved.conditions) - 1),
     }
     library = installed_library() if with_usual else None
@@ -111,6 +117,11 @@ def _ready_batches(maker: ChunkMaker, images: int, size: int, channels: int) -> 
         labels = torch.from_numpy(maker.dataset.labels[positions]).to(maker.device)
         batches.append((read_inputs(maker.dataset, positions, size, channels, maker.device), labels))
     return batches
+
+
+def _make(maker: ChunkMaker, chunks: Sequence[NDArray[np.int64]]) -> None:
+    for chunk, following in itertools.zip_longest(chunks, chunks[1:]):
+        maker.make(chunk, lambda _chunk: None, lambda _before, _after: None, following)
 
 
 def _floor(model: Classifier, batches: list[Batch], further: int) -> None:

@@ -1,7 +1,7 @@
 """Images read before they are asked for: a thread brings the next batches, also of the next chunk, onto the device."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -54,63 +54,22 @@ class _Piece:
     uploaded: "torch.cuda.Event | None"
 
 
-class ReadAhead:
-    """The images of one chunk after another, batch by batch, those that cannot be read left out.
+class ChunkImages:
+    """The images of one chunk, batch by batch, those that cannot be read left out.
 
     Args:
-        sources: the data set, and the images attacked elsewhere where there are any.
-        size: size of the network's input, in pixels.
-        channels: channels of that input.
-        device: device that receives the images.
-        skips_unreadable: whether images that a source cannot read are left out.
-
-    Attributes:
-        skipped: images left out of the open chunk since `take_skipped` last asked.
+        positions: positions of its images in the data set.
+        next_piece: gives the piece of this chunk that was read next, or None where none is left.
     """
 
-    def __init__(
-        self, sources: Sequence[Readable], size: int, channels: int, device: Device, *, skips_unreadable: bool
-    ) -> None:
-        self._sources = sources
-        self._size = size
-        self._channels = channels
-        self._device = torch.device(device)
-        self._skips_unreadable = skips_unreadable
-        self._thread = ThreadPoolExecutor(1, "read-ahead", enter_device, (device,))
-        self._stream: torch.cuda.Stream | None = None
-        if self._device.type == "cuda":
-            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        self._planned: deque[tuple[int, NDArray[np.int64]]] = deque()
-        self._under_way: deque[tuple[int, Future[_Piece]]] = deque()
-        self._open = 0  # Chunks are told apart by number: one may be made twice.
-        self._following: NDArray[np.int64] | None = None
+    def __init__(self, positions: NDArray[np.int64], next_piece: "Callable[[ChunkImages], _Piece | None]") -> None:
+        self.positions = positions
+        self._next_piece = next_piece
         self._ready: deque[Images] = deque()
-        self.skipped: list[Unreadable] = []
-
-    def begin(self, positions: NDArray[np.int64], batch: int, following: NDArray[np.int64] | None = None) -> None:
-        """Opens a chunk, and plans the next; what was read ahead of other chunks is dropped.
-
-        Args:
-            positions: positions of its images in the data set.
-            batch: how many will be taken at a time.
-            following: positions of the chunk after it, where it is known.
-        """
-        self._ready.clear()
-        self.skipped.clear()
-        is_announced = self._following is not None and np.array_equal(self._following, positions)
-        for queue in (self._under_way, self._planned):
-            while queue and not (is_announced and queue[0][0] == self._open + 1):
-                queue.popleft()
-        self._open += 1
-        if not is_announced:
-            self._plan(self._open, positions, batch)
-        self._following = following
-        if following is not None:
-            self._plan(self._open + 1, following, batch)
-        self._read_on()
+        self._skipped: list[Unreadable] = []
 
     def take(self, count: int) -> Images | None:
-        """The next images of the open chunk: so many, fewer at its end; None after that.
+        """The next images: so many, fewer at the end; None after that.
 
         Where the device has no memory left for them, they can be taken again.
 
@@ -118,9 +77,8 @@ class ReadAhead:
             DataError: one of them cannot be read, and is not to be left out.
             RuntimeError: the device has no memory left for them.
         """
-        while sum(map(len, self._ready)) < count and self._next_is_open():
-            piece = self._next_piece()
-            self.skipped += piece.unreadable
+        while sum(map(len, self._ready)) < count and (piece := self._next_piece(self)) is not None:
+            self._skipped += piece.unreadable
             if len(piece.images):
                 self._ready.append(piece.images)
         if not self._ready:
@@ -145,23 +103,85 @@ class ReadAhead:
 
     def take_skipped(self) -> list[Unreadable]:
         """The images left out since the last call."""
-        skipped, self.skipped = self.skipped, []
+        skipped, self._skipped = self._skipped, []
         return skipped
+
+
+class ReadAhead:
+    """The images of one chunk after another, read by a thread before they are asked for.
+
+    Args:
+        sources: the data set, and the images attacked elsewhere where there are any.
+        size: size of the network's input, in pixels.
+        channels: channels of that input.
+        device: device that receives the images.
+        skips_unreadable: whether images that a source cannot read are left out.
+
+    Attributes:
+        announced: the chunk that is likely opened next; its images may be taken once the open chunk has none left.
+    """
+
+    def __init__(
+        self, sources: Sequence[Readable], size: int, channels: int, device: Device, *, skips_unreadable: bool
+    ) -> None:
+        self._sources = sources
+        self._size = size
+        self._channels = channels
+        self._device = torch.device(device)
+        self._skips_unreadable = skips_unreadable
+        self._thread = ThreadPoolExecutor(1, "read-ahead", enter_device, (device,))
+        self._stream: torch.cuda.Stream | None = None
+        if self._device.type == "cuda":
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._planned: deque[tuple[ChunkImages, NDArray[np.int64]]] = deque()
+        self._under_way: deque[tuple[ChunkImages, Future[_Piece]]] = deque()
+        self.announced: ChunkImages | None = None
+
+    def open(self, positions: NDArray[np.int64], batch: int, following: NDArray[np.int64] | None = None) -> ChunkImages:
+        """A chunk: the one that was announced, as far as it was read, where it has these positions.
+
+        What was read ahead of other chunks is dropped, and so is what is left of the one that was open.
+
+        Args:
+            positions: positions of its images in the data set.
+            batch: how many will be taken at a time.
+            following: positions of the chunk after it, where it is known: it is announced.
+        """
+        chunk, self.announced = self.announced, None
+        if chunk is not None and not np.array_equal(chunk.positions, positions):
+            chunk = None
+        for queue in (self._under_way, self._planned):
+            while queue and queue[0][0] is not chunk:
+                queue.popleft()
+        if chunk is None:
+            chunk = self._planned_chunk(positions, batch)
+        if following is not None:
+            self.announced = self._planned_chunk(following, batch)
+        self._read_on()
+        return chunk
+
+    def forget_announced(self) -> None:
+        """Drops the chunk that was announced: opened, it is read from its beginning."""
+        if self.announced is not None:
+            for queue in (self._under_way, self._planned):
+                while queue and queue[-1][0] is self.announced:
+                    queue.pop()
+            self.announced = None
 
     def read(self, positions: NDArray[np.int64]) -> Images:
         """Images at these positions, out of turn; what cannot be read is left out as for a chunk."""
         return self._on_device(self._read_piece(positions))
 
-    def _plan(self, chunk: int, positions: NDArray[np.int64], batch: int) -> None:
+    def _planned_chunk(self, positions: NDArray[np.int64], batch: int) -> ChunkImages:
+        chunk = ChunkImages(positions, self._next_piece)
         for start in range(0, len(positions), batch):
             self._planned.append((chunk, positions[start : start + batch]))
+        return chunk
 
-    def _next_is_open(self) -> bool:
-        queue = self._under_way or self._planned
-        return bool(queue) and queue[0][0] == self._open
-
-    def _next_piece(self) -> _Piece:
+    def _next_piece(self, chunk: ChunkImages) -> _Piece | None:
         self._read_on()
+        if not self._under_way or self._under_way[0][0] is not chunk:
+            return None
         piece = self._under_way[0][1].result()
         images = self._on_device(piece)
         self._under_way.popleft()

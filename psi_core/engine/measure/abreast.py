@@ -7,9 +7,9 @@ other. Every batch is computed as one thread computes it alone, so that the numb
 import copy
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -46,17 +46,16 @@ class StepsAbreast:
         spent = np.mean([astuple(step.seconds) for step in self._steps], 0)
         return StageSeconds(*spent.tolist())
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Every operation takes one thread within the block, and when it is left, no batch is under way."""
-        try:
-            with cpu_threads(1):
-                yield
-        finally:
-            for batch in self._under_way:
-                batch.cancel()
-            wait(self._under_way)
-            self._under_way.clear()
+    def at_work(self) -> AbstractContextManager[None]:
+        """Every operation takes one thread within the block."""
+        return cpu_threads(1)
+
+    def leave(self) -> None:
+        """Lets go of the batches under way; none is when it returns."""
+        for batch in self._under_way:
+            batch.cancel()
+        wait(self._under_way)
+        self._under_way.clear()
 
     def begin(self, inputs: Callable[[], Inputs]) -> "Future[StepResult]":
         """Begins a batch on the thread whose turn it is.

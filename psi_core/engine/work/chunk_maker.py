@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from psi_core.engine.attacks.perturbations import perturbations_of
 from psi_core.engine.devices import free_memory, is_out_of_memory, precision
 from psi_core.engine.images import Dataset, Unreadable, network_inputs
 from psi_core.engine.images.inputs import Readable
-from psi_core.engine.images.read_ahead import Images, ReadAhead
+from psi_core.engine.images.read_ahead import ChunkImages, Images, ReadAhead
 from psi_core.engine.measure.abreast import StepsAbreast
 from psi_core.engine.measure.compiled_step import CompiledStep
 from psi_core.engine.measure.recorded_step import RecordedStep
@@ -41,8 +41,36 @@ class LeftEarlyError(Exception):
     """The worker was asked to leave after the batch; the open chunk is dropped."""
 
 
+@dataclass(slots=True)
+class _Making:
+    """A chunk that was begun.
+
+    Attributes:
+        chunk: what is known of it.
+        images: those that it is made of.
+        queued: batches that were begun, the oldest first, and their numbers, which are not taken in yet.
+        skipped: images left out of it.
+        is_read: whether no image is left to begin.
+    """
+
+    chunk: OpenChunk
+    images: ChunkImages
+    queued: deque[tuple[Images, HostCopy | LaterCopy]] = field(default_factory=deque)
+    skipped: list[Unreadable] = field(default_factory=list)
+    is_read: bool = False
+
+    def put_back_queued(self) -> None:
+        """Makes the images of all that is queued the next to be begun."""
+        while self.queued:
+            self.images.put_back(self.queued.pop()[0])
+        self.is_read = False
+
+
 class ChunkMaker:
     """Makes chunks by one plan on one device.
+
+    Between one chunk and the next the device has work: batches of the next are begun before the last one's numbers are
+    taken in.
 
     Args:
         step: the fused step.
@@ -58,7 +86,7 @@ class ChunkMaker:
     Attributes:
         depth: how many batches are queued on the device while the numbers of one are taken in; on a CPU, where progress
             would only lag, those that others are computed abreast of.
-        skipped: images left out so far.
+        skipped: images left out of chunks that are made.
         sources: the data set, and images attacked elsewhere, if there are any.
     """
 
@@ -85,6 +113,7 @@ class ChunkMaker:
         self._abreast = StepsAbreast(step, abreast) if abreast > 1 else None
         self.skipped: list[Unreadable] = []
         self.sources = [dataset, *([external] if external is not None else [])]
+        self._ahead: _Making | None = None
         self._images = ReadAhead(self.sources, size, channels, device, skips_unreadable=skips_unreadable)
 
     @property
@@ -106,63 +135,115 @@ class ChunkMaker:
             positions: positions of its images in the data set, ascending.
             after_batch: called after every batch; may raise LeftEarlyError.
             out_of_memory: called with the old and the new batch size; the same images are then tried again.
-            following: positions of the chunk that is likely made next: its first images are read meanwhile.
+            following: positions of the chunk that is likely made next: its first images are read meanwhile, and where
+                batches are queued, begun. `leave` drops them where it is not made.
             take_means: gets the channel means of every image, which the chunk itself sums by class, batch by batch.
 
         Raises:
             DataError: an image cannot be read.
             RunError: a layer answered an image with NaN or infinity, or one image alone does not fit in memory.
         """
-        with contextlib.nullcontext() if self._abreast is None else self._abreast.at_work():
-            return self._made(positions, after_batch, out_of_memory, following, take_means)
+        try:
+            with contextlib.nullcontext() if self._abreast is None else self._abreast.at_work():
+                making = self._opened(positions, following)
+                return self._made(making, after_batch, out_of_memory, take_means)
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Drops what was begun of a chunk that is not made."""
+        self._ahead = None
+        self._images.forget_announced()
+        if self._abreast is not None:
+            self._abreast.leave()
+
+    def _opened(self, positions: NDArray[np.int64], following: NDArray[np.int64] | None) -> "_Making":
+        """The chunk of these positions, as far as it was begun beside the one before; another one is dropped."""
+        ahead, self._ahead = self._ahead, None
+        images = self._images.open(positions, self.batch, following)
+        is_begun = ahead is not None and ahead.images is images
+        if ahead is not None and not is_begun and self._abreast is not None:
+            self._abreast.leave()
+        making = ahead if ahead is not None and is_begun else self._begun(images)
+        if self.depth and self._images.announced is not None:
+            self._ahead = self._begun(self._images.announced)
+        return making
+
+    def _begun(self, images: ChunkImages) -> "_Making":
+        return _Making(OpenChunk.begun(self.plan, images.positions, self.device), images)
 
     def _made(
         self,
-        positions: NDArray[np.int64],
+        making: "_Making",
         after_batch: Callable[[OpenChunk], None],
         out_of_memory: Callable[[int, int], None],
-        following: NDArray[np.int64] | None,
         take_means: TakeMeans | None,
     ) -> Arrays:
-        chunk = OpenChunk.begun(self.plan, positions, self.device)
-        self._images.begin(positions, self.batch, following)
-        queued: deque[tuple[Images, HostCopy | LaterCopy]] = deque()
         while True:
-            images = None
-            try:
-                images = self._next(chunk)
-                if images is not None:
-                    queued.append((images, self._begin(images)))
-                fits = True
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                fits = False
-            # Not while the error is there: what the step held on the device hangs on it.
-            if images is not None and not fits:
-                self._images.put_back(images)
-            is_last = images is None and fits
-            del images
-            fits &= self._take_in(chunk, queued, self.depth if fits and not is_last else 0, after_batch, take_means)
+            fits = self._fill_queue(making)
+            if fits and making.is_read and not making.queued:
+                self.skipped += making.skipped
+                return making.chunk.arrays()
+            fits &= self._take_in(making, 1 if fits else len(making.queued), after_batch, take_means)
             if not fits:
+                if self._ahead is not None:  # It goes on as if it had not been begun: in batches of half the size.
+                    self._ahead.put_back_queued()
                 self._halve(out_of_memory)
-            elif is_last:
-                return chunk.arrays()
+
+    def _fill_queue(self, making: "_Making") -> bool:
+        """Begins batches until enough are queued, at the chunk's end those of the next; whether there was memory."""
+        while len(making.queued) + (len(self._ahead.queued) if self._ahead is not None else 0) <= self.depth:
+            if not making.is_read:
+                if not self._begin_next(making):
+                    return False
+            elif self._ahead is not None and not self._ahead.is_read:
+                self._begin_ahead(self._ahead)
+            else:
+                break
+        return True
+
+    def _begin_ahead(self, ahead: "_Making") -> None:
+        """As `_begin_next`; whatever goes wrong is left to that chunk's own turn, when it goes wrong again."""
+        with contextlib.suppress(Exception):
+            if self._begin_next(ahead):
+                return
+        self._ahead = None
+        self._images.forget_announced()
+
+    def _begin_next(self, making: "_Making") -> bool:
+        """Begins the next batch of a chunk, if it has one left; whether the device had memory for it."""
+        images = None
+        try:
+            images = self._next(making)
+            if images is None:
+                making.is_read = True
+            else:
+                making.queued.append((images, self._begin(images)))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        # Not while the error is there: what the step held on the device hangs on it.
+        if images is not None:
+            making.images.put_back(images)
+        return False
 
     def _take_in(
         self,
-        chunk: OpenChunk,
-        queued: deque[tuple[Images, HostCopy | LaterCopy]],
-        most: int,
+        making: "_Making",
+        count: int,
         after_batch: Callable[[OpenChunk], None],
         take_means: TakeMeans | None,
     ) -> bool:
-        """Takes in the numbers of queued batches until at most so many are left; whether the device had memory for it.
+        """Takes in the numbers of the first so many batches that are queued; whether the device had memory for it.
 
-        Where it had not, the images of those that are left are the next to be taken.
+        Where it had not, the images of all that are left are the next to be taken.
         """
+        chunk, queued = making.chunk, making.queued
         try:
-            while len(queued) > most:
+            for _ in range(count):
                 done = chunk.done
                 chunk.take(len(queued[0][0]), queued[0][1])
                 numbers = queued.popleft()[1]
@@ -176,8 +257,7 @@ class ChunkMaker:
                 raise
         else:
             return True
-        while queued:
-            self._images.put_back(queued.pop()[0])
+        making.put_back_queued()
         return False
 
     def _begin(self, images: Images) -> HostCopy | LaterCopy:
@@ -249,12 +329,12 @@ class ChunkMaker:
             count //= 2
         return None
 
-    def _next(self, chunk: OpenChunk) -> Images | None:
+    def _next(self, making: "_Making") -> Images | None:
         """The next batch; images that cannot be read leave the chunk."""
-        images = self._images.take(self.batch)
-        skipped = self._images.take_skipped()
-        chunk.leave_out([each.position for each in skipped])
-        self.skipped += skipped
+        images = making.images.take(self.batch)
+        skipped = making.images.take_skipped()
+        making.chunk.leave_out([each.position for each in skipped])
+        making.skipped += skipped
         return images
 
     def _inputs(self, images: Images) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

@@ -222,8 +222,11 @@ class Worker:
             self.log.write(PhaseBegan("run"))
             self._report_precision(maker)
             self._report_evidence(maker, device)
-            with precision(self.run.config.precision, device):
-                return self._make_chunks(maker)
+            try:
+                with precision(self.run.config.precision, device):
+                    return self._make_chunks(maker)
+            finally:
+                maker.leave()
 
     def _require_beginnings(self, maker: ChunkMaker, prepared: Prepared, device: Device) -> None:
         """Writes down what the run begins with, or refuses to go on with other weights, code or images."""

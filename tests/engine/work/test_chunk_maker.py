@@ -16,13 +16,14 @@ from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.work import chunk_maker
 from psi_core.engine.work.chunk_maker import LeftEarlyError
-from psi_core.engine.work.open_chunk import ChannelSums
-from psi_core.errors import ModelError, RunError
+from psi_core.engine.work.open_chunk import ChannelSums, OpenChunk
+from psi_core.errors import DataError, ModelError, RunError
 from tests.engine.measure.test_step import maker_of
 from tests.engine.networks import seeded
 
 IMAGES, BATCH = 11, 4
 ALL = np.arange(IMAGES)
+CHUNKS = [np.arange(11), np.arange(11, 20), np.arange(20, 25)]
 FULL = "CUDA out of memory. Tried to allocate 20.00 GiB"
 
 
@@ -69,6 +70,24 @@ def made(maker, positions=ALL):
         positions, lambda chunk: told.append(chunk.done), lambda before, after: told.append((before, after))
     )
     return arrays, told
+
+
+def all_made(maker, following=True):
+    """The arrays of three chunks one after another, what was told on the way of each, and who was left out of each."""
+    found, told, left_out = [], [], []
+    for place, chunk in enumerate(CHUNKS):
+        told.append([])
+        announced = CHUNKS[place + 1] if following and place + 1 < len(CHUNKS) else None
+        arrays = maker.make(
+            chunk,
+            lambda chunk: told[-1].append(chunk.done),
+            lambda before, after: told[-1].append((before, after)),
+            announced,
+        )
+        found.append(arrays)
+        left_out.append([each.position for each in maker.skipped])
+        maker.skipped = []
+    return found, told, left_out
 
 
 def assert_same_bits(ours, theirs):
@@ -121,6 +140,72 @@ def test_a_batch_is_queued_before_the_numbers_of_the_last_are_asked_for(classifi
         maker_at(depth, classifier, digits).make(
             ALL, lambda chunk: order.append(chunk.done), lambda before, after: None
         )
+        assert order == expected
+
+
+@pytest.mark.parametrize("depth", [1, ABREAST])
+@pytest.mark.parametrize("unreadable", [(), (11, 12, 13, 14), (2, 10, 19, 20), tuple(range(11, 20))])
+def test_batches_of_the_next_chunk_begun_early_change_no_bit(classifier, digits, depth, unreadable):
+    plain, told, left_out = all_made(maker_at(0, classifier, digits, unreadable), following=False)
+    queued, told_queued, left_out_queued = all_made(maker_at(depth, classifier, digits, unreadable))
+    for ours, theirs in zip(queued, plain, strict=True):
+        assert_same_bits(ours, theirs)
+    assert told_queued == told
+    assert left_out_queued == left_out
+    assert sorted({each for chunk in left_out for each in chunk}) == sorted(unreadable)
+
+
+@pytest.mark.parametrize("depth", [1, ABREAST])
+@pytest.mark.parametrize("position", [4, 10, 11, 17, 20])
+def test_memory_that_runs_out_does_so_in_the_chunk_whose_turn_it_is(classifier, digits, depth, position, monkeypatch):
+    full_at(monkeypatch, position, 1)
+    plain, told, _ = all_made(maker_at(0, classifier, digits, (5,)), following=False)
+    queued, told_queued, _ = all_made(maker_at(depth, classifier, digits, (5,)))
+    for ours, theirs in zip(queued, plain, strict=True):
+        assert_same_bits(ours, theirs)
+    assert told_queued == told
+    assert [[each for each in chunk if each in ((4, 2), (2, 1))] for chunk in told if (4, 2) in chunk] == [
+        [(4, 2), (2, 1)]
+    ]
+
+
+@pytest.mark.parametrize("depth", [1, ABREAST])
+def test_an_image_that_must_be_read_ends_its_own_chunk_and_not_the_one_before(classifier, digits, depth):
+    expected, _ = made(maker_at(0, classifier, digits))
+    maker = maker_at(depth, classifier, digits)
+    maker._images = ReadAhead([Torn(digits, [13])], 28, 1, CPU, skips_unreadable=False)
+    nothing = lambda *_told: None  # noqa: E731
+    assert_same_bits(maker.make(CHUNKS[0], nothing, nothing, CHUNKS[1]), expected)
+    for _ in range(2):
+        with pytest.raises(DataError, match="image 13"):
+            maker.make(CHUNKS[1], nothing, nothing, CHUNKS[2])
+    assert maker.make(CHUNKS[2], nothing, nothing)["index"].tolist() == CHUNKS[2].tolist()
+
+
+@pytest.mark.parametrize("depth", [1, ABREAST])
+def test_a_chunk_that_was_begun_and_is_not_made_leaves_nothing(classifier, digits, depth, monkeypatch):
+    expected = all_made(maker_at(0, classifier, digits), following=False)[0]
+    maker = maker_at(depth, classifier, digits)
+    nothing = lambda *_told: None  # noqa: E731
+    maker.make(CHUNKS[0], nothing, nothing, CHUNKS[1])
+    assert_same_bits(maker.make(CHUNKS[2], nothing, nothing, CHUNKS[1]), expected[2])
+    maker.leave()
+    assert maker._abreast is None or not maker._abreast._under_way
+    assert_same_bits(maker.make(CHUNKS[1], nothing, nothing), expected[1])
+
+
+def test_the_device_has_work_when_a_chunk_ends(classifier, digits, monkeypatch):
+    order = []
+    run_batch = FusedStep.__call__
+    monkeypatch.setattr(FusedStep, "__call__", lambda *arguments: order.append("run") or run_batch(*arguments))
+    arrays = OpenChunk.arrays
+    monkeypatch.setattr(OpenChunk, "arrays", lambda chunk: order.append("end") or arrays(chunk))
+    for depth, expected in (
+        (0, ["run"] * 3 + ["end"] + ["run"] * 3 + ["end"] + ["run"] * 2 + ["end"]),
+        (1, ["run"] * 5 + ["end"] + ["run"] * 3 + ["end", "end"]),
+    ):
+        order.clear()
+        all_made(maker_at(depth, classifier, digits))
         assert order == expected
 
 
