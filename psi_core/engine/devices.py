@@ -156,12 +156,13 @@ def automatic_threads() -> int:
     return min(usable_cores(), int(wanted)) if wanted.isdecimal() and int(wanted) else usable_cores()
 
 
-def automatic_batch(device: Device, activation_bytes: int) -> int:
+def automatic_batch(device: Device, activation_bytes: int, largest: int | None = None) -> int:
     """The largest batch, a power of two, whose activations fit the device.
 
     Args:
         device: device that computes.
         activation_bytes: bytes of one image's activations, all kept for the gradient.
+        largest: images that are enough; None for what is enough for the device.
     """
     budget = _BATCH_BYTES[device.kind]
     if device.is_cuda:
@@ -169,7 +170,7 @@ def automatic_batch(device: Device, activation_bytes: int) -> int:
     else:
         budget = min(budget, total_memory() // 4)
     fitting = max(1, budget // max(1, activation_bytes))
-    return min(_LARGEST_BATCH[device.kind], 1 << (fitting.bit_length() - 1))
+    return min(largest or _LARGEST_BATCH[device.kind], 1 << (fitting.bit_length() - 1))
 
 
 def keep_freed_memory() -> None:

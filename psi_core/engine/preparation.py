@@ -65,6 +65,9 @@ _CPU_CHUNK_MULTIPLY_ADDS = 2e12
 _MOST_ABREAST = 4
 """Batches computed at once at most: what Python does between operations it does for one of them at a time."""
 
+_LARGEST_BATCH_ABREAST = 512
+"""Images: as many as a chunk has."""
+
 _SMALL_MULTIPLY_ADDS = 10_000_000
 """Work of one image below which threads that share every operation wait for each other; LeNet-5 has 420,000."""
 
@@ -197,7 +200,7 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
             "normalize": normalize,
             "layers": tuple(exact_name(call) for call in calls),
             "memory_format": classifier.memory_format,
-            **_division(config, source, trace, device),
+            **_division(config, source, trace, device, len(positions)),
         }
     )
     layers = describe_layers(calls, config.unit)
@@ -304,11 +307,14 @@ def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, bat
     return wanted if batch > wanted else -(-wanted // batch) * batch
 
 
-def _division(config: RunConfig, source: ModelSource, trace: NetworkTrace, device: Device) -> dict[str, int]:
+def _division(
+    config: RunConfig, source: ModelSource, trace: NetworkTrace, device: Device, images: int
+) -> dict[str, int]:
     """How images and threads are divided: `batch`, `chunk`, `threads`, and how many batches are computed `abreast`.
 
-    Threads that share the operations of a small network wait for each other, so that each gets batches of its own. Only
-    networks that are known to keep nothing between forwards, and no attacks of foolbox, which might keep something.
+    Threads that share the operations of a small network wait for each other, so that each gets batches of its own, a
+    whole chunk each where there are enough: the fewer, the less they wait for Python. Only networks that are known to
+    keep nothing between forwards, and no attacks of foolbox, which might keep something.
     """
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     chunk = _automatic_chunk(device, trace, config, batch) if config.chunk == "auto" else config.chunk
@@ -317,9 +323,10 @@ def _division(config: RunConfig, source: ModelSource, trace: NetworkTrace, devic
     is_small = trace.multiply_adds <= _SMALL_MULTIPLY_ADDS
     most = min(threads, _MOST_ABREAST) if device == CPU and is_known and is_small and not config.compile else 1
     if config.batch == "auto" and most > 1:
-        share = -(-chunk // most)
-        batch = min(batch, share + share % 2)  # Even: controls such as donor pair the images of a batch.
-    return {"batch": batch, "chunk": chunk, "threads": threads, "abreast": min(most, -(-chunk // batch))}
+        share = -(-min(images, most * chunk) // most)
+        fitting = automatic_batch(device, most * trace.activation_bytes, _LARGEST_BATCH_ABREAST)
+        batch = min(fitting, share + share % 2)  # Even: controls such as donor pair the images of a batch.
+    return {"batch": batch, "chunk": chunk, "threads": threads, "abreast": most}
 
 
 def _model_card(

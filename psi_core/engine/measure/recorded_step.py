@@ -97,8 +97,8 @@ class RecordedStep(FusedStep):
             result = super().__call__(*inputs)
         if waits:
             return result
-        # Something may not let itself be recorded, or no memory is left for it.
-        with contextlib.suppress(RuntimeError):
+        # Something may not let itself be recorded, or no memory is left for it: the batch is through anyway.
+        with contextlib.suppress(Exception):
             recording = _Recording(super().__call__, self, inputs)
             if _has_same_bits(recording(inputs, StageClock(self._device)), result):
                 self._recording = recording
@@ -134,12 +134,12 @@ class _Recording:
             owner.clock = clock
             cutter.leave()
         self._graphs = cutter.graphs
-        self._weights = _addresses(owner.plan.model)
+        self._weights = _states(owner.plan.model)
         self.held_bytes = torch.cuda.memory_reserved(device) - before
 
     def holds(self, model: torch.nn.Module) -> bool:
-        """Whether the model's weights lie where the recorded kernels read them."""
-        return self._weights == _addresses(model)
+        """Whether the model's weights are those that were recorded, and lie where they lay."""
+        return self._weights == _states(model)
 
     def __call__(self, inputs: Inputs, clock: StageClock) -> StepResult:
         """The numbers of another batch, in tensors of their own.
@@ -203,8 +203,10 @@ class _Cutter(StageClock):
             torch.cuda.set_stream(self._outer)
 
 
-def _addresses(model: torch.nn.Module) -> list[int]:
-    return [each.data_ptr() for tensors in (model.parameters(), model.buffers()) for each in tensors]
+def _states(model: torch.nn.Module) -> list[tuple[int, int]]:
+    """Address and version of every weight."""
+    every = (*model.parameters(), *model.buffers())
+    return [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in every]
 
 
 @contextlib.contextmanager
