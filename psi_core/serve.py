@@ -10,6 +10,7 @@ go on as a worker. What a user's model reads or prints never meets the protocol.
 import inspect
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -46,12 +47,14 @@ class Answer:
             process that replies to nothing else.
         before_import: `module:function` of the same keys, called before the engine is imported. Its result, unless
             None, is the answer.
+        outlives: whether its process works on when whoever asked is gone.
     """
 
     name: str
     function: str
     needs: Literal["files", "engine", "process"]
     before_import: str = ""
+    outlives: bool = False
 
 
 ANSWERS = (
@@ -62,9 +65,9 @@ ANSWERS = (
     Answer("plan", "psi_core.engine.answers:plan", "engine"),
     Answer("picture", "psi_core.engine.answers:picture", "engine", before_import="psi_core.pictures:kept_picture"),
     Answer("doctor", "psi_core.engine.answers:doctor_facts", "engine"),
-    Answer("start", "psi_core.engine.commands:start", "process", before_import="psi_core.serve:before_start"),
+    Answer("start", "psi_core.engine.commands:start", "process", "psi_core.serve:before_start", outlives=True),
     Answer("queue", "psi_core.engine.commands:queue", "process"),
-    Answer("resume", "psi_core.engine.commands:resume", "process", before_import="psi_core.serve:before_resume"),
+    Answer("resume", "psi_core.engine.commands:resume", "process", "psi_core.serve:before_resume", outlives=True),
     Answer("fit", "psi_core.engine.commands:fit", "process"),
     Answer("ablate", "psi_core.engine.commands:ablate", "process"),
     Answer("liu", "psi_core.engine.commands:liu", "process", before_import="psi_core.serve:before_liu"),
@@ -114,6 +117,21 @@ class Reply:
         """Gives an error in the place of the answer."""
         self.is_complete = True
         self._write({"error": sentence, "kind": kind})
+
+    def leave_with_reader(self) -> None:
+        """Asks the process to end once nobody reads its reply any more, as where whoever asked was killed.
+
+        One that computes for minutes and reports nothing meanwhile would not notice.
+        """
+
+        def watch() -> None:
+            poll = select.poll()
+            poll.register(self._stream.fileno(), 0)  # Tells of the reader's end alone.
+            poll.poll()
+            if not self.is_complete:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def hang_up(self) -> None:
         """Closes the stream, so that a reader who waits for its end goes on."""
@@ -198,6 +216,8 @@ def _reply_to(line: str, reply: Reply, *, has_process: bool) -> None:
         raise ConfigError(unknown_name("do", name, [row.name for row in ANSWERS]))
     if row.needs == "process" and not has_process:
         raise ConfigError(f"{name}: takes a process of its own; ask one by python -m psi_core answer")
+    if has_process and not row.outlives:
+        reply.leave_with_reader()
     value = _call(name, row.before_import, fields, reply) if row.before_import else None
     if value is None:
         value = _call(name, row.function, fields, reply)

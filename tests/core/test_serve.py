@@ -11,6 +11,7 @@ import pytest
 from psi_core import Run
 from psi_core.files import plain
 from psi_core.runs.chunks import read_arrays, write_arrays
+from psi_core.runs.processes import start_child
 from psi_core.tables.registry import TABLE_NAMES, View, table_rows
 from tests.core.served import Served, endless_run
 from tests.recorded import record_run, rewrite_chunk
@@ -193,3 +194,13 @@ def test_a_child_that_has_to_end_leaves_no_file_half_written(tmp_path, how):
         assert child.wait(30) == (143 if how == "terminated" else 0)
         assert child.stderr.read() == b""
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_child_that_reports_nothing_ends_with_whoever_asked():
+    child = start_child(["answer"], errors=subprocess.DEVNULL)
+    child.stdin.write(json.dumps({"id": 1, "do": "bench", "rounds": 100_000}) + "\n")
+    child.stdin.close()
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(3)
+    child.stdout.close()
+    assert child.wait(60) == 143
