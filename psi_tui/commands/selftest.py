@@ -50,5 +50,5 @@ def selftest(
         narration_console().print("testing, part by part; Ctrl-C ends it", highlight=False)
         found = ask("selftest", tell, **question)
         machine = f"{found['device_name']}, torch {found['torch']}, Python {found['python']}"
-        output_console().print(f"{'all is well' if found['passed'] else 'not all is well'}: {machine}", highlight=False)
+        print_sentence(output_console(), f"{'all is well' if found['passed'] else 'not all is well'}: {machine}")
     context.exit(0 if found["passed"] else 1)

@@ -1,6 +1,7 @@
 """Parts that show whether results are right: the same bits from every worker, and the CPU's numbers from a GPU."""
 
 import math
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +116,11 @@ def resume(trial: Trial) -> Finding:
 def _begun(trial: Trial, name: str, **options: Any) -> Path:
     """The directory of a run with nothing computed, long enough to be killed on the way."""
     many = 4000 if trial.device.is_cuda else 600
-    return begin(trial.config(images=many, chunk=100, **options), trial.folder / name)[1].directory
+    with _ONE_AT_A_TIME:  # Random weights, and the look at a network's modules, are of the whole process.
+        return begin(trial.config(images=many, chunk=100, **options), trial.folder / name)[1].directory
+
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
