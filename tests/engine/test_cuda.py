@@ -79,6 +79,8 @@ def test_what_another_packages_attack_is_lent_is_shared_there_too_until_it_write
     ours = batch._batch_for(Condition("fgsm", 0.1), None)
     assert ours.images is images, "a kernel would have it copied"
     monkeypatch.setitem(FUNCTIONS, "hostile", lambda batch, _: batch.images)
+    l2 = torch.ones(4, device="cuda")
+    assert batch._batch_for(Condition("gaussian", 0.1), l2).l2 is l2
     lent, other = (batch._batch_for(Condition("hostile", 0.1), None) for _ in range(2))
     assert torch._C._is_cow_tensor(lent.gradient)
     lent.gradient.zero_()
@@ -133,7 +135,7 @@ def test_the_kernels_are_used_here():
     assert kernels.kernels_for(torch.zeros(1, device="cuda"), "steps") is not None
 
 
-def recorded(model, precision, batches=6, **options):
+def recorded(model, precision, batches=7, **options):
     """A maker's step and what it gives for one batch after another, none waited for."""
     config = small_config(model=model, device="cuda", weights="random", precision=precision, batch=8, **options)
     prepared = prepare(config)

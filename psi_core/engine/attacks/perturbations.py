@@ -144,7 +144,7 @@ class PerturbedBatch:
             lent(self.labels if self.targets is None else self.targets),
             self.model,
             self.perturbations.iteration,
-            l2,
+            None if l2 is None else lent(l2),
         )
 
     def _by_foolbox(self, condition: Condition, batch: Batch) -> Tensor:
@@ -166,7 +166,7 @@ class PerturbedBatch:
         attack = sizing_attack(condition, self.perturbations.conditions)
         if attack not in self._l2:
             self.images_under(attack)
-        return _copied_on_write(self._l2[attack])
+        return self._l2[attack]
 
 
 def _only_reads(condition: Condition) -> bool:

@@ -33,7 +33,7 @@ _BATCHES, _CHUNKS = 2, 4
 """Images of a round: these batches or, where batches of several chunks are computed at once, the run's own chunks."""
 
 _WARM_UP = {"cpu": 1, "cuda": 3}
-"""Rounds before the first that counts: on a GPU the engine may record a batch once it has seen four."""
+"""Rounds before the first that counts: on a GPU the engine may record its fifth batch."""
 
 Work = Callable[[], object]
 """One round of a contender: the same images under the same conditions."""

@@ -20,8 +20,9 @@ from psi_core.devices import Device
 from psi_core.engine.devices import free_memory, is_out_of_memory
 from psi_core.engine.measure.step import FusedStep, StageClock, StepPlan, StepResult
 
-_OFTEN = 2
-"""So many batches one after another for which the GPU had to wait make it worth while."""
+_OFTEN = 3
+"""So many batches one after another for which the GPU had to wait make it worth while: at a chunk's end it may have to
+for one, and a recording takes memory."""
 
 _LAST_STAGE = "attacked"
 

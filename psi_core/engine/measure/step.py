@@ -309,13 +309,10 @@ class FusedStep:
         measured = [benign]
         with torch.inference_mode():
             for condition in plan.conditions[1:]:
-                if condition.is_external:
-                    assert external is not None, "a run with external images reads them"
-                    changed = laid_out(external, plan.model.memory_format)
-                else:
-                    changed = perturbed.images_under(condition)
-                is_repeated = self.repeats_benign and condition.epsilon == 0
-                found = benign if is_repeated else self.measure(changed, perturbed.images)
+                if self.repeats_benign and condition.epsilon == 0:
+                    found = benign
+                else:  # No name for the changed images: they go once what the network takes is made of them.
+                    found = self.measure(self._changed(perturbed, condition, external), perturbed.images)
                 if (failed := perturbed.failed_under(condition)) is not None:
                     # No distance is known of images that an attack failed on.
                     found = (found[0], found[1].masked_fill(failed, torch.nan), *found[2:])
@@ -328,6 +325,13 @@ class FusedStep:
     def held_bytes(self) -> int:
         """Memory of the device that is held between batches, and that no tensor tells of."""
         return 0
+
+    def _changed(self, perturbed: PerturbedBatch, condition: Condition, external: Tensor | None) -> Tensor:
+        """The images of a condition."""
+        if not condition.is_external:
+            return perturbed.images_under(condition)
+        assert external is not None, "a run with external images reads them"
+        return laid_out(external, self.plan.model.memory_format)
 
     def resize(self, batch: int) -> None:
         """Sets the most images a batch has from now on; ignored here, other steps need it."""
@@ -349,6 +353,7 @@ class FusedStep:
     def measure(self, changed: Tensor, images: Tensor) -> Measured:
         """Changed images measured, and by how much they were changed."""
         inputs, norms = _ready(self.plan.model, changed, images)
+        del changed
         logits, sums = self._forward(inputs, are_inputs=True)
         return self._measured(logits, torch.stack(norms), sums)
 

@@ -30,7 +30,7 @@ _MAY_WAIT = ("open_chunk.py", "controls.py", "recorded_step.py")
 """Files in which the host waits for the device: a chunk's sums at its end, the search for a Gaussian's scale, and the
 comparison of what was recorded."""
 
-_WARM_UP = 5
+_WARM_UP = 6
 """Batches after which a step that records itself has done so."""
 
 _TOP_KERNELS = 15
