@@ -4,7 +4,8 @@ What can be asked, and the rows of what comes out, live in `psi_core.tables.liu`
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from psi_core.engine.devices import available_device, cpu_threads, current_devic
 from psi_core.engine.recompute import ROUNDING, largest_difference
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
 from psi_core.errors import RunError
+from psi_core.runs.chunks import Arrays
 from psi_core.runs.events import AblationAdvanced, Warned
 from psi_core.runs.run import Run
 from psi_core.statistics.classes import liu_sparseness
@@ -54,7 +56,27 @@ def liu_values(
     prepared = reopen(run, device).with_axes_of(run.layer_infos)
     maker = make_chunk_maker(run.config, prepared, device, request.conditions)
     with cpu_threads(run.config.threads), current_device(device), precision(run.config.precision, device):
-        return _ImagesAgain(run, request, maker, tell, is_interrupted).values()
+        try:
+            return _ImagesAgain(run, request, maker, tell, is_interrupted).values()
+        finally:
+            maker.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is wanted of one chunk.
+
+    Attributes:
+        number: of the chunk.
+        arrays: what its file holds.
+        count: how many of its images are asked for, the first ones.
+        positions: of those that are computed.
+    """
+
+    number: int
+    arrays: Arrays
+    count: int
+    positions: NDArray[np.int64]
 
 
 class _ImagesAgain:
@@ -79,23 +101,33 @@ class _ImagesAgain:
 
     def values(self) -> LiuValues:
         """Chunk by chunk, as far as images are asked for."""
-        left, parts, apart, same = self._request.images, [], 0.0, []
-        for number in self._run.finished_chunks:
-            if left <= 0:
-                break
-            theirs = self._run.read_chunk(number)
-            count = min(left, len(theirs["index"]))
-            sparseness, ours = self._chunk(self._whole_batches(theirs["index"], count), count)
+        parts, apart, same = [], 0.0, []
+        every_chunk = self._wanted()
+        wanted = next(every_chunk, None)
+        while wanted is not None:
+            after = next(every_chunk, None)
+            sparseness, ours = self._chunk(wanted, None if after is None else after.positions)
+            theirs, count = wanted.arrays, wanted.count
             if not np.array_equal(ours["index"][:count], theirs["index"][:count]):
-                raise RunError(f"{self._run.name}: other images of chunk {number} can be read now; {_LOOK}")
+                raise RunError(f"{self._run.name}: other images of chunk {wanted.number} can be read now; {_LOOK}")
             apart = max(apart, self._apart(ours["psi"][0, :, :count], theirs["psi"][0, :, :count]))
             prediction = ours["prediction"][:, :count]
             same.append(prediction == theirs["prediction"][self._places, :count])
             parts.append((sparseness, theirs["label"][:count], prediction))
-            left -= count
+            wanted = after
         every, labels, predictions = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
         same_percent = 100 * float(np.concatenate(same, axis=-1).mean())
         return LiuValues(every[0], every[1], labels, predictions, apart, same_percent)
+
+    def _wanted(self) -> "Iterator[_Wanted]":
+        left = self._request.images
+        for number in self._run.finished_chunks:
+            if left <= 0:
+                return
+            arrays = self._run.read_chunk(number)
+            count = min(left, len(arrays["index"]))
+            yield _Wanted(number, arrays, count, self._whole_batches(arrays["index"], count))
+            left -= count
 
     def _whole_batches(self, index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Positions of the first images, and of those whose batch or pair they need: some attacks go by these."""
@@ -103,8 +135,11 @@ class _ImagesAgain:
         unit = batch if any(each.is_foolbox for each in conditions) else 2 if batch > 1 else 1
         return index[: -(-count // unit) * unit]
 
-    def _chunk(self, positions: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+    def _chunk(
+        self, wanted: "_Wanted", following: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
         """Frozen and live values, float64 (2, condition, layer, image), and the arrays of a chunk of these images."""
+        positions, count = wanted.positions, wanted.count
         shape = len(self._request.conditions), len(self._yardsticks), len(positions)
         found = np.full((2, *shape), np.nan)
 
@@ -117,7 +152,7 @@ class _ImagesAgain:
                     )
             self._advance(min(rows.stop, count) - min(rows.start, count))
 
-        arrays = self._maker.make(positions, lambda _chunk: None, self._say_smaller, take_means=take)
+        arrays = self._maker.make(positions, lambda _chunk: None, self._say_smaller, following, take)
         return found[..., :count], arrays
 
     def _advance(self, images: int) -> None:

@@ -66,7 +66,10 @@ _MOST_ABREAST = 4
 """Batches computed at once at most: what Python does between operations it does for one of them at a time."""
 
 _LARGEST_BATCH_ABREAST = 512
-"""Images: as many as a chunk has."""
+"""Images."""
+
+_CHUNKS_AT_HAND = 2
+"""Chunks whose batches are begun at once: the one that is made, and the next one."""
 
 _SMALL_MULTIPLY_ADDS = 10_000_000
 """Work of one image below which threads that share every operation wait for each other; LeNet-5 has 420,000."""
@@ -295,7 +298,7 @@ def _external_images(
 def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
     """500 images; on a CPU fewer for heavy models, and then a multiple of the batch; on a GPU at least four batches.
 
-    Between chunks a GPU waits until its numbers are taken in, so that few large chunks keep it busy.
+    What is left over for a chunk's last batch keeps a GPU less busy than a whole batch, so that chunks are large there.
     """
     if device.is_cuda:
         return batch * max(4, -(-_CHUNK_IMAGES // batch))
@@ -312,9 +315,10 @@ def _division(
 ) -> dict[str, int]:
     """How images and threads are divided: `batch`, `chunk`, `threads`, and how many batches are computed `abreast`.
 
-    Threads that share the operations of a small network wait for each other, so that each gets batches of its own, a
-    whole chunk each where there are enough: the fewer, the less they wait for Python. Only networks that are known to
-    keep nothing between forwards, and no attacks of foolbox, which might keep something.
+    Threads that share the operations of a small network wait for each other, so that each gets batches of its own: as
+    large as two chunks, the one that is made and the one after it, have for every thread, since between operations
+    threads wait for Python. Only networks that are known to keep nothing between forwards, and no attacks of foolbox,
+    which might keep something.
     """
     batch = automatic_batch(device, trace.activation_bytes) if config.batch == "auto" else config.batch
     chunk = _automatic_chunk(device, trace, config, batch) if config.chunk == "auto" else config.chunk
@@ -323,10 +327,10 @@ def _division(
     is_small = trace.multiply_adds <= _SMALL_MULTIPLY_ADDS
     most = min(threads, _MOST_ABREAST) if device == CPU and is_known and is_small and not config.compile else 1
     if config.batch == "auto" and most > 1:
-        share = -(-min(images, most * chunk) // most)
+        share = -(-min(images, _CHUNKS_AT_HAND * chunk) // most)
         fitting = automatic_batch(device, most * trace.activation_bytes, _LARGEST_BATCH_ABREAST)
-        batch = min(fitting, share + share % 2)  # Even: controls such as donor pair the images of a batch.
-    return {"batch": batch, "chunk": chunk, "threads": threads, "abreast": most}
+        batch = min(fitting, chunk, share + share % 2)  # Even: controls such as donor pair the images of a batch.
+    return {"batch": batch, "chunk": chunk, "threads": threads, "abreast": min(most, -(-images // batch))}
 
 
 def _model_card(

@@ -1,5 +1,6 @@
 """Chunks computed again and compared with those of a run, bit by bit where the device is of the run's kind."""
 
+import itertools
 from dataclasses import asdict
 from typing import Any
 
@@ -37,21 +38,25 @@ def recompute(run: Run, numbers: list[int]) -> list[Verified]:
         return [Verified("computed again", "not checked", str(error))]
     maker, other = make_chunk_maker(run.config, prepared, device), _other_device(run, device)
     found = []
-    for number in numbers:
-        positions = run.chunk_positions(number)
-        try:
-            theirs = run.read_chunk(number)
-        except PsiError as error:
-            found.append(Verified(f"chunk {number} again", "wrong", str(error)))
-            continue
-        positions = positions[:_ELSEWHERE_IMAGES] if other else positions
-        try:
-            with cpu_threads(run.config.threads), current_device(device), precision(run.config.precision, device):
-                ours = maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
-        except PsiError as error:
-            found.append(Verified(f"chunk {number} again", "not checked", str(error)))
-            continue
-        found.append(_compared(number, ours, theirs, other))
+    try:
+        with cpu_threads(run.config.threads), current_device(device), precision(run.config.precision, device):
+            for number, following in itertools.zip_longest(numbers, numbers[1:]):
+                positions = run.chunk_positions(number)
+                after = None if following is None or other else run.chunk_positions(following)
+                try:
+                    theirs = run.read_chunk(number)
+                except PsiError as error:
+                    found.append(Verified(f"chunk {number} again", "wrong", str(error)))
+                    continue
+                positions = positions[:_ELSEWHERE_IMAGES] if other else positions
+                try:
+                    ours = maker.make(positions, lambda _chunk: None, lambda _before, _after: None, after)
+                except PsiError as error:
+                    found.append(Verified(f"chunk {number} again", "not checked", str(error)))
+                    continue
+                found.append(_compared(number, ours, theirs, other))
+    finally:
+        maker.leave()
     return found
 
 

@@ -47,11 +47,13 @@ def test_threads_of_a_small_network_known_to_us_get_batches_of_their_own() -> No
 
     assert divided() == (500, 500, 2)
     assert divided(threads=1) == (256, 500, 1)
-    assert divided(threads=16) == (500, 500, 4)
+    assert divided(threads=16) == (250, 500, 4)
     assert divided(threads=16, images=500) == (126, 500, 4)  # Even, as pairs of images want it.
     assert divided(chunk=5000) == (512, 5000, 2)
     assert divided(batch=300) == (300, 500, 2)
     assert divided(chunk=100) == (100, 100, 2)
+    assert divided(chunk=100, threads=16) == (50, 100, 4)
+    assert divided(batch=2000, chunk=2000, images=2000) == (2000, 2000, 1)
     assert divided(compile=True)[2] == 1
     assert divided(model="alexnet", size=63)[2] == 1
     factory = "psi_core.engine.models.sources:LeNet5"

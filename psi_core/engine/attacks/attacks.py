@@ -44,7 +44,8 @@ class Iteration:
 class Batch:
     """Benign images, and all that an attack or control of them may depend on.
 
-    Its tensors are the receiver's own: what is written into them changes nothing elsewhere.
+    An attack of this package writes into none of them: on a GPU all conditions share them. What another attack writes
+    into them changes nothing elsewhere.
 
     Attributes:
         images: (batch, channel, y, x) in 0..1.

@@ -134,8 +134,10 @@ class PerturbedBatch:
         return changed
 
     def _batch_for(self, condition: Condition, l2: Tensor | None) -> Batch:
-        """Inputs for a condition's function, which it may not write into, or which are copied once it does."""
-        # A kernel of ours that reads what is copied on write would have it copied.
+        """Inputs for a condition's function: copied once it writes into them, or on a GPU, for ours, never.
+
+        A kernel that only reads what is copied on write would have it copied.
+        """
         lent = _as_it_is if self.images.is_cuda and _only_reads(condition) else _copied_on_write
         return Batch(
             lent(self.images),

@@ -53,7 +53,7 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
     Args:
         config: the run to imitate, with random weights; its images are two batches, or where the engine computes
             several batches at once, four of the run's own chunks.
-        rounds: how often each is timed, after one round of each to warm up.
+        rounds: how often each is timed, after rounds to warm up.
         with_usual: whether the expert's script is timed, and the usual way where a library for it is installed.
     """
     prepared = prepare(config.model_copy(update={"weights": "random"}))

@@ -160,6 +160,12 @@ class ReadAhead:
         self._read_on()
         return chunk
 
+    def forget(self) -> None:
+        """Drops every chunk, the open one too."""
+        self.announced = None
+        self._planned.clear()
+        self._under_way.clear()
+
     def forget_announced(self) -> None:
         """Drops the chunk that was announced: opened, it is read from its beginning."""
         if self.announced is not None:

@@ -18,7 +18,7 @@ from psi_core.engine.devices import current_device
 
 
 def kernels_for(values: Tensor, name: str) -> ModuleType | None:
-    """The module of kernels of that name, `one_pass` or `steps`, where they run on the device of these values."""
+    """The kernels of that name, `one_pass`, `pooling` or `steps`, where they run on the device of these values."""
     is_plain = type(values) is Tensor  # Not while a compiler traces.
     is_here = is_plain and values.is_cuda and _are_usable(values.device)
     return import_module(f"psi_core.engine.kernels.{name}") if is_here else None

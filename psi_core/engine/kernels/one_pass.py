@@ -1,8 +1,8 @@
 """One read of every response on a GPU: channel sums, sum of squares and count of positives of each image.
 
-Where they are a ReLU's that is not computed yet, the same read makes it. Triton kernels, imported only where there is a
-GPU. The reducer's own sums are the reference, and what runs where these do not fit. Partial sums are float32, at most
-32 additions deep, then float64, in an order that only the shape decides.
+Of a ReLU's input the same read also makes its output. Triton kernels, imported only where there is a GPU. The reducer's
+own sums are the reference, and what runs where these do not fit. Partial sums are float32, at most 32 additions deep,
+then float64, in an order that only the shape decides.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
@@ -33,7 +33,7 @@ RECTIFICATIONS = {"none": 0, "relu": 1, "abs": 2}
 @triton.jit
 def _rectified(v, rectification: tl.constexpr):
     if rectification == 1:
-        v = tl.where(v < 0, 0.0, v)  # NaN stays NaN.
+        v = tl.where(v <= 0, 0.0, v)  # NaN stays NaN, and -0 becomes 0.
     elif rectification == 2:
         v = tl.abs(v)
     return v

@@ -36,9 +36,9 @@ class StepsAbreast:
         # Taps listen to modules: two threads that ran the same ones would hear each other.
         others = [replace(step.plan, model=_sharing_weights(step.plan.model)) for _ in range(count - 1)]
         self._steps = [step, *map(FusedStep, others)]
-        threads = [ThreadPoolExecutor(1, "abreast", torch.set_num_threads, (1,)) for _ in self._steps]
+        threads = [ThreadPoolExecutor(1, "abreast", _compute_alone) for _ in self._steps]
         self._turns = itertools.cycle(zip(self._steps, threads, strict=True))
-        self._under_way: deque[Future[StepResult]] = deque(maxlen=2 * count)  # One each at work, and one each waiting.
+        self._under_way: deque[Future[StepResult]] = deque()
 
     @property
     def seconds(self) -> StageSeconds:
@@ -58,15 +58,30 @@ class StepsAbreast:
         self._under_way.clear()
 
     def begin(self, inputs: Callable[[], Inputs]) -> "Future[StepResult]":
-        """Begins a batch on the thread whose turn it is.
+        """Begins a batch on the thread whose turn it is, at the precision of the thread that asks.
 
         Args:
             inputs: makes what the step takes, on that thread.
         """
         step, thread = next(self._turns)
-        batch = thread.submit(lambda: step(*inputs()))
+        # Autocast is each thread's own.
+        kind, is_lower = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
+
+        def compute() -> StepResult:
+            with torch.autocast("cpu", kind, enabled=is_lower):
+                return step(*inputs())
+
+        while self._under_way and self._under_way[0].done():
+            self._under_way.popleft()
+        batch = thread.submit(compute)
         self._under_way.append(batch)
         return batch
+
+
+def _compute_alone() -> None:
+    """Lets this thread take no other for its operations."""
+    torch.get_num_threads()  # Before it is asked, torch may yet give it the number that another thread sets.
+    torch.set_num_threads(1)
 
 
 def _sharing_weights(model: Classifier) -> Classifier:

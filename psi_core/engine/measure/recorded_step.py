@@ -9,6 +9,7 @@ used it is compared with the step itself, bit for bit. Batches of another size r
 import contextlib
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,9 @@ _OFTEN = 3
 """So many batches one after another for which the GPU had to wait make it worth while: at a chunk's end it may have to
 for one, and a recording takes memory."""
 
+_BUSY = 0.7
+"""Share of a batch's time on the device from which on its host counts as what takes the time."""
+
 _LAST_STAGE = "attacked"
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -33,7 +37,8 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
 class RecordedStep(FusedStep):
     """A fused step on a GPU that records itself where the GPU waits for its host; PSI_GRAPHS=0 keeps it from that.
 
-    Networks that ask the device for a number cannot be recorded, and are not.
+    A recording reads and writes the same memory again and again. So the network must be known to keep nothing between
+    its forwards but its weights, and one that asks the device for a number is not recorded.
 
     Args:
         plan: what the batches have in common.
@@ -47,7 +52,7 @@ class RecordedStep(FusedStep):
         self._recording: _Recording | None = None
         self._may_record = os.environ.get("PSI_GRAPHS") != "0" and torch.version.hip is None
         self._waits = 0
-        self._end: torch.cuda.Event | None = None
+        self._last: _Queued | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -55,8 +60,9 @@ class RecordedStep(FusedStep):
         return 0 if self._recording is None else self._recording.held_bytes
 
     def resize(self, batch: int) -> None:
-        """Lets go of the recording: batches have another size from now on."""
-        self._batch, self._recording, self._waits = batch, None, 0
+        """Lets go of the recording: batches have another size from now on, and none of them is recorded."""
+        self._batch = batch
+        self._let_go()
 
     def __call__(
         self, images: Tensor, true_labels: Tensor, indices: Tensor, external: Tensor | None = None
@@ -67,10 +73,14 @@ class RecordedStep(FusedStep):
             return self._not_recorded(inputs)
         if self._recording is not None and self._recording.holds(self.plan.model):
             return self._recording(inputs, self.clock)
+        self._let_go()
         if self._may_record and self._waits >= _OFTEN:
             return self._record(inputs)
-        result = self._not_recorded(inputs)
-        self._note_wait()
+        queued = _Queued(self._device)
+        result = super().__call__(*inputs)
+        queued.end()
+        waits, self._last = self._last is not None and self._last.kept_device_waiting(), queued
+        self._waits = self._waits + 1 if waits else 0
         return result
 
     def _not_recorded(self, inputs: Inputs) -> StepResult:
@@ -80,32 +90,61 @@ class RecordedStep(FusedStep):
         except RuntimeError as error:
             if self._recording is None or not is_out_of_memory(error):
                 raise
-        self._recording = None
-        free_memory(self._device)
+        self._let_go()
         return super().__call__(*inputs)
 
-    def _note_wait(self) -> None:
-        """Whether the GPU was through with the batch before when all of this one was queued."""
-        waited = self._end is not None and self._end.query()  # type: ignore[no-untyped-call]
-        self._waits = self._waits + 1 if waited else 0
-        self._end = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._end.record(torch.cuda.current_stream(self._device))
+    def _let_go(self) -> None:
+        """Gives back the memory of a recording, if there is one, once the device is through with it."""
+        if self._recording is not None:
+            torch.cuda.synchronize(self._device)
+            self._recording = None
+            free_memory(self._device)
 
     def _record(self, inputs: Inputs) -> StepResult:
         """The batch by the step itself, which is recorded and compared meanwhile; what fails is not tried again."""
-        self._may_record, self._recording = False, None
+        self._may_record = False
         with _noted_waits() as waits:
             result = super().__call__(*inputs)
-        if waits:
-            return result
-        # Something may not let itself be recorded, or no memory is left for it: the batch is through anyway.
-        with contextlib.suppress(Exception):
-            recording = _Recording(super().__call__, self, inputs)
-            if _has_same_bits(recording(inputs, StageClock(self._device)), result):
-                self._recording = recording
-        if self._recording is None:
+        if not waits:
+            # Something may not let itself be recorded, or no memory is left for it: the batch is through anyway.
+            with contextlib.suppress(Exception):
+                self._recording = _Recording(super().__call__, self, inputs)
+                if not _has_same_bits(self._recording(inputs, StageClock(self._device)), result):
+                    self._let_go()
+                return result
+            self._recording = None
             free_memory(self._device)
         return result
+
+
+class _Queued:
+    """One batch on its way through a device: how long its host took to queue it, and the device to compute it.
+
+    Args:
+        device: CUDA device that runs it; the batch is queued from now on.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._stream = torch.cuda.current_stream(device)
+        self._began = self._event()
+        self._started, self._seconds = time.thread_time(), 0.0
+
+    def end(self) -> None:
+        """All of it is queued."""
+        self._seconds = time.thread_time() - self._started
+        self._ended = self._event()
+
+    def kept_device_waiting(self) -> bool:
+        """Whether the device is through with it, and was as busy with it as its host at the most."""
+        if not self._ended.query():  # type: ignore[no-untyped-call]
+            return False
+        on_device: float = self._began.elapsed_time(self._ended) / 1000
+        return self._seconds > _BUSY * on_device
+
+    def _event(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(self._stream)
+        return event
 
 
 class _Recording:

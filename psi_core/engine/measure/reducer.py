@@ -91,6 +91,8 @@ class Reducer:
             self._rectified_sums = output, *self._in_parts(output, values)
         else:
             self._rectified_sums = output, *_found_by(kernels, values, "relu", into=output)
+            if in_place and not output.is_inference():  # A graph that has kept it must know.
+                torch.autograd.graph.increment_version(output)
         return output
 
     def forget(self) -> None:

@@ -123,6 +123,11 @@ class ModelSource:
     has_own_weights: bool = False
     class_names: tuple[str, ...] = ()
 
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether its networks are known to keep nothing between forwards but their weights."""
+        return self.is_plain or self.name.startswith("torchvision:")
+
     def input_size(self, size: int | None) -> int:
         """The size asked for, or the model's own.
 

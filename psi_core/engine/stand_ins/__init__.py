@@ -23,7 +23,7 @@ STAND_INS: Mapping[Callable[..., Any], Callable[..., Any]] = {
 
 
 def standing_in(device: torch.device) -> AbstractContextManager[object]:
-    """Within the block networks on this device call stand-ins where there are any: on a CPU."""
+    """Within the block networks call the stand-ins that a gradient goes through: there are such on a CPU alone."""
     return _StandingIn() if device.type == "cpu" else nullcontext()
 
 

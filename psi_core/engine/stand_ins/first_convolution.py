@@ -35,10 +35,11 @@ def conv2d(
     groups: int = 1,
 ) -> Tensor:
     """As `torch.conv2d`, with the same bits; the gradient of images of few channels is computed by blocks of pixels."""
-    is_simple = groups == 1 and not isinstance(padding, str) and pair(dilation) == (1, 1)
-    if not (is_simple and _pays(input, weight, bias, pair(stride))):
+    step, margin = pair(stride), pair(padding)
+    is_simple = groups == 1 and pair(dilation) == (1, 1)
+    if step is None or margin is None or not (is_simple and _pays(input, weight, bias, step)):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    convolved: Tensor = _Convolution.apply(input, weight, bias, pair(stride), pair(padding))
+    convolved: Tensor = _Convolution.apply(input, weight, bias, step, margin)
     return convolved
 
 

@@ -4,6 +4,7 @@ On a CPU torch's own takes ten times as long where it cannot take several channe
 they lie beside each other and are many. The larger one of two rows of numbers is enough.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 from psi_core.engine.kernels import kernels_for
 from psi_core.engine.stand_ins.arguments import pair
 from psi_core.engine.stand_ins.onlookers import is_transformed
+
+_LARGEST_WINDOW = 16
+"""Responses of a window that a GPU's kernel takes: it is written out for each, and compiled when it is first used."""
 
 _USUAL: Callable[..., Any] = F.max_pool2d
 
@@ -31,15 +35,18 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     """As `torch.nn.functional.max_pool2d`: the same numbers, in the same order in memory."""
-    kernel, step, margin = pair(kernel_size), pair(stride or kernel_size), pair(padding)
-    is_simple = pair(dilation) == (1, 1) and not (ceil_mode or return_indices) and _is_plain(input)
-    if is_simple and _fits(input, kernel, step, margin):
-        kernels = kernels_for(input, "pooling")
-        if kernels is not None and kernels.fits(input):
-            return kernels.max_pool(input, kernel, step, margin)
-    layout = _layout(input) if is_simple and margin == (0, 0) and min(kernel) > 1 else None
-    if layout is None or not _fits(input, kernel, step, margin):
-        return _USUAL(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    usual = input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    kernel, step, margin = pair(kernel_size), pair(kernel_size if stride in (None, [], ()) else stride), pair(padding)
+    if pair(dilation) != (1, 1) or ceil_mode or return_indices or not _is_plain(input):
+        return _USUAL(*usual)
+    if kernel is None or step is None or margin is None or not _fits(input, kernel, step, margin):
+        return _USUAL(*usual)
+    kernels = kernels_for(input, "pooling") if math.prod(kernel) <= _LARGEST_WINDOW else None
+    if kernels is not None and kernels.fits(input):
+        return kernels.max_pool(input, kernel, step, margin)
+    layout = _layout(input) if margin == (0, 0) and min(kernel) > 1 else None
+    if layout is None:
+        return _USUAL(*usual)
     largest = input
     for dim in (2, 3):
         largest = _largest(largest, dim, kernel[dim - 2], step[dim - 2], layout)

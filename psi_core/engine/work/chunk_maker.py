@@ -69,8 +69,8 @@ class _Making:
 class ChunkMaker:
     """Makes chunks by one plan on one device.
 
-    Between one chunk and the next the device has work: batches of the next are begun before the last one's numbers are
-    taken in.
+    Between one chunk and the next the device has work: batches of the next chunk are begun before the last numbers of
+    one are taken in, and after its sums are on their way to the host.
 
     Args:
         step: the fused step.
@@ -84,8 +84,8 @@ class ChunkMaker:
         abreast: how many batches are computed at once, on a CPU, each by one thread; 1 for one after the other, by all.
 
     Attributes:
-        depth: how many batches are queued on the device while the numbers of one are taken in; on a CPU, where progress
-            would only lag, those that others are computed abreast of.
+        depth: how many batches wait or are computed while the numbers of one are taken in: on a GPU one, on a CPU none,
+            or as many as are computed abreast.
         skipped: images left out of chunks that are made.
         sources: the data set, and images attacked elsewhere, if there are any.
     """
@@ -154,7 +154,7 @@ class ChunkMaker:
     def leave(self) -> None:
         """Drops what was begun of a chunk that is not made."""
         self._ahead = None
-        self._images.forget_announced()
+        self._images.forget()
         if self._abreast is not None:
             self._abreast.leave()
 
@@ -186,6 +186,8 @@ class ChunkMaker:
                 self.skipped += making.skipped
                 return making.chunk.arrays()
             fits &= self._take_in(making, 1 if fits else len(making.queued), after_batch, take_means)
+            if fits and making.is_read and not making.queued:
+                making.chunk.leave_device()
             if not fits:
                 if self._ahead is not None:  # It goes on as if it had not been begun: in batches of half the size.
                     self._ahead.put_back_queued()
@@ -378,7 +380,7 @@ def make_chunk_maker(
         uses_predictions=config.labels == "predicted",
     )
     return ChunkMaker(
-        _step_of(plan, device, config),
+        _step_of(plan, device, config, keeps_nothing=prepared.source.keeps_nothing),
         prepared.dataset,
         config.size,
         input_channels(prepared.classifier.network),
@@ -390,7 +392,8 @@ def make_chunk_maker(
     )
 
 
-def _step_of(plan: StepPlan, device: Device, config: ResolvedConfig) -> FusedStep:
+def _step_of(plan: StepPlan, device: Device, config: ResolvedConfig, *, keeps_nothing: bool) -> FusedStep:
     if config.compile:
         return CompiledStep(plan, device, config.batch)
-    return RecordedStep(plan, device, config.batch) if device.is_cuda else FusedStep(plan, device)
+    may_record = device.is_cuda and keeps_nothing and not any(each.is_foolbox for each in plan.conditions)
+    return RecordedStep(plan, device, config.batch) if may_record else FusedStep(plan, device)

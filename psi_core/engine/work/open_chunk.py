@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.devices import Device
+from psi_core.engine.devices import is_out_of_memory
 from psi_core.engine.measure.step import StepPlan, StepResult
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
@@ -94,6 +95,7 @@ class ChannelSums:
         self._by_class = torch.zeros(conditions, 0, ends[-1], dtype=torch.float64, device=device)
         self._squares = torch.zeros(conditions, ends[-1], dtype=torch.float64, device=device)
         self._device = device
+        self._copied: torch.cuda.Event | None = None
 
     def add(self, labels: NDArray[np.int64], means: Sequence[Sequence[Tensor]]) -> None:
         """Adds a batch.
@@ -128,16 +130,36 @@ class ChannelSums:
                 self._by_class[conditions, :, channels] += by_class
                 self._squares[conditions, channels] += squares
 
+    def leave_device(self) -> None:
+        """Begins to copy the sums to the host; nothing is added any more.
+
+        What is queued on the device after this does not delay them.
+        """
+        if not self._device.is_cuda:
+            return
+        self._by_class, self._squares = (
+            torch.empty(each.shape, dtype=each.dtype, pin_memory=True).copy_(each, non_blocking=True)
+            for each in (self._by_class, self._squares)
+        )
+        self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._copied.record(torch.cuda.current_stream(self._device))
+
     def by_class(self, layer: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sums of one layer for classes that were seen, (condition, class, channel)."""
+        self._wait()
         places = [self._labels.index(label) for label in labels.tolist()]
         sums: NDArray[np.float64] = self._by_class[:, :, self._places[layer]].cpu().numpy()[:, places]
         return sums
 
     def squares(self, layer: int) -> NDArray[np.float64]:
         """Sums of squares of one layer over all images, (condition, channel)."""
+        self._wait()
         sums: NDArray[np.float64] = self._squares[:, self._places[layer]].cpu().numpy()
         return np.ascontiguousarray(sums)
+
+    def _wait(self) -> None:
+        if self._copied is not None:
+            self._copied.synchronize()
 
     def _make_room(self, labels: NDArray[np.int64]) -> None:
         new = sorted({*labels.tolist()} - {*self._labels})
@@ -201,6 +223,14 @@ class OpenChunk:
         self._require_finite(rows)
         self.channel_sums.add(self.labels[rows], numbers.channel_means)
         self.done = rows.stop  # Last: whatever ran out of memory can be taken again.
+
+    def leave_device(self) -> None:
+        """Begins to copy what is left on the device, when all images are done; where memory is short, later."""
+        try:
+            self.channel_sums.leave_device()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
 
     def arrays(self) -> Arrays:
         """What a chunk file holds, of the images done so far."""

@@ -19,7 +19,7 @@ cases = [
     ((2, 70, 9, 8), (2, 2), (2, 2), (0, 0)),
     ((1, 5, 14, 15), (3, 3), (2, 2), (1, 1)),
     ((2, 3, 9, 7), (2, 3), (3, 1), (0, 1)),
-    ((1, 1, 4, 4), (4, 4), (4, 4), (2, 2)),
+    ((1, 2, 4, 4), (4, 4), (4, 4), (2, 2)),
     ((3, 2, 6, 6), (1, 1), (2, 2), (0, 0)),
 ]
 for shape, window, step, margin in cases:
@@ -33,6 +33,8 @@ for shape, window, step, margin in cases:
         assert found.dtype == expected.dtype and found.is_contiguous(memory_format=torch.channels_last)
 assert not fits(torch.zeros(2, 3, 4, 5)), "its channels do not lie last"
 assert not fits(torch.zeros(3, 4, 5))
+for shape in ((2, 1, 4, 5), (2, 3, 1, 5)):
+    assert not fits(torch.zeros(shape).contiguous(memory_format=torch.channels_last)), "torch's own lies otherwise"
 assert not fits(torch.zeros(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last))
 """
 

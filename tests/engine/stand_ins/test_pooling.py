@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from psi_core.engine.measure import step
 from psi_core.engine.preparation import prepare
 from psi_core.engine.stand_ins import STAND_INS, pooling
+from psi_core.engine.stand_ins.first_convolution import conv2d
 from psi_core.engine.stand_ins.pooling import max_pool2d
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from tests.engine.processes import small_config
@@ -73,7 +74,19 @@ def test_gradients_indices_wide_images_and_refusals_are_torchs_own(usual):
     max_pool2d(images[:, :, ::2], 2)
     with pytest.raises(RuntimeError, match="too small"):
         max_pool2d(images, 9)
-    assert len(usual) == 5
+    for refused in ({"kernel_size": (2, 2, 2)}, {"kernel_size": 2, "stride": 0}, {"kernel_size": 2.0}):
+        with pytest.raises((RuntimeError, TypeError)):
+            max_pool2d(images, **refused)
+    assert len(usual) == 8
+
+
+@pytest.mark.parametrize("two", [np.int64(2), torch.tensor(2), [2], (np.int32(2), 2)])
+def test_numbers_of_other_libraries_are_numbers(usual, two):
+    images = images_of((2, 6, 8, 8)).nan_to_num()
+    assert torch.equal(max_pool2d(images, two, stride=[]), F.max_pool2d(images, 2))
+    assert not usual
+    weight = torch.randn(40, 6, 3, 3)
+    assert torch.equal(conv2d(images, weight, None, two, two), F.conv2d(images, weight, None, 2, 2))
 
 
 def test_a_run_has_the_same_bits_with_and_without_it(monkeypatch):

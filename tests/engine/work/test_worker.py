@@ -163,8 +163,10 @@ def test_the_run_says_how_many_threads_compute_whatever_the_launcher_set(
         torch.set_num_threads(before)
 
 
-def test_batches_abreast_change_no_bit_of_a_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["exact", "bf16"])
+def test_batches_abreast_change_no_bit_of_a_run(tmp_path: Path, precision: str) -> None:
     options = {"attack": "fgsm,pgd", "steps": 2, "controls": "sign-noise,gaussian,donor", "batch": 6}
+    options |= {"precision": precision}
     one, two = (analyze(small_config(**options, threads=threads), tmp_path) for threads in (1, 2))
     assert (one.config.abreast, two.config.abreast) == (1, 2)
     assert_same_results(two.directory, one.directory)
