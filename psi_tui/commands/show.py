@@ -27,7 +27,7 @@ from psi_tui.plots.layer_histogram import layer_histogram
 from psi_tui.plots.page import draw_page
 from psi_tui.plots.page_files import PAGE_FILES
 from psi_tui.shell.completion import complete_condition, complete_layer, one_of
-from psi_tui.shell.console import output_console, print_sentence, write_file, write_result
+from psi_tui.shell.console import output_console, write_file, write_result
 from psi_tui.shell.tables import print_histogram, print_layers, print_sentences, print_title
 from psi_tui.text.columns import Section, pick, print_table, screen_columns
 
@@ -139,4 +139,4 @@ def show(
         importances = {column.name: int(column.is_key) for column in columns}
         print_table(console, pick(screen_columns(columns), **importances), [Section(rows)])
     for note in table_notes(found, table, view):
-        print_sentence(console, note, style="dim")
+        console.print(note, style="dim", highlight=False)

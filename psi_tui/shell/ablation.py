@@ -25,7 +25,7 @@ def print_ablation(console: "Console", result: AblationResult, *, with_plot: boo
         console.print()
         print_figure(console, ablation_curves(result.rows))
     for note in result.notes:
-        print_sentence(console, note, style="dim")
+        console.print(note, style="dim")
 
 
 def ablation_sections(rows: Sequence[Row]) -> list[Section]:

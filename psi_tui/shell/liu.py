@@ -35,7 +35,7 @@ def print_liu(console: "Console", result: LiuResult) -> None:
         console.print()
         print_table(console, _VERDICTS, [Section(lines)])
     for note in result.notes:
-        print_sentence(console, note, style="dim")
+        console.print(note, style="dim", highlight=False)
 
 
 def liu_sections(rows: Sequence[Row]) -> list[Section]:
