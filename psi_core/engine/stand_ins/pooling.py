@@ -36,7 +36,8 @@ def max_pool2d(
 ) -> Any:
     """As `torch.nn.functional.max_pool2d`: the same numbers, in the same order in memory."""
     usual = input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    kernel, step, margin = pair(kernel_size), pair(kernel_size if stride in (None, [], ()) else stride), pair(padding)
+    is_stepped = stride is not None and not (isinstance(stride, tuple | list) and not stride)
+    kernel, step, margin = pair(kernel_size), pair(stride if is_stepped else kernel_size), pair(padding)
     if pair(dilation) != (1, 1) or ceil_mode or return_indices or not _is_plain(input):
         return _USUAL(*usual)
     if kernel is None or step is None or margin is None or not _fits(input, kernel, step, margin):

@@ -77,6 +77,10 @@ class LaterCopy:
         return HostCopy(self._result.result()).wait()
 
 
+_MOST_PINNED = 2**26
+"""Bytes of sums that are copied to pinned memory: ResNet-50's of 60 classes under five conditions."""
+
+
 class ChannelSums:
     """Sums of every layer's channel means, float64 on the device, for the classes that the chunk has so far.
 
@@ -133,9 +137,10 @@ class ChannelSums:
     def leave_device(self) -> None:
         """Begins to copy the sums to the host; nothing is added any more.
 
-        What is queued on the device after this does not delay them.
+        What is queued on the device after this does not delay them. Large ones stay until they are asked for: pinned
+        memory is dear.
         """
-        if not self._device.is_cuda:
+        if not self._device.is_cuda or self._by_class.nbytes > _MOST_PINNED:
             return
         self._by_class, self._squares = (
             torch.empty(each.shape, dtype=each.dtype, pin_memory=True).copy_(each, non_blocking=True)
