@@ -298,7 +298,7 @@ def _external_images(
 def _automatic_chunk(device: Device, trace: NetworkTrace, config: RunConfig, batch: int) -> int:
     """500 images; on a CPU fewer for heavy models, and then a multiple of the batch; on a GPU at least four batches.
 
-    What is left over for a chunk's last batch keeps a GPU less busy than a whole batch, so that chunks are large there.
+    A GPU's batches are large, and one that is not full costs nearly as much as a full one.
     """
     if device.is_cuda:
         return batch * max(4, -(-_CHUNK_IMAGES // batch))

@@ -134,9 +134,10 @@ class PerturbedBatch:
         return changed
 
     def _batch_for(self, condition: Condition, l2: Tensor | None) -> Batch:
-        """Inputs for a condition's function: copied once it writes into them, or on a GPU, for ours, never.
+        """Inputs for a condition's function. One that writes into them gets copies of its own at that moment.
 
-        A kernel that only reads what is copied on write would have it copied.
+        On a GPU functions of this package, which write into none, get the tensors themselves: a kernel that only reads
+        a tensor to be copied on write would have it copied.
         """
         lent = _as_it_is if self.images.is_cuda and _only_reads(condition) else _copied_on_write
         return Batch(

@@ -14,14 +14,10 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from psi_core.engine.devices import cpu_threads
-from psi_core.engine.measure.step import FusedStep, StageSeconds, StepResult
+from psi_core.engine.measure.step import FusedStep, Inputs, StageSeconds, StepResult
 from psi_core.engine.models.classifier import Classifier
-
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
-"""What a step takes: images, labels, positions in the data set, and images attacked elsewhere or None."""
 
 
 class StepsAbreast:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from psi_core.devices import Device
 from psi_core.engine.devices import free_memory, is_out_of_memory
-from psi_core.engine.measure.step import FusedStep, StageClock, StepPlan, StepResult
+from psi_core.engine.measure.step import FusedStep, Inputs, StageClock, StepPlan, StepResult
 
 _OFTEN = 3
 """So many batches one after another for which the GPU had to wait make it worth while: at a chunk's end it may have to
@@ -29,9 +29,6 @@ _BUSY = 0.7
 """Share of a batch's time on the device from which on its host counts as what takes the time."""
 
 _LAST_STAGE = "attacked"
-
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
-"""What a step takes: images, labels, positions in the data set, and images attacked elsewhere or None."""
 
 
 class RecordedStep(FusedStep):
@@ -107,7 +104,7 @@ class RecordedStep(FusedStep):
             result = super().__call__(*inputs)
         if not waits:
             # Something may not let itself be recorded, or no memory is left for it: the batch is through anyway.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(RuntimeError):
                 self._recording = _Recording(super().__call__, self, inputs)
                 if not _has_same_bits(self._recording(inputs, StageClock(self._device)), result):
                     self._let_go()

@@ -185,6 +185,10 @@ class StepPlan:
         return RowLayout(len(self.conditions), len(self.layers), self.measures)
 
 
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
+"""What a step takes: images, labels, positions in the data set, and images attacked elsewhere or None."""
+
+
 @dataclass(slots=True)
 class StepResult:
     """Every number of one batch.

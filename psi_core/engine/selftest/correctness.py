@@ -113,14 +113,15 @@ def resume(trial: Trial) -> Finding:
     return _bits("a killed and resumed run has the bits of one that was not", _at_every_precision(trial, compared))
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Runs are begun one at a time: random weights, and the look at a network's modules, are of the whole process."""
+
+
 def _begun(trial: Trial, name: str, **options: Any) -> Path:
     """The directory of a run with nothing computed, long enough to be killed on the way."""
     many = 4000 if trial.device.is_cuda else 600
-    with _ONE_AT_A_TIME:  # Random weights, and the look at a network's modules, are of the whole process.
+    with _ONE_AT_A_TIME:
         return begin(trial.config(images=many, chunk=100, **options), trial.folder / name)[1].directory
-
-
-_ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager

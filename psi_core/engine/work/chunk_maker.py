@@ -28,7 +28,7 @@ from psi_core.engine.measure.step import FusedStep, StageSeconds, StepPlan
 from psi_core.engine.models.sources import input_channels
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.work.open_chunk import HostCopy, LaterCopy, OpenChunk
-from psi_core.errors import RunError
+from psi_core.errors import PsiError, RunError
 from psi_core.runs.chunks import Arrays
 
 Found = TypeVar("Found")
@@ -206,8 +206,8 @@ class ChunkMaker:
         return True
 
     def _begin_ahead(self, ahead: "_Making") -> None:
-        """As `_begin_next`; whatever goes wrong is left to that chunk's own turn, when it goes wrong again."""
-        with contextlib.suppress(Exception):
+        """As `_begin_next`; what cannot be read or computed is left to that chunk's own turn, and is told then."""
+        with contextlib.suppress(PsiError, OSError, RuntimeError):
             if self._begin_next(ahead):
                 return
         self._ahead = None
