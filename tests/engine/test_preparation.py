@@ -1,9 +1,12 @@
 """Preparation: every field resolved, everything checked, before anything is written."""
 
+import gc
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,6 +16,7 @@ from psi_core.engine import analyze, answers
 from psi_core.engine.answers import plan_of
 from psi_core.engine.models.sources import ARCHITECTURES
 from psi_core.engine.preparation import prepare
+from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import ConfigError, DataError, ModelError
 from psi_core.runs.run import Run
 from tests.engine.processes import small_config
@@ -32,6 +36,21 @@ def test_resolving_again_changes_nothing() -> None:
     assert twice.config == once.config
     assert twice.layers == once.layers
     assert twice.card == once.card
+
+
+def test_what_a_run_is_made_of_is_free_as_soon_as_nobody_holds_it() -> None:
+    """Not when garbage is collected: its weights lie on a GPU, where the next run may need their place."""
+    gc.disable()
+    try:
+        prepared = prepare(RunConfig(weights="random", batch=4, device="cpu"))
+        maker = make_chunk_maker(prepared.config, prepared, prepared.config.device)
+        maker.make(np.arange(8), lambda _chunk: None, lambda _before, _after: None)
+        held = [weakref.ref(each) for each in (maker.step, prepared.classifier, *prepared.classifier.modules())]
+        maker.leave()
+        del maker, prepared
+        assert not any(each() is not None for each in held)
+    finally:
+        gc.enable()
 
 
 def test_heavy_models_get_smaller_chunks_on_a_cpu() -> None:

@@ -14,7 +14,7 @@ from psi_core.engine.measure.reducer import Reducer, measure_of
 from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.models.activations import NONNEGATIVE, is_rectified
 from psi_core.engine.models.channel_axes import ChannelAxes
-from psi_core.engine.models.taps import Taps
+from psi_core.engine.models.taps import Taps, weakly
 from psi_core.errors import ConfigError, ModelError, unknown_name
 from psi_core.measures import MEASURES
 
@@ -77,7 +77,7 @@ class SparsenessMeter:
         self._measures = tuple(measures)
         self._reducer = Reducer(unit, rectify, measures)
         self._model = model
-        self._taps = Taps(model, self._receive, with_modules=layers is not None)
+        self._taps = Taps(model, weakly(self._receive), with_modules=layers is not None)
         self._has_tokens = unit == "token"
         # For neurons it does not matter where channels lie, and to follow them costs time.
         self._axes = None if unit == "neuron" else ChannelAxes()

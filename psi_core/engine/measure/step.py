@@ -28,7 +28,7 @@ from psi_core.engine.measure.sparseness import Moments
 from psi_core.engine.models.activations import RELU_FUNCTIONS, RELU_FUNCTIONS_IN_PLACE
 from psi_core.engine.models.classifier import Classifier, laid_out
 from psi_core.engine.models.layers import LayerCall, NetworkTrace
-from psi_core.engine.models.taps import Taps
+from psi_core.engine.models.taps import Taps, weakly
 from psi_core.engine.stand_ins import STAND_INS
 from psi_core.errors import ModelError
 
@@ -271,7 +271,7 @@ class FusedStep:
         relus = _relus(self._reducer) if activations <= {call.path for call in plan.layers} else {}
         self._taps = Taps(
             plan.model.network,
-            self._receive,
+            weakly(self._receive),
             owners=owners,
             with_modules=needs_modules,
             stand_ins={} if fuses_passes else {**STAND_INS, **relus},
@@ -365,17 +365,20 @@ class FusedStep:
         """Logits, and sums of every tapped layer, of one forward."""
         plan = self.plan
         self._sums, self._fired, self._images = [], 0, len(images)
-        with self._taps:
-            logits = plan.model(images, are_inputs=are_inputs)
-        self._reducer.forget()
-        if len(self._sums) != len(plan.layers):
-            raise ModelError(f"layers: {len(self._sums)} of {len(plan.layers)} layers fired in a batch; {_STEADY}")
+        try:
+            with self._taps:
+                logits = plan.model(images, are_inputs=are_inputs)
+        finally:  # Nothing of a forward outlives it here, nor of one that failed.
+            self._reducer.forget()
+            sums, self._sums = self._sums, []
+        if len(sums) != len(plan.layers):
+            raise ModelError(f"layers: {len(sums)} of {len(plan.layers)} layers fired in a batch; {_STEADY}")
         # A skipped call that is not tapped would renumber later calls: `#3` would become `#2`.
         if self._fired != self._activations:
             raise ModelError(
                 f"layers: {self._fired} activations fired in a batch, {self._activations} in the dry forward; {_STEADY}"
             )
-        return logits, self._sums
+        return logits, sums
 
     def _receive(self, path: str, kind: str, output: Tensor) -> None:
         self._fired += kind != "module"

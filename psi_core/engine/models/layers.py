@@ -1,6 +1,7 @@
 """Layers: found by one dry forward, named, and chosen for a run."""
 
 import fnmatch
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -145,10 +146,10 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
 
     def receive(path: str, kind: str, output: Tensor) -> None:
         nonlocal last_sigmoid
-        is_function, owner = taps.is_function, taps.owner
+        is_function, owner = heard.is_function, heard.owner
         module = None if is_function else modules.get(owner)
         # What is cut off before any module with weights is the image itself.
-        is_relu = is_rectified(kind, *taps.arguments) and not (kind == "clamp" and not costs.parameters)
+        is_relu = is_rectified(kind, *heard.arguments) and not (kind == "clamp" and not costs.parameters)
         is_leaf = is_function or (module is not None and next(module.children(), None) is None)
         last_sigmoid = output.detach().clone() if kind == "sigmoid" else None
         costs.leaf_outputs += output.numel() // _DRY_IMAGES if is_leaf else 0
@@ -178,6 +179,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     device = parameter.device if parameter is not None else torch.device("cpu")
     images = dry_images(channels, size).to(device)
     taps = Taps(network, receive, with_modules=True)
+    heard: Taps = weakref.proxy(taps)  # Else they and their receiver would keep each other, and the network.
 
     def can_take(number: int, channels: int = channels, size: int = size) -> bool:
         try:

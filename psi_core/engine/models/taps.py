@@ -6,9 +6,11 @@ when it comes.
 """
 
 import contextlib
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -59,6 +61,21 @@ A tensor that it gives takes the output's place in the network.
 """
 
 
+def weakly(receive: Receive) -> Receive:
+    """Calls a method and does not keep its object alive: for one that keeps its own taps.
+
+    Each would keep the other, and what such an object holds on a GPU would be free when garbage is collected, if then.
+    """
+    method = weakref.WeakMethod(receive)
+
+    def call(name: str, kind: str, output: Tensor) -> Tensor | None:
+        found = method()
+        assert found is not None, "its object keeps the taps, and is there for as long as they are"
+        return found(name, kind, output)
+
+    return call
+
+
 @dataclass(slots=True)
 class _Frame:
     """A module whose forward is running."""
@@ -105,7 +122,7 @@ class Taps(TorchFunctionMode):
         self._with_modules = with_modules
         self._stand_ins = stand_ins
         self._handles: list[RemovableHandle] = []
-        self._hooks: list[tuple[nn.Module, Callable[..., None], Callable[..., Tensor | None]]] = []
+        self._watched: list[tuple[nn.Module, str, bool]] = []
         self._inside: list[_Frame] = []
         self._calls: Counter[str] = Counter()
         self._numbered_paths = {path for path, _ in network.named_modules() if "#" in path}
@@ -117,10 +134,12 @@ class Taps(TorchFunctionMode):
     def __enter__(self) -> "Taps":
         try:
             self._handles.append(self._network.register_forward_pre_hook(self._begin_forward, prepend=True))
-            self._hooks = self._hooks or self._hooks_of_modules()
-            for module, enter, leave in self._hooks:
-                self._handles.append(module.register_forward_pre_hook(enter))
-                self._handles.append(module.register_forward_hook(leave))
+            self._watched = self._watched or self._modules_to_watch()
+            # Hooks that were kept would keep these taps, as these would them.
+            for module, path, is_activation in self._watched:
+                begin, end = (partial(hook, path, is_activation) for hook in (self._begin_module, self._end_module))
+                self._handles.append(module.register_forward_pre_hook(begin))
+                self._handles.append(module.register_forward_hook(end))
             self._handles.append(self._network.register_forward_hook(self._end_forward, always_call=True))
         except BaseException:
             self._remove_hooks()
@@ -144,34 +163,33 @@ class Taps(TorchFunctionMode):
             is_whole = bool(frame.is_activation and frame.path)
             name = frame.path if is_whole else f"{frame.path}.{kind}".lstrip(".")
             self.owner, self.is_function, self.arguments = frame.path, not is_whole, (args, kwargs or {})
-            replacement = self._announce(name, kind, output)
-            self.arguments = (), {}
+            try:
+                replacement = self._announce(name, kind, output)
+            finally:
+                self.arguments = (), {}
             if replacement is not None:
                 # What an in-place call gives is read through its argument too.
                 is_in_place = any(each is output for each in (*args, *(kwargs or {}).values()))
                 return output.copy_(replacement) if is_in_place else replacement
         return output
 
-    def _hooks_of_modules(self) -> list[tuple[nn.Module, Callable[..., None], Callable[..., Tensor | None]]]:
-        """The modules to watch, each with what is called before its forward and after it."""
+    def _modules_to_watch(self) -> list[tuple[nn.Module, str, bool]]:
+        """Each with its path, and whether it is an activation."""
         modules = visible_modules(self._network).items()
         owned = [each for each in modules if self._owners is None or each[0] in self._owners]
-        return [(module, *self._hooks_of(path, module)) for path, module in owned]
+        return [(module, path, isinstance(module, ACTIVATION_MODULES)) for path, module in owned]
 
-    def _hooks_of(self, path: str, module: nn.Module) -> tuple[Callable[..., None], Callable[..., Tensor | None]]:
-        is_activation = isinstance(module, ACTIVATION_MODULES)
+    def _begin_module(self, path: str, is_activation: bool, _module: nn.Module, _inputs: Any) -> None:
+        self._inside.append(_Frame(path, is_activation))
 
-        def enter(_module: nn.Module, _inputs: Any) -> None:
-            self._inside.append(_Frame(path, is_activation))
-
-        def leave(_module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
-            frame = self._inside.pop()
-            if self._with_modules and path and not (is_activation and frame.was_received):
-                self.owner, self.is_function, self.arguments = path, False, ((), {})
-                return self._announce(path, "module", output)
-            return None
-
-        return enter, leave
+    def _end_module(
+        self, path: str, is_activation: bool, _module: nn.Module, _inputs: Any, output: Any
+    ) -> Tensor | None:
+        frame = self._inside.pop()
+        if self._with_modules and path and not (is_activation and frame.was_received):
+            self.owner, self.is_function, self.arguments = path, False, ((), {})
+            return self._announce(path, "module", output)
+        return None
 
     def _announce(self, name: str, kind: str, output: Any) -> Tensor | None:
         if is_transformed():  # An output within vmap() hides an axis.

@@ -3,6 +3,8 @@
 All but the last test leave the graph to a backend that compiles nothing: inductor takes seconds.
 """
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -292,6 +294,21 @@ def test_what_a_network_keeps_serves_it_afterwards(digits):
     ours = arrays_of(compiled)
     assert type(network.kept) is torch.Tensor
     assert_equal(ours, arrays_of(eager))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_step_is_free_as_soon_as_nobody_holds_it(digits, backend):
+    classifier = small(perceptron(10))
+    gc.disable()
+    try:
+        eager, compiled = makers_of(classifier, digits, 8, backend=backend)
+        arrays_of(compiled)
+        held = [weakref.ref(compiled.step), weakref.ref(classifier.network)]
+        compiled.leave()
+        del eager, compiled, classifier
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_compiling_is_no_time_of_the_step(digits, monkeypatch):

@@ -1,5 +1,9 @@
 """SparsenessMeter: equal to measuring clones of every activation, for any module."""
 
+import contextlib
+import gc
+import weakref
+
 import pytest
 import torch
 import torchvision
@@ -163,3 +167,19 @@ def test_the_meter_is_off_outside_its_block():
         network(images_of(2))
     network(images_of(2))
     assert [len(psi) for psi in meter.psi.values()] == [2, 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"unit": "channel"}, {"layers": ["1"], "rectify": "abs"}])
+@pytest.mark.parametrize("pixels", [8, 7])
+def test_a_meter_and_its_module_are_free_as_soon_as_nobody_holds_them(options, pixels):
+    network, images = perceptron(), images_of(2, size=pixels)
+    gc.disable()
+    try:
+        meter = SparsenessMeter(network, **options)
+        with contextlib.nullcontext() if pixels == 8 else pytest.raises(RuntimeError), meter:
+            network(images)
+        held = [weakref.ref(each) for each in (meter, meter._taps, network)]
+        del meter, network
+        assert [each() for each in held] == [None] * 3
+    finally:
+        gc.enable()

@@ -1,6 +1,9 @@
 """The fused step and the chunks made of it, against a reference that stores every activation in float64."""
 
+import contextlib
 import gc
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -255,6 +258,55 @@ def test_no_activation_outlives_the_batch(dataset):
         gc.enable()
     assert result.values.shape == (maker.plan.layout.rows, 4)
     assert not result.values.requires_grad
+
+
+@pytest.mark.parametrize(("size", "abreast"), [(28, 1), (28, 3), (27, 1)])
+def test_a_step_and_its_network_are_free_as_soon_as_nobody_holds_them(abreast, size, dataset):
+    """Not when garbage is collected: what a step holds on a GPU would outlive its run. Nor do errors hold it."""
+    classifier = small(seeded(lambda: build_classifier(model_source("lenet5"), 10, "none")))
+    others = {*threading.enumerate()}
+    gc.disable()
+    try:
+        maker = maker_of(classifier, dataset, 28, abreast=abreast)
+        maker.size = size
+        with contextlib.nullcontext() if size == 28 else pytest.raises(ModelError):
+            arrays_of(maker)
+        steps = [maker.step] if maker._abreast is None else maker._abreast._steps
+        assert len(steps) == abreast
+        held = [weakref.ref(each) for step in steps for each in (step, step._taps, step.plan.model.network)]
+        maker.leave()
+        del maker, steps, classifier
+        for thread in {*threading.enumerate()} - others:
+            thread.join(20)  # Of batches abreast: it goes when its pool goes, and has let go of its last batch then.
+        assert [each() for each in held] == [None] * 3 * abreast
+    finally:
+        gc.enable()
+
+
+def test_nothing_of_a_forward_that_failed_is_kept(dataset, monkeypatch):
+    network = perceptron(10)
+    network[2] = watched = Watched()
+    maker = maker_of(small(network), dataset, 8)
+    watched.seen.clear()
+    usual, calls = Reducer.__call__, []
+
+    def full(reducer, *layer):
+        calls.append(None)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return usual(reducer, *layer)
+
+    monkeypatch.setattr(Reducer, "__call__", full)
+    gc.disable()
+    try:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            maker.step(*maker._inputs(maker._images.read(np.arange(4))))
+        assert len(watched.seen) == 1
+        assert watched.seen[0].expired()
+        assert maker.step._sums == []
+        assert maker.step._taps.arguments == ((), {})
+    finally:
+        gc.enable()
 
 
 def test_the_model_is_left_without_hooks_and_gradients(dataset):
