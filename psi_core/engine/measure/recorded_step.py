@@ -7,6 +7,7 @@ used it is compared with the step itself, bit for bit. Batches of another size r
 """
 
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from psi_core.devices import Device
-from psi_core.engine.devices import free_memory, is_out_of_memory
+from psi_core.engine.devices import free_memory
 from psi_core.engine.measure.step import FusedStep, Inputs, StageClock, StepPlan, StepResult
 
 _OFTEN = 3
@@ -58,8 +59,20 @@ class RecordedStep(FusedStep):
 
     def resize(self, batch: int) -> None:
         """Lets go of the recording: batches have another size from now on, and none of them is recorded."""
-        self._batch = batch
-        self._let_go()
+        self.give_back()
+        self._batch, self._may_record = batch, False
+
+    def give_back(self) -> bool:
+        """Gives back the memory of a recording, if there is one; no other is made, which would take it again."""
+        is_held = self._recording is not None
+        if is_held:
+            self._drop()
+        return is_held
+
+    def let_go(self) -> None:
+        """Gives back the memory of a recording, if there is one; where batches follow after all, another is made."""
+        if self.give_back():
+            self._may_record, self._waits = True, 0
 
     def __call__(
         self, images: Tensor, true_labels: Tensor, indices: Tensor, external: Tensor | None = None
@@ -67,10 +80,10 @@ class RecordedStep(FusedStep):
         """All conditions of one batch, as the step itself gives them."""
         inputs = images, true_labels, indices, external
         if len(images) != self._batch:
-            return self._not_recorded(inputs)
+            return super().__call__(*inputs)
         if self._recording is not None and self._recording.holds(self.plan.model):
             return self._recording(inputs, self.clock)
-        self._let_go()
+        self.give_back()
         if self._may_record and self._waits >= _OFTEN:
             return self._record(inputs)
         queued = _Queued(self._device)
@@ -80,21 +93,13 @@ class RecordedStep(FusedStep):
         self._waits = self._waits + 1 if waits else 0
         return result
 
-    def _not_recorded(self, inputs: Inputs) -> StepResult:
-        """The step itself; where no memory is left for it, what a recording holds is given back first."""
-        try:
-            return super().__call__(*inputs)
-        except RuntimeError as error:
-            if self._recording is None or not is_out_of_memory(error):
-                raise
-        self._let_go()
-        return super().__call__(*inputs)
-
-    def _let_go(self) -> None:
-        """Gives back the memory of a recording, if there is one, once the device is through with it."""
-        if self._recording is not None:
+    def _drop(self) -> None:
+        """Gives back the memory of a recording, or of what one that failed left, once the device is through with it."""
+        # A device that has failed tells so of whatever it is asked; then an error is under way already.
+        with contextlib.suppress(RuntimeError):
             torch.cuda.synchronize(self._device)
-            self._recording = None
+        self._recording = None
+        with contextlib.suppress(RuntimeError):
             free_memory(self._device)
 
     def _record(self, inputs: Inputs) -> StepResult:
@@ -102,15 +107,14 @@ class RecordedStep(FusedStep):
         self._may_record = False
         with _noted_waits() as waits:
             result = super().__call__(*inputs)
-        if not waits:
-            # Something may not let itself be recorded, or no memory is left for it: the batch is through anyway.
-            with contextlib.suppress(RuntimeError):
-                self._recording = _Recording(super().__call__, self, inputs)
-                if not _has_same_bits(self._recording(inputs, StageClock(self._device)), result):
-                    self._let_go()
+        if waits:
+            return result
+        # Something may not let itself be recorded, or no memory is left for it: the batch is through anyway.
+        with contextlib.suppress(*_refusals()):
+            self._recording = _Recording(super().__call__, self, inputs)
+            if _has_same_bits(self._recording(inputs, StageClock(self._device)), result):
                 return result
-            self._recording = None
-            free_memory(self._device)
+        self._drop()  # Not while the error is there: what was recorded hangs on it.
         return result
 
 
@@ -158,18 +162,19 @@ class _Recording:
 
     def __init__(self, step: Callable[..., StepResult], owner: FusedStep, inputs: Inputs) -> None:
         device = inputs[0].device
-        torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()
-        before = torch.cuda.memory_reserved(device)
-        with torch.inference_mode(False), torch.no_grad():
-            self._inputs = tuple(None if each is None else each.detach().clone() for each in inputs)
-        cutter, clock = _Cutter(device), owner.clock
-        owner.clock = cutter
-        try:
-            self._result = step(*self._inputs)
-        finally:
-            owner.clock = clock
-            cutter.leave()
+        with _nothing_collected():
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+            before = torch.cuda.memory_reserved(device)
+            with torch.inference_mode(False), torch.no_grad():
+                self._inputs = tuple(None if each is None else each.detach().clone() for each in inputs)
+            clock = owner.clock
+            try:
+                with _Cutter(device) as cutter:
+                    owner.clock = cutter
+                    self._result = step(*self._inputs)
+            finally:
+                owner.clock = clock
         self._graphs = cutter.graphs
         self._weights = _states(owner.plan.model)
         self.held_bytes = torch.cuda.memory_reserved(device) - before
@@ -202,6 +207,11 @@ class _Recording:
 class _Cutter(StageClock):
     """Records each stage of a step as a graph of its own; all share their memory, so that they run in this order only.
 
+    Where the block ends in an error nothing of it is recorded.
+
+    Args:
+        device: CUDA device that runs the step.
+
     Attributes:
         graphs: each with the name of its stage.
     """
@@ -231,13 +241,50 @@ class _Cutter(StageClock):
         if stage != _LAST_STAGE:
             self.start()
 
-    def leave(self) -> None:
-        """Ends what is under way where an error left it, and leaves its stream."""
+    def __enter__(self) -> "_Cutter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if self._under_way is not None:
-                self._under_way.__exit__(None, None, None)
+            if kind is not None:
+                self._give_up()
         finally:
             torch.cuda.set_stream(self._outer)
+
+    def _give_up(self) -> None:
+        """Ends what is under way where an error left it."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            with contextlib.suppress(*_refusals()):  # Whatever else is wrong, there is an error already.
+                under_way.__exit__(None, None, None)
+        # Up to torch 2.12 a capture that cannot be ended goes on taking memory from its pool, so none is freed, and
+        # its graph never leaves that pool. A torch that has ended it refuses the first call.
+        with contextlib.suppress(RuntimeError, AttributeError):
+            torch._C._cuda_endAllocateToPool(self._device.index, self._pool)
+            torch._C._cuda_releasePool(self._device.index, self._pool)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What a step raises that does not let itself be recorded: torch, the checks of a step, and compilers."""
+    kinds = RuntimeError, AssertionError, ValueError
+    try:
+        from triton.runtime.errors import TritonError  # Not at the top: triton is not everywhere.
+    except ImportError:
+        return kinds
+    return *kinds, TritonError
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """No garbage is collected within the block, but before it: a graph that is destroyed ends one that is recorded."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        gc.collect()
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def _states(model: torch.nn.Module) -> list[tuple[int, int]]:

@@ -340,6 +340,13 @@ class FusedStep:
     def resize(self, batch: int) -> None:
         """Sets the most images a batch has from now on; ignored here, other steps need it."""
 
+    def give_back(self) -> bool:
+        """Gives memory that it can do without back to the device, which has none left; whether there was any."""
+        return False
+
+    def let_go(self) -> None:
+        """Gives back all that it holds on the device between batches, after the last one; here nothing."""
+
     def benign_pass(self, images: Tensor, true_labels: Tensor, indices: Tensor) -> BenignPass:
         """The benign images measured, and the gradient that attacks share."""
         plan = self.plan

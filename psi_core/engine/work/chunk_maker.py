@@ -152,11 +152,12 @@ class ChunkMaker:
             raise
 
     def leave(self) -> None:
-        """Drops what was begun of a chunk that is not made."""
+        """Drops what was begun of a chunk that is not made, and what the step holds on the device."""
         self._ahead = None
         self._images.forget()
         if self._abreast is not None:
             self._abreast.leave()
+        self.step.let_go()
 
     def _opened(self, positions: NDArray[np.int64], following: NDArray[np.int64] | None) -> "_Making":
         """The chunk of these positions, as far as it was begun beside the one before; another one is dropped."""
@@ -188,7 +189,7 @@ class ChunkMaker:
             fits &= self._take_in(making, 1 if fits else len(making.queued), after_batch, take_means)
             if fits and making.is_read and not making.queued:
                 making.chunk.leave_device()
-            if not fits:
+            if not fits and not self.step.give_back():
                 if self._ahead is not None:  # It goes on as if it had not been begun: in batches of half the size.
                     self._ahead.put_back_queued()
                 self._halve(out_of_memory)
