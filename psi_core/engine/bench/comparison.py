@@ -76,11 +76,14 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
     if library is not None:
         measure = usual_way(library, prepared.classifier, resolved.conditions)
         contenders["usual"] = lambda: [measure(*batch) for batch in batches]
-    with precision(resolved.precision, device), current_device(device):
-        seconds = _seconds(contenders, rounds, device)
-        memory = {name: peak_growth(work, device) for name, work in contenders.items()}
-    if memory["engine"] is not None:
-        memory["engine"] += maker.step.held_bytes
+    try:
+        with precision(resolved.precision, device), current_device(device):
+            seconds = _seconds(contenders, rounds, device)
+            memory = {name: peak_growth(work, device) for name, work in contenders.items()}
+        if memory["engine"] is not None:
+            memory["engine"] += maker.step.held_bytes
+    finally:
+        maker.leave()
     for name in memory.keys() - {"engine"}:
         # All others work on batches made before, which the peak leaves out; one of them is counted here.
         memory[name] = None if (peak := memory[name]) is None else peak + batches[0][0].nbytes

@@ -73,12 +73,15 @@ def _seconds(config: RunConfig, images: int) -> float:
     prepared.classifier.to(resolved.device)
     maker = make_chunk_maker(resolved, prepared, resolved.device)
     with precision(resolved.precision, resolved.device), current_device(resolved.device):
-        for positions in (np.arange(maker.batch), np.arange(images)):
-            started = time.perf_counter()
-            maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
-            if resolved.device.is_cuda:
-                torch.cuda.synchronize(resolved.device)
-    return time.perf_counter() - started
+        try:
+            for positions in (np.arange(maker.batch), np.arange(images)):
+                started = time.perf_counter()
+                maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
+                if resolved.device.is_cuda:
+                    torch.cuda.synchronize(resolved.device)
+            return time.perf_counter() - started
+        finally:
+            maker.leave()
 
 
 def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator[dict[str, Any]]:

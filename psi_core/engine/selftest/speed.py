@@ -152,7 +152,11 @@ def _ready(trial: Trial, **options: Any) -> Iterator[tuple[ResolvedConfig, Chunk
     prepared = prepare(_whole(trial, **options))
     prepared.classifier.to(trial.device)
     with current_device(trial.device), precision(prepared.config.precision, trial.device):
-        yield prepared.config, make_chunk_maker(prepared.config, prepared, trial.device)
+        maker = make_chunk_maker(prepared.config, prepared, trial.device)
+        try:
+            yield prepared.config, maker
+        finally:
+            maker.leave()
 
 
 def _make(maker: ChunkMaker, images: int) -> None:

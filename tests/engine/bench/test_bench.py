@@ -9,8 +9,9 @@ from psi_core.config import RunConfig
 from psi_core.devices import CPU
 from psi_core.engine import fgsm, population_sparseness
 from psi_core.engine.bench.comparison import bench_row, peak_growth
-from psi_core.engine.bench.scaling import scaling
+from psi_core.engine.bench.scaling import _seconds, scaling
 from psi_core.engine.bench.usual_way import LIBRARIES, expert_way, installed_library, usual_way
+from psi_core.engine.measure.step import FusedStep
 from tests.engine.networks import perceptron, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of foolbox, for a part of scipy's old name.
@@ -24,6 +25,24 @@ def test_all_are_timed_and_compared() -> None:
     assert row["expert_ratio"] == pytest.approx(row["engine_images_per_second"] / row["expert_images_per_second"])
     assert row["usual_way"] == installed_library()
     assert row["usual_ratio"] == pytest.approx(row["engine_images_per_second"] / row["usual_images_per_second"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_that_a_bench_recorded_stays_on_the_device(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go: list[FusedStep] = []
+    monkeypatch.setattr(FusedStep, "let_go", lambda step: let_go.extend([step]))
+    config = RunConfig(batch=4, threads=1)
+    if not fails:
+        bench_row(config, rounds=1, with_usual=False)
+        _seconds(config, 4)
+        assert len(let_go) == 2
+        return
+    monkeypatch.setattr(FusedStep, "__call__", lambda *_given: torch.zeros(2) + torch.zeros(3))
+    for work in (lambda: bench_row(config, rounds=1, with_usual=False), lambda: _seconds(config, 4)):
+        let_go.clear()
+        with pytest.raises(RuntimeError, match="must match the size"):
+            work()
+        assert len(let_go) == 2  # Of the chunk that failed, and of the maker.
 
 
 def test_a_peak_is_seen_that_is_gone_again() -> None:

@@ -1,5 +1,6 @@
 """The self-test: parts by name, within a time, each one's failure its own; and what its parts would find."""
 
+import contextlib
 import json
 import traceback
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from psi_core.devices import CPU
+from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.selftest import speed, suite
 from psi_core.engine.selftest.correctness import agreement, signs
 from psi_core.engine.selftest.part import Finding, Part, Trial, differences
@@ -72,6 +74,20 @@ def test_one_flipped_bit_is_a_difference(tmp_path):
     assert 0 < found.psi < 1e-6
     chunk_path(other, 0).unlink()
     assert differences(one, other).missing == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_that_a_part_recorded_stays_on_the_device(fails, tmp_path, monkeypatch):
+    let_go = []
+    monkeypatch.setattr(FusedStep, "let_go", lambda step: let_go.extend([step]))
+    with (
+        pytest.raises(KeyError) if fails else contextlib.nullcontext(),
+        speed._ready(Trial(CPU, tmp_path), model="lenet5", precision="exact") as (_, maker),
+    ):
+        step = maker.step
+        if fails:
+            raise KeyError
+    assert let_go == [step]
 
 
 def test_a_wait_is_told_by_the_line_that_was_under_way():
