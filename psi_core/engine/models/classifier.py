@@ -1,8 +1,9 @@
 """The classifier made of a network: takes pixels in 0..1, gives logits, whatever the network itself takes and gives."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -87,9 +88,33 @@ class Classifier(nn.Module):
                 tensor.data = data
 
 
-def uncompiled() -> AbstractContextManager[object]:
+class _Uncompiled:
+    """One state of the process for all threads that are within: the last to leave puts back what the first found."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within = 0
+        self._found = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within and "torch._dynamo" in sys.modules:
+                self._found.enter_context(torch.compiler.set_stance("force_eager"))
+            self._within += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._found.close()
+
+
+_UNCOMPILED = _Uncompiled()
+
+
+def uncompiled() -> AbstractContextManager[None]:
     """Functions of a network that compile themselves run as they are written: compiled, their calls cannot be seen."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    return _UNCOMPILED
 
 
 def laid_out(images: Tensor, memory_format: MemoryFormat) -> Tensor:

@@ -1,10 +1,14 @@
 """Models: by name, normalization inside, wrong names and sizes refused with the way out."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
+import torch._dynamo
 from torch import nn
 
 from psi_core.config import RunConfig
+from psi_core.engine.models.classifier import uncompiled
 from psi_core.engine.models.sources import (
     IMAGENET_MEAN_SD,
     build_classifier,
@@ -128,3 +132,17 @@ def test_input_channels_are_those_that_the_network_names():
     network = nn.Sequential(nn.Unfold(4, stride=4), nn.Conv1d(32, 4, 1))
     network.input_size = (2, 8, 8)
     assert input_channels(network) == 2
+
+
+def test_threads_that_leave_a_network_in_any_order_leave_the_compiler_as_it_was():
+    def stance():
+        return torch._dynamo.eval_frame._stance.stance
+
+    before = stance()
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(uncompiled())
+        second.enter_context(uncompiled())
+        assert stance() == "force_eager"
+        first.close()
+        assert stance() == "force_eager"
+    assert stance() == before == "default"
