@@ -10,8 +10,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -183,120 +182,6 @@ def keep_freed_memory() -> None:
     if set_option is not None:
         set_option(_MALLOC_MMAP_MAX, 0)
         set_option(_MALLOC_TRIM_THRESHOLD, 2**31 - 1)
-
-
-@contextlib.contextmanager
-def precision(policy: str, device: Device) -> Iterator[None]:
-    """Within the block torch computes at one precision: `exact` (IEEE fp32), `tf32` or `bf16`; each is deterministic.
-
-    All settings come back as they were, whichever of torch's ways of asking for TF32 had set them. No convolution is
-    chosen by timing it, and on CUDA attention takes the one way whose gradient adds in a fixed order: another worker
-    gets the same bits.
-    """
-    cudnn, cuda = torch.backends.cudnn, torch.backends.cuda
-    before = _Float32Settings.read()
-    searched = cudnn.deterministic, cudnn.benchmark
-    attention = [enabled() for enabled, _ in _ATTENTION]
-    _Float32Settings.all_at("tf32" if policy == "tf32" else "ieee").write()
-    cudnn.deterministic, cudnn.benchmark = True, False
-    if device.is_cuda:
-        for _, enable in _ATTENTION:
-            enable(enable is cuda.enable_math_sdp)
-    try:
-        with torch.autocast(device.kind, torch.bfloat16) if policy == "bf16" else contextlib.nullcontext():
-            yield
-    finally:
-        before.write()
-        cudnn.deterministic, cudnn.benchmark = searched
-        for (_, enable), was_enabled in zip(_ATTENTION, attention, strict=True):
-            enable(was_enabled)
-
-
-_ATTENTION: tuple[tuple[Callable[[], bool], Callable[[bool], None]], ...] = tuple(
-    (getattr(torch.backends.cuda, f"{name}_sdp_enabled"), getattr(torch.backends.cuda, f"enable_{name}_sdp"))
-    for name in ("flash", "mem_efficient", "cudnn", "math")
-)
-"""Torch's implementations of attention: whether each may be taken, and how to say so."""
-
-_SCOPES = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))
-"""What sets the float32 precision of several operations at once, the widest first, in torch's words."""
-
-_OPERATIONS = tuple((backend, each) for backend in ("cuda", "mkldnn") for each in ("matmul", "conv", "rnn"))
-"""What sets it of one kind of operation; `mkldnn` stands for the CPU."""
-
-# Private names: torch.backends.mkldnn.fp32_precision reads one setting and writes another.
-_get_float32: Callable[[str, str], str] = torch._C._get_fp32_precision_getter
-_set_float32: Callable[[str, str, str], object] = torch._C._set_fp32_precision_setter
-
-_MATMUL_WORDS = (("highest", "ieee", "ieee"), ("high", "tf32", "tf32"), ("medium", "tf32", "bf16"))
-"""Words of torch.set_float32_matmul_precision, and what each sets of matrix products on CUDA and on the CPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Float32Settings:
-    """Torch's precision of float32 products, in its old settings and its new ones.
-
-    Both are always written alike: torch refuses to read an old setting that a new one contradicts, and its compiler
-    reads the old ones.
-
-    Attributes:
-        matmul: word of the old setting of matrix products.
-        allows_tf32: old setting of cuDNN.
-        own: new setting of each of _SCOPES and _OPERATIONS itself; `none` where it follows a wider one.
-    """
-
-    matmul: str
-    allows_tf32: bool
-    own: tuple[str, ...]
-
-    @classmethod
-    def all_at(cls, value: str) -> "_Float32Settings":
-        """Every operation at `ieee` or `tf32`."""
-        is_tf32 = value == "tf32"
-        return cls("high" if is_tf32 else "highest", is_tf32, (value,) * len(_SCOPES + _OPERATIONS))
-
-    @classmethod
-    def read(cls) -> "_Float32Settings":
-        """The present settings, which stay.
-
-        A new setting reads as the one that it follows: its own shows where the wider one is varied. An old one can be
-        read where the new ones agree with it, so that all of its values are tried. What torch begins with for cuDNN,
-        `tf32` that gives way to a wider setting, cannot be written; it is taken for a `tf32` of its own.
-        """
-        own = [_get_float32(*_SCOPES[0])]
-        begins = [place for place in _OPERATIONS if own[0] == "none" and _get_float32(*place) == "tf32"]
-        for place in (*_SCOPES[1:], *_OPERATIONS):
-            seen = []
-            for wider in ("ieee", "tf32"):
-                _set_float32(*_SCOPES[0], wider)
-                seen.append(_get_float32(*place))
-            own.append(seen[0] if seen[0] == seen[1] else "none")
-            if place in _SCOPES:
-                _set_float32(*place, "none")
-                if own[-1] != "none":
-                    begins = [each for each in begins if each[0] != place[0]]  # They may have followed this one.
-        for place in begins:
-            own[len(_SCOPES) + _OPERATIONS.index(place)] = "tf32"
-        for _, cuda, cpu in _MATMUL_WORDS:
-            _set_float32("cuda", "matmul", cuda)
-            _set_float32("mkldnn", "matmul", cpu)
-            with contextlib.suppress(RuntimeError):
-                matmul = torch.get_float32_matmul_precision()
-        for value in ("ieee", "tf32"):
-            _set_float32("cuda", "conv", value)
-            _set_float32("cuda", "rnn", value)
-            with contextlib.suppress(RuntimeError):
-                allows_tf32 = torch.backends.cudnn.allow_tf32
-        found = cls(matmul, allows_tf32, tuple(own))
-        found.write()
-        return found
-
-    def write(self) -> None:
-        """Makes these the settings: the old ones first, since they set new ones too."""
-        torch.set_float32_matmul_precision(self.matmul)
-        torch.backends.cudnn.allow_tf32 = self.allows_tf32
-        for place, value in zip(_SCOPES + _OPERATIONS, self.own, strict=True):
-            _set_float32(*place, value)
 
 
 _MEMORY_WORDS = (

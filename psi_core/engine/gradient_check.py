@@ -21,9 +21,10 @@ from psi_core.conditions import Condition
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import losses, with_graph
 from psi_core.engine.attacks.noise import Noise
-from psi_core.engine.devices import enter_device, precision
+from psi_core.engine.devices import enter_device
 from psi_core.engine.measure.step import StepPlan
 from psi_core.engine.network_check import CannotTellError, alone_fields, network_fields
+from psi_core.engine.precision import precision
 from psi_core.runs.events import EvidenceFound
 
 AMONG = 64

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.engine.again.run_images import reopen
-from psi_core.engine.devices import available_device, cpu_threads, current_device, precision
+from psi_core.engine.devices import available_device, cpu_threads, current_device
+from psi_core.engine.precision import precision
 from psi_core.engine.recompute import ROUNDING, largest_difference
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
 from psi_core.errors import RunError

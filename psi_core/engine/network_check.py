@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from psi_core.devices import Device
-from psi_core.engine.devices import precision
 from psi_core.engine.measure.step import StepPlan
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.layers import completeness_of
+from psi_core.engine.precision import precision
 from psi_core.errors import first_of
 
 _SUM_ROUNDING = 1e-3

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from psi_core.devices import Device
 from psi_core.engine.again.run_images import reopen
-from psi_core.engine.devices import available_device, cpu_threads, current_device, describe_device, precision
+from psi_core.engine.devices import available_device, cpu_threads, current_device, describe_device
 from psi_core.engine.kernels import sums_on
+from psi_core.engine.precision import precision
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import PsiError, first_of
 from psi_core.runs.chunks import Arrays

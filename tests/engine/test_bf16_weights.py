@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from psi_core.devices import CPU
 from psi_core.engine.bf16_weights import Bf16Weights
-from psi_core.engine.devices import precision
 from psi_core.engine.models.classifier import Classifier
+from psi_core.engine.precision import precision
 
 
 class Functional(nn.Module):

@@ -1,9 +1,5 @@
-"""Devices: what is asked for is there or refused, and precision is put back."""
+"""Devices: what is asked for is there or refused."""
 
-import itertools
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +13,6 @@ from psi_core.engine.devices import (
     describe_device,
     is_out_of_memory,
     peak_memory,
-    precision,
     require_precision,
     resolve_device,
     unusable_gpus,
@@ -54,122 +49,6 @@ def test_without_a_gpu_auto_is_the_cpu(no_gpu):
     assert resolve_device("auto") == "cpu"
     with pytest.raises(ConfigError, match="cuda is not there; this machine has no CUDA device"):
         resolve_device("cuda")
-
-
-SETTINGS = [
-    *(("generic", "all"), ("cuda", "all"), ("mkldnn", "all")),
-    *((place, each) for place in ("cuda", "mkldnn") for each in ("matmul", "conv", "rnn")),
-]
-
-
-def old_settings():
-    """What torch says of its old settings, or that it refuses to say."""
-    backends, told = torch.backends, []
-    for read in (
-        lambda: backends.cudnn.allow_tf32,
-        lambda: backends.cuda.matmul.allow_tf32,
-        torch.get_float32_matmul_precision,
-    ):
-        try:
-            told.append(read())
-        except RuntimeError:
-            told.append("refused")
-    return told
-
-
-def settings_of():
-    backends, attention = torch.backends, ("flash", "mem_efficient", "cudnn", "math")
-    return (
-        old_settings(),
-        [torch._C._get_fp32_precision_getter(*place) for place in SETTINGS],
-        (backends.cudnn.deterministic, backends.cudnn.benchmark),
-        [getattr(backends.cuda, f"{each}_sdp_enabled")() for each in attention],
-    )
-
-
-def new_setting(place, value):
-    return lambda: torch._C._set_fp32_precision_setter(*place, value)
-
-
-ASKING = {
-    "nothing": lambda: None,
-    **{f"matmul {word}": partial(torch.set_float32_matmul_precision, word) for word in ("highest", "high", "medium")},
-    **{f"cuBLAS {yes}": partial(setattr, torch.backends.cuda.matmul, "allow_tf32", yes) for yes in (True, False)},
-    **{f"cuDNN {yes}": partial(setattr, torch.backends.cudnn, "allow_tf32", yes) for yes in (True, False)},
-    **{
-        f"{'.'.join(place)} {value}": new_setting(place, value)
-        for place in SETTINGS
-        for value in ("ieee", "tf32", "none")
-    },
-    "mkldnn.matmul bf16": new_setting(("mkldnn", "matmul"), "bf16"),
-    "cuDNN searches": partial(setattr, torch.backends.cudnn, "benchmark", True),
-    "no math attention": partial(torch.backends.cuda.enable_math_sdp, False),
-}
-"""Ways in which a user's file may ask torch for a precision."""
-
-
-@pytest.fixture
-def put_back():
-    """Torch's settings, left as they were."""
-    with precision("exact", Device("cuda:0")):
-        yield
-        torch.backends.cuda.enable_math_sdp(True)
-
-
-@pytest.mark.filterwarnings("ignore:CUDA is not available")
-@pytest.mark.parametrize("policy", ["exact", "tf32", "bf16"])
-def test_precision_holds_whatever_was_asked_for_before_and_is_put_back(policy, put_back):
-    value = "tf32" if policy == "tf32" else "ieee"
-    is_tf32 = policy == "tf32"
-    for first, second in itertools.product(ASKING, repeat=2):
-        ASKING[first](), ASKING[second]()
-        before = settings_of()
-        for device, attention in ((CPU, before[3]), (Device("cuda:0"), [False, False, False, True])):
-            with precision(policy, device):
-                inside = settings_of()
-            assert inside == (
-                [is_tf32, is_tf32, "high" if is_tf32 else "highest"],
-                [value] * len(SETTINGS),
-                (True, False),
-                attention,
-            ), (first, second)
-            assert settings_of() == before, (first, second)
-
-
-def test_settings_that_nobody_has_touched_are_put_back():
-    """In a process of its own: what torch begins with cannot be set again."""
-    script = """
-from psi_core.devices import CPU
-from psi_core.engine.devices import precision
-from tests.engine.test_devices import settings_of
-
-before = settings_of()
-with precision("exact", CPU):
-    assert settings_of() != before
-assert settings_of() == before, (before, settings_of())
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
-
-
-def test_what_followed_a_wider_setting_still_follows_it(put_back):
-    for place in SETTINGS:
-        new_setting(place, "none")()
-    with precision("tf32", CPU):
-        pass
-    for value in ("tf32", "ieee"):
-        new_setting(("generic", "all"), value)()
-        assert settings_of()[1] == [value] * len(SETTINGS)
-
-
-@pytest.mark.parametrize("policy", ["exact", "tf32", "bf16"])
-def test_products_have_the_precisions_type_and_errors_end_it(policy, put_back):
-    before = settings_of()
-    with pytest.raises(KeyError), precision(policy, CPU):
-        product = torch.ones(2, 2) @ torch.ones(2, 2)
-        assert product.dtype == (torch.bfloat16 if policy == "bf16" else torch.float32)
-        raise KeyError
-    assert settings_of() == before
-    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_precision_that_a_gpu_lacks_is_refused(monkeypatch):

@@ -20,7 +20,7 @@ from psi_core.engine.attacks.attacks import Batch
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import FUNCTIONS
-from psi_core.engine.devices import cpu_threads, current_device, is_out_of_memory, precision
+from psi_core.engine.devices import cpu_threads, current_device, is_out_of_memory
 from psi_core.engine.images import Dataset, read_inputs
 from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.models.checkpoints import find_checkpoint
@@ -29,6 +29,7 @@ from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
 from psi_core.engine.models.layers import LayerCall
 from psi_core.engine.models.sources import input_channels
 from psi_core.engine.models.taps import Taps
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import ModelError, RunError
 from psi_core.runs.events import AblationAdvanced, FitAdvanced, PhaseBegan, Warned

@@ -21,17 +21,11 @@ from torch import Tensor
 from psi_core.conditions import Condition, file_word
 from psi_core.devices import Device
 from psi_core.engine.again.run_images import remake_images, reopen
-from psi_core.engine.devices import (
-    available_device,
-    cpu_threads,
-    current_device,
-    free_memory,
-    is_out_of_memory,
-    precision,
-)
+from psi_core.engine.devices import available_device, cpu_threads, current_device, free_memory, is_out_of_memory
 from psi_core.engine.images import Dataset
 from psi_core.engine.images.dataset import ArrayDataset
 from psi_core.engine.images.pictures import PictureDataset
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import temporary_beside

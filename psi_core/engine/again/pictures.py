@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from psi_core.conditions import Condition
 from psi_core.devices import CPU
 from psi_core.engine.again.run_images import external_images, remake_images, remake_without_model, reopen
-from psi_core.engine.devices import precision
 from psi_core.engine.images import load_dataset, load_external, read_inputs
 from psi_core.engine.models.sources import input_channels, model_source
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import PsiError
 from psi_core.pictures import PICTURE_SIZE, Picture, Pixels, area_average

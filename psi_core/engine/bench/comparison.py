@@ -22,10 +22,11 @@ from psi_core.config import RunConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import gradient_of
 from psi_core.engine.bench.usual_way import expert_way, installed_library, usual_way
-from psi_core.engine.devices import current_device, describe_device, precision
+from psi_core.engine.devices import current_device, describe_device
 from psi_core.engine.images import read_inputs
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.sources import input_channels
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import prepare
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from psi_core.config import ResolvedConfig, RunConfig
-from psi_core.engine.devices import current_device, describe_device, precision, usable_cores
+from psi_core.engine.devices import current_device, describe_device, usable_cores
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import RunError

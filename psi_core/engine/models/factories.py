@@ -180,6 +180,7 @@ def _contained(place: str) -> Iterator[None]:
     """Within the block, a user's code sees an empty command line; what it sets for all of torch is set back."""
     arguments, kind, has_gradients = sys.argv, torch.get_default_dtype(), torch.is_grad_enabled()
     threads, folder, device = torch.get_num_threads(), _current_folder(), default_device.CURRENT_DEVICE
+    autocast = [(each, torch.is_autocast_enabled(each), torch.get_autocast_dtype(each)) for each in ("cpu", "cuda")]
     sys.argv = [place]
     try:
         yield
@@ -190,6 +191,9 @@ def _contained(place: str) -> Iterator[None]:
             torch.set_default_device(None)
         torch.set_default_dtype(kind)
         torch.set_grad_enabled(has_gradients)
+        for each, is_enabled, lower in autocast:
+            torch.set_autocast_enabled(each, is_enabled)
+            torch.set_autocast_dtype(each, lower)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         if folder is not None and folder != _current_folder():

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from psi_core.devices import CPU, Device
 from psi_core.engine.analysis import analyze, begin
-from psi_core.engine.devices import free_memory, precision
+from psi_core.engine.devices import free_memory
+from psi_core.engine.precision import precision
 from psi_core.engine.selftest.part import Finding, Trial, differences, finding, listed, psi_apart, start_worker
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.event_log import EventReader, events_path

@@ -14,7 +14,8 @@ import torch
 
 from psi_core.config import ResolvedConfig
 from psi_core.engine.bench.comparison import bench_row
-from psi_core.engine.devices import current_device, precision
+from psi_core.engine.devices import current_device
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import prepare
 from psi_core.engine.selftest.part import Finding, Trial, finding, listed
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker

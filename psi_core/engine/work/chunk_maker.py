@@ -17,7 +17,7 @@ from psi_core.config import ResolvedConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.perturbations import perturbations_of
-from psi_core.engine.devices import free_memory, is_out_of_memory, precision
+from psi_core.engine.devices import free_memory, is_out_of_memory
 from psi_core.engine.images import Dataset, Unreadable, network_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.read_ahead import ChunkImages, Images, ReadAhead
@@ -26,6 +26,7 @@ from psi_core.engine.measure.compiled_step import CompiledStep
 from psi_core.engine.measure.recorded_step import RecordedStep
 from psi_core.engine.measure.step import FusedStep, StageSeconds, StepPlan
 from psi_core.engine.models.sources import input_channels
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared
 from psi_core.engine.work.open_chunk import HostCopy, LaterCopy, OpenChunk
 from psi_core.errors import PsiError, RunError

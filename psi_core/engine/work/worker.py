@@ -17,7 +17,6 @@ from psi_core.engine.devices import (
     current_device,
     describe_device,
     peak_memory,
-    precision,
     worker_device,
 )
 from psi_core.engine.gradient_check import AMONG, engine_evidence
@@ -25,6 +24,7 @@ from psi_core.engine.images import copies_among
 from psi_core.engine.kernels import sums_on
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.beginnings import (
     first_logits,

@@ -19,13 +19,13 @@ from psi_core.devices import CPU
 from psi_core.engine import analyze
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.perturbations import Perturbations
-from psi_core.engine.devices import precision
 from psi_core.engine.images import load_dataset
 from psi_core.engine.measure import compiled_step
 from psi_core.engine.measure.compiled_step import CompiledStep
 from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.models.classifier import torch_format
 from psi_core.engine.models.sources import build_classifier, model_source
+from psi_core.engine.precision import precision
 from psi_core.engine.preparation import prepare
 from psi_core.errors import ModelError, RunError
 from psi_core.measures import MEASURES

@@ -294,14 +294,20 @@ def test_an_input_size_that_is_no_number_of_pixels_is_refused(size, factories):
         "torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\nimport os\nos.chdir('/')",
         "torch.set_default_device('meta')",
         "torch.set_default_device('cuda')",
+        "torch.set_autocast_enabled('cpu', True)\ntorch.set_autocast_dtype('cpu', torch.float16)",
     ],
 )
 def test_what_a_file_does_on_import_stays_in_it(code, factories, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["psi_core", "answer"])
-    before = Path.cwd(), torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
+
+    def settings():
+        kinds = torch.get_default_dtype(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+        return Path.cwd(), *kinds, torch.get_default_device(), torch.is_grad_enabled()
+
+    before = settings()
     factories.write_text(f"{FACTORIES}\n{code}\n")
     assert model_source(f"{factories}:sized").size == 8
-    assert (Path.cwd(), torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
+    assert settings() == before
     assert sys.argv == ["psi_core", "answer"]
 
 
