@@ -157,6 +157,7 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "chunks": chunk_count(config.images, config.chunk),
         "batch": config.batch,
         "device": config.device,
+        "device_note": next((note for note in prepared.notes if note.startswith("device: ")), ""),
         "devices": config.devices,
         "disk_bytes": prepared.disk_bytes(),
         "seconds": _expected_seconds(prepared, folder),

@@ -18,7 +18,7 @@ from psi_core.devices import Device
 from psi_core.engine.ablation import masking
 from psi_core.engine.again.export import export_images
 from psi_core.engine.analysis import begin
-from psi_core.engine.devices import keep_freed_memory, resolve_device
+from psi_core.engine.devices import device_note, keep_freed_memory, resolve_device
 from psi_core.engine.images import absolute_data, load_dataset
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
 from psi_core.engine.models.fitting import FitInterruptedError, ensure_fitted
@@ -29,7 +29,7 @@ from psi_core.engine.work.worker import StopRequests, Worker
 from psi_core.errors import ConfigError, RunError, unknown_name
 from psi_core.files import runs_directory, typed_path
 from psi_core.runs.event_log import log_path
-from psi_core.runs.events import ImagesWritten
+from psi_core.runs.events import ImagesWritten, Warned
 from psi_core.runs.processes import Rank, rank_of, start_child
 from psi_core.runs.run import Run
 from psi_core.runs.status import LIVE, STOP_FILE
@@ -97,6 +97,8 @@ def fit(reply: Reply, **recipe: Any) -> dict[str, Any]:
     """
     keep_freed_memory()
     wanted, device = _recipe(recipe)
+    if note := device_note(str(recipe.get("device", "auto")), device):
+        reply.report(Warned(note))
     interrupted = _interruption()
     is_cached = find_checkpoint(wanted) is not None
     try:
@@ -178,7 +180,8 @@ def bench(rounds: int = 5, scaling: bool = False, **config: Any) -> dict[str, An
 
     keep_freed_memory()
     checked = RunConfig(**config)
-    return scales.scaling(checked) if scaling else comparison.bench_row(checked, rounds)
+    row = scales.scaling(checked) if scaling else comparison.bench_row(checked, rounds)
+    return {**row, "device_note": device_note(checked.device, Device(row["device"]))}
 
 
 def _answer_and_work(run: Run, prepared: Prepared | None, reply: Reply) -> None:

@@ -8,6 +8,7 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -30,18 +31,20 @@ _MALLOC_MMAP_MAX, _MALLOC_TRIM_THRESHOLD = -4, -1
 
 
 def resolve_device(name: str) -> Device:
-    """The device of a name; `auto` is the first GPU, or the CPU.
+    """The device of a name; `auto` is the first GPU that torch was built for, or the CPU.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: there is no such device here, or torch was not built for it.
     """
-    if name == "auto":
-        return Device.cuda(0) if torch.cuda.is_available() else CPU
-    device = Device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return next((Device.cuda(number) for number in range(count) if not _too_old_or_new(number)), CPU)
+    device = Device(name)
     if device.is_cuda and device.number >= count:
-        found = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
-        raise ConfigError(f"device: {name} is not there; this machine has {found}; write cpu or auto")
+        found = f"this machine has cuda:0 to cuda:{count - 1}" if count else unusable_gpus() or _NO_GPU
+        raise ConfigError(f"device: {name} is not there; {found.removeprefix('device: ')}; write cpu or auto")
+    if device.is_cuda and (reason := _too_old_or_new(device.number)):
+        raise ConfigError(f"device: {reason}; write cpu, or install a torch that was built for it")
     return device
 
 
@@ -51,6 +54,42 @@ def available_device(device: Device) -> Device:
         return resolve_device(device)
     except ConfigError:
         return resolve_device("auto")
+
+
+def device_note(asked: str, device: Device) -> str:
+    """Why another device computes than one might expect, in a sentence; empty where nothing is amiss.
+
+    Args:
+        asked: name that was asked for; `auto` says that any will do, but a GPU is expected where there is one.
+        device: what computes.
+    """
+    if (device.is_cuda and asked == "auto") or (asked != "auto" and Device(asked) == device):
+        return ""
+    reason = unusable_gpus()
+    if reason is None and asked != "auto":
+        reason = f"device: {asked} is not there"
+    return "" if reason is None else f"{reason}; {'the CPU' if device == CPU else device} computes instead"
+
+
+_NO_GPU = "this machine has no CUDA device"
+
+
+def _too_old_or_new(number: int) -> str:
+    """Why this torch has no kernels for a GPU, in half a sentence; empty where it has some."""
+    built = [each.partition("_")[::2] for each in torch.cuda.get_arch_list()]
+    major, minor = torch.cuda.get_device_capability(number)
+    for kind, digits in built:
+        version = digits.rstrip("af")
+        own = int(version[:-1] or 0), int(version[-1:] or 0)
+        # Machine code runs on later chips of its generation, intermediate code on all later ones.
+        if (own[0] == major and own[1] <= minor) if kind == "sm" else own <= (major, minor):
+            return ""
+    if not built or torch.version.hip is not None:
+        return ""
+    return (
+        f"{torch.cuda.get_device_name(number)} has compute capability {major}.{minor}, and torch {torch.__version__} "
+        f"was built for {', '.join('_'.join(each) for each in built)}"
+    )
 
 
 def worker_device(device: Device, local: int) -> Device:
@@ -84,37 +123,62 @@ def driver_version() -> str | None:
 
 
 def unusable_gpus() -> str | None:
-    """Why torch computes on the CPU though the driver lists a GPU, in one sentence; None where nothing is amiss.
+    """Why torch computes on the CPU though there is a GPU, in one sentence; None where nothing is amiss.
 
     GPUs that CUDA_VISIBLE_DEVICES hides are left alone on purpose.
     """
-    if torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    if torch.cuda.is_available():
+        reasons = [_too_old_or_new(number) for number in range(torch.cuda.device_count())]
+        return f"device: {reasons[0]}" if reasons and all(reasons) else None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip().partition(",")[0] in _HIDING:
         return None
-    driver, gpus = _driver_and_gpus()
+    driver, gpus, trouble = _driver_and_gpus()
+    if trouble:
+        return f"device: the NVIDIA driver does not answer ({trouble}), and torch {torch.__version__} finds no GPU"
     if not gpus:
         return None
-    try:
-        torch.cuda.init()  # type: ignore[no-untyped-call]
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition(". ")[0].strip().rstrip(".")
-    else:
-        reason = "it reports none"
+    reason = _refusal()
+    if reason in _FINDING_NONE and visible is not None:
+        reason = f"CUDA_VISIBLE_DEVICES={visible} names none that is there"
     return f"device: {gpus[0]} with driver {driver} cannot be used by torch {torch.__version__} ({reason})"
 
 
-def _driver_and_gpus() -> tuple[str | None, list[str]]:
-    """Version of the NVIDIA driver, or None, and the names of the GPUs that it lists."""
+_HIDING = ("", "-1", "NoDevFiles")
+"""What CUDA_VISIBLE_DEVICES begins with where it hides every GPU; the last is Slurm's, for jobs that asked for none."""
+
+_FINDING_NONE = ("No CUDA GPUs are available", "it reports none")
+"""What torch says where nothing is amiss with the driver."""
+
+
+def _refusal() -> str:
+    """What torch says of GPUs that it cannot use."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition(". ")[0].strip().rstrip(".")
+    return _FINDING_NONE[1]
+
+
+def _driver_and_gpus() -> tuple[str | None, list[str], str]:
+    """Version of the NVIDIA driver, or None, the names of the GPUs that it lists, and why it tells neither, or nothing.
+
+    A driver that is not there has nothing to tell, and that is no trouble.
+    """
     import pynvml
 
     try:
         pynvml.nvmlInit()
         version = str(pynvml.nvmlSystemGetDriverVersion())
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(each) for each in range(pynvml.nvmlDeviceGetCount())]
-        names = [str(pynvml.nvmlDeviceGetName(each)) for each in handles]
+        names = []
+        for number in range(pynvml.nvmlDeviceGetCount()):
+            with contextlib.suppress(pynvml.NVMLError):  # One that is lost leaves the others.
+                names.append(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(number))))
         pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None, []
-    return version, names
+    except pynvml.NVMLError as error:
+        absent = pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED
+        return None, [], "" if error.value in absent else str(error).rstrip(".")
+    return version, names, ""
 
 
 _LEAST_CAPABILITY = {"exact": 0, "tf32": 0, "bf16": 8}
@@ -184,21 +248,24 @@ def keep_freed_memory() -> None:
         set_option(_MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
-_MEMORY_WORDS = (
-    "DefaultCPUAllocator",
-    "CUDA error: out of memory",
-    "CUDA out of memory",
-    "ALLOC_FAILED",
-    "ALLOCATION_FAILED",
-    "unable to find an engine to execute this computation",
+MEMORY_ERRORS = (RuntimeError, MemoryError)
+"""Kinds of errors among which `is_out_of_memory` tells those where memory ran out."""
+
+_MEMORY_WORDS = re.compile(
+    r"\b(cuda|hip|mps|xpu)\b[^\n]*\bout of memory"
+    r"|DefaultCPUAllocator|bad_alloc|alloc_?failed|allocation_failed"
+    r"|unable to find an engine to execute this computation"
+    r"|unable to find a valid cuDNN algorithm"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED when calling .?cublasCreate",
+    re.IGNORECASE,
 )
-"""What messages of torch, CUDA, cuBLAS and cuDNN hold where memory ran out and the error's type does not say so."""
+"""What torch, the driver, Triton, cuBLAS, cuDNN and their like say where memory ran out, and no error's type does."""
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device or the machine has no memory left."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _MEMORY_WORDS)
+    is_named = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_named or (isinstance(error, RuntimeError) and _MEMORY_WORDS.search(str(error)) is not None)
 
 
 def free_memory(device: Device) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.engine.again.run_images import reopen
-from psi_core.engine.devices import available_device, cpu_threads, current_device
+from psi_core.engine.devices import available_device, cpu_threads, current_device, device_note
 from psi_core.engine.precision import precision
 from psi_core.engine.recompute import ROUNDING, largest_difference
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
+from psi_core.engine.work.open_chunk import OpenChunk
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
 from psi_core.runs.events import AblationAdvanced, Warned
@@ -54,6 +55,8 @@ def liu_values(
 ) -> LiuValues:
     """What `liu` computes, an array a value."""
     device = available_device(run.config.device)
+    if note := device_note(run.config.device, device):
+        tell(Warned(note))
     prepared = reopen(run, device).with_axes_of(run.layer_infos)
     maker = make_chunk_maker(run.config, prepared, device, request.conditions)
     with cpu_threads(run.config.threads), current_device(device), precision(run.config.precision, device):
@@ -151,15 +154,19 @@ class _ImagesAgain:
                     found[kind, *place, rows] = liu_sparseness(
                         responses, self._yardsticks[place[1]], drops_dead=drops_dead
                     )
-            self._advance(min(rows.stop, count) - min(rows.start, count))
 
-        arrays = self._maker.make(positions, lambda _chunk: None, self._say_smaller, following, take)
+        before = self._done
+
+        def advance(chunk: OpenChunk) -> None:
+            self._advance(before + min(chunk.done, count))
+
+        arrays = self._maker.make(positions, advance, self._say_smaller, following, take)
         return found[..., :count], arrays
 
-    def _advance(self, images: int) -> None:
+    def _advance(self, done: int) -> None:
         if self._is_interrupted():
             raise KeyboardInterrupt
-        self._done += images
+        self._done = done
         rate = self._done / max(1e-9, time.monotonic() - self._began)
         self._tell(AblationAdvanced("run", self._done, self._request.images, rate))
 

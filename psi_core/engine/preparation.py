@@ -14,7 +14,14 @@ from psi_core.config import MemoryFormat, ResolvedConfig, RunConfig
 from psi_core.devices import CPU, Device
 from psi_core.engine.attacks.foolbox import require_foolbox_attack
 from psi_core.engine.attacks.perturbations import forwards_per_image
-from psi_core.engine.devices import automatic_batch, automatic_threads, require_precision, resolve_device, unusable_gpus
+from psi_core.engine.devices import (
+    automatic_batch,
+    automatic_threads,
+    device_note,
+    require_precision,
+    resolve_device,
+    worker_device,
+)
 from psi_core.engine.images import Dataset, absolute_data, dataset_size, load_dataset, load_external
 from psi_core.engine.images.classes import head_names, match_classes, match_names
 from psi_core.engine.images.external import ExternalImages
@@ -159,7 +166,8 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
     device = resolve_device(config.device)
     if device.is_cuda and config.devices > torch.cuda.device_count():
         raise ConfigError(f"devices: {config.devices} asked for and {torch.cuda.device_count()} there; write fewer")
-    require_precision(config.precision, device)
+    for worker in range(config.devices):
+        require_precision(config.precision, worker_device(device, worker))
     source = model_source(config.model)
     size = source.input_size(config.size)
     _require_useful_resize(config, size)
@@ -207,9 +215,7 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
         }
     )
     layers = describe_layers(calls, config.unit)
-    trouble = unusable_gpus() if config.device == "auto" else None
-    if trouble is not None:
-        notes = [*notes, f"{trouble}; the CPU computes instead"]
+    notes += [note] if (note := device_note(config.device, device)) else []
     card: dict[str, Any] = {}
     if config.weights != "fitted":
         sha256 = file_sha256(place) if place is not None else state_sha256(classifier.network)

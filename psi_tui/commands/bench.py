@@ -7,7 +7,7 @@ import rich_click as click
 from psi_tui.commands.options import json_option
 from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
-from psi_tui.shell.console import output_console, write_result
+from psi_tui.shell.console import narrate, output_console, write_result
 from psi_tui.text.formatting import format_bytes, format_count, json_text
 
 _CONTENDERS = {"engine": "engine", "floor": "floor", "expert": "expert", "usual": "usual way"}
@@ -39,6 +39,8 @@ def bench(rounds: int, scaling: bool, as_json: bool, **options: Any) -> None:
     if as_json:
         write_result(json_text(row))
         return
+    if row["device_note"]:
+        narrate(row["device_note"])
     console = output_console()
 
     def say(text: str) -> None:

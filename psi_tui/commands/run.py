@@ -141,6 +141,8 @@ def _print_plan(plan: dict[str, Any], folder: str) -> None:
         "disk": f"{format_bytes(plan['disk_bytes'])} in {folder}",
         "weights": "to be fitted first" if plan["fit_needed"] else "ready",
     }
+    if note := plan.get("device_note"):
+        facts["device"] += f" ({note.removeprefix('device: ')})"
     if completeness := plan.get("completeness"):
         facts["complete"] = completeness
     if faster := plan.get("faster"):

@@ -9,7 +9,7 @@ from psi_core.runs.events import Event, PartTested
 from psi_tui.commands.options import json_option
 from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
-from psi_tui.shell.console import narration_console, output_console, print_sentence, write_result
+from psi_tui.shell.console import narrate, narration_console, output_console, print_sentence, write_result
 from psi_tui.text.formatting import format_duration, json_text
 
 _MARKS = {"passed": "✓", "failed": "✗", "measured": "·", "left out": "-"}
@@ -51,4 +51,6 @@ def selftest(
         found = ask("selftest", tell, **question)
         machine = f"{found['device_name']}, torch {found['torch']}, Python {found['python']}"
         print_sentence(output_console(), f"{'all is well' if found['passed'] else 'not all is well'}: {machine}")
+        if found["device_note"]:
+            narrate(found["device_note"])
     context.exit(0 if found["passed"] else 1)

@@ -20,7 +20,7 @@ from psi_core.engine.attacks.attacks import Batch
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import FUNCTIONS
-from psi_core.engine.devices import cpu_threads, current_device, is_out_of_memory
+from psi_core.engine.devices import MEMORY_ERRORS, cpu_threads, current_device, is_out_of_memory
 from psi_core.engine.images import Dataset, read_inputs
 from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.models.checkpoints import find_checkpoint
@@ -105,7 +105,7 @@ def run_ablation(ablation: Ablation, report: Report = lambda _: None) -> Ablatio
         device = resolved.device
         with cpu_threads(resolved.threads), current_device(device), precision(resolved.precision, device):
             return _MaskedRuns(ablation, report).result()
-    except RuntimeError as error:
+    except MEMORY_ERRORS as error:
         if not is_out_of_memory(error):
             raise
         raise AblationFailedError(

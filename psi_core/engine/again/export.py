@@ -21,7 +21,15 @@ from torch import Tensor
 from psi_core.conditions import Condition, file_word
 from psi_core.devices import Device
 from psi_core.engine.again.run_images import remake_images, reopen
-from psi_core.engine.devices import available_device, cpu_threads, current_device, free_memory, is_out_of_memory
+from psi_core.engine.devices import (
+    MEMORY_ERRORS,
+    available_device,
+    cpu_threads,
+    current_device,
+    device_note,
+    free_memory,
+    is_out_of_memory,
+)
 from psi_core.engine.images import Dataset
 from psi_core.engine.images.dataset import ArrayDataset
 from psi_core.engine.images.pictures import PictureDataset
@@ -144,6 +152,7 @@ class ImageExport:
             for rows, benign, made in self._remade(prepared, positions, device):
                 for condition, images in zip(self.run.condition_details, made, strict=True):
                     self._write(condition, _pixels(images), _pixels(benign), rows, opened, archives, prepared.dataset)
+                del benign, made
                 self.report(rows.stop, len(positions))
         return self._paths()
 
@@ -164,12 +173,13 @@ class ImageExport:
             try:
                 benign, _, made = remake_images(self.run, prepared, positions[rows], conditions)
                 fits = True
-            except RuntimeError as error:
+            except MEMORY_ERRORS as error:
                 if not is_out_of_memory(error):
                     raise
                 fits = False
             if fits:
                 yield rows, benign, made
+                del benign, made  # Before the next ones are made.
                 continue
             count = rows.stop - rows.start
             if count == 1 or any(each.is_foolbox for each in conditions):
@@ -182,8 +192,9 @@ class ImageExport:
             waiting.extendleft((slice(middle, rows.stop), slice(rows.start, middle)))
 
     def warnings(self) -> list[str]:
-        """One sentence for every condition that 8-bit pictures do not hold."""
-        told = []
+        """One sentence for every condition that 8-bit pictures do not hold, and one for a device that was missing."""
+        asked = self.run.config.device
+        told = [note] if (note := device_note(asked, available_device(asked))) else []
         for name, each in self._roundings.items():
             exact, rounded, error = (255 * value for value in (each.exact, each.rounded, each.error))
             if each.error > _ROUNDING:

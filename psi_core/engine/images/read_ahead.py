@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from psi_core.devices import Device
-from psi_core.engine.devices import enter_device, is_out_of_memory
+from psi_core.engine.devices import MEMORY_ERRORS, enter_device, is_out_of_memory
 from psi_core.engine.images import Unreadable, unreadable_error
 from psi_core.engine.images.inputs import Readable
 
@@ -93,7 +93,7 @@ class ChunkImages:
             missing -= len(part)
         try:
             return _concatenated(parts)
-        except RuntimeError:
+        except MEMORY_ERRORS:
             self._ready.extendleft(reversed(parts))
             raise
 
@@ -134,7 +134,7 @@ class ReadAhead:
         if self._device.type == "cuda":
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._planned: deque[tuple[ChunkImages, NDArray[np.int64]]] = deque()
-        self._under_way: deque[tuple[ChunkImages, Future[_Piece]]] = deque()
+        self._under_way: deque[tuple[ChunkImages, NDArray[np.int64], Future[_Piece]]] = deque()
         self.announced: ChunkImages | None = None
 
     def open(self, positions: NDArray[np.int64], batch: int, following: NDArray[np.int64] | None = None) -> ChunkImages:
@@ -174,21 +174,31 @@ class ReadAhead:
                     queue.pop()
             self.announced = None
 
+    def resize(self, batch: int) -> None:
+        """Reads so many images at a time from now on, also those that were read in larger pieces and not taken yet."""
+        waiting = [*((chunk, positions) for chunk, positions, _ in self._under_way), *self._planned]
+        self._under_way.clear()
+        self._planned.clear()
+        for chunk, positions in waiting:
+            self._plan(chunk, positions, batch)
+
     def read(self, positions: NDArray[np.int64]) -> Images:
         """Images at these positions, out of turn; what cannot be read is left out as for a chunk."""
         return self._on_device(self._read_piece(positions))
 
     def _planned_chunk(self, positions: NDArray[np.int64], batch: int) -> ChunkImages:
         chunk = ChunkImages(positions, self._next_piece)
-        for start in range(0, len(positions), batch):
-            self._planned.append((chunk, positions[start : start + batch]))
+        self._plan(chunk, positions, batch)
         return chunk
+
+    def _plan(self, chunk: ChunkImages, positions: NDArray[np.int64], batch: int) -> None:
+        self._planned.extend((chunk, positions[start : start + batch]) for start in range(0, len(positions), batch))
 
     def _next_piece(self, chunk: ChunkImages) -> _Piece | None:
         self._read_on()
         if not self._under_way or self._under_way[0][0] is not chunk:
             return None
-        piece = self._under_way[0][1].result()
+        piece = self._under_way[0][2].result()
         images = self._on_device(piece)
         self._under_way.popleft()
         self._read_on()
@@ -197,7 +207,7 @@ class ReadAhead:
     def _read_on(self) -> None:
         while self._planned and len(self._under_way) < _PIECES_AHEAD:
             chunk, positions = self._planned.popleft()
-            self._under_way.append((chunk, self._thread.submit(self._read_piece, positions)))
+            self._under_way.append((chunk, positions, self._thread.submit(self._read_piece, positions)))
 
     def _read_piece(self, positions: NDArray[np.int64]) -> _Piece:
         """Images at these positions that every source can read. Runs in the thread."""
@@ -224,7 +234,7 @@ class ReadAhead:
                 moved = [each.pin_memory().to(self._device, non_blocking=True) for each in pixels]
                 event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 event.record(self._stream)
-        except RuntimeError as error:
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
             return pixels, None  # `take` copies them again, and its caller may then compute fewer at a time.

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from psi_core.engine.devices import describe_device, free_memory, resolve_device
+from psi_core.engine.devices import describe_device, device_note, free_memory, resolve_device
 from psi_core.engine.models.complaints import COMPLAINTS
 from psi_core.engine.selftest import correctness, speed
 from psi_core.engine.selftest.part import Finding, Part, Trial
@@ -60,6 +60,7 @@ def selftest(
     with tempfile.TemporaryDirectory(prefix="psi-selftest-", ignore_cleanup_errors=True) as folder:
         trial = Trial(resolve_device(device), Path(folder))
         found: dict[str, Any] = {**describe_device(trial.device), "passed": True, "parts": {}}
+        found["device_note"] = device_note(device, trial.device)
         for part in wanted:
             started = time.monotonic()
             left = limit - (started - began)

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from psi_core.devices import Device
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.pictures import PictureDataset
 from psi_core.engine.work.chunk_maker import ChunkMaker
-from psi_core.errors import ModelError, PsiError, RunError
+from psi_core.errors import DataError, ModelError, RunError
 from psi_core.runs.chunks import chunk_path
 from psi_core.runs.run import Run
 from psi_core.runs.seals import read_seal
@@ -74,36 +75,48 @@ def first_logits(maker: ChunkMaker, run: Run, device: Device) -> dict[str, Any] 
     Raises:
         ModelError: they are NaN.
     """
-    try:
-        first = maker.first_images(run.positions[:_IMAGES])
-    except PsiError:  # An image that cannot be read is reported when its chunk is made.
-        return None
-    if first is None:
-        return None
-    images, _, positions = first
-    # A network that draws random numbers draws the same ones as if this had not been.
-    with torch.inference_mode(), torch.random.fork_rng(devices=[device] if device.is_cuda else []):
+
+    def answered_twice(images: Tensor, _labels: Tensor, positions: Tensor) -> tuple[NDArray[Any], NDArray[Any], Any]:
         logits, again = (maker.plan.model(images).float()[:, :_CLASSES].cpu().numpy() for _ in range(2))
+        return logits, again, positions.cpu().tolist()
+
+    try:
+        # A network that draws random numbers draws the same ones as if this had not been.
+        with torch.inference_mode(), torch.random.fork_rng(devices=[device] if device.is_cuda else []):
+            answers = maker.on_first_images(run.positions[:_IMAGES], answered_twice)
+    except DataError:  # An image that cannot be read is reported when its chunk is made.
+        return None
+    if answers is None:
+        return None
+    logits, again, positions = answers
     if np.isnan(logits).any():
         raise ModelError("model: its logits for the run's first images are NaN; check weights and normalization")
     if not np.array_equal(logits, again):
         return None
     values = np.clip(logits.astype(np.float64), -1e30, 1e30)
-    return {"positions": positions.cpu().tolist(), "device": device.kind, "logits": values.tolist()}
+    return {"positions": positions, "device": device.kind, "logits": values.tolist()}
 
 
 def require_same_logits(recorded: Mapping[str, Any] | None, own: Mapping[str, Any] | None, precision: str) -> None:
     """Refuses to go on where the network gives other logits than when the run began, on the same kind of device.
 
+    Where memory let one of the two look at fewer images, those are compared.
+
     Raises:
         RunError: it does, so that its code is another.
     """
-    if not recorded or not own or any(recorded.get(key) != own[key] for key in ("positions", "device")):
+    if not recorded or not own or recorded.get("device") != own["device"]:
         return
-    now = np.array(own["logits"], np.float64)
+    first, mine = recorded.get("positions"), own["positions"]
+    if not isinstance(first, list):
+        return
+    count = min(len(first), len(mine))
+    if not count or first[:count] != mine[:count]:
+        return
+    now = np.array(own["logits"], np.float64)[:count]
     try:
-        before = np.array(recorded["logits"], np.float64)
-    except (ValueError, TypeError):
+        before = np.array(recorded["logits"], np.float64)[:count]
+    except (ValueError, TypeError, IndexError):
         before = np.zeros(0)
     if before.shape == now.shape:
         apart = float(np.abs(before - now).max(initial=0)) / max(1e-12, float(np.abs(before).max(initial=0)))

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import textwrap
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from psi_core.config import ResolvedConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.perturbations import perturbations_of
-from psi_core.engine.devices import free_memory, is_out_of_memory
+from psi_core.engine.devices import MEMORY_ERRORS, free_memory, is_out_of_memory
 from psi_core.engine.images import Dataset, Unreadable, network_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.read_ahead import ChunkImages, Images, ReadAhead
@@ -115,6 +116,7 @@ class ChunkMaker:
         self.skipped: list[Unreadable] = []
         self.sources = [dataset, *([external] if external is not None else [])]
         self._ahead: _Making | None = None
+        self._refusal = ""  # What was said when memory ran out.
         self._images = ReadAhead(self.sources, size, channels, device, skips_unreadable=skips_unreadable)
 
     @property
@@ -138,7 +140,8 @@ class ChunkMaker:
             out_of_memory: called with the old and the new batch size; the same images are then tried again.
             following: positions of the chunk that is likely made next: its first images are read meanwhile, and where
                 batches are queued, begun. `leave` drops them where it is not made.
-            take_means: gets the channel means of every image, which the chunk itself sums by class, batch by batch.
+            take_means: gets the channel means of every image, which the chunk itself sums by class, batch by batch;
+                where memory runs out, the same ones again.
 
         Raises:
             DataError: an image cannot be read.
@@ -224,9 +227,10 @@ class ChunkMaker:
                 making.is_read = True
             else:
                 making.queued.append((images, self._begin(images)))
-        except RuntimeError as error:
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
+            self._refusal = str(error) or type(error).__name__
         else:
             return True
         # Not while the error is there: what the step held on the device hangs on it.
@@ -248,17 +252,19 @@ class ChunkMaker:
         chunk, queued = making.chunk, making.queued
         try:
             for _ in range(count):
-                done = chunk.done
-                chunk.take(len(queued[0][0]), queued[0][1])
-                numbers = queued.popleft()[1]
+                images, numbers = queued[0]
+                # Before the chunk takes it in: whatever runs out of memory comes again as a whole.
                 if take_means is not None:
-                    take_means(slice(done, chunk.done), numbers.channel_means)
-                del numbers  # Its channel means are the largest thing that a batch leaves.
+                    take_means(slice(chunk.done, chunk.done + len(images)), numbers.channel_means)
+                chunk.take(len(images), numbers)
+                queued.popleft()
+                del images, numbers  # Their channel means are the largest thing that a batch leaves.
                 self.step.clock.settle()
                 after_batch(chunk)
-        except RuntimeError as error:
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
+            self._refusal = str(error) or type(error).__name__
         else:
             return True
         making.put_back_queued()
@@ -281,7 +287,7 @@ class ChunkMaker:
             first = self._images.read(positions[: self.batch])
             if len(first):
                 self.step(*self._inputs(first))
-        except RuntimeError as error:
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
 
@@ -292,7 +298,7 @@ class ChunkMaker:
             policy: name of the precision policy.
             positions: positions of the run's images.
         """
-        agreement = self._of_first_images(
+        agreement = self.on_first_images(
             positions, lambda inputs, labels, _: self._compared_signs(policy, inputs, labels)
         )
         return math.nan if agreement is None else agreement
@@ -311,22 +317,26 @@ class ChunkMaker:
 
         None where none of them can be read. As many as the device has memory for.
         """
-        return self._of_first_images(positions, lambda *first: first)
+        return self.on_first_images(positions, lambda *first: first)
 
-    def _of_first_images(
+    def on_first_images(
         self, positions: NDArray[np.int64], work: Callable[[Tensor, Tensor, Tensor], Found]
     ) -> Found | None:
         """What some work gives on the images at the first of these positions, at most a batch.
 
         Half as many are tried where the device has no memory for them, and so on. None where not one can be read or
         fits.
+
+        Args:
+            positions: positions in the data set.
+            work: takes the images, their labels and their positions, on the device.
         """
         count = min(self.batch, len(positions))
         while count:
             try:
                 first = self._images.read(positions[:count])
                 return work(*self._inputs(first)[:3]) if len(first) else None
-            except RuntimeError as error:
+            except MEMORY_ERRORS as error:
                 if not is_out_of_memory(error):
                     raise
             free_memory(self.device)
@@ -349,12 +359,18 @@ class ChunkMaker:
         return inputs, labels, indices, external[0] if external else None
 
     def _halve(self, out_of_memory: Callable[[int, int], None]) -> None:
+        if self.batch == 1 and self.depth:  # What was begun beside it took the memory.
+            self.depth = 0
+            free_memory(self.device)
+            return
         if self.batch == 1:
-            raise RunError("memory: one image alone does not fit on the device; lower --size")
+            reason = textwrap.shorten(self._refusal.partition("\n")[0], 160, placeholder=" ...")
+            raise RunError(f"memory: one image alone does not fit on the device ({reason}); lower --size")
         # Even as long as it can be: controls such as donor pair the images of a batch.
         half = self.batch // 2
         self.batch, before = max(1, half - half % 2), self.batch
         self.step.resize(self.batch)
+        self._images.resize(self.batch)
         free_memory(self.device)
         out_of_memory(before, self.batch)
 

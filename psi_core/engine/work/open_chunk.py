@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from psi_core.devices import Device
-from psi_core.engine.devices import is_out_of_memory
+from psi_core.devices import CPU, Device
+from psi_core.engine.devices import MEMORY_ERRORS, is_out_of_memory
 from psi_core.engine.measure.step import StepPlan, StepResult
 from psi_core.errors import RunError
 from psi_core.runs.chunks import Arrays
@@ -99,10 +99,11 @@ class ChannelSums:
         self._labels: list[int] = []
         ends = np.cumsum([0, *channels]).tolist()
         self._places = [slice(*each) for each in itertools.pairwise(ends)]
-        self._by_class = torch.zeros(conditions, 0, ends[-1], dtype=torch.float64, device=device)
-        self._squares = torch.zeros(conditions, ends[-1], dtype=torch.float64, device=device)
-        self._device = device
+        self._shape, self._device = (conditions, ends[-1]), device
+        # On the device from the first batch on: what a chunk takes there, it takes where memory may run out.
+        self._sums: tuple[Tensor, Tensor] | None = None
         self._copied: torch.cuda.Event | None = None
+        self._host: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def add(self, labels: NDArray[np.int64], means: Sequence[Sequence[Tensor]]) -> None:
         """Adds a batch.
@@ -112,7 +113,7 @@ class ChannelSums:
             means: per condition and layer, (image, channel).
         """
         with torch.inference_mode():
-            self._make_room(labels)
+            by_class, squares = self._with_room(labels)
             places = {label: place for place, label in enumerate(self._labels)}
             mine = torch.tensor([places[label] for label in labels.tolist()])
             # A copy that waits would wait for the batch that is queued already.
@@ -130,12 +131,12 @@ class ChannelSums:
             sums = []
             for conditions, channels, found in parts:
                 # A product for each condition: many at once may be added in another order.
-                by_class = torch.stack([one_hot @ each for each in found])
-                sums.append((conditions, channels, by_class, torch.stack([*found]).square_().sum(1)))
+                products = torch.stack([one_hot @ each for each in found])
+                sums.append((conditions, channels, products, torch.stack([*found]).square_().sum(1)))
             # Nothing is added before all of it is there: a batch for which memory runs out comes again.
-            for conditions, channels, by_class, squares in sums:
-                self._by_class[conditions, :, channels] += by_class
-                self._squares[conditions, channels] += squares
+            for conditions, channels, products, squared in sums:
+                by_class[conditions, :, channels] += products
+                squares[conditions, channels] += squared
 
     def leave_device(self) -> None:
         """Begins to copy the sums to the host; nothing is added any more.
@@ -143,35 +144,45 @@ class ChannelSums:
         What is queued on the device after this does not delay them. Large ones stay until they are asked for: pinned
         memory is dear.
         """
-        if not self._device.is_cuda or self._by_class.nbytes > _MOST_PINNED:
+        if self._sums is None or not self._device.is_cuda or self._sums[0].nbytes > _MOST_PINNED:
             return
-        self._by_class, self._squares = _on_its_way(self._by_class), _on_its_way(self._squares)
+        self._sums = _on_its_way(self._sums[0]), _on_its_way(self._sums[1])
         self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._copied.record(torch.cuda.current_stream(self._device))
 
     def by_class(self, layer: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sums of one layer for classes that were seen, (condition, class, channel)."""
-        self._wait()
         places = [self._labels.index(label) for label in labels.tolist()]
-        sums: NDArray[np.float64] = self._by_class[:, :, self._places[layer]].cpu().numpy()[:, places]
-        return sums
+        return np.ascontiguousarray(self._on_host()[0][:, :, self._places[layer]][:, places])
 
     def squares(self, layer: int) -> NDArray[np.float64]:
         """Sums of squares of one layer over all images, (condition, channel)."""
-        self._wait()
-        sums: NDArray[np.float64] = self._squares[:, self._places[layer]].cpu().numpy()
-        return np.ascontiguousarray(sums)
+        return np.ascontiguousarray(self._on_host()[1][:, self._places[layer]])
 
-    def _wait(self) -> None:
-        if self._copied is not None:
-            self._copied.synchronize()
+    def _on_host(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """All sums, copied as a whole: that takes no memory of the device, and it is waited for once."""
+        if self._host is None:
+            if self._copied is not None:
+                self._copied.synchronize()
+            by_class, squares = self._sums or self._none()
+            self._host = by_class.cpu().numpy(), squares.cpu().numpy()
+        return self._host
 
-    def _make_room(self, labels: NDArray[np.int64]) -> None:
+    def _none(self, device: Device = CPU) -> tuple[Tensor, Tensor]:
+        conditions, channels = self._shape
+        by_class = torch.zeros(conditions, 0, channels, dtype=torch.float64, device=device)
+        return by_class, torch.zeros(self._shape, dtype=torch.float64, device=device)
+
+    def _with_room(self, labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The sums, with room for all these classes."""
+        by_class, squares = self._sums or self._none(self._device)
         new = sorted({*labels.tolist()} - {*self._labels})
         if new:
-            conditions, _, channels = self._by_class.shape
-            self._by_class = torch.cat([self._by_class, self._by_class.new_zeros(conditions, len(new), channels)], 1)
-            self._labels += new  # Last, as above.
+            conditions, _, channels = by_class.shape
+            by_class = torch.cat([by_class, by_class.new_zeros(conditions, len(new), channels)], 1)
+        self._sums, self._host = (by_class, squares), None
+        self._labels += new  # Last, as above.
+        return by_class, squares
 
 
 @dataclass(slots=True)
@@ -233,7 +244,7 @@ class OpenChunk:
         """Begins to copy what is left on the device, when all images are done; where memory is short, later."""
         try:
             self.channel_sums.leave_device()
-        except RuntimeError as error:
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
 

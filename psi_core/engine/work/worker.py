@@ -16,6 +16,7 @@ from psi_core.engine.devices import (
     cpu_threads,
     current_device,
     describe_device,
+    device_note,
     peak_memory,
     worker_device,
 )
@@ -176,10 +177,13 @@ class Worker:
         self._require_free_rank()
         (self.run.directory / CHUNKS).mkdir(exist_ok=True)  # Somebody may have removed it.
         earlier = self._first_start()
-        device = worker_device(available_device(self.run.config.device), self._local)
+        first = available_device(self.run.config.device)
+        device = worker_device(first, self._local)
         facts = {**own_identity(), **describe_device(device), "sums": sums_on(device)}
         started = Started(**facts, worker=self.number, workers=self.workers, run=self.run.id)
         self.log.write(started)
+        if note := device_note(self.run.config.device, first):
+            self.log.write(Warned(note))
         if earlier is not None and (text := _difference(earlier, started)):
             self.log.write(Warned(f"{text}; new chunks agree within rounding only"))
         with self._heartbeat():

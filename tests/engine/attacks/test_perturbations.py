@@ -108,7 +108,7 @@ def test_class_sums_take_room_for_the_classes_of_the_chunk_only():
     expected = np.stack([means[:, labels == label].sum(1) for label in present], 1)
     np.testing.assert_allclose(sums.by_class(0, present), expected, rtol=1e-12)
     np.testing.assert_allclose(sums.squares(0), means.square().sum(1), rtol=1e-12)
-    assert sums._by_class.shape == (2, 3, 4)
+    assert sums._sums[0].shape == (2, 3, 4)
 
 
 def test_a_configuration_says_what_is_done():
