@@ -11,6 +11,7 @@ import platform
 import re
 import socket
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -266,6 +267,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device or the machine has no memory left."""
     is_named = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return is_named or (isinstance(error, RuntimeError) and _MEMORY_WORDS.search(str(error)) is not None)
+
+
+def words_of(error: BaseException) -> str:
+    """The first line of what an error says, for half a sentence."""
+    return textwrap.shorten(str(error).strip().partition("\n")[0], 160, placeholder=" ...") or type(error).__name__
 
 
 def free_memory(device: Device) -> None:

@@ -9,14 +9,21 @@ from numpy.typing import NDArray
 
 from psi_core.devices import Device
 from psi_core.engine.again.run_images import reopen
-from psi_core.engine.devices import available_device, cpu_threads, current_device, describe_device
+from psi_core.engine.devices import (
+    MEMORY_ERRORS,
+    available_device,
+    cpu_threads,
+    current_device,
+    describe_device,
+    is_out_of_memory,
+)
 from psi_core.engine.kernels import sums_on
 from psi_core.engine.precision import precision
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import PsiError, first_of
-from psi_core.runs.chunks import Arrays
+from psi_core.runs.chunks import Arrays, share_of
 from psi_core.runs.event_log import EventReader, events_path, worker_numbers
-from psi_core.runs.events import Started
+from psi_core.runs.events import BatchDone, Started, Warned
 from psi_core.runs.run import Run
 from psi_core.runs.verification import Verified
 
@@ -38,7 +45,7 @@ def recompute(run: Run, numbers: list[int]) -> list[Verified]:
     except PsiError as error:
         return [Verified("computed again", "not checked", str(error))]
     maker, other = make_chunk_maker(run.config, prepared, device), _other_device(run, device)
-    found = []
+    in_smaller, found = _made_in_smaller_batches(run), []
     try:
         with cpu_threads(run.config.threads), current_device(device), precision(run.config.precision, device):
             for number, following in itertools.zip_longest(numbers, numbers[1:]):
@@ -52,10 +59,13 @@ def recompute(run: Run, numbers: list[int]) -> list[Verified]:
                 positions = positions[:_ELSEWHERE_IMAGES] if other else positions
                 try:
                     ours = maker.make(positions, lambda _chunk: None, lambda _before, _after: None, after)
-                except PsiError as error:
+                except (PsiError, *MEMORY_ERRORS) as error:
+                    if not isinstance(error, PsiError) and not is_out_of_memory(error):
+                        raise
                     found.append(Verified(f"chunk {number} again", "not checked", str(error)))
                     continue
-                found.append(_compared(number, ours, theirs, other))
+                is_smaller = maker.batch < run.config.batch or number in in_smaller
+                found.append(_compared(number, ours, theirs, other, is_smaller=is_smaller))
     finally:
         maker.leave()
     return found
@@ -70,6 +80,7 @@ def _other_device(run: Run, device: Device) -> str:
     started = [event for log in logs for event in log.events() if isinstance(event, Started)]
     here = describe_device(device)
     mine = here["device_name"], here["torch"], sums_on(device)
+    started = [event for event in started if event.torch is not None]  # Others ended before they had a device.
     others = [event for event in started if (event.device_name, event.torch, event.sums) != mine]
     if started and not others:
         return ""
@@ -82,16 +93,34 @@ def _other_device(run: Run, device: Device) -> str:
     )
 
 
-def _compared(number: int, ours: Arrays, theirs: Arrays, other: str) -> Verified:
+def _made_in_smaller_batches(run: Run) -> set[int]:
+    """Chunks that a worker may have made after memory ran out, in batches smaller than the run's."""
+    found: set[int] = set()
+    for number in worker_numbers(run.directory):
+        first, workers = None, 1
+        for event in EventReader(events_path(run.directory, number)).events():
+            if isinstance(event, Started):
+                first, workers = None, event.workers or 1
+            elif isinstance(event, Warned) and event.batch is not None and event.chunks:
+                first = event.chunks[0] if first is None else first
+                found |= {each for each in share_of(number, workers, run.chunks) if each >= first} | {*event.chunks}
+            elif isinstance(event, BatchDone) and first is not None and event.chunk is not None:
+                found.add(event.chunk)  # One that it took over from another.
+    return found
+
+
+def _compared(number: int, ours: Arrays, theirs: Arrays, other: str, *, is_smaller: bool) -> Verified:
     name, images = f"chunk {number} again", len(ours["index"])
     if not np.array_equal(ours["index"], theirs["index"][:images]):
         return Verified(name, "wrong", "its images are others than those that are read now")
     apart = largest_difference(ours["psi"][0], theirs["psi"][0][..., :images])
-    if other:
+    if other or is_smaller:
         same = 100 * float((ours["prediction"] == theirs["prediction"][..., :images]).mean())
+        made = f"made on {other}" if other else "once in smaller batches, since memory ran out"
+        where = "on the device that made them" if other else "in batches of one size"
         words = (
-            f"{images} images, made on {other}: benign PSI within {apart:.1e}, {same:.1f} % of the predictions "
-            "the same; bits are compared only on the device that made them"
+            f"{images} images, {made}: benign PSI within {apart:.1e}, {same:.1f} % of the predictions "
+            f"the same; bits are compared only {where}"
         )
         return Verified(name, "right" if apart <= ROUNDING else "wrong", words)
     differing = sorted(key for key in ours if key not in theirs or not _is_same(ours[key], theirs[key]))

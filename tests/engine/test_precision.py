@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from psi_core.devices import CPU, Device
+from psi_core.engine import analyze
 from psi_core.engine.precision import precision
+from tests.engine.processes import assert_same_results, small_config
 
 SETTINGS = [
     *(("generic", "all"), ("cuda", "all"), ("mkldnn", "all")),
@@ -120,6 +122,7 @@ def test_settings_that_nobody_has_touched_are_put_back():
     script = """
 from psi_core.devices import CPU
 from psi_core.engine.precision import precision
+from tests.engine.processes import assert_same_results, small_config
 from tests.engine.test_precision import settings_of
 
 before = settings_of()
@@ -160,3 +163,12 @@ def test_an_autocast_around_a_run_does_not_reach_it(lower, put_back):
         with precision("bf16", CPU):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == lower
+
+
+@pytest.mark.parametrize("policy", ["exact", "bf16"])
+def test_a_run_within_a_notebooks_autocast_has_the_bits_of_one_without(policy, tmp_path):
+    config = small_config(images=20, precision=policy, attack="fgsm,pgd", steps=2)
+    alone = analyze(config, tmp_path / "alone").directory
+    with torch.autocast("cpu", torch.bfloat16):
+        within = analyze(config, tmp_path / "within").directory
+    assert_same_results(within, alone)

@@ -100,7 +100,7 @@ def run_ablation(ablation: Ablation, report: Report = lambda _: None) -> Ablatio
         DataError: an image cannot be read.
     """
     resolved = ablation.prepared.config
-    ablation.prepared.classifier.to(resolved.device)
+    ablation.prepared.classifier.move_to(resolved.device)
     try:
         device = resolved.device
         with cpu_threads(resolved.threads), current_device(device), precision(resolved.precision, device):

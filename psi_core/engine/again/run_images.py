@@ -58,7 +58,7 @@ def reopen(run: Run, device: Device) -> Prepared:
     for key, what in (("data_sha256", "data"), ("attacked_sha256", "attacked")):
         if recorded.get(key) not in (None, prepared.card.get(key)):
             raise DataError(f"{what}: the images are others than those the run measured; put the old ones back")
-    prepared.classifier.to(device)
+    prepared.classifier.move_to(device)
     return prepared
 
 

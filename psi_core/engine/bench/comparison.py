@@ -29,6 +29,7 @@ from psi_core.engine.models.sources import input_channels
 from psi_core.engine.precision import precision
 from psi_core.engine.preparation import prepare
 from psi_core.engine.work.chunk_maker import ChunkMaker, make_chunk_maker
+from psi_core.errors import RunError
 
 _BATCHES, _CHUNKS = 2, 4
 """Images of a round: these batches or, where batches of several chunks are computed at once, the run's own chunks."""
@@ -63,7 +64,7 @@ def bench_row(config: RunConfig, rounds: int = 5, *, with_usual: bool = True) ->
     images = min(_CHUNKS * resolved.chunk if is_queued else _BATCHES * resolved.batch, len(prepared.dataset))
     chunks = np.split(np.arange(images), range(resolved.chunk, images, resolved.chunk) if is_queued else [])
     torch.set_num_threads(resolved.threads)
-    prepared.classifier.to(device)
+    prepared.classifier.move_to(device)
     maker = make_chunk_maker(resolved, prepared, device)
     batches = _ready_batches(maker, images, resolved.size, input_channels(prepared.classifier.network))
     contenders: dict[str, Work] = {
@@ -125,7 +126,16 @@ def _ready_batches(maker: ChunkMaker, images: int, size: int, channels: int) -> 
 
 def _make(maker: ChunkMaker, chunks: Sequence[NDArray[np.int64]]) -> None:
     for chunk, following in itertools.zip_longest(chunks, chunks[1:]):
-        maker.make(chunk, lambda _chunk: None, lambda _before, _after: None, following)
+        maker.make(chunk, lambda _chunk: None, refuse_smaller, following)
+
+
+def refuse_smaller(batch: int, _smaller: int) -> None:
+    """What is told where memory runs out: a smaller batch would be timed as if it were this one.
+
+    Raises:
+        RunError: always.
+    """
+    raise RunError(f"memory: batches of {batch} images do not fit on the device; write a smaller --batch")
 
 
 def _floor(model: Classifier, batches: list[Batch], further: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from psi_core.config import ResolvedConfig, RunConfig
+from psi_core.engine.bench.comparison import refuse_smaller
 from psi_core.engine.devices import current_device, describe_device, usable_cores
 from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared, prepare
@@ -71,13 +72,13 @@ def _seconds(config: RunConfig, images: int) -> float:
     """Seconds that one chunk takes in this process, after a batch to warm up."""
     prepared = prepare(config)
     resolved = prepared.config
-    prepared.classifier.to(resolved.device)
+    prepared.classifier.move_to(resolved.device)
     maker = make_chunk_maker(resolved, prepared, resolved.device)
     with precision(resolved.precision, resolved.device), current_device(resolved.device):
         try:
             for positions in (np.arange(maker.batch), np.arange(images)):
                 started = time.perf_counter()
-                maker.make(positions, lambda _chunk: None, lambda _before, _after: None)
+                maker.make(positions, lambda _chunk: None, refuse_smaller)
                 if resolved.device.is_cuda:
                     torch.cuda.synchronize(resolved.device)
             return time.perf_counter() - started

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from psi_core.config import MemoryFormat
+from psi_core.devices import Device
 from psi_core.engine.bf16_weights import Bf16Weights
+from psi_core.engine.devices import MEMORY_ERRORS, is_out_of_memory
 from psi_core.engine.models.complaints import refused_output
+from psi_core.errors import RunError
 
 Output = Literal["logits", "binary", "sigmoid"]
 """What a network gives: a logit for each class, one for the second of two classes, or the sigmoid of that one."""
@@ -74,6 +77,22 @@ class Classifier(nn.Module):
             for tensor in (*self.parameters(), *self.buffers()):
                 if tensor.dim() == 4:
                     tensor.data = tensor.data.to(memory_format=torch.channels_last)
+
+    def move_to(self, device: Device) -> None:
+        """Brings the weights to a device.
+
+        Raises:
+            RunError: it has no memory for them.
+        """
+        try:
+            self.to(device)
+        except MEMORY_ERRORS as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(
+                f"memory: the network's weights alone do not fit on {device}; free some of its memory, or write "
+                "another --device"
+            ) from None
 
     @contextmanager
     def kept_layout(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psi_core.devices import Device
-from psi_core.engine.devices import is_out_of_memory, processor_name
+from psi_core.engine.devices import MEMORY_ERRORS, free_memory, is_out_of_memory, processor_name, words_of
 from psi_core.engine.images import Dataset, load_dataset, read_inputs
 from psi_core.engine.images.classes import match_names
 from psi_core.engine.models.checkpoints import (
@@ -79,7 +79,15 @@ def ensure_fitted(recipe: Recipe, device: Device, report: Report, should_stop: C
             sentence = set_damaged_aside(recipe)
         if sentence:
             report(Warned(sentence))
-        return Fit(recipe, device, report, should_stop).run()
+        try:
+            return Fit(recipe, device, report, should_stop).run()
+        except MEMORY_ERRORS as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"fit: memory ran out on {device} ({words_of(error)}); free some of it, or write another --device: "
+                "the same command goes on from where it was"
+            ) from None
 
 
 @contextlib.contextmanager
@@ -92,7 +100,7 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
@@ -124,8 +132,13 @@ class Fit:
     def run(self) -> Checkpoint:
         """Trains to the end, measures the test accuracy and writes checkpoint and card."""
         with torch.random.fork_rng(devices=[self.device] if self.device.is_cuda else []):
-            self._train()
-            accuracy = self._test()
+            try:
+                self._train()
+                accuracy = self._test()
+            except MEMORY_ERRORS as error:
+                if is_out_of_memory(error):
+                    self._save_partial()
+                raise
         return self._save(accuracy)
 
     def _begin(self) -> None:
@@ -220,20 +233,36 @@ class Fit:
         dataset = load_dataset(self.recipe.data, "test", self.recipe.resize)
         dataset = match_names(dataset, self.train_set.class_names)
         self.classifier.eval().requires_grad_(False)
-        right, started = 0, time.monotonic()
-        for positions in _batches(len(dataset), 4 * BATCH):
+        right, done, batch, started = 0, 0, 4 * BATCH, time.monotonic()
+        while done < len(dataset):
             if self.should_stop():
                 self._save_partial()
                 raise FitInterruptedError
-            images, labels = self._batch(dataset, positions)
-            with torch.inference_mode():
-                right += int((self.classifier(images).argmax(1) == labels).sum())
-            done = int(positions[-1]) + 1
+            end = min(done + batch, len(dataset))
+            found = self._right(dataset, np.arange(done, end), may_be_fewer=batch > 1)
+            if found is None:
+                free_memory(self.device)
+                batch //= 2
+                continue
+            right, done = right + found, end
             rate = done / max(1e-9, time.monotonic() - started)
             self.report(
                 FitAdvanced("test", done, len(dataset), right / done, rate, self.recent[-1], self.recipe.epochs)
             )
         return right / len(dataset)
+
+    def _right(
+        self, dataset: Dataset, positions: np.ndarray[Any, np.dtype[np.int64]], *, may_be_fewer: bool
+    ) -> int | None:
+        """How many of these images the classifier gets right; None where they do not fit and fewer may."""
+        try:
+            images, labels = self._batch(dataset, positions)
+            with torch.inference_mode():
+                return int((self.classifier(images).argmax(1) == labels).sum())
+        except MEMORY_ERRORS as error:
+            if not (may_be_fewer and is_out_of_memory(error)):
+                raise
+        return None
 
     def _report_progress(self, loss: float, images_per_second: float) -> None:
         per_epoch = -(-self.recipe.images // BATCH)
@@ -260,7 +289,7 @@ class Fit:
         try:
             self._take(_partial_state(self.partial, self.device))
         except DAMAGE as error:
-            if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+            if is_out_of_memory(error):
                 raise  # The file is whole.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             with _writing():
@@ -326,8 +355,3 @@ def has_fast_bf16(device: Device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and "avx512_bf16" in flags.read_text(encoding="utf-8", errors="replace")
-
-
-def _batches(images: int, batch: int) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
-    for start in range(0, images, batch):
-        yield np.arange(start, min(start + batch, images))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from psi_core.config import ResolvedConfig
-from psi_core.engine.bench.comparison import bench_row
+from psi_core.engine.bench.comparison import bench_row, refuse_smaller
 from psi_core.engine.devices import current_device
 from psi_core.engine.precision import precision
 from psi_core.engine.preparation import prepare
@@ -151,7 +151,7 @@ def _place(stack: traceback.StackSummary) -> str:
 def _ready(trial: Trial, **options: Any) -> Iterator[tuple[ResolvedConfig, ChunkMaker]]:
     """A resolved run and what makes its chunks, at its precision."""
     prepared = prepare(_whole(trial, **options))
-    prepared.classifier.to(trial.device)
+    prepared.classifier.move_to(trial.device)
     with current_device(trial.device), precision(prepared.config.precision, trial.device):
         maker = make_chunk_maker(prepared.config, prepared, trial.device)
         try:
@@ -161,4 +161,4 @@ def _ready(trial: Trial, **options: Any) -> Iterator[tuple[ResolvedConfig, Chunk
 
 
 def _make(maker: ChunkMaker, images: int) -> None:
-    maker.make(np.arange(images), lambda _chunk: None, lambda _before, _after: None)
+    maker.make(np.arange(images), lambda _chunk: None, refuse_smaller)

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import textwrap
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from psi_core.config import ResolvedConfig
 from psi_core.devices import Device
 from psi_core.engine.attacks.gradients import input_gradient
 from psi_core.engine.attacks.perturbations import perturbations_of
-from psi_core.engine.devices import MEMORY_ERRORS, free_memory, is_out_of_memory
+from psi_core.engine.devices import MEMORY_ERRORS, free_memory, is_out_of_memory, words_of
 from psi_core.engine.images import Dataset, Unreadable, network_inputs
 from psi_core.engine.images.inputs import Readable
 from psi_core.engine.images.read_ahead import ChunkImages, Images, ReadAhead
@@ -230,7 +229,7 @@ class ChunkMaker:
         except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
-            self._refusal = str(error) or type(error).__name__
+            self._refusal = words_of(error)
         else:
             return True
         # Not while the error is there: what the step held on the device hangs on it.
@@ -264,7 +263,7 @@ class ChunkMaker:
         except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
-            self._refusal = str(error) or type(error).__name__
+            self._refusal = words_of(error)
         else:
             return True
         making.put_back_queued()
@@ -364,8 +363,7 @@ class ChunkMaker:
             free_memory(self.device)
             return
         if self.batch == 1:
-            reason = textwrap.shorten(self._refusal.partition("\n")[0], 160, placeholder=" ...")
-            raise RunError(f"memory: one image alone does not fit on the device ({reason}); lower --size")
+            raise RunError(f"memory: one image alone does not fit on the device ({self._refusal}); lower --size")
         # Even as long as it can be: controls such as donor pair the images of a batch.
         half = self.batch // 2
         self.batch, before = max(1, half - half % 2), self.batch

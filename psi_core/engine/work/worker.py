@@ -179,9 +179,7 @@ class Worker:
         earlier = self._first_start()
         first = available_device(self.run.config.device)
         device = worker_device(first, self._local)
-        facts = {**own_identity(), **describe_device(device), "sums": sums_on(device)}
-        started = Started(**facts, worker=self.number, workers=self.workers, run=self.run.id)
-        self.log.write(started)
+        started = self._start(device)
         if note := device_note(self.run.config.device, first):
             self.log.write(Warned(note))
         if earlier is not None and (text := _difference(earlier, started)):
@@ -190,11 +188,25 @@ class Worker:
             try:
                 outcome = self._work(device)
             except BaseException as error:
-                reason = str(error) or type(error).__name__
-                self.log.write(Failed(reason, type(error).__name__))
+                self._tell_failure(error)
                 raise
             self.log.write(Finished() if outcome == "finished" else Stopped())
         return outcome
+
+    def _start(self, device: Device) -> Started:
+        """Writes that this worker begins, and on what; where the device does not answer, that it failed."""
+        started = Started(**own_identity(), device=device, worker=self.number, workers=self.workers, run=self.run.id)
+        try:
+            started = replace(started, **describe_device(device), sums=sums_on(device))
+        except BaseException as error:
+            self.log.write(started)
+            self._tell_failure(error)
+            raise
+        self.log.write(started)
+        return started
+
+    def _tell_failure(self, error: BaseException) -> None:
+        self.log.write(Failed(str(error) or type(error).__name__, type(error).__name__))
 
     def _work(self, device: Device) -> str:
         self.log.write(PhaseBegan("load"))
@@ -218,7 +230,7 @@ class Worker:
             prepared = prepared.with_axes_of(self.run.layer_infos)
             if prepared.layers != self.run.layer_infos:
                 raise RunError("layers: the model no longer has the layers that the run began with; start a new run")
-            prepared.classifier.to(device)
+            prepared.classifier.move_to(device)
             maker = make_chunk_maker(self.run.config, prepared, device)
             self._require_beginnings(maker, prepared, device)
             if self.run.config.compile:

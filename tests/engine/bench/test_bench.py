@@ -12,6 +12,7 @@ from psi_core.engine.bench.comparison import bench_row, peak_growth
 from psi_core.engine.bench.scaling import _seconds, scaling
 from psi_core.engine.bench.usual_way import LIBRARIES, expert_way, installed_library, usual_way
 from psi_core.engine.measure.step import FusedStep
+from psi_core.errors import RunError
 from tests.engine.networks import perceptron, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of foolbox, for a part of scipy's old name.
@@ -43,6 +44,16 @@ def test_nothing_that_a_bench_recorded_stays_on_the_device(fails: bool, monkeypa
         with pytest.raises(RuntimeError, match="must match the size"):
             work()
         assert len(let_go) == 2  # Of the chunk that failed, and of the maker.
+
+
+def test_batches_that_do_not_fit_are_not_timed_as_if_they_were_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_step: FusedStep, *_given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(FusedStep, "__call__", full)
+    for look in (lambda: bench_row(RunConfig(batch=8, threads=1), rounds=1), lambda: scaling(RunConfig(batch=8))):
+        with pytest.raises(RunError, match="memory: batches of 8 images do not fit on the device; write a smaller"):
+            look()
 
 
 def test_a_peak_is_seen_that_is_gone_again() -> None:

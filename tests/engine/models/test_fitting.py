@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +75,54 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch: pytest.Monk
         assert find_checkpoint(recipe) is None
     parts = load_file(ensure_fitted(recipe, CPU, silent, never).path)
     assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.parametrize("fitting_images", [1, 100])
+def test_images_too_many_to_be_tested_at_once_are_tested_in_fewer(
+    fitting_images: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, images=64, epochs=1)
+    usual, split_of = Fit._batch, fitting.load_dataset
+
+    def few(data: str, split: str, resize: int | None) -> Any:
+        whole = split_of(data, split, resize)
+        return whole if split == "train" else replace(whole, images=whole.images[:257], labels=whole.labels[:257])
+
+    def full(fit: Fit, dataset: Any, positions: Any) -> Any:
+        if len(dataset) == 257 and len(positions) > fitting_images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return usual(fit, dataset, positions)
+
+    monkeypatch.setattr(fitting, "load_dataset", few)
+    whole = ensure_fitted(recipe, CPU, silent, never)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(Fit, "_batch", full)
+    seen: list[FitAdvanced | Warned] = []
+    again = ensure_fitted(recipe, CPU, seen.append, never)
+    assert seen[-1].done == seen[-1].total == 257
+    assert again.card["test_accuracy"] == whole.card["test_accuracy"]
+
+
+def test_a_fit_for_which_memory_runs_out_is_kept_and_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, images=640, epochs=1)
+    whole = load_file(ensure_fitted(recipe, CPU, silent, never).path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    usual = Fit._batch
+
+    def full(fit: Fit, dataset: Any, positions: Any) -> Any:
+        if fit.step == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return usual(fit, dataset, positions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "_batch", full)
+        said = r"fit: memory ran out on cpu \(CUDA out of memory.*\); .* the same command goes on from where it was"
+        with pytest.raises(ModelError, match=said):
+            ensure_fitted(recipe, CPU, silent, never)
+    told: list[FitAdvanced | Warned] = []
+    parts = load_file(ensure_fitted(recipe, CPU, told.append, never).path)
+    assert told[0] == Warned("going on with the fit at step 5 of 10", time=told[0].time)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 

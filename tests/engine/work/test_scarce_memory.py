@@ -149,3 +149,27 @@ def test_a_chunk_begins_and_ends_where_memory_may_run_out(tmp_path, monkeypatch)
     assert_same_results(directory, reference)
     assert reads == [True] * 2 * Run(directory).chunks
     assert events(directory)[-1]["event"] == "finished"
+
+
+@pytest.mark.parametrize("place", ["describe_device", "sums_on"])
+def test_a_device_that_does_not_answer_at_the_start_is_a_failure_that_is_told(place, tmp_path, monkeypatch):
+    def full(_device):
+        raise RuntimeError("CUDA error: out of memory")
+
+    directory = new_run(tmp_path)
+    monkeypatch.setattr(worker, place, full)
+    with pytest.raises(RuntimeError):
+        worker.Worker(directory).work()
+    assert [event["event"] for event in events(directory)] == ["started", "failed"]
+    assert Run(directory).status == "failed"
+
+
+def test_weights_that_do_not_fit_are_told_in_a_sentence(tmp_path, monkeypatch):
+    def full(_network, *_given):
+        raise RuntimeError("CUDA driver error: out of memory")
+
+    directory = new_run(tmp_path)
+    monkeypatch.setattr(Classifier, "to", full)
+    with pytest.raises(RunError, match="the network's weights alone do not fit on cpu; free some of its memory"):
+        worker.Worker(directory).work()
+    assert events(directory)[-1]["event"] == "failed"

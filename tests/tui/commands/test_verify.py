@@ -5,9 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from psi_core.engine import analyze
+from psi_core.engine.measure.step import FusedStep
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.recompute import recompute
+from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path, read_arrays
 from psi_core.runs.event_log import EventLog, EventReader, events_path
 from psi_core.runs.events import Started
@@ -116,3 +120,66 @@ def test_a_run_that_went_on_elsewhere_is_held_to_rounding(finished):
     assert found.verdict == "right"
     assert "made on another GPU" in found.words
     assert "bits are compared only on the device that made them" in found.words
+
+
+def a_little_otherwise(monkeypatch, fitting=4):
+    """A step that takes few images and rounds otherwise where it gets fewer."""
+    usual = FusedStep.__call__
+
+    def step(itself, images, *others):
+        if len(images) > fitting:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        result = usual(itself, images, *others)
+        return replace(result, values=result.values * (1 + 2.0**-22))
+
+    monkeypatch.setattr(FusedStep, "__call__", step)
+
+
+def test_where_memory_runs_out_chunks_are_held_to_rounding(finished, monkeypatch):
+    a_little_otherwise(monkeypatch)
+    for found in recompute(Run(finished), [0, 1]):
+        assert found.verdict == "right", found
+        assert "once in smaller batches, since memory ran out: benign PSI within" in found.words
+        assert "100.0 % of the predictions the same; bits are compared only in batches of one size" in found.words
+    arrays = {name: array.copy() for name, array in read_arrays(chunk_path(finished, 0)).items()}
+    arrays["psi"] *= np.float32(0.99)
+    rewrite_chunk(finished, 0, arrays)
+    assert [found.verdict for found in recompute(Run(finished), [0])] == ["wrong"]
+
+
+def test_chunks_made_after_memory_ran_out_are_held_to_rounding(own_folders, monkeypatch):
+    """Chunks 0 to 2; memory runs out in chunk 1."""
+    with monkeypatch.context() as patch:
+        run_batch = FusedStep.__call__
+
+        def full_from_chunk_1_on(step, images, labels, indices, external=None):
+            if indices[0] >= 14 and len(images) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return run_batch(step, images, labels, indices, external)
+
+        patch.setattr(FusedStep, "__call__", full_from_chunk_1_on)
+        directory = analyze(small_config(images=40, order="first"), own_folders).directory
+    before, *after = recompute(Run(directory), [0, 1, 2])
+    assert "the same bits" in before.words
+    for found in after:
+        assert found.verdict == "right"
+        assert "once in smaller batches" in found.words
+
+
+def test_what_memory_does_not_let_compute_is_not_checked(finished, monkeypatch):
+    a_little_otherwise(monkeypatch, fitting=0)
+    assert [found.verdict for found in recompute(Run(finished), [0])] == ["not checked"]
+
+    def full(classifier, device):
+        raise RunError(f"memory: the network's weights alone do not fit on {device}")
+
+    monkeypatch.setattr(Classifier, "move_to", full)
+    (found,) = recompute(Run(finished), [0])
+    assert (found.verdict, found.words) == ("not checked", "memory: the network's weights alone do not fit on cpu")
+
+
+def test_a_start_that_never_had_a_device_made_no_chunk(finished):
+    (begun,) = [event for event in EventReader(events_path(finished, 0)).poll() if isinstance(event, Started)]
+    EventLog(events_path(finished, 1)).write(replace(begun, device_name=None, torch=None, worker=1))
+    (found,) = recompute(Run(finished), [0])
+    assert "the same bits" in found.words
