@@ -102,7 +102,7 @@ async def test_what_is_typed_in_vain_is_told_below_the_plan_as_the_command_tells
         vain = "! steps: has no effect, because no attack here takes small steps"
         await until(pilot, lambda: line(screen, "plan").endswith(f"\n{vain}"), "the warning")
         await planned(pilot, screen, "x 50 images")
-        assert vain in text_of(app)
+        await until(pilot, lambda: vain in text_of(app), "the warning on the screen")
         await fill(pilot, screen, {"attack": "none", "controls": "none"})
         typed = screen.form.typed
         await planned(pilot, screen, "; ".join(needless_options(screen.form.config(), typed)))
