@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from psi_core.engine.kernels.launching import LARGEST_GRID, launch
+
 _POSITIONS, _CHANNELS = 32, 64
 """Positions and channels of a tile."""
 
@@ -143,6 +145,8 @@ def fits(output: Tensor) -> bool:
     """Whether the kernels read such a layer: flat, or its channels last in memory; of 32 or 16 bits."""
     if output.dtype not in (torch.float32, torch.bfloat16, torch.float16) or not output.numel():
         return False
+    if output.shape[1] > LARGEST_GRID * (_FLAT_CHANNELS if output[0, 0].numel() == 1 else _CHANNELS):
+        return False
     if output.dim() == 4:
         return output.is_contiguous(memory_format=torch.channels_last)
     return (output.dim() == 2 and output.is_contiguous()) or (output.dim() == 3 and output.mT.is_contiguous())
@@ -176,9 +180,10 @@ def one_pass(output: Tensor, rectify: str, faint: float, into: Tensor | None = N
     squares, active = (new((images, splits * parts), dtype=kind) for kind in (torch.float64, torch.int32))
     means, moments = new((images, channels), dtype=torch.float64), new((3, images), dtype=torch.float64)
     shape = positions, channels, parts, splits
-    _sum_tiles[(images, parts, splits)](
+    launch(
+        *(_sum_tiles, (images, parts, splits)),
         *(output, output if into is None else into, sums, squares, active),
         *(*shape, rows, RECTIFICATIONS[rectify], high, wide, _DEPTH, into is not None),
     )
-    _add_tiles[(images,)](sums, squares, active, means, moments, images, *shape, faint, 256, 64)
+    launch(_add_tiles, (images,), sums, squares, active, means, moments, images, *shape, faint, 256, 64)
     return moments, means

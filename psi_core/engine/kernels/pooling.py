@@ -6,16 +6,17 @@ time. With torch's own, pooling is a seventh of all that AlexNet computes in 16 
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
+import math
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from psi_core.engine.kernels.launching import LARGEST_GRID, launch
+
 _POSITIONS, _CHANNELS = 32, 64
 """Positions and channels of a tile of the output."""
-
-_LARGEST_GRID = 65535
-"""Programs along the second and third axis of a grid."""
 
 
 @triton.jit
@@ -65,7 +66,9 @@ def fits(images: Tensor) -> bool:
         and images.numel() > 0
         and 1 not in images.shape[1:]  # Both layouts have the same strides then, and torch's own gives the plain one.
         and images.is_contiguous(memory_format=torch.channels_last)
-        and images.shape[2:].numel() < _POSITIONS * _LARGEST_GRID
+        # A margin is at most half a window: there is no more than one window beyond the responses of a row.
+        and math.prod(length + 1 for length in images.shape[2:]) <= _POSITIONS * LARGEST_GRID
+        and images.shape[1] <= _CHANNELS * LARGEST_GRID
     )
 
 
@@ -92,5 +95,5 @@ def max_pool(images: Tensor, window: tuple[int, int], step: tuple[int, int], mar
     wide = min(_CHANNELS, triton.next_power_of_2(channels))
     high = min(_POSITIONS, triton.next_power_of_2(rows * columns))
     grid = (count, triton.cdiv(rows * columns, high), triton.cdiv(channels, wide))
-    _pool_tiles[grid](images, pooled, *size, channels, rows, columns, *window, *step, *margin, high, wide)
+    launch(_pool_tiles, grid, images, pooled, *size, channels, rows, columns, *window, *step, *margin, high, wide)
     return pooled

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from psi_core.engine.kernels.launching import LARGEST_GRID, launch
+
 _VALUES = 1024
 """Values of a program of steps and norms."""
 
@@ -131,12 +133,12 @@ def _gaussian_images(
 
 
 def fits(*batches: Tensor) -> bool:
-    """Whether the kernels read these: float32, channels last, fewer than 2**31 values an image."""
+    """Whether the kernels read these: float32, channels last, of no more values an image than a grid has tiles for."""
     return all(
         each.dtype == torch.float32
         and each.dim() == 4
         and each.is_contiguous(memory_format=torch.channels_last)
-        and 0 < each[:1].numel() < 2**31
+        and 0 < each[:1].numel() <= _VALUES * LARGEST_GRID
         for each in batches
     )
 
@@ -147,7 +149,7 @@ def sign_step(images: Tensor, direction: Tensor | None, step: float, keys: Tenso
     changed = torch.empty_like(images)
     grid = (count, triton.cdiv(channels * height * width, _VALUES))
     others = (images if direction is None else direction), (images if keys is None else keys)
-    _step_tiles[grid](images, *others, changed, step, height * width, channels, keys is not None, _VALUES)
+    launch(_step_tiles, grid, images, *others, changed, step, height * width, channels, keys is not None, _VALUES)
     return changed
 
 
@@ -155,8 +157,8 @@ def norms(changed: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """L-infinity and L2 norm of each image's change, float32 (batch,)."""
     elements = images[0].numel()
     largest, squares = _tiles_of(images)
-    grid = largest.shape
-    _norm_tiles[grid](changed, images, largest, squares, elements, grid[1], _VALUES)
+    grid = tuple(largest.shape)
+    launch(_norm_tiles, grid, changed, images, largest, squares, elements, grid[1], _VALUES)
     return largest.amax(1), squares.sum(1).sqrt().float()
 
 
@@ -172,9 +174,9 @@ def ready(changed: Tensor, images: Tensor, mean: Tensor, sd: Tensor) -> tuple[Te
     elements, channels = images[0].numel(), images.shape[1]
     inputs = torch.empty_like(images)
     largest, squares = _tiles_of(images)
-    grid = largest.shape
+    grid = tuple(largest.shape)
     shape = elements, channels, mean.numel(), grid[1]
-    _ready_tiles[grid](changed, images, mean, sd, inputs, largest, squares, *shape, _VALUES)
+    launch(_ready_tiles, grid, changed, images, mean, sd, inputs, largest, squares, *shape, _VALUES)
     return inputs, (largest.amax(1), squares.sum(1).sqrt().float())
 
 
@@ -189,7 +191,8 @@ def gaussian(images: Tensor, keys: Tensor, l2: Tensor, near: float, most: int) -
     count, channels, height, width = images.shape
     normal, changed = torch.empty_like(images), torch.empty_like(images)
     start = (channels * height * width) ** -0.5
-    _gaussian_images[(count,)](
-        images, keys, l2, normal, changed, start, near, height * width, channels, most, _TILE, num_warps=8
+    size = height * width, channels
+    launch(
+        *(_gaussian_images, (count,), images, keys, l2, normal, changed, start, near, *size, most, _TILE), num_warps=8
     )
     return changed

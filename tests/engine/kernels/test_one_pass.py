@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 pytest.importorskip("triton")
 
@@ -61,3 +62,13 @@ def test_the_kernels_give_the_reducers_sums():
     here = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", CODE], env=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("units", "places"), [(65_535 * 256, ()), (65_535 * 64, (2, 1))], ids=["flat", "maps"])
+def test_no_layer_has_more_units_than_a_grid_has_programs_for(units, places):
+    from psi_core.engine.kernels.one_pass import fits
+
+    for more in (0, 1):
+        output = torch.empty(1, units + more, *places, device="meta")
+        output = output.to(memory_format=torch.channels_last) if places else output
+        assert fits(output) == (not more)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 pytest.importorskip("triton")
 
@@ -43,3 +44,20 @@ def test_the_kernel_gives_torchs_numbers():
     here = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", CODE], env=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("largest", "larger"),
+    [
+        ((2, 1022, 2048), (2, 1022, 2049)),
+        ((2, 2, 699_039), (2, 2, 699_040)),
+        ((65_535 * 64, 2, 2), (65_535 * 64 + 1, 2, 2)),
+    ],
+)
+def test_no_layer_has_more_windows_or_channels_than_a_grid_has_programs_for(largest, larger):
+    """With a margin a row has one window more than responses: 3 rows of 699,040 windows from 2 of 699,039."""
+    from psi_core.engine.kernels.pooling import fits
+
+    for shape in (largest, larger):
+        images = torch.empty(1, *shape, device="meta").to(memory_format=torch.channels_last)
+        assert fits(images) == (shape == largest)

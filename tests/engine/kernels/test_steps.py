@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 pytest.importorskip("triton")
 
@@ -59,3 +60,11 @@ def test_the_kernels_give_the_same_images_and_norms():
     here = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", CODE], env=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_image_has_more_values_than_a_grid_has_programs_for():
+    from psi_core.engine.kernels.steps import fits
+
+    for more in (0, 1):
+        images = torch.empty(1, 1, 65_535 * 1024 + more, 1, device="meta").to(memory_format=torch.channels_last)
+        assert fits(images) == (not more)

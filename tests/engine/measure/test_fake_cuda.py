@@ -1,7 +1,9 @@
 """The step on fake CUDA tensors: every tensor is on the device, none is copied to the host, which would wait, and
-launches and traffic are bounded. With the kernels, whose launches are counted and not made, and without.
+launches and traffic are bounded. With the kernels, whose launches are counted and not made, and without. Another device
+is the current one: kernels are launched where their tensors lie.
 """
 
+from contextlib import contextmanager
 from importlib import import_module
 
 import pytest
@@ -77,18 +79,24 @@ class Launches(TorchDispatchMode):
 
 
 class Kernel:
-    """Stands for a kernel of triton's: its launches are counted."""
+    """Stands for a kernel of triton's, which runs on the thread's current device: its launches are counted."""
 
     def __init__(self):
-        self.launches = None
+        self.launches, self.current = None, 1
 
     def __getitem__(self, _grid):
         return self.launch
 
     def launch(self, *arguments, **_options):
         tensors = [*{id(each): each for each in arguments if isinstance(each, torch.Tensor)}.values()]
-        assert all(each.device.type == "cuda" for each in tensors)
+        assert all(each.device == torch.device("cuda", self.current) for each in tensors)
         self.launches.add(tensors)
+
+    @contextmanager
+    def on(self, device):
+        before, self.current = self.current, torch.device(device).index
+        yield
+        self.current = before
 
 
 @pytest.fixture
@@ -104,6 +112,9 @@ def kernels(monkeypatch):
             f"psi_core.engine.{module}.kernels_for",
             lambda values, name: import_module(f"psi_core.engine.kernels.{name}") if values.is_cuda else None,
         )
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: kernel.current)
+    monkeypatch.setattr(torch.cuda, "device", kernel.on)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)  # Fake tensors lie on cuda:0 then.
     return kernel
 
 
@@ -266,6 +277,7 @@ def test_a_step_never_leaves_the_device(model, has_kernels, monkeypatch, request
     assert result.values.device.type == result.labels.device.type == "cuda"
     assert result.values.shape == (plan.layout.rows, BATCH)
     assert launches.to_host == plain.to_host == []
+    assert kernel is None or kernel.current == 1
     conditions, layers = len(plan.conditions), len(plan.layers)
     of_a_layer = WITH_COSTLY if set(plan.measures) > set(CHEAP) else OF_A_LAYER
     if has_kernels and model in FITTING:
