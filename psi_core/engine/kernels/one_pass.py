@@ -187,3 +187,23 @@ def one_pass(output: Tensor, rectify: str, faint: float, into: Tensor | None = N
     )
     launch(_add_tiles, (images,), sums, squares, active, means, moments, images, *shape, faint, 256, 64)
     return moments, means
+
+
+def is_right_on(device: torch.device) -> bool:
+    """Whether small examples give what they must on a device: maps in 32 and 16 bits, rectified on the way, and flat.
+
+    These are what a run meets; what is compiled for them it needs again.
+    """
+    numbers = torch.linspace(-1, 1, 2 * 8 * 8 * 64, dtype=torch.float32, device=device)
+    maps = numbers.view(2, 8, 8, 64).permute(0, 3, 1, 2)
+    for output in (maps, maps.bfloat16(), numbers.view(2, -1)):
+        written = torch.empty_like(output) if output.dim() > 2 else None
+        moments, means = one_pass(output, "relu", 0.0, written)
+        responses = output.double().relu().flatten(1)
+        expected = torch.stack([responses.sum(1), responses.square().sum(1), (responses > 0).sum(1)])
+        expected_means = responses.view(*output.shape[:2], -1).mean(2)
+        if not torch.allclose(moments, expected, rtol=1e-5) or not torch.allclose(means, expected_means, rtol=1e-5):
+            return False
+        if written is not None and not torch.equal(written, output.relu()):
+            return False
+    return True

@@ -19,6 +19,10 @@ _VALUES = 1024
 _TILE = 2048
 """Values at a time of a program that takes a whole image through many rounds."""
 
+_FIRST_SIGNS = [bool((0xE220A8397B1DCDAF >> bit) & 1) for bit in range(64)]
+"""Which of the first signs of the key 0 are above 0: the first word of splitmix64 (Steele et al. 2014,
+doi:10.1145/2714064.2660195)."""
+
 
 @triton.jit
 def _mixed(word):
@@ -196,3 +200,28 @@ def gaussian(images: Tensor, keys: Tensor, l2: Tensor, near: float, most: int) -
         *(_gaussian_images, (count,), images, keys, l2, normal, changed, start, near, *size, most, _TILE), num_warps=8
     )
     return changed
+
+
+def is_right_on(device: torch.device) -> bool:
+    """Whether small examples of each kernel give what they must on a device."""
+    numbers = torch.linspace(-1, 1, 2 * 8 * 8 * 3, dtype=torch.float32, device=device)
+    direction = numbers.view(2, 8, 8, 3).permute(0, 3, 1, 2)
+    images, keys = direction.sin() / 4 + 0.5, torch.zeros(2, dtype=torch.int64, device=device)
+    mean, sd = (numbers[:3] + shift for shift in (1, 2))
+    mean, sd = mean.view(1, 3, 1, 1), sd.view(1, 3, 1, 1)
+    changed = sign_step(images, direction, 0.1)
+    inputs, (linf, l2) = ready(changed, images, mean, sd)
+    noisy = sign_step(images, None, 0.1, keys)
+    drawn = (noisy - images).flatten(1)[:, :64] > 0
+    found = norms(changed, images), norms(gaussian(images, keys, l2, 1e-6, 100), images)
+    change = (changed - images).flatten(1)
+    return (
+        torch.equal(changed, images + direction.sign() * 0.1)
+        and torch.equal(inputs, (changed - mean) / sd)
+        and torch.equal(linf, change.abs().amax(1))
+        and torch.equal(found[0][0], linf)
+        and torch.allclose(l2, torch.linalg.vector_norm(change, dim=1), rtol=1e-5)
+        and torch.equal(found[0][1], l2)
+        and torch.allclose(found[1][1], l2, rtol=1e-4)
+        and bool((drawn == torch.tensor(_FIRST_SIGNS, device=device)).all())
+    )
