@@ -116,7 +116,8 @@ def pgd(batch: Batch, epsilon: float) -> Tensor:
     """
     images, iteration = batch.images, batch.iteration
     step = epsilon * (iteration.step_size or 2.5 / iteration.steps)
-    best, best_harm = images, torch.full((len(images),), -torch.inf, device=images.device)
+    best = images
+    best_harm = torch.full((len(images),), -torch.inf, dtype=torch.float32, device=images.device)
     for restart in range(iteration.restarts):
         start = overwrite_with_step(batch.noise.uniform(images, restart), images, epsilon)
         changed = _walked(batch, start, epsilon, step, iteration.steps)

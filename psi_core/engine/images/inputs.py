@@ -35,7 +35,7 @@ def network_inputs(pixels: Tensor, size: int, channels: int) -> Tensor:
     if inputs.shape[1] == 1 and channels > 1:
         inputs = inputs.expand(-1, channels, -1, -1)
     elif inputs.shape[1] == 3 and channels == 1:
-        shares = torch.tensor(_LUMINANCE).to(inputs.device, non_blocking=True).view(1, 3, 1, 1)
+        shares = torch.tensor(_LUMINANCE, dtype=torch.float32).to(inputs.device, non_blocking=True).view(1, 3, 1, 1)
         inputs = (inputs * shares).sum(1, keepdim=True).clamp_(0, 1)
     return inputs.contiguous(memory_format=torch.channels_last)
 

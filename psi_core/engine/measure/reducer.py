@@ -53,7 +53,7 @@ class Reducer:
         self.in_parts = in_parts
         costly = [row.name for row in MEASURES.values() if row.costs_a_pass and row.name in measures]
         self._shape_measures = {name: FUNCTIONS[name] for name in costly}
-        self._scratch = torch.empty(0)
+        self._scratch = _empty(0)
         self._rectified_sums: tuple[Tensor, Moments, Tensor] | None = None
 
     def __call__(self, output: Tensor, channel_axis: int = 1) -> tuple[Moments, Tensor]:
@@ -140,8 +140,7 @@ class Reducer:
         """
         images, channels, units = len(output), output.shape[1], output.shape[1:].numel()
         whole, rest, spatial = units // BLOCK, units % BLOCK, tuple(range(2, output.dim()))
-        channel_sums, norms = torch.empty(images, channels), torch.empty(images, whole + bool(rest))
-        active = torch.empty(images)
+        channel_sums, norms, active = _empty(images, channels), _empty(images, whole + bool(rest)), _empty(images)
         shape: dict[str, list[Tensor]] = {name: [] for name in self._shape_measures}
         for rows in cached_rows(output):
             part = output[rows]
@@ -189,13 +188,18 @@ class Reducer:
     def _signs(self, flat: Tensor) -> Tensor:
         """1 where a response is above 0, in a buffer that is kept."""
         if self._scratch.numel() < flat.numel():
-            self._scratch = torch.empty(flat.numel())
+            self._scratch = _empty(flat.numel())
         return torch.sign(flat, out=self._scratch[: flat.numel()].view(flat.shape))
 
 
 def _found_by(kernels: ModuleType, values: Tensor, rectify: str, into: Tensor | None = None) -> tuple[Moments, Tensor]:
     moments, channel_means = kernels.one_pass(values, rectify, FAINT, into)
     return Moments(values.shape[1:].numel(), *moments.unbind()), channel_means
+
+
+def _empty(*shape: int) -> Tensor:
+    """Memory for float32 numbers, whatever type a notebook has made torch's default."""
+    return torch.empty(shape, dtype=torch.float32)
 
 
 def _total(channel_means: Tensor, units: int) -> Tensor:

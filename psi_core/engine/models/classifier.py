@@ -46,8 +46,8 @@ class Classifier(nn.Module):
         self.memory_format: MemoryFormat = "contiguous"
         self.output: Output = "logits"
         self._bf16_weights = Bf16Weights()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("sd", torch.tensor(sd).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("sd", torch.tensor(sd, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor, *, are_inputs: bool = False) -> Tensor:
         """Logits (batch, classes).

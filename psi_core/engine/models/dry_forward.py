@@ -161,7 +161,7 @@ def _forward(classifier: Classifier, images: Tensor) -> _Forward:
         found.logits = logits.detach()
         if logits.requires_grad:
             found.unseen = unseen_activations(logits, seen)
-            weights = torch.linspace(-1, 1, logits.numel(), device=logits.device).view_as(logits)
+            weights = torch.linspace(-1, 1, logits.numel(), dtype=torch.float32, device=logits.device).view_as(logits)
             (found.gradient,) = torch.autograd.grad((logits * weights).sum(), inputs, allow_unused=True)
     return found
 

@@ -176,20 +176,31 @@ def _forget_modules() -> None:
 
 
 @contextlib.contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Within the block tensors without a type are float32, as in a new process: a notebook may have set another."""
+    kind = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(kind)
+
+
+@contextlib.contextmanager
 def _contained(place: str) -> Iterator[None]:
-    """Within the block, a user's code sees an empty command line; what it sets for all of torch is set back."""
-    arguments, kind, has_gradients = sys.argv, torch.get_default_dtype(), torch.is_grad_enabled()
+    """Within the block, a user's code finds torch and the command line as in a new process; all of it is set back."""
+    arguments, has_gradients = sys.argv, torch.is_grad_enabled()
     threads, folder, device = torch.get_num_threads(), _current_folder(), default_device.CURRENT_DEVICE
     autocast = [(each, torch.is_autocast_enabled(each), torch.get_autocast_dtype(each)) for each in ("cpu", "cuda")]
     sys.argv = [place]
     try:
-        yield
+        with float32_by_default():
+            yield
     finally:
         sys.argv = arguments
         # Not get_default_device: it makes a tensor there, on a GPU that there may be none of.
         if device != default_device.CURRENT_DEVICE:
             torch.set_default_device(None)
-        torch.set_default_dtype(kind)
         torch.set_grad_enabled(has_gradients)
         for each, is_enabled, lower in autocast:
             torch.set_autocast_enabled(each, is_enabled)

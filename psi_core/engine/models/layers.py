@@ -184,7 +184,7 @@ def trace_network(network: nn.Module, channels: int, size: int) -> NetworkTrace:
     def can_take(number: int, channels: int = channels, size: int = size) -> bool:
         try:
             with untouched(network, device), torch.no_grad():
-                given = network(torch.rand(number, channels, size, size, device=device))
+                given = network(torch.rand(number, channels, size, size, dtype=torch.float32, device=device))
         except COMPLAINTS:
             return False
         return not isinstance(given, Tensor) or given.shape[:1] == (number,)  # A view may cut images into other rows.
@@ -240,7 +240,8 @@ class _Strangers:
 
 def dry_images(channels: int, size: int) -> Tensor:
     """Images of noise in 0..1 for a dry forward, the same ones each time."""
-    return torch.rand(_DRY_IMAGES, channels, size, size, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(_DRY_IMAGES, channels, size, size, dtype=torch.float32, generator=generator)
 
 
 class _StudyNames:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from psi_core.config import RunConfig
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.complaints import COMPLAINTS
-from psi_core.engine.models.factories import find_factory
+from psi_core.engine.models.factories import find_factory, float32_by_default
 from psi_core.engine.models.hugging_face import absolute_place, hugging_face_model
 from psi_core.engine.models.robustbench import robustbench_model
 from psi_core.engine.models.timm import timm_model
@@ -190,7 +190,8 @@ def build_classifier(source: ModelSource, classes: int, normalize: str) -> Class
     Raises:
         ModelError: the normalization has another number of channels than the network's first layer.
     """
-    network = source.build(classes)
+    with float32_by_default():
+        network = source.build(classes)
     if any(tensor.device.type not in ("cpu", "meta") for tensor in network.parameters()):
         network.cpu()  # A factory that moves it to a GPU: the run does that itself.
     channels = input_channels(network)
@@ -216,7 +217,7 @@ def normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def blank_network(source: ModelSource, classes: int) -> nn.Module:
     """The network for its names and shapes alone, without memory for its weights where it can be built so."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), float32_by_default():
         return source.build(classes)
 
 

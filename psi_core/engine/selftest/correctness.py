@@ -40,8 +40,8 @@ _EXACT_ERROR = 1e-5
 def products(trial: Trial) -> Finding:
     """Products and convolutions at `exact`, also where a user's own file has asked torch for TF32."""
     generator = torch.Generator().manual_seed(0)
-    operands = [torch.randn(shape, generator=generator) for shape in ((256, 2048), (256, 2048), (4, 64, 28, 28))]
-    operands.append(torch.randn(64, 64, 3, 3, generator=generator))
+    shapes = ((256, 2048), (256, 2048), (4, 64, 28, 28), (64, 64, 3, 3))
+    operands = [torch.randn(shape, dtype=torch.float32, generator=generator) for shape in shapes]
     rows, weights, images, kernel = (each.to(trial.device) for each in operands)
     figures: dict[str, float] = {}
     for asked in ("highest", "high"):
@@ -235,7 +235,7 @@ def signs(trial: Trial) -> Finding:
     """Random numbers, on the device and on the CPU: equal bits."""
     from psi_core.engine.attacks.noise import Noise
 
-    like = torch.zeros(3, 3, 16, 16)
+    like = torch.zeros(3, 3, 16, 16, dtype=torch.float32)
     indices = torch.tensor([0, 7, 2**40])
     here, there = (
         (noise.signs(like.to(device)), noise.uniform(like.to(device)), noise.normal(like.to(device)))
