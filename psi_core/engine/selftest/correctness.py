@@ -153,10 +153,13 @@ def _bits(words: str, figures: dict[str, dict[str, Any]]) -> Finding:
 
 
 def repeat(trial: Trial) -> Finding:
-    """Two runs of a network with attention, at every precision: equal bits, of the gradient too."""
-    options: dict[str, Any] = {"images": 20, "chunk": 20}
+    """Two runs of a network with attention, at every precision: equal bits, of the gradient too.
+
+    FGSM takes its signs alone; `fgm-l2` moves images by the gradient itself.
+    """
+    options: dict[str, Any] = {"attack": ("fgsm", "fgm-l2"), "images": 20, "chunk": 20}
     if trial.device.is_cuda:
-        options = {"model": "torchvision:vit_b_16", "layers": "all", "rectify": "abs", "images": 64, "chunk": 64}
+        options |= {"model": "torchvision:vit_b_16", "layers": "all", "rectify": "abs", "images": 64, "chunk": 64}
     figures = {}
     for policy in trial.policies:
         first, second = (

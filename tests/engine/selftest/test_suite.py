@@ -6,11 +6,13 @@ import traceback
 
 import numpy as np
 import pytest
+import torch
 
 from psi_core.devices import CPU
+from psi_core.engine.attacks import perturbations
 from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.selftest import speed, suite
-from psi_core.engine.selftest.correctness import agreement, signs
+from psi_core.engine.selftest.correctness import agreement, repeat, signs
 from psi_core.engine.selftest.part import Finding, Part, Trial, differences
 from psi_core.engine.selftest.suite import selftest
 from psi_core.errors import ConfigError
@@ -34,6 +36,21 @@ def test_parts_are_looked_at_by_name_and_kept_in_a_file(tmp_path):
 
 def test_the_device_is_compared_with_the_cpu(tmp_path):
     assert agreement(Trial(CPU, tmp_path)).verdict == "passed"
+
+
+def test_a_gradient_that_keeps_its_signs_alone_does_not_repeat_itself(tmp_path, monkeypatch):
+    trial = Trial(CPU, tmp_path)
+    assert repeat(trial).verdict == "passed"
+    usual, generator = perturbations.gradient_of, torch.Generator().manual_seed(0)
+
+    def shaken(*given):
+        gradient = usual(*given)
+        return gradient * (1 + 1e-6 * torch.rand(gradient.shape, dtype=gradient.dtype, generator=generator))
+
+    monkeypatch.setattr(perturbations, "gradient_of", shaken)
+    found = repeat(trial)
+    assert found.verdict == "failed"
+    assert all(found.figures[policy]["differing_chunks"]["linf"] for policy in trial.policies)
 
 
 def test_a_part_that_fails_ends_no_other(monkeypatch, capsys):
