@@ -72,7 +72,7 @@ FirstImages = tuple[Tensor, Tensor, Tensor]
 
 
 def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> EvidenceFound:
-    """What two checks found: of the gradient against central differences, and of two forwards of the same images.
+    """What the checks found: of the gradient against central differences, of two forwards and two gradients, and more.
 
     Args:
         plan: plan of the run's steps.
@@ -94,6 +94,9 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Dev
         gradient = _findings(
             "gradient", lambda: _gradient_fields(plan, (images, labels, indices), policy, device), device
         )
+        repeats_gradient = _findings(
+            "gradient_repeat", lambda: _gradient_repeat_fields(plan, (images, labels, indices), policy, device), device
+        )
     return EvidenceFound(
         images=len(images),
         pixels=_pixels_of(images),
@@ -103,6 +106,7 @@ def engine_evidence(plan: StepPlan, first: FirstImages, policy: str, device: Dev
         seconds=round(time.perf_counter() - started, 3),
         **alone,
         **network,
+        **repeats_gradient,
     )
 
 
@@ -129,6 +133,16 @@ def _repeat_fields(model: nn.Module, images: Tensor, policy: str, device: Device
     with torch.no_grad(), precision(policy, device):
         first, second = model(images).float(), model(images).float()
     return {"repeat_difference": float((first - second).abs().max())}
+
+
+def _gradient_repeat_fields(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> dict[str, float]:
+    """Of the gradient itself: attacks take its signs, which hide noise, but for those of numbers next to 0."""
+    if len(plan.perturbations.conditions) == 1:
+        return {}
+    one, other = (_run_gradient(plan, first, policy, device)[1] for _ in range(2))
+    largest = float(torch.maximum(one.abs(), other.abs()).max())
+    # Written so that NaN is no 0.
+    return {"gradient_repeat_difference": 0.0 if largest == 0 else float((one - other).abs().max()) / largest}
 
 
 def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: Device) -> dict[str, float]:

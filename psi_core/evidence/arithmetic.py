@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psi_core.conditions import EPSILON_ROUNDING, Condition
-from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked, worst
+from psi_core.evidence.check import Check, at_least, at_most, badness, listed, not_checked, worst
 from psi_core.plain_text import short_number
 from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.events import EvidenceFound, PrecisionCompared, Started
@@ -28,6 +28,9 @@ rounding noise by 1.4."""
 
 ROUNDING_OF_LOGITS = 1e-3
 """The most by which another order of sums changes a logit; dropout changes it by far more."""
+
+ROUNDING_OF_GRADIENT = 0.05
+"""Likewise of any number of a gradient, as a share of the largest: 1e-6 is usual in float32, percents in bf16."""
 
 L2_ROUNDING = 1e-5
 """Share by which rounding lengthens an L2 norm."""
@@ -64,22 +67,45 @@ def finite_differences(run: Run) -> Check:
 
 
 def deterministic(run: Run) -> Check:
-    """Whether the network answers the same images the same way."""
+    """Whether the network answers the same images the same way, and has the same gradient at them."""
     name, seen = "deterministic", engine_evidence(run)
     if seen is None:
         return not_checked(name, _NOT_LOOKED_AT)
     difference, training = _finite(seen.repeat_difference), seen.training_modules
     if difference is None or training is None:
         return not_checked(name, _why_not(seen.repeat_reason))
-    status = worst([at_most(difference, 0.0, ROUNDING_OF_LOGITS), "red" if training else "green"])
+    share = _finite(seen.gradient_repeat_difference) if run.config.attack else None
+    of_logits = worst([at_most(difference, 0.0, ROUNDING_OF_LOGITS), "red" if training else "green"])
+    of_gradient = "none" if share is None else at_most(share, 0.0, ROUNDING_OF_GRADIENT)
+    status = worst([of_logits, of_gradient])
     repeated = "bit for bit" if difference == 0 else f"within {difference:.2g} in every logit"
     modules = f"{training} modules are" if training else "no module is"
-    sentence = f"two forwards of the same images agree {repeated}; {modules} in training mode"
-    if status == "red":
+    gradients = _repeated_gradients(run, seen, is_same=difference == 0)
+    sentence = f"two forwards of the same images agree {repeated}{gradients}; {modules} in training mode"
+    if of_logits == "red":
         sentence += ": chance decides too, so that attacks and differences measure it; take dropout and noise out"
+    elif status == "red":
+        sentence += ": chance decides where attacks go; look for noise in a backward of its own"
     elif status == "amber":
-        sentence += ": sums in another order; --precision exact repeats itself"
+        cure = "compare with --precision exact"
+        if run.config.precision == "exact":
+            cure = "look for what adds as threads come, as the backward of interpolation on a GPU does"
+        sentence += f": sums in another order; {cure}"
+    if share is not None and badness(of_gradient) > badness(of_logits):
+        return Check(name, status, sentence, 100 * share, "percent")
     return Check(name, status, sentence, difference, "logit")
+
+
+def _repeated_gradients(run: Run, seen: EvidenceFound, *, is_same: bool) -> str:
+    """How two gradients agree, to be said after how two forwards do: whether those are the same."""
+    if not run.config.attack:
+        return ""
+    share, reason = _finite(seen.gradient_repeat_difference), seen.gradient_repeat_reason
+    if share is None:  # Older runs have neither.
+        return f"; two gradients could not be compared: {reason}" if reason else ""
+    if share == 0:
+        return ", and so do two gradients" if is_same else ", two gradients bit for bit"
+    return f", two gradients within {_percent(share)} of their largest number"
 
 
 def norms_within_epsilon(run: Run) -> Check:

@@ -199,6 +199,8 @@ class EvidenceFound(_Timed):
         activations: how many there are.
         left_out: which are not measured, and how they could be.
         network_reason: why outputs, first layer and activations could not be looked at.
+        gradient_repeat_difference: that of any number of the gradient between two, as a share of its largest number.
+        gradient_repeat_reason: why that could not be measured.
     """
 
     kind: ClassVar[str] = "evidence"
@@ -222,6 +224,8 @@ class EvidenceFound(_Timed):
     activations: int | None = field(default=None, metadata=_OMIT_NONE)
     left_out: str | None = field(default=None, metadata=_OMIT_NONE)
     network_reason: str | None = field(default=None, metadata=_OMIT_NONE)
+    gradient_repeat_difference: float | None = field(default=None, metadata=_OMIT_NONE)
+    gradient_repeat_reason: str | None = field(default=None, metadata=_OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def test_a_sound_network_passes_whatever_its_attacks_aim_at(options):
     found = seen(perceptron().eval(), **options)
     assert found.finite_difference_error < 1e-6
     assert found.gradient_error < 1e-4
-    assert (found.repeat_difference, found.training_modules) == (0, 0)
+    assert (found.repeat_difference, found.gradient_repeat_difference, found.training_modules) == (0, 0, 0)
     assert (found.images, found.pixels) == (6, 1)
     assert (found.repeat_reason, found.gradient_reason) == (None, None)
 
@@ -143,8 +143,48 @@ class Noisy(nn.Module):
 def test_chance_in_eval_mode_is_seen(chance, training):
     found = seen(nn.Sequential(chance, perceptron()).eval())
     assert found.repeat_difference > 0.01
+    assert found.gradient_repeat_difference > 0.1
     assert found.training_modules == training
     assert found.finite_difference_error > 0.05
+
+
+class Shaken(torch.autograd.Function):
+    """The input itself, with noise of a size in its gradient alone."""
+
+    @staticmethod
+    def forward(context, inputs, size):
+        context.size = size
+        return inputs.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        noise = context.size * gradient.abs().max() * torch.rand_like(gradient)
+        return gradient + gradient.sign() * noise, None
+
+
+@pytest.mark.parametrize("options", [{}, {"labels": "predicted", "loss": "cross-entropy"}], ids=str)
+@pytest.mark.parametrize("size", [0, 1e-5, 0.1])
+def test_noise_in_the_gradient_alone_is_seen(size, options):
+    found = seen(Behind(lambda images: Shaken.apply(images, size)).eval(), **options)
+    assert found.repeat_difference == 0
+    assert size / 3 <= found.gradient_repeat_difference <= size
+    assert found.gradient_repeat_reason is None
+
+
+@pytest.mark.parametrize("network", [lambda: Scaled(0.0), lambda: Scaled(float("nan"))], ids=["zero", "nan"])
+def test_a_gradient_of_zeros_repeats_itself_and_one_of_nan_cannot_be_told(network):
+    found = seen(nn.Sequential(perceptron(), network()).eval())
+    told = found.gradient_repeat_difference, found.gradient_repeat_reason
+    assert told in ((0.0, None), (None, "it came to NaN or infinity"))
+    assert (told[0] == 0) == (found.repeat_reason is None)
+
+
+def test_a_network_without_a_gradient_still_repeats_its_forwards():
+    found = seen(Behind(torch.Tensor.detach).eval())
+    assert found.repeat_difference == 0
+    assert "no gradient reaches its input" in found.gradient_repeat_reason
+    alone = seen(Behind(torch.Tensor.detach).eval(), attack="none", controls="none")
+    assert (alone.gradient_repeat_difference, alone.gradient_repeat_reason) == (None, None)
 
 
 class OwnError(Exception):

@@ -62,6 +62,38 @@ def test_deterministic(planted, difference, training, status):
     assert (check.status, check.value) == (status, difference)
 
 
+@pytest.mark.parametrize(
+    ("difference", "share", "status", "value", "words"),
+    [
+        (0.0, 0.0, "green", (0.0, "logit"), "bit for bit, and so do two gradients; no module"),
+        (0.0, 1e-7, "amber", (1e-5, "percent"), "bit for bit, two gradients within 0.001 % of their largest number"),
+        (0.0, 0.05, "amber", (5.0, "percent"), "as the backward of interpolation"),
+        (0.0, 0.051, "red", (5.1, "percent"), "chance decides where attacks go"),
+        (1e-6, 0.0, "amber", (1e-6, "logit"), "within 1e-06 in every logit, two gradients bit for bit"),
+        (1e-6, 1e-6, "amber", (1e-6, "logit"), "sums in another order"),
+        (1.0, 1.0, "red", (1.0, "logit"), "take dropout and noise out"),
+        (0.0, None, "green", (0.0, "logit"), "agree bit for bit; no module"),
+    ],
+)
+def test_a_gradient_that_does_not_repeat_itself_is_told(planted, difference, share, status, value, words):
+    run = told(planted(), repeat_difference=difference, gradient_repeat_difference=share)
+    check = found(run, "deterministic")
+    assert (check.status, check.value, check.unit) == (status, pytest.approx(value[0]), value[1])
+    assert words in check.sentence
+
+
+def test_a_gradient_that_could_not_be_repeated_has_its_reason(planted):
+    check = found(told(planted(), gradient_repeat_reason="it came to NaN"), "deterministic")
+    assert (check.status, check.value) == ("green", 0.0)
+    assert "; two gradients could not be compared: it came to NaN; no module" in check.sentence
+
+
+def test_where_nothing_follows_a_gradient_its_repetition_is_of_no_concern(planted):
+    check = found(told(planted(attack="none", controls="none"), gradient_repeat_difference=1.0), "deterministic")
+    assert check.status == "green"
+    assert "gradient" not in check.sentence
+
+
 @pytest.mark.parametrize("name", ["finite differences", "deterministic"])
 def test_what_the_engine_could_not_see_is_none_with_its_reason(planted, name):
     assert found(planted(), name).status == "none"

@@ -111,6 +111,8 @@ LINES = (
     '"copies": 2, "copy_positions": [3, 17]}',
     '{"event": "evidence", "time": 6, "images": 8, "pixels": 5, "training_modules": 0, "repeat_reason": "why", '
     '"gradient_reason": "why", "seconds": 0.25}',
+    '{"event": "evidence", "time": 6, "images": 8, "repeat_difference": 0.0, "gradient_repeat_difference": 1e-07}',
+    '{"event": "evidence", "time": 6, "images": 8, "repeat_difference": 0.0, "gradient_repeat_reason": "why"}',
     '{"event": "heartbeat", "time": 7}',
     '{"event": "finished", "time": 7}',
     '{"event": "left", "time": 7}',
