@@ -89,7 +89,7 @@ def deterministic(run: Run) -> Check:
     elif status == "amber":
         cure = "compare with --precision exact"
         if run.config.precision == "exact":
-            cure = "look for what adds as threads come, as the backward of interpolation on a GPU does"
+            cure = "look for what adds as threads come, as index_add and some backwards on a GPU do"
         sentence += f": sums in another order; {cure}"
     if share is not None and badness(of_gradient) > badness(of_logits):
         return Check(name, status, sentence, 100 * share, "percent")

@@ -67,7 +67,7 @@ def test_deterministic(planted, difference, training, status):
     [
         (0.0, 0.0, "green", (0.0, "logit"), "bit for bit, and so do two gradients; no module"),
         (0.0, 1e-7, "amber", (1e-5, "percent"), "bit for bit, two gradients within 0.001 % of their largest number"),
-        (0.0, 0.05, "amber", (5.0, "percent"), "as the backward of interpolation"),
+        (0.0, 0.05, "amber", (5.0, "percent"), "some backwards on a GPU"),
         (0.0, 0.051, "red", (5.1, "percent"), "chance decides where attacks go"),
         (1e-6, 0.0, "amber", (1e-6, "logit"), "within 1e-06 in every logit, two gradients bit for bit"),
         (1e-6, 1e-6, "amber", (1e-6, "logit"), "sums in another order"),
