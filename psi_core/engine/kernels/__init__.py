@@ -77,7 +77,5 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, of the device or of the machine: triton has words of its own."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and (is_out_of_memory(error) or "out of memory" in str(error))
+    """Whether an error says that memory ran out, of the device or of the machine."""
+    return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)

@@ -357,7 +357,7 @@ class FusedStep:
         self.clock.lap("benign")
         perturbed = plan.perturbations.begin_batch(plan.model, inputs, logits, labels, indices)
         with torch.no_grad():
-            nothing = torch.zeros(2, len(images), device=images.device)
+            nothing = torch.zeros(2, len(images), dtype=torch.float32, device=images.device)
             measured = self._measured(logits.detach(), nothing, sums)
         return perturbed.gradient, labels, perturbed.targets, measured
 

@@ -17,7 +17,9 @@ from psi_core.engine.devices import (
     current_device,
     describe_device,
     device_note,
+    is_out_of_memory,
     peak_memory,
+    words_of,
     worker_device,
 )
 from psi_core.engine.gradient_check import AMONG, engine_evidence
@@ -200,8 +202,12 @@ class Worker:
             started = replace(started, **describe_device(device), sums=sums_on(device))
         except BaseException as error:
             self.log.write(started)
+            if is_out_of_memory(error):
+                error = RunError(
+                    f"memory: {device} has none left ({words_of(error)}); free some of it, or write another --device"
+                )
             self._tell_failure(error)
-            raise
+            raise error
         self.log.write(started)
         return started
 

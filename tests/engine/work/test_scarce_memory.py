@@ -152,13 +152,22 @@ def test_a_chunk_begins_and_ends_where_memory_may_run_out(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("place", ["describe_device", "sums_on"])
-def test_a_device_that_does_not_answer_at_the_start_is_a_failure_that_is_told(place, tmp_path, monkeypatch):
-    def full(_device):
-        raise RuntimeError("CUDA error: out of memory")
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (RuntimeError("no kernel image is available"), RuntimeError, "no kernel image is available"),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), RunError, "memory: cpu has none left .*; free some of it"),
+    ],
+)
+def test_a_device_that_does_not_answer_at_the_start_is_a_failure_that_is_told(
+    place, error, kind, told, tmp_path, monkeypatch
+):
+    def fail(_device):
+        raise error
 
     directory = new_run(tmp_path)
-    monkeypatch.setattr(worker, place, full)
-    with pytest.raises(RuntimeError):
+    monkeypatch.setattr(worker, place, fail)
+    with pytest.raises(kind, match=told):
         worker.Worker(directory).work()
     assert [event["event"] for event in events(directory)] == ["started", "failed"]
     assert Run(directory).status == "failed"
