@@ -118,7 +118,7 @@ def _compiled(
     except PsiError:
         raise
     except COMPLAINTS as error:
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         reason = textwrap.shorten(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
         raise RunError(f"compile: torch cannot compile this network here ({reason}); leave --compile out") from error
