@@ -19,6 +19,7 @@ import torch
 
 from psi_core.devices import CPU, Device
 from psi_core.engine.memory import total_memory
+from psi_core.engine.precision import precision as precision  # noqa: PLC0414 - scripts ask for it here.
 from psi_core.errors import ConfigError
 
 _BATCH_BYTES = {"cpu": 2**30, "cuda": 2**34}

@@ -11,10 +11,10 @@ from psi_core.engine import analyze, kernels
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.attacks.perturbations import FUNCTIONS, Perturbations, PerturbedBatch
 from psi_core.engine.bench.comparison import bench_row
-from psi_core.engine.devices import precision as at_precision
 from psi_core.engine.measure.recorded_step import _has_same_bits
 from psi_core.engine.measure.reducer import Reducer
 from psi_core.engine.measure.step import FusedStep
+from psi_core.engine.precision import precision as at_precision
 from psi_core.engine.preparation import prepare
 from psi_core.engine.stand_ins.pooling import max_pool2d
 from psi_core.engine.work.chunk_maker import make_chunk_maker
