@@ -16,7 +16,7 @@ import torch
 from psi_core.config import RunConfig
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.attacks.perturbations import forwards_per_image
-from psi_core.engine.devices import describe_device, resolve_device, unusable_gpus, usable_cores
+from psi_core.engine.devices import describe_device, resolve_device, usable_cores, why_no_gpu
 from psi_core.engine.memory import available_memory, total_memory
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.dry_forward import dry_forward
@@ -105,7 +105,7 @@ def doctor_facts() -> dict[str, Any]:
     cuda = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
-    trouble = unusable_gpus()
+    trouble = why_no_gpu()
     return {
         **describe_device(resolve_device("auto")),
         "cores": usable_cores(),

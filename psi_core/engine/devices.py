@@ -38,16 +38,24 @@ def resolve_device(name: str) -> Device:
     Raises:
         ConfigError: there is no such device here, or torch was not built for it.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return next((Device.cuda(number) for number in range(count) if not _too_old_or_new(number)), CPU)
-    device = Device(name)
+        return next(map(Device.cuda, usable_gpus()), CPU)
+    device, count = Device(name), _gpu_count()
     if device.is_cuda and device.number >= count:
-        found = f"this machine has cuda:0 to cuda:{count - 1}" if count else unusable_gpus() or _NO_GPU
+        found = f"this machine has cuda:0 to cuda:{count - 1}" if count else why_no_gpu() or _NO_GPU
         raise ConfigError(f"device: {name} is not there; {found.removeprefix('device: ')}; write cpu or auto")
     if device.is_cuda and (reason := _too_old_or_new(device.number)):
         raise ConfigError(f"device: {reason}; write cpu, or install a torch that was built for it")
     return device
+
+
+def usable_gpus() -> list[int]:
+    """Numbers of the GPUs that torch was built for."""
+    return [number for number in range(_gpu_count()) if not _too_old_or_new(number)]
+
+
+def _gpu_count() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def available_device(device: Device) -> Device:
@@ -67,9 +75,11 @@ def device_note(asked: str, device: Device) -> str:
     """
     if (device.is_cuda and asked == "auto") or (asked != "auto" and Device(asked) == device):
         return ""
-    reason = unusable_gpus()
-    if reason is None and asked != "auto":
-        reason = f"device: {asked} is not there"
+    reason = why_no_gpu()
+    if asked != "auto":
+        number = Device(asked).number
+        old = _too_old_or_new(number) if number < _gpu_count() else ""
+        reason = f"device: {old}" if old else reason or f"device: {asked} is not there"
     return "" if reason is None else f"{reason}; {'the CPU' if device == CPU else device} computes instead"
 
 
@@ -79,6 +89,8 @@ _NO_GPU = "this machine has no CUDA device"
 def _too_old_or_new(number: int) -> str:
     """Why this torch has no kernels for a GPU, in half a sentence; empty where it has some."""
     built = [each.partition("_")[::2] for each in torch.cuda.get_arch_list()]
+    if not built or torch.version.hip is not None:
+        return ""
     major, minor = torch.cuda.get_device_capability(number)
     for kind, digits in built:
         version = digits.rstrip("af")
@@ -86,8 +98,6 @@ def _too_old_or_new(number: int) -> str:
         # Machine code runs on later chips of its generation, intermediate code on all later ones.
         if (own[0] == major and own[1] <= minor) if kind == "sm" else own <= (major, minor):
             return ""
-    if not built or torch.version.hip is not None:
-        return ""
     return (
         f"{torch.cuda.get_device_name(number)} has compute capability {major}.{minor}, and torch {torch.__version__} "
         f"was built for {', '.join('_'.join(each) for each in built)}"
@@ -95,7 +105,7 @@ def _too_old_or_new(number: int) -> str:
 
 
 def worker_device(device: Device, local: int) -> Device:
-    """The device of one worker. Workers take the CUDA devices of their machine in turn; all share one CPU.
+    """The device of one worker. Workers take the usable GPUs of their machine in turn; all share one CPU.
 
     Args:
         device: device of the first worker.
@@ -103,7 +113,10 @@ def worker_device(device: Device, local: int) -> Device:
     """
     if not device.is_cuda:
         return device
-    return Device.cuda((device.number + local) % torch.cuda.device_count())
+    numbers = usable_gpus()
+    if device.number not in numbers:
+        return device
+    return Device.cuda(numbers[(numbers.index(device.number) + local) % len(numbers)])
 
 
 def describe_device(device: Device) -> dict[str, Any]:
@@ -124,13 +137,13 @@ def driver_version() -> str | None:
     return _driver_and_gpus()[0]
 
 
-def unusable_gpus() -> str | None:
+def why_no_gpu() -> str | None:
     """Why torch computes on the CPU though there is a GPU, in one sentence; None where nothing is amiss.
 
     GPUs that CUDA_VISIBLE_DEVICES hides are left alone on purpose.
     """
     if torch.cuda.is_available():
-        reasons = [_too_old_or_new(number) for number in range(torch.cuda.device_count())]
+        reasons = [_too_old_or_new(number) for number in range(_gpu_count())]
         return f"device: {reasons[0]}" if reasons and all(reasons) else None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip().partition(",")[0] in _HIDING:
@@ -172,15 +185,17 @@ def _driver_and_gpus() -> tuple[str | None, list[str], str]:
     try:
         pynvml.nvmlInit()
         version = str(pynvml.nvmlSystemGetDriverVersion())
-        names = []
+        names, trouble = [], ""
         for number in range(pynvml.nvmlDeviceGetCount()):
-            with contextlib.suppress(pynvml.NVMLError):  # One that is lost leaves the others.
+            try:
                 names.append(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(number))))
+            except pynvml.NVMLError as error:  # One that is lost leaves the others.
+                trouble = str(error).rstrip(".")
         pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         absent = pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED
         return None, [], "" if error.value in absent else str(error).rstrip(".")
-    return version, names, ""
+    return version, names, "" if names else trouble
 
 
 _LEAST_CAPABILITY = {"exact": 0, "tf32": 0, "bf16": 8}

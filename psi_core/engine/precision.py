@@ -18,9 +18,9 @@ def precision(policy: str, device: Device) -> Iterator[None]:
     """Within the block torch computes at one precision: `exact` (IEEE fp32), `tf32` or `bf16`; each is deterministic.
 
     All settings come back as they were, whichever of torch's ways of asking for another precision had set them, an
-    autocast around the block included. No convolution is chosen by timing it, and on CUDA attention takes the one way
-    whose gradient adds in a fixed order: another worker gets the same bits. Where deterministic algorithms were asked
-    of torch, it takes them wherever it has them, and goes on where it has none.
+    autocast around the block and another default type included. No convolution is chosen by timing it, and on CUDA
+    attention takes the one way whose gradient adds in a fixed order: another worker gets the same bits. Where
+    deterministic algorithms were asked of torch, it takes them wherever it has them, and goes on where it has none.
     """
     float32 = _Float32Settings.read()
     switches = [switch for switch in _SWITCHES if device.is_cuda or not switch.is_for_cuda]
@@ -28,7 +28,9 @@ def precision(policy: str, device: Device) -> Iterator[None]:
     refuses_others = torch.are_deterministic_algorithms_enabled() and not (
         torch.is_deterministic_algorithms_warn_only_enabled()
     )
+    kind = torch.get_default_dtype()
     try:
+        torch.set_default_dtype(torch.float32)
         _Float32Settings.all_at("tf32" if policy == "tf32" else "ieee").write()
         for switch in switches:
             switch.write(switch.value)
@@ -37,6 +39,7 @@ def precision(policy: str, device: Device) -> Iterator[None]:
         with torch.autocast(device.kind, torch.bfloat16, enabled=policy == "bf16"):
             yield
     finally:
+        torch.set_default_dtype(kind)
         float32.write()
         for switch, value in zip(switches, before, strict=True):
             switch.write(value)

@@ -20,6 +20,7 @@ from psi_core.engine.devices import (
     device_note,
     require_precision,
     resolve_device,
+    usable_gpus,
     worker_device,
 )
 from psi_core.engine.images import Dataset, absolute_data, dataset_size, load_dataset, load_external
@@ -164,8 +165,8 @@ def prepare(config: RunConfig, memory_format: MemoryFormat | None = None) -> Pre
         if name.startswith(FOOLBOX):
             require_foolbox_attack(name.removeprefix(FOOLBOX))
     device = resolve_device(config.device)
-    if device.is_cuda and config.devices > torch.cuda.device_count():
-        raise ConfigError(f"devices: {config.devices} asked for and {torch.cuda.device_count()} there; write fewer")
+    if device.is_cuda and config.devices > (there := len(usable_gpus())):
+        raise ConfigError(f"devices: {config.devices} asked for and {there} there; write fewer")
     for worker in range(config.devices):
         require_precision(config.precision, worker_device(device, worker))
     source = model_source(config.model)

@@ -1,4 +1,7 @@
-"""Chunks computed again and compared with those of a run, bit by bit where the device is of the run's kind."""
+"""Chunks computed again and compared with those of a run: bit by bit, or within rounding.
+
+Bits agree on a device of the run's kind, in batches of the run's size; memory that ran out made them smaller.
+"""
 
 import itertools
 from dataclasses import asdict
@@ -31,7 +34,7 @@ _ELSEWHERE_IMAGES = 64
 """Images of a chunk that are computed again on another kind of device, where bits cannot agree anyway."""
 
 ROUNDING = 1e-4
-"""How far the PSI of benign images may lie apart on another kind of device."""
+"""How far the PSI of benign images may lie apart on another kind of device, or in smaller batches."""
 
 
 def recompute(run: Run, numbers: list[int]) -> list[Verified]:

@@ -9,7 +9,7 @@ import torch
 from psi_core.devices import CPU, Device
 from psi_core.engine import devices
 from psi_core.engine.answers import doctor_facts, plan
-from psi_core.engine.devices import device_note, resolve_device, unusable_gpus
+from psi_core.engine.devices import device_note, resolve_device, why_no_gpu, worker_device
 from psi_core.engine.preparation import prepare
 from psi_core.engine.selftest.suite import selftest
 from psi_core.engine.work.worker import Worker
@@ -70,7 +70,7 @@ def old_driver(monkeypatch, gpus=("Tesla K80",)):
 
 def test_auto_says_why_it_leaves_a_gpu_alone(monkeypatch):
     old_driver(monkeypatch)
-    told = unusable_gpus()
+    told = why_no_gpu()
     assert told.startswith("device: Tesla K80 with driver 470.57 cannot be used by torch ")
     assert told.endswith("(The NVIDIA driver on your system is too old (found version 11040))")
     assert [note for note in prepare(small_config(device="auto")).notes if "Tesla" in note] == [
@@ -91,13 +91,13 @@ def test_a_gpu_that_is_asked_for_by_name_is_refused_with_the_drivers_reason(monk
 def test_a_number_that_names_no_gpu_is_told_by_its_variable(visible, monkeypatch):
     old_driver(monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert "too old" in unusable_gpus()
+    assert "too old" in why_no_gpu()
 
     def none():
         raise RuntimeError("No CUDA GPUs are available")
 
     monkeypatch.setattr(torch.cuda, "init", none)
-    assert unusable_gpus().endswith(f"(CUDA_VISIBLE_DEVICES={visible} names none that is there)")
+    assert why_no_gpu().endswith(f"(CUDA_VISIBLE_DEVICES={visible} names none that is there)")
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_driver_that_answers_with_an_error_is_trouble_and_a_missing_one_is_not
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(pynvml, "nvmlInit", fail)
-    assert (unusable_gpus() is None) == (told is None)
+    assert (why_no_gpu() is None) == (told is None)
     if told is not None:
-        assert f"the NVIDIA driver does not answer ({told})" in unusable_gpus()
+        assert f"the NVIDIA driver does not answer ({told})" in why_no_gpu()
         assert told in device_note("auto", CPU)
 
 
@@ -138,6 +138,11 @@ def test_a_gpu_that_is_lost_leaves_the_others(monkeypatch):
     ):
         monkeypatch.setattr(pynvml, name, answer)
     assert devices._driver_and_gpus() == ("580.1", ["GPU 1"], "")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 1)
+    assert devices._driver_and_gpus() == ("580.1", [], "GPU is lost")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert "the NVIDIA driver does not answer (GPU is lost)" in device_note("auto", CPU)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +163,28 @@ def test_another_device_than_was_asked_for_is_told(asked, device, told, monkeypa
     assert device_note("auto", CPU) == ""
 
 
+def test_workers_leave_out_a_gpu_that_torch_was_not_built_for(two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P100")
+    capabilities = {0: (6, 0), 1: (9, 0), 2: (8, 0)}
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_capability",
+        lambda device: capabilities[Device(str(device)).number if isinstance(device, str) else device],
+    )
+    assert [worker_device(resolve_device("auto"), local) for local in range(4)] == [
+        "cuda:1",
+        "cuda:2",
+        "cuda:1",
+        "cuda:2",
+    ]
+    assert device_note("cuda:0", Device("cuda:1")).startswith(
+        "device: Tesla P100 has compute capability 6.0, and torch "
+    )
+    with pytest.raises(ConfigError, match="devices: 3 asked for and 2 there"):
+        prepare(small_config(device="cuda:1", devices=3))
+
+
 def test_every_workers_gpu_must_have_the_precision(two_gpus, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
     monkeypatch.setattr(
@@ -172,9 +199,9 @@ def test_every_workers_gpu_must_have_the_precision(two_gpus, monkeypatch):
 def test_a_hidden_gpu_is_no_trouble_nor_is_a_missing_one(monkeypatch, hidden):
     old_driver(monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert unusable_gpus() is None
+    assert why_no_gpu() is None
     old_driver(monkeypatch, gpus=())
-    assert unusable_gpus() is None
+    assert why_no_gpu() is None
     assert "cuda_trouble" not in doctor_facts()
 
 

@@ -11,6 +11,7 @@ import torch
 from psi_core.devices import CPU, Device
 from psi_core.engine import analyze
 from psi_core.engine.precision import precision
+from psi_core.runs.run import Run
 from tests.engine.processes import assert_same_results, small_config
 
 SETTINGS = [
@@ -164,6 +165,42 @@ def test_an_autocast_around_a_run_does_not_reach_it(lower, put_back):
         with precision("bf16", CPU):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == lower
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Own(nn.Module):
+    input_size = (1, 12, 12)
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.Linear(800, 10)
+
+    def forward(self, images):
+        images = images * torch.ones(1, 1, 1, 1) + torch.tensor(0.1)
+        return self.head(self.norm(self.conv(images)).relu().flatten(1))
+"""
+"""A network that makes tensors as it runs, and for which the memory format is found out."""
+
+
+@pytest.mark.parametrize("surrounded", ["autocast", "float64", "TF32"])
+def test_a_run_of_a_network_of_ones_own_is_the_same_whatever_a_notebook_has_set(surrounded, tmp_path, put_back):
+    (tmp_path / "own.py").write_text(OWN)
+    config = small_config(model=f"{tmp_path / 'own.py'}:Own", weights="built", images=20)
+    alone = analyze(config, tmp_path / "alone").directory
+    if surrounded == "float64":
+        torch.set_default_dtype(torch.float64)
+    if surrounded == "TF32":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16, enabled=surrounded == "autocast"):
+            within = analyze(config, tmp_path / "within").directory
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert Run(alone).config.memory_format == "channels_last"
+    assert_same_results(within, alone)
 
 
 @pytest.mark.parametrize("policy", ["exact", "bf16"])

@@ -177,6 +177,8 @@ class ReadAhead:
     def resize(self, batch: int) -> None:
         """Reads so many images at a time from now on, also those that were read in larger pieces and not taken yet."""
         waiting = [*((chunk, positions) for chunk, positions, _ in self._under_way), *self._planned]
+        for *_, reading in self._under_way:
+            reading.cancel()
         self._under_way.clear()
         self._planned.clear()
         for chunk, positions in waiting:
@@ -198,7 +200,12 @@ class ReadAhead:
         self._read_on()
         if not self._under_way or self._under_way[0][0] is not chunk:
             return None
-        piece = self._under_way[0][2].result()
+        _, positions, reading = self._under_way[0]
+        try:
+            piece = reading.result()
+        except MEMORY_ERRORS:  # It may be asked for again, when there is more memory.
+            self._under_way[0] = chunk, positions, self._thread.submit(self._read_piece, positions)
+            raise
         images = self._on_device(piece)
         self._under_way.popleft()
         self._read_on()

@@ -32,7 +32,7 @@ def kernels_for(values: Tensor, name: str) -> ModuleType | None:
     """The kernels of that name, `one_pass`, `pooling` or `steps`, where they run on the device of these values.
 
     Raises:
-        RuntimeError: there is no memory left to try them.
+        RuntimeError, MemoryError: there is no memory left to try them.
     """
     is_plain = type(values) is Tensor  # Not while a compiler traces.
     is_here = is_plain and values.is_cuda and _are_usable(values.device, name)
@@ -43,7 +43,7 @@ def sums_on(device: Device) -> str | None:
     """What sums the layers of a run on a device: `kernels` or `torch`, which round otherwise; None on a CPU.
 
     Raises:
-        RuntimeError: there is no memory left to try them.
+        RuntimeError, MemoryError: there is no memory left to try them.
     """
     if not device.is_cuda:
         return None
@@ -65,8 +65,10 @@ def _are_right(device: torch.device, name: str) -> bool:
         with torch.cuda.device(device):
             return bool(import_module(f"psi_core.engine.kernels.{name}").is_right_on(device))
     except _failures() as error:
-        if _lacks_memory(error):
+        if is_out_of_memory(error):
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError(str(error)) from error
         return False
 
 
@@ -74,8 +76,3 @@ def _failures() -> tuple[type[Exception], ...]:
     """The same with triton's own kind of error; where triton was not loaded, it raised none."""
     errors: Any = sys.modules.get("triton.errors")
     return _FAILURES if errors is None else (*_FAILURES, errors.TritonError)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, of the device or of the machine."""
-    return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)

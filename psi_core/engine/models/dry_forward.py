@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from psi_core.config import MemoryFormat
+from psi_core.devices import CPU
 from psi_core.engine.models.activations import unseen_activations
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.complaints import COMPLAINTS, complaint, refused_number
 from psi_core.engine.models.layers import NetworkTrace, dry_images, trace_network
 from psi_core.engine.models.sources import ModelSource, input_channels
 from psi_core.engine.models.taps import Taps, untouched
+from psi_core.engine.precision import precision
 from psi_core.errors import ModelError
 
 ALIKE = 1e-4
@@ -75,16 +77,17 @@ def dry_forward(
     Raises:
         ModelError: it cannot be run or measured.
     """
-    channels = input_channels(classifier.network)
-    trace = trace_network(classifier.network, channels, size)
-    classifier.output = trace.output
-    if source.is_plain:
-        classifier.lay_out(recorded or "channels_last")
-        return trace
-    images = dry_images(channels, size).to(classifier.mean.device)
-    plain = _checked_forward(classifier, images)
-    classifier.lay_out(recorded or _fitting_format(classifier, images, plain))
-    return replace(trace, unseen=tuple(sorted(plain.unseen.items())), apart=frozenset(plain.apart))
+    with precision("exact", CPU):
+        channels = input_channels(classifier.network)
+        trace = trace_network(classifier.network, channels, size)
+        classifier.output = trace.output
+        if source.is_plain:
+            classifier.lay_out(recorded or "channels_last")
+            return trace
+        images = dry_images(channels, size).to(classifier.mean.device)
+        plain = _checked_forward(classifier, images)
+        classifier.lay_out(recorded or _fitting_format(classifier, images, plain))
+        return replace(trace, unseen=tuple(sorted(plain.unseen.items())), apart=frozenset(plain.apart))
 
 
 def _fitting_format(classifier: Classifier, images: Tensor, plain: _Forward) -> MemoryFormat:

@@ -194,6 +194,8 @@ def _contained(place: str) -> Iterator[None]:
     autocast = [(each, torch.is_autocast_enabled(each), torch.get_autocast_dtype(each)) for each in ("cpu", "cuda")]
     sys.argv = [place]
     try:
+        for each, *_ in autocast:
+            torch.set_autocast_enabled(each, False)
         with float32_by_default():
             yield
     finally:

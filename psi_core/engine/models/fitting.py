@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psi_core.devices import Device
-from psi_core.engine.devices import MEMORY_ERRORS, free_memory, is_out_of_memory, processor_name, words_of
+from psi_core.engine.devices import (
+    MEMORY_ERRORS,
+    current_device,
+    free_memory,
+    is_out_of_memory,
+    processor_name,
+    words_of,
+)
 from psi_core.engine.images import Dataset, load_dataset, read_inputs
 from psi_core.engine.images.classes import match_names
 from psi_core.engine.models.checkpoints import (
@@ -34,6 +41,7 @@ from psi_core.engine.models.dry_forward import dry_forward
 from psi_core.engine.models.sources import ModelSource, build_classifier, input_channels, model_source
 from psi_core.engine.models.weight_files import DAMAGE
 from psi_core.engine.models.weights import imagenet_file, read_weights
+from psi_core.engine.precision import precision
 from psi_core.errors import ModelError
 from psi_core.files import checkpoints_directory, file_sha256, flush_to_disk, replacing, set_aside
 from psi_core.runs.creation import write_json
@@ -80,13 +88,14 @@ def ensure_fitted(recipe: Recipe, device: Device, report: Report, should_stop: C
         if sentence:
             report(Warned(sentence))
         try:
-            return Fit(recipe, device, report, should_stop).run()
+            with precision("exact", device), current_device(device):
+                return Fit(recipe, device, report, should_stop).run()
         except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
                 f"fit: memory ran out on {device} ({words_of(error)}); free some of it, or write another --device: "
-                "the same command goes on from where it was"
+                "the same command goes on from the last partial file"
             ) from None
 
 
@@ -136,13 +145,14 @@ class Fit:
                 self._train()
                 accuracy = self._test()
             except MEMORY_ERRORS as error:
-                if is_out_of_memory(error):
+                if is_out_of_memory(error) and self._is_between_steps:
                     self._save_partial()
                 raise
         return self._save(accuracy)
 
     def _begin(self) -> None:
         """Makes network and optimizer as they are before the first step."""
+        self._is_between_steps = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             classes = len(self.train_set.class_names)
@@ -155,6 +165,7 @@ class Fit:
         dry_forward(self.classifier, self.source, self.recipe.size)
         self.classifier.to(self.device).requires_grad_(True).train()
         self.optimizer = torch.optim.AdamW(network.parameters(), self.rate, weight_decay=0.01, fused=True)
+        self._is_between_steps = True
 
     def _train(self) -> None:
         saved = reported = started = time.monotonic()
@@ -186,7 +197,10 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * self._schedule(self.step)
         images, labels = self._batch(self.train_set, positions)
-        with torch.autocast(self.device.kind, torch.bfloat16, enabled=has_fast_bf16(self.device)):
+        self._is_between_steps = False  # Half a step may have moved statistics of batches, and some of the optimizer.
+        # No cache of converted weights: it would outlive the step, since this block lies within another's.
+        is_fast = has_fast_bf16(self.device)
+        with torch.autocast(self.device.kind, torch.bfloat16, enabled=is_fast, cache_enabled=False):
             logits = self.classifier(images)
         loss = F.cross_entropy(logits.float(), labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -194,6 +208,7 @@ class Fit:
         nn.utils.clip_grad_norm_(self.classifier.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
+        self._is_between_steps = True
         self.recent = [*self.recent[-49:], float(loss.detach())]
         return self.recent[-1]
 

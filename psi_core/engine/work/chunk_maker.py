@@ -195,6 +195,8 @@ class ChunkMaker:
             if not fits and not self.step.give_back():
                 if self._ahead is not None:  # It goes on as if it had not been begun: in batches of half the size.
                     self._ahead.put_back_queued()
+                if self._abreast is not None:  # What was dropped is not to take the memory of what is tried now.
+                    self._abreast.leave()
                 self._halve(out_of_memory)
 
     def _fill_queue(self, making: "_Making") -> bool:

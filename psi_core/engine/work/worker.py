@@ -50,7 +50,7 @@ from psi_core.runs.chunks import (
     write_arrays,
 )
 from psi_core.runs.creation import record_model
-from psi_core.runs.event_log import EventLog, events_path, preview_path
+from psi_core.runs.event_log import EventLog, EventReader, events_path, preview_path
 from psi_core.runs.events import (
     COPIES_NAMED,
     BatchDone,
@@ -68,7 +68,7 @@ from psi_core.runs.loading import CONFIG_DIGEST, LOGITS
 from psi_core.runs.processes import HEARTBEAT_SECONDS, STALE_SECONDS, beating, own_identity
 from psi_core.runs.run import Run
 from psi_core.runs.seals import sealed
-from psi_core.runs.status import STOP_FILE, StatusReader
+from psi_core.runs.status import STOP_FILE, StatusReader, WorkerState
 from psi_core.runs.trust import require_trusted
 
 
@@ -279,8 +279,16 @@ class Worker:
 
     def _first_start(self) -> Started | None:
         """How the first worker of the run began, or None if this is the beginning."""
-        started = [worker.started for worker in StatusReader(self.run.directory).poll() if worker.started]
+        states = StatusReader(self.run.directory).poll()
+        started = [event for state in states if (event := self._start_of(state)) is not None]
         return min(started, key=lambda event: event.time, default=None)
+
+    def _start_of(self, state: WorkerState) -> Started | None:
+        """How a worker began that got a device: its last start, or if that got none, its first one that did."""
+        if state.started is None or state.started.torch is not None:
+            return state.started
+        events = EventReader(events_path(self.run.directory, state.number)).events()
+        return next((each for each in events if isinstance(each, Started) and each.torch is not None), None)
 
     def _report_precision(self, maker: ChunkMaker) -> None:
         policy = self.run.config.precision
@@ -333,7 +341,8 @@ class Worker:
                 progress.finish(images)
                 if progress.is_complete:
                     writer.wait()
-                self._report_batch(maker, progress, number)
+                # Which chunks came of smaller batches is asked when they are computed again.
+                self._report_batch(maker, progress, number, is_due=maker.batch < self.run.config.batch)
         return "finished"
 
     def _make_chunk(self, maker: ChunkMaker, number: int, progress: ShareProgress) -> Arrays:
@@ -390,7 +399,7 @@ class Worker:
             text = f"left out {len(skipped)} of {images} images of chunk {number} that cannot be read, such as {first}"
             self.log.write(Warned(text, chunks=(number,), images=tuple(each.position for each in skipped)))
 
-    def _report_batch(self, maker: ChunkMaker, progress: ShareProgress, number: int) -> None:
+    def _report_batch(self, maker: ChunkMaker, progress: ShareProgress, number: int, *, is_due: bool = False) -> None:
         seconds = {stage: round(value, 3) for stage, value in asdict(maker.seconds).items()}
         event = BatchDone(
             progress.done,
@@ -402,7 +411,7 @@ class Worker:
             memory=peak_memory(maker.device),
             seconds=seconds,
         )
-        self.log.progress(event, is_last=progress.is_complete)
+        self.log.progress(event, is_last=is_due or progress.is_complete)
 
     def _require_free_rank(self) -> None:
         """Refuses to work beside a living worker of this rank; one that was just killed is waited for.

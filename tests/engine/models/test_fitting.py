@@ -17,6 +17,7 @@ from psi_core.devices import CPU
 from psi_core.engine.commands import fit
 from psi_core.engine.models import fitting
 from psi_core.engine.models.checkpoints import Recipe, default_epochs, find_checkpoint
+from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.fitting import Fit, FitInterruptedError, ensure_fitted
 from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.errors import ModelError, PsiError
@@ -117,12 +118,52 @@ def test_a_fit_for_which_memory_runs_out_is_kept_and_goes_on(monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(Fit, "_batch", full)
-        said = r"fit: memory ran out on cpu \(CUDA out of memory.*\); .* the same command goes on from where it was"
+        said = r"fit: memory ran out on cpu \(CUDA out of memory.*\); .* goes on from the last partial file"
         with pytest.raises(ModelError, match=said):
             ensure_fitted(recipe, CPU, silent, never)
     told: list[FitAdvanced | Warned] = []
     parts = load_file(ensure_fitted(recipe, CPU, told.append, never).path)
     assert told[0] == Warned("going on with the fit at step 5 of 10", time=told[0].time)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.parametrize("place", ["forward", "optimizer"])
+def test_half_a_step_is_not_kept(place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file with half of the optimizer's numbers would be taken up again and end every later fit."""
+    recipe = replace(RECIPE, images=640, epochs=1)
+    whole = load_file(ensure_fitted(recipe, CPU, silent, never).path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+
+    def full(*_given: object, **_named: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def half(optimizer: torch.optim.AdamW, *_given: object) -> None:
+        first = optimizer.param_groups[0]["params"][0]
+        optimizer.state[first] = {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(first)}
+        full()
+
+    with monkeypatch.context() as patch:
+        if place == "forward":
+            patch.setattr(Classifier, "forward", full)
+        else:
+            patch.setattr(torch.optim.AdamW, "step", half)
+        with pytest.raises(ModelError, match="memory ran out"):
+            ensure_fitted(recipe, CPU, silent, never)
+    assert not list(checkpoints_directory().glob("*.partial*"))
+    parts = load_file(ensure_fitted(recipe, CPU, silent, never).path)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_notebooks_settings_do_not_reach_a_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, images=128, epochs=1)
+    whole = load_file(ensure_fitted(recipe, CPU, silent, never).path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.float16):
+            parts = load_file(ensure_fitted(recipe, CPU, silent, never).path)
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 

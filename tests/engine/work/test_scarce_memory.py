@@ -1,5 +1,8 @@
 """Memory that runs out anywhere in a run: less is taken at a time, and no image is missing or counted twice."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from psi_core.engine import analyze
 from psi_core.engine.images import load_dataset
 from psi_core.engine.images.read_ahead import ReadAhead
+from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.models.classifier import Classifier
 from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.work import worker
@@ -182,3 +186,75 @@ def test_weights_that_do_not_fit_are_told_in_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="the network's weights alone do not fit on cpu; free some of its memory"):
         worker.Worker(directory).work()
     assert events(directory)[-1]["event"] == "failed"
+
+
+@pytest.mark.parametrize("depth", [0, 1, ABREAST])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_read_for_which_memory_ran_out_once_is_repeated(classifier, digits, depth, batch, monkeypatch):
+    read, failed = ReadAhead._read_piece, []
+
+    def full_once(images, positions):
+        if not failed and 4 in positions:
+            failed.append(positions)
+            raise MemoryError
+        return read(images, positions)
+
+    monkeypatch.setattr(ReadAhead, "_read_piece", full_once)
+    maker = maker_at(depth, classifier, digits)
+    maker.batch = batch
+    if batch == 1 and not depth:
+        with pytest.raises(RunError, match="one image alone does not fit"):
+            made(maker)
+        return
+    arrays, _ = made(maker)
+    assert arrays["index"].tolist() == ALL.tolist()
+    assert failed
+
+
+def test_batches_that_were_dropped_take_no_memory_of_the_one_that_is_tried_alone(classifier, digits, monkeypatch):
+    """Abreast, where only one step at a time fits."""
+    usual, inside = FusedStep.__call__, threading.Lock()
+
+    def one_at_a_time(step, images, *others):
+        if not inside.acquire(blocking=False):
+            raise torch.OutOfMemoryError(FULL)
+        try:
+            time.sleep(0.05)
+            return usual(step, images, *others)
+        finally:
+            inside.release()
+
+    monkeypatch.setattr(FusedStep, "__call__", one_at_a_time)
+    for _ in range(3):
+        arrays, _ = made(maker_at(ABREAST, classifier, digits))
+        assert arrays["index"].tolist() == ALL.tolist()
+
+
+def test_a_start_that_got_no_device_is_not_how_the_run_began(tmp_path, monkeypatch):
+    def fail(_device):
+        raise RuntimeError("no kernel image is available")
+
+    directory = new_run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "describe_device", fail)
+        with pytest.raises(RuntimeError):
+            worker.Worker(directory).work()
+    worker.Worker(directory).work()
+    told = [event for event in events(directory) if event["event"] == "warning"]
+    assert not [event["text"] for event in told if "the run began on" in event["text"]]
+    assert Run(directory).status == "done"
+
+
+def test_every_chunk_of_smaller_batches_is_told(tmp_path, monkeypatch):
+    usual = FusedStep.__call__
+
+    def full(step, images, *others):
+        if len(images) > 2:
+            raise torch.OutOfMemoryError(FULL)
+        return usual(step, images, *others)
+
+    monkeypatch.setattr(FusedStep, "__call__", full)
+    directory = new_run(tmp_path)
+    worker.Worker(directory).work()
+    told = {event["chunk"] for event in events(directory) if event["event"] == "batch"}
+    assert told == set(range(Run(directory).chunks))

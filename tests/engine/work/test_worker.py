@@ -139,7 +139,9 @@ def test_resume_refuses_other_weights(tmp_path: Path) -> None:
 def test_a_worker_takes_the_next_device_by_its_local_rank(
     monkeypatch: pytest.MonkeyPatch, local: int, device: str
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     assert worker_device(Device("cuda:1"), local) == device
     assert worker_device(CPU, local) == "cpu"
 
