@@ -18,9 +18,10 @@ from psi_core.engine.work.beginnings import require_same_logits
 from psi_core.engine.work.open_chunk import OpenChunk
 from psi_core.errors import RunError
 from psi_core.runs.run import Run
+from tests.engine.measure.test_step import maker_of
 from tests.engine.networks import seeded
 from tests.engine.processes import assert_same_results, events, new_run, small_config
-from tests.engine.work.test_chunk_maker import ABREAST, ALL, FULL, IMAGES, made, maker_at
+from tests.engine.work.test_chunk_maker import ABREAST, ALL, BATCH, FULL, IMAGES, made, maker_at
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +213,7 @@ def test_a_read_for_which_memory_ran_out_once_is_repeated(classifier, digits, de
 
 
 def test_batches_that_were_dropped_take_no_memory_of_the_one_that_is_tried_alone(classifier, digits, monkeypatch):
-    """Abreast, where only one step at a time fits."""
+    """Four abreast, where only one step at a time fits."""
     usual, inside = FusedStep.__call__, threading.Lock()
 
     def one_at_a_time(step, images, *others):
@@ -226,7 +227,7 @@ def test_batches_that_were_dropped_take_no_memory_of_the_one_that_is_tried_alone
 
     monkeypatch.setattr(FusedStep, "__call__", one_at_a_time)
     for _ in range(3):
-        arrays, _ = made(maker_at(ABREAST, classifier, digits))
+        arrays, _ = made(maker_of(classifier, digits, 28, batch=BATCH, abreast=4))
         assert arrays["index"].tolist() == ALL.tolist()
 
 
