@@ -16,7 +16,7 @@ import torch
 from psi_core.config import RunConfig
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.attacks.perturbations import forwards_per_image
-from psi_core.engine.devices import describe_device, resolve_device, usable_cores, why_no_gpu
+from psi_core.engine.devices import describe_device, device_note, resolve_device, usable_cores, why_no_gpu
 from psi_core.engine.memory import available_memory, total_memory
 from psi_core.engine.models.checkpoints import find_checkpoint
 from psi_core.engine.models.dry_forward import dry_forward
@@ -157,7 +157,6 @@ def plan_of(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "chunks": chunk_count(config.images, config.chunk),
         "batch": config.batch,
         "device": config.device,
-        "device_note": next((note for note in prepared.notes if note.startswith("device: ")), ""),
         "devices": config.devices,
         "disk_bytes": prepared.disk_bytes(),
         "seconds": _expected_seconds(prepared, folder),
@@ -232,10 +231,12 @@ def plan(config: Mapping[str, Any], runs_dir: str | None = None, offers: bool = 
     Raises:
         ConfigError, ModelError, DataError: it cannot stand.
     """
-    prepared = prepare(RunConfig(**config))
+    asked = RunConfig(**config)
+    prepared = prepare(asked)
     folder = runs_directory(runs_dir)
     require_writable(folder, prepared.disk_bytes())
-    return plan_of(prepared, folder) | ({"faster": faster_at(prepared)} if offers else {})
+    note = device_note(asked.device, prepared.config.device)
+    return plan_of(prepared, folder) | {"device_note": note} | ({"faster": faster_at(prepared)} if offers else {})
 
 
 _PICTURES = PictureMaker()

@@ -19,14 +19,6 @@ from psi_core.serve import Reply
 from tests.engine.processes import events, new_run, small_config
 
 
-@pytest.fixture
-def two_gpus(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
-
-
 @pytest.mark.parametrize(
     ("capability", "built", "fits"),
     [

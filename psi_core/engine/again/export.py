@@ -260,7 +260,7 @@ class ImageExport:
 def export_images(
     run: Run, folder: Path, formats: Sequence[str], report: Callable[[int, int], None]
 ) -> tuple[list[str], list[str]]:
-    """Writes the images of a run; gives the paths, and a sentence for every condition that 8-bit pictures do not hold.
+    """Writes the images of a run; gives the paths, and what `ImageExport.warnings` says of them.
 
     Args:
         run: a run with results.

@@ -13,7 +13,7 @@ import torch
 
 from psi_core.config import ResolvedConfig, RunConfig
 from psi_core.engine.bench.comparison import refuse_smaller
-from psi_core.engine.devices import current_device, describe_device, usable_cores
+from psi_core.engine.devices import current_device, describe_device, usable_cores, usable_gpus
 from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.chunk_maker import make_chunk_maker
@@ -95,7 +95,7 @@ def _workers(config: ResolvedConfig, speed: float, most_images: int) -> Iterator
         most_images: size of the data set.
     """
     is_cuda = config.device.is_cuda
-    most = torch.cuda.device_count() if is_cuda else usable_cores()
+    most = len(usable_gpus()) if is_cuda else usable_cores()
     counts = sorted({*_WORKERS, most} & set(range(1, most + 1)))
     share = config.batch * max(2, round(_WORKER_SECONDS * speed / config.batch))
     threads = config.threads if is_cuda else max(1, usable_cores() // most)

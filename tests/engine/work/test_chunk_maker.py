@@ -10,31 +10,19 @@ import torch
 
 from psi_core.devices import CPU
 from psi_core.engine.devices import cpu_threads
-from psi_core.engine.images import Reading, Unreadable, load_dataset
+from psi_core.engine.images import Reading, Unreadable
 from psi_core.engine.images.read_ahead import ReadAhead
 from psi_core.engine.measure.step import FusedStep
-from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.work import chunk_maker
 from psi_core.engine.work.chunk_maker import LeftEarlyError
 from psi_core.engine.work.open_chunk import ChannelSums, OpenChunk
 from psi_core.errors import DataError, ModelError, RunError
 from tests.engine.measure.test_step import maker_of
-from tests.engine.networks import seeded
 
 IMAGES, BATCH = 11, 4
 ALL = np.arange(IMAGES)
 CHUNKS = [np.arange(11), np.arange(11, 20), np.arange(20, 25)]
 FULL = "CUDA out of memory. Tried to allocate 20.00 GiB"
-
-
-@pytest.fixture(scope="module")
-def classifier():
-    return seeded(lambda: build_classifier(model_source("lenet5"), 10, "none")).eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("mnist", "test")
 
 
 class Torn:

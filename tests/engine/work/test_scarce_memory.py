@@ -8,30 +8,17 @@ import pytest
 import torch
 
 from psi_core.engine import analyze
-from psi_core.engine.images import load_dataset
 from psi_core.engine.images.read_ahead import ReadAhead
 from psi_core.engine.measure.step import FusedStep
 from psi_core.engine.models.classifier import Classifier
-from psi_core.engine.models.sources import build_classifier, model_source
 from psi_core.engine.work import worker
 from psi_core.engine.work.beginnings import require_same_logits
 from psi_core.engine.work.open_chunk import OpenChunk
 from psi_core.errors import RunError
 from psi_core.runs.run import Run
 from tests.engine.measure.test_step import maker_of
-from tests.engine.networks import seeded
 from tests.engine.processes import assert_same_results, events, new_run, small_config
 from tests.engine.work.test_chunk_maker import ABREAST, ALL, BATCH, FULL, IMAGES, made, maker_at
-
-
-@pytest.fixture(scope="module")
-def classifier():
-    return seeded(lambda: build_classifier(model_source("lenet5"), 10, "none")).eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("mnist", "test")
 
 
 @pytest.mark.parametrize("depth", [0, 1, ABREAST])
