@@ -16,6 +16,7 @@ from psi_core.files import examples_directory, state_directory
 from psi_core.presets import config_of, needless_options
 from psi_core.runs.run import Run
 from psi_tui.app.app import PsiApp
+from psi_tui.screens.new_run import screen as screen_module
 from psi_tui.screens.new_run.screen import NewRunScreen
 from psi_tui.services.services import PrefillForm
 from tests.tui.apps import NARROW, press, running, settled, text_of, until
@@ -174,7 +175,8 @@ async def test_a_run_starts_with_what_was_typed_and_opens(own_folders):
         assert app.screen.query_one(TabbedContent).active == "layers", "not the log that the run before was left at"
 
 
-async def test_what_the_engine_refuses_at_the_start_is_a_dialog_and_nothing_typed_is_lost(own_folders):
+async def test_what_the_engine_refuses_at_the_start_is_a_dialog_and_nothing_typed_is_lost(own_folders, monkeypatch):
+    monkeypatch.setattr(screen_module, "_PAUSE", 300)  # No plan has refused it before.
     async with filling_in(own_folders) as (app, pilot, screen):
         await fill(pilot, screen, {"weights": "nowhere.pt"})
         await press(pilot, "ctrl+r")
