@@ -1,6 +1,7 @@
 """The form's screen: what a run will cost, the command that does the same, and the run itself."""
 
 import shlex
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -112,9 +113,11 @@ async def test_what_is_typed_in_vain_is_told_below_the_plan_as_the_command_tells
         await until(pilot, lambda: "no effect" not in line(screen, "plan"), "no warning any more")
 
 
-async def test_a_plan_is_of_what_stands_in_the_form_however_fast_that_changes(own_folders):
-    async with filling_in(own_folders) as (_app, pilot, screen):
+async def test_a_plan_is_of_what_stands_in_the_form_however_fast_that_changes(own_folders, monkeypatch):
+    async with filling_in(own_folders) as (app, pilot, screen):
         await planned(pilot, screen, "10,000 images")
+        ask, is_let = app.engine.ask, threading.Event()
+        monkeypatch.setattr(app.engine, "ask", lambda *words, **named: is_let.wait(60) and ask(*words, **named))
         await fill(pilot, screen, {"model": "vgg11"})
         await pilot.pause()
         screen._plan_now()
@@ -124,6 +127,7 @@ async def test_a_plan_is_of_what_stands_in_the_form_however_fast_that_changes(ow
         assert screen._asking is not None
         screen._pause.stop()
         screen._plan_now()  # As the pause's end does, while the older question is still under way.
+        is_let.set()
         await planned(pilot, screen, "x 29 images")
         await fill(pilot, screen, {"images": "x"})
         await pilot.pause()
