@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,11 @@ from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 from textual.pilot import Pilot, WaitForScreenTimeout
 
+from psi_core.files import cache_directory, examples_directory
+from psi_core.runs.run import Run
+from psi_core.tables.cache import CACHE
+from psi_core.tables.registry import cached_rows
+from psi_core.tables.summary import run_summary
 from psi_tui.cli import main
 from psi_tui.engine import client
 from tests.tui.warm_engine import warm_client, warm_engine
@@ -115,6 +121,27 @@ def screens_are_read_by_their_own_thread() -> Iterator[None]:
             patch.setattr(DOMNode, name, guarded(getattr(DOMNode, name)))
         patch.setattr(DOMNode, "screen", property(guarded(DOMNode.screen.fget)))
         yield
+
+
+@pytest.fixture(scope="session")
+def examples_statistics(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files that readers of the examples keep in the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("examples-cache")))
+        for directory in sorted(examples_directory().iterdir()):
+            run_summary(Run(directory))
+            cached_rows(Run(directory), "layers")
+        folder = cache_directory() / CACHE.folder
+        return sorted(folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def examples_were_read_before(own_folders: Path, examples_statistics: list[Path]) -> None:
+    """As for a user from the second start on: reading them anew takes longer than many a test of the app."""
+    folder = cache_directory() / CACHE.folder
+    folder.mkdir(parents=True)
+    for file in examples_statistics:
+        shutil.copy(file, folder)
 
 
 @dataclass(frozen=True, slots=True)

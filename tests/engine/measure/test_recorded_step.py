@@ -33,6 +33,15 @@ def cuda(monkeypatch):
     return put_in_place(monkeypatch)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def little_to_look_through():
+    """Garbage is searched for before each recording: not among all that was imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="module")
 def digits():
     return load_dataset("mnist", "test")
