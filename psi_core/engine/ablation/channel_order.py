@@ -77,7 +77,7 @@ def class_responses(
 
     for _, inputs, labels in batches:
         means.clear()
-        with torch.inference_mode(), Taps(model.network, receive, with_modules=not call.is_activation):
+        with model.without_gradient(), Taps(model.network, receive, with_modules=not call.is_activation):
             model(inputs)
             # A product with ones and zeros: unlike index_add_ it adds in the same order on every device.
             one_hot = (labels == torch.arange(classes, device=labels.device)[:, None]).double()

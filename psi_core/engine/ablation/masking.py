@@ -209,7 +209,7 @@ class _MaskedRuns:
 
     def _choices(self, images: Tensor, labels: Tensor, ranks: dict[str, Tensor], clock: _Clock) -> Tensor:
         """The class that the intact and every masked network choose, int64 (1 + mask, image)."""
-        with torch.inference_mode():
+        with self.model.without_gradient():
             choices = [_answers(self.model(images))]
             clock.advance(len(images))
             for mask in self.masks:

@@ -58,7 +58,7 @@ class PictureMaker:
             return _picture(images, None, None, _ANOTHER_DRAW)
         with precision(run.config.precision, CPU):
             images, labels, (changed,) = remake_images(run, prepared, np.array([index]), [condition])
-            with torch.inference_mode():
+            with prepared.classifier.without_gradient():
                 logits = prepared.classifier(changed)[0]
                 probabilities = F.softmax(logits.float(), 0)
         return _picture(images, changed, (int(logits.argmax()), float(probabilities[int(labels)])))

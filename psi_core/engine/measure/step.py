@@ -311,7 +311,7 @@ class FusedStep:
         self.clock.lap("gradient")
         perturbed = PerturbedBatch(plan.perturbations, plan.model, images.detach(), gradient, labels, targets, indices)
         measured = [benign]
-        with torch.inference_mode():
+        with plan.model.without_gradient():
             for condition in plan.conditions[1:]:
                 if self.repeats_benign and condition.epsilon == 0:
                     found = benign

@@ -34,6 +34,7 @@ class Classifier(nn.Module):
         memory_format: how images lie in memory when the network gets them. Its weights lie alike in `channels_last`,
             and as they were made in `contiguous`.
         output: what the network gives.
+        keeps_nothing: whether the network is known to keep nothing between forwards but its weights.
     """
 
     mean: Tensor
@@ -45,6 +46,7 @@ class Classifier(nn.Module):
         self.is_normalized = any(mean) or any(value != 1 for value in sd)
         self.memory_format: MemoryFormat = "contiguous"
         self.output: Output = "logits"
+        self.keeps_nothing = False
         self._bf16_weights = Bf16Weights()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("sd", torch.tensor(sd, dtype=torch.float32).view(1, -1, 1, 1))
@@ -69,6 +71,14 @@ class Classifier(nn.Module):
         """Normalized images, laid out as the network takes them; a tensor of its own, which it may change in place."""
         inputs = (images - self.mean) / self.sd if self.is_normalized else images.clone()
         return laid_out(inputs, self.memory_format)
+
+    def without_gradient(self) -> AbstractContextManager[object]:
+        """Forwards within the block are not to be differentiated.
+
+        Inference mode is for networks that are known: what others keep for a later forward, which may want a gradient,
+        must not be made in it, and some take a gradient of their own on the way to their logits.
+        """
+        return torch.inference_mode() if self.keeps_nothing else torch.no_grad()
 
     def lay_out(self, memory_format: MemoryFormat) -> None:
         """Lays images, and for `channels_last` weights too, in memory so from now on."""

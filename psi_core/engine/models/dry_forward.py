@@ -69,7 +69,7 @@ def dry_forward(
     written for.
 
     Args:
-        classifier: with its weights; its `memory_format` and `output` are set.
+        classifier: with its weights; its `memory_format`, `output` and `keeps_nothing` are set.
         source: where its network comes from.
         size: size of its images in pixels.
         recorded: the memory format that a run began with, or None where it is to be found out.
@@ -80,7 +80,7 @@ def dry_forward(
     with precision("exact", CPU):
         channels = input_channels(classifier.network)
         trace = trace_network(classifier.network, channels, size)
-        classifier.output = trace.output
+        classifier.output, classifier.keeps_nothing = trace.output, source.keeps_nothing
         if source.is_plain:
             classifier.lay_out(recorded or "channels_last")
             return trace
@@ -98,7 +98,7 @@ def _fitting_format(classifier: Classifier, images: Tensor, plain: _Forward) -> 
     """
     for few in (images[:1], torch.cat([images, images[:1]])):
         try:
-            with untouched(classifier, images.device), torch.no_grad():
+            with untouched(classifier, images.device), classifier.without_gradient():
                 classifier(few)
         except COMPLAINTS as error:
             raise refused_number(error, len(few), len(images)) from None

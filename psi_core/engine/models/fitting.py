@@ -272,7 +272,7 @@ class Fit:
         """How many of these images the classifier gets right; None where they do not fit and fewer may."""
         try:
             images, labels = self._batch(dataset, positions)
-            with torch.inference_mode():
+            with self.classifier.without_gradient():
                 return int((self.classifier(images).argmax(1) == labels).sum())
         except MEMORY_ERRORS as error:
             if not (may_be_fewer and is_out_of_memory(error)):

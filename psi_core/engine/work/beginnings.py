@@ -82,7 +82,7 @@ def first_logits(maker: ChunkMaker, run: Run, device: Device) -> dict[str, Any] 
 
     try:
         # A network that draws random numbers draws the same ones as if this had not been.
-        with torch.inference_mode(), torch.random.fork_rng(devices=[device] if device.is_cuda else []):
+        with maker.plan.model.without_gradient(), torch.random.fork_rng(devices=[device] if device.is_cuda else []):
             answers = maker.on_first_images(run.positions[:_IMAGES], answered_twice)
     except DataError:  # An image that cannot be read is reported when its chunk is made.
         return None

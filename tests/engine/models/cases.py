@@ -58,6 +58,24 @@ class Net(Base):
             self.grid = torch.linspace(0.5, 1, 12, dtype=x.dtype).expand(len(x), 3, 12, 12).clone()
         return super().forward(x * self.grid)
 """,
+    "a grid kept for each number of images": """
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.grids = {}
+    def forward(self, x):
+        if len(x) not in self.grids:
+            self.grids[len(x)] = torch.linspace(0.5, 1, 12, dtype=x.dtype).expand(len(x), 3, 12, 12).clone()
+        return super().forward(x * self.grids[len(x)])
+""",
+    "a gradient of its own": """
+class Net(Base):
+    def forward(self, x):
+        with torch.enable_grad():
+            y = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.conv1(y).square().sum(), y)
+        return super().forward(x + 0.1 * slope)
+""",
     "weights viewed flat": """
 class Standardized(nn.Conv2d):
     def forward(self, x):

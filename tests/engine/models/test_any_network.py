@@ -98,6 +98,11 @@ def test_a_network_is_measured_as_a_plain_reference_measures_it(name, config_of,
     assert (run.predictions[1] == attacked_predicted).all()
 
 
+def test_what_a_network_keeps_of_the_first_look_at_its_images_takes_gradients(config_of, tmp_path):
+    run = analyze(config_of(RIGHT["a grid kept for each number of images"], batch=4), tmp_path)
+    assert run.status == "done"
+
+
 @pytest.mark.filterwarnings("ignore")  # Of torch.jit and of quantization, which are on their way out.
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_network_that_cannot_be_measured_is_refused_in_a_sentence(name, config_of):
