@@ -11,6 +11,7 @@ from psi_core.config import RunConfig
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.gradients import with_graph
 from psi_core.engine.attacks.perturbations import Perturbations
+from psi_core.engine.models.classifier import LastSigmoid, logits_in, of_two_classes
 from psi_core.engine.models.taps import untouched
 from psi_core.errors import ConfigError, DataError, ModelError, unknown_name
 
@@ -26,7 +27,8 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03
     inside `torch.no_grad()` and `torch.inference_mode()`.
 
     Args:
-        model: network from images in 0..1 to logits (batch, classes); its normalization is inside it.
+        model: network from images in 0..1 to logits (batch, classes), or one, or its sigmoid, for two classes; its
+            normalization is inside it.
         images: (batch, channel, height, width), floating point, 0..1.
         labels: (batch,) integers.
         epsilon: largest change of a pixel, 0..1.
@@ -57,7 +59,8 @@ def attack(
     """Images under any attack of a run, as `fgsm` gives them: on any classifier, which comes back as it was.
 
     Args:
-        model: network from images in 0..1 to logits (batch, classes); its normalization is inside it.
+        model: network from images in 0..1 to logits (batch, classes), or one, or its sigmoid, for two classes; its
+            normalization is inside it.
         images: (batch, channel, height, width), floating point, 0..1.
         labels: (batch,) integers: to be missed, or to be reached if `is_targeted`.
         name: one of `psi_core.conditions.ATTACK_NAMES`.
@@ -103,15 +106,20 @@ def attack(
 
 
 class _OfACopy(nn.Module):
-    """A model that gets a copy of its input, which it may change in place."""
+    """A model that gets a copy of its input, which it may change in place, and whose output is read as a run does."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Any:
-        """What the model gives."""
-        return self.model(images.clone())
+        """Its logits; one for each image, or the sigmoid of one, is taken as 0 and z of two classes."""
+        with LastSigmoid() as sigmoid:
+            given = logits_in(self.model(images.clone()))
+        if not isinstance(given, Tensor) or given.shape not in ((len(images),), (len(images), 1)):
+            return given
+        is_sigmoid = torch.equal(sigmoid.given.flatten(), given.flatten())
+        return of_two_classes(sigmoid.argument if is_sigmoid else given)
 
 
 def _require_images(images: Tensor, labels: Tensor) -> None:

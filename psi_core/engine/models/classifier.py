@@ -61,11 +61,11 @@ class Classifier(nn.Module):
         inputs = images if are_inputs else self.inputs_of(images)
         with uncompiled(), self._bf16_weights.in_use(inputs.device):
             if self.output == "sigmoid":
-                with _LastSigmoid() as sigmoid:
+                with LastSigmoid() as sigmoid:
                     self.network(inputs)
-                return _of_two_classes(sigmoid.argument)
+                return of_two_classes(sigmoid.argument)
             logits: Tensor = logits_in(self.network(inputs))
-        return logits if self.output == "logits" else _of_two_classes(logits)
+        return logits if self.output == "logits" else of_two_classes(logits)
 
     def inputs_of(self, images: Tensor) -> Tensor:
         """Normalized images, laid out as the network takes them; a tensor of its own, which it may change in place."""
@@ -181,7 +181,7 @@ def read_output(given: Any, images: int, last_sigmoid: Tensor | None) -> tuple[T
         raise refused_output(given, images)
     if logits.shape in ((images,), (images, 1)):
         is_sigmoid = last_sigmoid is not None and torch.equal(last_sigmoid.flatten(), logits.flatten())
-        return _of_two_classes(logits), "sigmoid" if is_sigmoid else "binary"
+        return of_two_classes(logits), "sigmoid" if is_sigmoid else "binary"
     if logits.dim() != 2 or len(logits) != images:
         raise refused_output(given, images)
     return logits, "logits"
@@ -203,7 +203,7 @@ def logits_in(given: Any) -> Any:
     return given if isinstance(given, Tensor) else getattr(given, "logits", given)
 
 
-def _of_two_classes(score: Tensor) -> Tensor:
+def of_two_classes(score: Tensor) -> Tensor:
     """Logits 0 and z of two classes, (batch, 2), from z, (batch,) or (batch, 1): their softmax is the sigmoid of z."""
     second = score.reshape(-1)
     return torch.stack([torch.zeros_like(second), second], 1)
@@ -215,12 +215,17 @@ SIGMOIDS: frozenset[Callable[..., Any]] = frozenset(
 """Every way of writing a sigmoid."""
 
 
-class _LastSigmoid(TorchFunctionMode):
-    """Keeps what the last sigmoid of a forward was taken of: in float32, a sigmoid near 1 has lost it."""
+class LastSigmoid(TorchFunctionMode):
+    """Keeps what the last sigmoid of a forward was taken of: in float32, a sigmoid near 1 has lost it.
+
+    Attributes:
+        argument: of the last sigmoid; empty where there was none.
+        given: what that sigmoid gave.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.argument = torch.empty(0)
+        self.argument = self.given = torch.empty(0)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -229,4 +234,6 @@ class _LastSigmoid(TorchFunctionMode):
         if func in SIGMOIDS:
             given = args[0] if args else (kwargs or {})["input"]
             self.argument = given.clone() if func in (torch.sigmoid_, Tensor.sigmoid_) else given
+            self.given = func(*args, **(kwargs or {}))
+            return self.given
         return func(*args, **(kwargs or {}))

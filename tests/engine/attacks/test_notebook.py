@@ -182,3 +182,37 @@ def test_a_model_may_change_its_input_in_place(images, labels):
         attacked = attack(model, images, labels, name, 0.1)
         assert 0 < (attacked - images).abs().max() <= 0.1 + 1e-6
     assert torch.equal(images, before)
+
+
+class OfTwo(nn.Module):
+    """One number for two classes, or their logits 0 and z."""
+
+    def __init__(self, give):
+        super().__init__()
+        self.network = perceptron(1)
+        self.give = give
+
+    def forward(self, inputs):
+        return self.give(self.network(inputs))
+
+
+ONE_NUMBER = {
+    "a logit": lambda z: z,
+    "a flat logit": lambda z: z[:, 0],
+    "a sigmoid": torch.sigmoid,
+    "a flat sigmoid in place": lambda z: z.flatten().sigmoid_(),
+    "named": lambda z: {"logits": z},
+}
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+@pytest.mark.parametrize("give", ONE_NUMBER)
+def test_one_number_for_two_classes_is_attacked_as_both(give, name, images):
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    plain = OfTwo(lambda z: torch.cat([torch.zeros_like(z), z], 1))
+    expected = attack(plain, images, labels, name, 0.1)
+    assert torch.equal(attack(OfTwo(ONE_NUMBER[give]), images, labels, name, 0.1), expected)
+    with torch.no_grad():
+        towards = (plain(expected) - plain(images))[:, 1] * (1 - 2 * labels)
+    assert (towards >= 0).all()
+    assert (towards > 0).sum() >= 4
