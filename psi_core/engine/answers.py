@@ -176,7 +176,8 @@ def _expected_seconds(prepared: Prepared, folder: Path) -> float | None:
         speed = _images_per_second(run)
         if speed > 0:
             ratio = forwards_per_image(config) / forwards_per_image(known)
-            return float(config.images * ratio / (speed / known.devices * config.devices))
+            devices = config.devices / known.devices if config.device.is_cuda else 1  # Workers on a CPU share it.
+            return float(config.images * ratio / (speed * devices))
     return None
 
 
