@@ -127,7 +127,7 @@ def unseen_activations(output: Tensor, seen: Iterable[Any]) -> Counter[str]:
         output: what a forward of at least two images gave, with its graph.
         seen: nodes of the activations that were seen.
     """
-    known = set(seen)
+    known = set(map(_itself, seen))
     found: Counter[str] = Counter()
     waiting, visited = [output.grad_fn], set[Any]()
     while waiting:
@@ -142,6 +142,13 @@ def unseen_activations(output: Tensor, seen: Iterable[Any]) -> Counter[str]:
         elif word is not None and node not in known and _is_activation(node):
             found[word] += 1
     return found
+
+
+def _itself(node: Any) -> Any:
+    """The node of which this one only hands on what it gave, as for a tensor of another class; others as they are."""
+    while node is not None and node.name().startswith("AliasBackward"):
+        node = node.next_functions[0][0]
+    return node
 
 
 def _is_silu(node: Any) -> bool:

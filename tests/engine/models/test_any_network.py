@@ -136,6 +136,18 @@ def test_a_plain_network_is_not_doubted(checks_of_network):
     assert not {"outputs", "normalized once"} & checks.keys()
 
 
+def test_activations_of_tensors_of_a_class_of_its_own_are_seen(checks_of_network):
+    checks, _ = checks_of_network("""
+class Own(torch.Tensor):
+    pass
+
+class Net(Base):
+    def forward(self, x):
+        return super().forward(x.as_subclass(Own))
+""")
+    assert checks["activations"].sentence == "measured 2 of 2 activations"
+
+
 def test_modules_that_a_network_does_not_hold_are_said(config_of):
     notes = "".join(prepare(config_of(RIGHT["layers in a plain list"])).notes)
     assert "it calls modules that it does not hold (Linear), as layers in a plain list are" in notes
