@@ -408,7 +408,7 @@ class RunConfig(RunOptions):
             raise ConfigError(missing_file("spec", Path(path), advice)) from None
         except OSError as error:
             raise ConfigError(f"spec: {path} cannot be read ({error.strerror}); {advice}") from None
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:  # The first is open()'s, of what is no path.
             raise ConfigError(f"{path}: not a TOML file ({error}); write lines such as epsilon = [0.03, 0.1]") from None
         return cls(**{**values, **typed})
 

@@ -161,11 +161,14 @@ _MOST_NEIGHBORS = 2000
 """Files of a folder that are looked at for a near name."""
 
 
-def unknown_name(where: str, name: str, known: Iterable[str]) -> str:
-    """One sentence for a name that does not exist: the nearest known one, or else all of them."""
-    names = list(known)
-    begun = [n.lower() for n in names if name and n.lower().startswith(name.lower())]
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.6)
+def unknown_name(where: str, name: object, known: Iterable[str]) -> str:
+    """One sentence for a name that does not exist: the nearest known one, or else all of them.
+
+    What is no text, as a notebook may give it, is no name either.
+    """
+    names, typed = list(known), str(name).lower()
+    begun = [n.lower() for n in names if typed and n.lower().startswith(typed)]
+    near = difflib.get_close_matches(typed, [n.lower() for n in names], n=1, cutoff=0.6)
     near = begun if len(begun) == 1 else near  # What was not written to its end.
     if near:
         original = next(n for n in names if n.lower() == near[0])

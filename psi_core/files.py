@@ -25,6 +25,8 @@ from typing import IO, Any
 
 import platformdirs
 
+from psi_core.errors import ConfigError
+
 _APPLICATION = "psi-tui"
 
 PACKAGE_DATA = Path(__file__).parent / "data"
@@ -32,9 +34,15 @@ PACKAGE_DATA = Path(__file__).parent / "data"
 
 
 def runs_directory(given: str | os.PathLike[str] | None = None) -> Path:
-    """The folder that holds the run directories: `given`, else $PSI_RUNS_DIR, else the user's data folder."""
+    """The folder that holds the run directories: `given`, else $PSI_RUNS_DIR, else the user's data folder.
+
+    Raises:
+        ConfigError: what was given is no path.
+    """
     chosen = given or os.environ.get("PSI_RUNS_DIR")
     if chosen:
+        if not isinstance(chosen, str | os.PathLike) or "\0" in os.fspath(chosen):
+            raise ConfigError(f"runs-dir: {chosen!r} is no path; write that of a folder")
         return typed_path(chosen).absolute()
     return Path(platformdirs.user_data_dir(_APPLICATION, appauthor=False)) / "runs"
 

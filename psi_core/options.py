@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -145,7 +146,7 @@ def split_list(value: object) -> object:
     """A list from text with commas, and from a single number; any other value as it is."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
-    return [value] if isinstance(value, int | float) else value
+    return [value] if isinstance(value, Real) else value
 
 
 def parse_mean_sd(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

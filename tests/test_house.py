@@ -30,7 +30,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("psi_core.tables", "psi_core"),
     ("psi_core.serve",),
     ("psi_core.engine.memory", "psi_core.engine.precision"),
-    ("psi_core.engine.devices", "psi_core.engine.sums", "psi_core.engine.bf16_weights"),
+    (
+        "psi_core.engine.devices",
+        "psi_core.engine.sums",
+        "psi_core.engine.bf16_weights",
+        "psi_core.engine.python_values",
+    ),
     ("psi_core.engine.kernels",),
     ("psi_core.engine.stand_ins",),
     ("psi_core.engine.images",),

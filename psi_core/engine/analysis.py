@@ -5,6 +5,7 @@ import os
 from psi_core.config import RunConfig
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.engine.work.worker import Worker
+from psi_core.errors import ConfigError
 from psi_core.files import runs_directory
 from psi_core.runs.creation import create_run, require_writable
 from psi_core.runs.run import Run
@@ -21,6 +22,10 @@ def analyze(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -
         ConfigError, ModelError, DataError: refused before any work; nothing was written.
         RunError: it failed on the way; its directory stays and can be resumed.
     """
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"config: {config!r} is no RunConfig; give RunConfig(...) of its values, or RunConfig.from_toml(PATH)"
+        )
     prepared, run = begin(config, runs_dir)
     Worker(run.directory, prepared=prepared).work()
     return Run(run.directory)

@@ -45,5 +45,6 @@ def _blocked(flat: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
     whole = flat.shape[1] - flat.shape[1] % BLOCK
     total = reduce(flat[:, whole:]).double()
     if whole:
-        total = total + reduce(flat[:, :whole].reshape(len(flat), -1, BLOCK)).double().sum(1)
+        # Not -1: of no image any number of blocks would do.
+        total = total + reduce(flat[:, :whole].reshape(len(flat), whole // BLOCK, BLOCK)).double().sum(1)
     return total

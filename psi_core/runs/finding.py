@@ -21,7 +21,7 @@ def load_run(run: PathText, runs_dir: PathText | None = None, *, preview: bool =
         preview: whether to merge the open chunks of running workers.
 
     Raises:
-        RunError: nothing fits, or several do.
+        RunError: nothing fits, or several do; `run` is no text and no path.
     """
     return Run(find_run(run, runs_dir), preview=preview)
 
@@ -40,7 +40,9 @@ def damaged_runs(runs_dir: PathText | None = None) -> dict[Path, str]:
 
 def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
     """The directory of the run that `load_run` would load."""
-    text = os.fspath(run)
+    text = run if isinstance(run, str) else os.fspath(run) if isinstance(run, os.PathLike) else None
+    if not isinstance(text, str):
+        raise RunError(f"run: {run!r} is no text; write a run's folder, id or name, or latest")
     with contextlib.suppress(OSError):  # The current folder may be gone.
         path = typed_path(text)
         if text and is_file(path / "config.json"):

@@ -1,6 +1,7 @@
 """A run directory as its readers see it: configuration, layers, status and results."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -51,14 +52,14 @@ class Run:
         label: what a person said of it, when this object was made: a name in the place of its own, tags, a note.
     """
 
-    def __init__(self, directory: Path, *, preview: bool = False) -> None:
-        self.directory = directory
+    def __init__(self, directory: str | os.PathLike[str], *, preview: bool = False) -> None:
+        self.directory = Path(directory)
         self._with_preview = preview
         self._arrays: Arrays = {}
-        found = load_description(directory)
+        found = load_description(self.directory)
         self.id, self.created, self.created_at = found.id, found.created, found.created_at
         self.config, self.fingerprint, self.is_sealed = found.config, found.fingerprint, found.is_sealed
-        self.label = load_label(directory)
+        self.label = load_label(self.directory)
 
     @property
     def name(self) -> str:

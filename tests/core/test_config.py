@@ -3,6 +3,7 @@
 import json
 import tomllib
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,6 +169,11 @@ def test_a_wrong_file_is_refused(tmp_path, content, sentence):
         RunConfig.from_toml(spec)
 
 
+def test_a_spec_that_is_no_path_is_refused():
+    with pytest.raises(ConfigError, match="None: not a TOML file"):
+        RunConfig.from_toml(None)
+
+
 NAMELESS = ("-rf", "--name", " -x", " ", "\t", "\N{NO-BREAK SPACE}", ".", "..", "latest", "a/b", "a\nb")
 
 
@@ -209,7 +215,8 @@ def test_lists_may_be_text_with_commas():
     typed = RunConfig(epsilon="0.03, 0.1,", layers="conv1,fc*", controls="anti-fgsm", measures="mean_response")
     listed = RunConfig(epsilon=[0.03, 0.1], layers=["conv1", "fc*"], controls=["anti-fgsm"], measures=["mean_response"])
     assert typed == listed
-    assert RunConfig(epsilon=0.1).epsilon == (0.1,)
+    assert RunConfig(epsilon=0.1).epsilon == RunConfig(epsilon=np.float64(0.1)).epsilon == (0.1,)
+    assert RunConfig(epsilon=np.float32(0.25)).epsilon == (0.25,)
 
 
 def test_numbers_may_be_text():

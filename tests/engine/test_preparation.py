@@ -178,3 +178,9 @@ def test_a_layer_that_is_called_as_a_keyword_is_taken_alone_again_on_resume() ->
     again = prepare(prepared.config)
     assert again.layers == prepared.layers
     assert again.config == prepared.config
+
+
+@pytest.mark.parametrize("wrong", [None, {"model": "lenet5"}, "spec.toml"])
+def test_analyze_takes_a_configuration_alone(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"config: .* is no RunConfig; give RunConfig\(...\)"):
+        analyze(wrong)

@@ -1,6 +1,5 @@
 """Attacks on any module, from a notebook: the functions of `attacks` behind checks, leaving no trace on the model."""
 
-import math
 from typing import Any
 
 import torch
@@ -13,12 +12,14 @@ from psi_core.engine.attacks.gradients import with_graph
 from psi_core.engine.attacks.perturbations import Perturbations
 from psi_core.engine.models.classifier import LastSigmoid, logits_in, of_two_classes
 from psi_core.engine.models.taps import untouched
+from psi_core.engine.python_values import require_module, require_tensor
 from psi_core.errors import ConfigError, DataError, ModelError, unknown_name
 
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of numbers that a network computes with."""
 
 
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03) -> Tensor:
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float | str = 0.03) -> Tensor:
     """Images moved one step of `epsilon` up the loss, in pixel units (Goodfellow et al. 2015, arXiv:1412.6572).
 
     The loss is the margin of `labels`, the lead of all other classes: the direction of the cross-entropy, without its
@@ -31,14 +32,15 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float = 0.03
             normalization is inside it.
         images: (batch, channel, height, width), floating point, 0..1.
         labels: (batch,) integers.
-        epsilon: largest change of a pixel, 0..1.
+        epsilon: largest change of a pixel, 0..1; as text it may be a fraction, "8/255".
 
     Returns:
         Images of the same shape and type in 0..1 that require no gradient.
 
     Raises:
-        ValueError: images outside 0..1 or not floating point, labels that do not fit, epsilon outside 0..1, or a model
-            that gives no logits or NaN, or whose gradient does not reach its input.
+        ValueError: no module; images or labels that are no tensors; images outside 0..1 or not floating point, labels
+            that do not fit, epsilon outside 0..1, or a model that gives no logits or NaN, or whose gradient does not
+            reach its input.
     """
     return attack(model, images, labels, "fgsm", epsilon)
 
@@ -48,7 +50,7 @@ def attack(
     images: Tensor,
     labels: Tensor,
     name: str = "pgd",
-    epsilon: float = 0.03,
+    epsilon: float | str = 0.03,
     *,
     steps: int = 10,
     step_size: float | None = None,
@@ -64,7 +66,7 @@ def attack(
         images: (batch, channel, height, width), floating point, 0..1.
         labels: (batch,) integers: to be missed, or to be reached if `is_targeted`.
         name: one of `psi_core.conditions.ATTACK_NAMES`.
-        epsilon: largest change of a pixel, 0..1; for `fgm-l2` the L2 is epsilon x sqrt(pixels x channels).
+        epsilon: as for `fgsm`; for `fgm-l2` the L2 is epsilon x sqrt(pixels x channels).
         steps: number of steps of bim, pgd and mi-fgsm.
         step_size: size of a step, as a share of epsilon; None for 2.5 / steps, for mi-fgsm 1 / steps.
         restarts: random starts of pgd.
@@ -79,16 +81,15 @@ def attack(
     """
     if name not in ATTACK_NAMES:
         raise ConfigError(unknown_name("attack", name, ATTACK_NAMES))
-    if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
-        raise ConfigError(
-            f"epsilon: {epsilon} lies outside 0 to 1; pixels are scaled to 0..1, so write one such as 0.03"
-        )
     # A run's own bounds, and its sentences.
-    config = RunConfig(steps=steps, restarts=restarts, step_size="auto" if step_size is None else step_size, seed=seed)
+    asked_size = "auto" if step_size is None else step_size
+    config = RunConfig(epsilon=(epsilon,), steps=steps, restarts=restarts, step_size=asked_size, seed=seed)
+    require_module(model)
     _require_images(images, labels)
-    condition = Condition(name, epsilon)
-    iteration = Iteration(config.steps, step_size, config.restarts, is_targeted)
-    perturbations = Perturbations((Condition("benign"), condition), iteration, seed=seed)
+    condition = Condition(name, config.epsilon[0])
+    taken_size = None if config.step_size == "auto" else config.step_size
+    iteration = Iteration(config.steps, taken_size, config.restarts, is_targeted)
+    perturbations = Perturbations((Condition("benign"), condition), iteration, seed=config.seed)
     with torch.inference_mode(False):
         originals = images.detach().clone()
         targets = labels.detach().to(images.device, torch.int64, copy=True)
@@ -123,14 +124,18 @@ class _OfACopy(nn.Module):
 
 
 def _require_images(images: Tensor, labels: Tensor) -> None:
-    if not images.is_floating_point() or images.dim() < 2:
-        raise DataError("images: not floating point (batch, channel, height, width); scale them to 0..1 first")
+    require_tensor("images", images, "floats (batch, channel, height, width)", "float32")
+    require_tensor("labels", labels, "integers (batch,)")
+    if images.dtype not in _FLOATS:
+        raise DataError(f"images: {images.dtype} is no type that networks take; give float32, scaled to 0..1")
+    if images.dim() < 2:
+        raise DataError(f"images: {tuple(images.shape)} is not (batch, channel, height, width)")
     # Written so that NaN fails it too.
     if images.numel() and not (images.min() >= 0 and images.max() <= 1):
         raise DataError(
             "images: some pixel is NaN or lies outside 0 to 1; divide by 255 and put the normalization inside the model"
         )
-    if labels.shape != images.shape[:1] or labels.dtype not in _INTEGERS:
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
         raise DataError(
             f"labels: {tuple(labels.shape)} {labels.dtype}; give one integer for each of {len(images)} images"
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from psi_core.engine.python_values import require_tensor
 from psi_core.engine.sums import BLOCK
 from psi_core.errors import DataError
 
@@ -146,8 +147,10 @@ def population_sparseness(responses: Tensor) -> Tensor:
         (batch,) float64, 0 to 1, or NaN.
 
     Raises:
-        ValueError: not of that shape, or a response is negative, NaN or infinite; the measure means nothing then.
+        ValueError: no tensor of real numbers, not of that shape, or a response is negative, NaN or infinite; the
+            measure means nothing then.
     """
+    require_tensor("responses", responses, "numbers (batch, units)")
     if responses.dim() != 2:
         raise DataError(f"responses: {tuple(responses.shape)} is not (batch, units); flatten all axes after the first")
     exact = responses.detach().double()
@@ -163,5 +166,5 @@ def population_sparseness(responses: Tensor) -> Tensor:
 
 def _sum(values: Tensor) -> Tensor:
     whole = values.shape[1] - values.shape[1] % BLOCK
-    blocks = values[:, :whole].reshape(len(values), -1, BLOCK).sum(2, dtype=values.dtype).double().sum(1)
+    blocks = values[:, :whole].reshape(len(values), whole // BLOCK, BLOCK).sum(2, dtype=values.dtype).double().sum(1)
     return blocks + values[:, whole:].sum(1).double()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from psi_core.errors import RunError
+from psi_core.errors import PsiError, RunError
 from psi_core.runs.finding import find_run, list_runs, load_run
+from psi_core.runs.run import Run
 from tests.recorded import record_run
 
 
@@ -170,3 +171,18 @@ def test_runs_lie_where_they_were_told_to(tmp_path, runs, monkeypatch):
     users = record_run(tmp_path / "data" / "psi-tui" / "runs")
     assert find_run("latest") == users
     assert datetime.fromisoformat(load_run(users).created).tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [((None,), "run: None is no text"), ((b"latest",), "run: b'latest' is no text"), ((7,), "run: 7 is no text")]
+    + [(("latest", folder), "runs-dir: .* is no path") for folder in (7, "a\0")],
+)
+def test_what_is_neither_text_nor_path_is_refused(runs, wrong, sentence):
+    with pytest.raises(PsiError, match=sentence):
+        load_run(*wrong)
+
+
+def test_a_run_is_read_by_its_path_as_text_too(runs):
+    directory = record_run(runs)
+    assert Run(str(directory)).layers == Run(directory).layers

@@ -1,5 +1,6 @@
 """Attacks on any module: nothing wrong is taken, nothing of the module is changed."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -94,6 +95,39 @@ def test_fgsm_refuses_labels_that_do_not_fit(wrong, images):
     with pytest.raises(ValueError, match="labels") as refusal:
         fgsm(perceptron(), images, torch.tensor(wrong))
     assert isinstance(refusal.value, PsiError)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"labels": np.zeros(6, np.int64)}, r"labels: numpy.ndarray is no tensor; give torch.as_tensor\(labels\)"),
+        ({"labels": [0] * 6}, r"labels: list is no tensor; give torch.as_tensor\(labels\)"),
+        ({"labels": None}, "labels: None is no tensor; give one of integers"),
+        ({"images": np.zeros((6, 1, 8, 8))}, r"give torch.as_tensor\(images, dtype=torch.float32\)"),
+        ({"images": "digits.png"}, "images: str is no tensor; give one of floats"),
+        ({"images": torch.zeros(6, 1, 8, 8).to_sparse()}, "images: the tensor is sparse"),
+        ({"images": torch.zeros(6, 1, 8, 8, device="meta")}, "images: the tensor is on the meta device"),
+        ({"images": torch.zeros(6, 1, 8, 8).to(torch.float8_e5m2)}, "images: torch.float8_e5m2 is no type"),
+        ({"images": torch.zeros(6)}, r"images: \(6,\) is not \(batch, channel, height, width\)"),
+        ({"epsilon": None}, "epsilon: None does not fit"),
+        ({"epsilon": "a"}, "epsilon: 'a' does not fit"),
+        ({"epsilon": [0.1, 0.2]}, "epsilon: .* does not fit"),
+        ({"model": "alexnet"}, "model: str is no torch.nn.Module"),
+        ({"model": nn.Flatten}, r"model: Flatten is a class; give .* Flatten\(\)"),
+        ({"name": None}, "attack: there is no None"),
+    ],
+)
+def test_attack_refuses_what_is_of_another_kind_and_says_what_to_give(wrong, sentence, images, labels):
+    given = {"model": perceptron(), "images": images, "labels": labels, **wrong}
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        attack(**given)
+    assert isinstance(refusal.value, PsiError)
+
+
+def test_epsilon_and_the_size_of_a_step_may_be_written_as_for_a_run(images, labels):
+    expected = attack(perceptron(), images, labels, "bim", 8 / 255, step_size=None)
+    assert torch.equal(attack(perceptron(), images, labels, "bim", "8/255", step_size="auto"), expected)
+    assert torch.equal(fgsm(perceptron(), images, labels, "0.1"), fgsm(perceptron(), images, labels, 0.1))
 
 
 class Deaf(nn.Module):

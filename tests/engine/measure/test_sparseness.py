@@ -155,6 +155,21 @@ def test_responses_that_mean_nothing_are_refused(wrong):
         psi([1, 2, wrong])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (np.ones((2, 3)), r"numpy.ndarray is no tensor; give torch.as_tensor\(responses\)"),
+        ([[1, 2]], "list is no tensor"),
+        (None, r"None is no tensor; give one of numbers \(batch, units\)"),
+        (torch.ones(2, 3, dtype=torch.complex64), "the tensor holds complex numbers"),
+        (torch.ones(2, 3).to_sparse(), "the tensor is sparse"),
+    ],
+)
+def test_responses_of_another_kind_are_refused_with_what_to_give(wrong, sentence):
+    with pytest.raises(ValueError, match=f"responses: {sentence}"):
+        population_sparseness(wrong)
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3, 4)])
 def test_responses_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match="flatten all axes after the first"):
