@@ -366,20 +366,33 @@ def completeness_of(trace: NetworkTrace, tapped: Iterable[LayerCall]) -> Complet
     paths = {call.path for call in tapped}
     words = {call.path: word_of(call.activation) for call in trace.calls if _is_of_features(call)}
     left_out = Counter(word for path, word in words.items() if path not in paths)
-    measured = len(words.keys() & paths)
-    parts = []
-    if left_out:
-        names = ", ".join(f"{count} {word}" for word, count in left_out.most_common())
-        signed = any(_is_of_features(c) and not c.is_nonnegative and c.path not in paths for c in trace.calls)
-        parts.append(f"{names} left out (--layers NAMES{' --rectify relu' if signed else ''})")
     windows = Counter(word_of(c.activation) for c in trace.calls if c.path in trace.apart and _is_named(c))
-    if windows:
-        names = ", ".join(f"{count} {word}" for word, count in windows.most_common())
-        parts.append(f"{names} of windows or patches left out, without a row for each image")
-    if trace.unseen:
-        names = ", ".join(f"{count} {word}" for word, count in trace.unseen)
-        parts.append(f"{names} in scripted code or written by hand, which cannot be tapped")
-    everything = len(words) + windows.total() + sum(count for _, count in trace.unseen)
+    signed = any(_is_of_features(c) and not c.is_nonnegative and c.path not in paths for c in trace.calls)
+    way_out = f"--layers NAMES{' --rectify relu' if signed else ''}"
+    return completeness(len(words.keys() & paths), left_out.most_common(), windows.most_common(), trace.unseen, way_out)
+
+
+_Counts = Sequence[tuple[str | None, int]]
+"""Activations by what they are called, and how many."""
+
+
+def completeness(measured: int, left_out: _Counts, windows: _Counts, unseen: _Counts, way_out: str) -> Completeness:
+    """How many activations are measured, and in words which are not.
+
+    Args:
+        measured: how many are.
+        left_out: those that could be.
+        windows: those without a row for each image.
+        unseen: those that cannot be tapped.
+        way_out: what to write for those that could be measured.
+    """
+    groups = (
+        (left_out, f"left out ({way_out})"),
+        (windows, "of windows or patches left out, without a row for each image"),
+        (unseen, "in scripted code, under torch.func or written by hand, which cannot be tapped"),
+    )
+    parts = [f"{', '.join(f'{count} {word}' for word, count in counts)} {words}" for counts, words in groups if counts]
+    everything = measured + sum(count for counts, _ in groups for _, count in counts)
     return Completeness(measured, everything, "; ".join(parts))
 
 

@@ -104,6 +104,7 @@ class Taps(TorchFunctionMode):
         owner: path of the module whose forward makes the call that is being received.
         is_function: whether that call is a function's, not the module's own.
         arguments: what the function of that call was given; of a module's, nothing.
+        hidden: calls of this forward, or the last one, within transforms of torch.func, by their kinds.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Taps(TorchFunctionMode):
         self.owner = ""
         self.is_function = False
         self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+        self.hidden: Counter[str] = Counter()
 
     def __enter__(self) -> "Taps":
         try:
@@ -193,6 +195,7 @@ class Taps(TorchFunctionMode):
 
     def _announce(self, name: str, kind: str, output: Any) -> Tensor | None:
         if is_transformed():  # An output within vmap() hides an axis.
+            self.hidden[kind] += 1
             return None
         self._calls[name] += 1
         call = name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
@@ -208,6 +211,7 @@ class Taps(TorchFunctionMode):
     def _begin_forward(self, _module: nn.Module, _inputs: Any) -> None:
         self._inside.clear()
         self._calls.clear()
+        self.hidden.clear()
 
     def _end_forward(self, *_call: Any) -> None:
         # Frames that an error left would claim what is called outside the network.

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ from torch.nn import functional as F
 
 from psi_core.engine import SparsenessMeter, population_sparseness
 from psi_core.engine.models.taps import Taps
-from psi_core.errors import ConfigError, ModelError
+from psi_core.errors import ConfigError, ModelError, PsiError
 from tests.engine.models.test_modes import require_same, state_of
-from tests.engine.networks import FUNCTIONAL_CALLS, Functional, images_of, perceptron, seeded
+from tests.engine.networks import FUNCTIONAL_CALLS, Ensemble, Functional, images_of, perceptron, seeded
 
 
 def clones_of(network, images):
@@ -74,11 +75,13 @@ def test_several_calls_are_joined():
         torch.testing.assert_close(meter.psi[layer], psi, atol=1e-6, rtol=0, equal_nan=True)
 
 
-def test_no_image_has_no_value():
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3), nn.ReLU())
-    with SparsenessMeter(network) as meter:
+@pytest.mark.parametrize("channels", [2, 100])  # Fewer units than a block of the sums, and more.
+@pytest.mark.parametrize("measure", ["psi", "kurtosis", "gini", "entropy"])
+def test_no_image_has_no_value(channels, measure):
+    network = nn.Sequential(nn.Conv2d(1, channels, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * channels, 3), nn.ReLU())
+    with SparsenessMeter(network, measures=[measure]) as meter:
         network(torch.rand(0, 1, 4, 4))
-    assert {layer: len(values) for layer, values in meter.psi.items()} == {"1": 0, "4": 0}
+    assert {layer: len(values) for layer, values in meter.measure(measure).items()} == {"1": 0, "4": 0}
 
 
 def test_other_measures():
@@ -92,9 +95,10 @@ def test_other_measures():
         meter.measure("active_fractions")
 
 
-def test_other_layers_by_path():
+@pytest.mark.parametrize("layers", [["1", "4"], ("1", "4"), "1,4"])
+def test_other_layers_by_path(layers):
     network = perceptron()
-    with torch.no_grad(), SparsenessMeter(network, ["1", "4"], rectify="abs") as meter:
+    with torch.no_grad(), SparsenessMeter(network, layers, rectify="abs") as meter:
         network(images_of(3))
     assert list(meter.psi) == ["1", "4"]
     signed = F.linear(images_of(3).flatten(1), network[1].weight, network[1].bias)
@@ -133,10 +137,82 @@ def test_signed_layers_need_a_rectification():
     require_no_hooks(network)
 
 
-@pytest.mark.parametrize(("option", "value"), [("unit", "neurons"), ("rectify", "ReLU6")])
-def test_unknown_options_are_refused(option, value):
-    with pytest.raises(ConfigError, match=option):
-        SparsenessMeter(perceptron(), **{option: value})
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("unit", "neurons", "did you mean 'neuron'"),
+        ("unit", None, "unit: there is no None"),
+        ("rectify", "ReLU6", "did you mean 'relu'"),
+        ("rectify", ["relu"], "did you mean 'relu'"),
+        ("measures", "kurtosos", "did you mean 'kurtosis'"),
+        ("measures", None, "measures: None does not fit; write a list"),
+        ("layers", [], "layers: the list is empty"),
+        ("model", "alexnet", "model: str is no torch.nn.Module"),
+        ("model", nn.ReLU, "model: ReLU is a class"),
+    ],
+)
+def test_unknown_options_are_refused(option, value, sentence):
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        SparsenessMeter(**{"model": perceptron(), option: value})
+    assert isinstance(refusal.value, PsiError)
+
+
+class Gated(nn.Module):
+    """A ReLU and a GELU."""
+
+    def forward(self, images):
+        return F.gelu(F.relu(images.flatten(1)))
+
+
+class Pixelwise(nn.Module):
+    """A ReLU with a row per pixel, and one with a row per image."""
+
+    def forward(self, images):
+        return F.relu(F.relu(images.reshape(-1, 1)).reshape(len(images), -1))
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        (Gated(), r"measured 1 of 2 activations: 1 GELU left out \(layers=\[NAMES\], rectify='relu'\)"),
+        (Pixelwise(), "measured 1 of 2 activations: 1 ReLU of windows or patches left out"),
+        (seeded(lambda: Ensemble(3)), "measured 1 of 2 activations: 1 ReLU in scripted code, under torch.func"),
+    ],
+)
+def test_activations_left_out_are_told_when_the_block_ends(network, sentence):
+    warned = pytest.warns(UserWarning, match=f"layers: {sentence}")
+    with warned as told, torch.no_grad(), SparsenessMeter(network) as meter:
+        network(images_of(2))
+        network(images_of(3))
+    assert [Path(each.filename).name for each in told] == [Path(__file__).name]
+    assert [len(values) for values in meter.psi.values()] == [5]
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.GELU()), r"the module calls no ReLU, but 1; give names as layers=\[...\]"),
+        (nn.Sequential(nn.Flatten(0, 1), nn.ReLU()), r"no ReLU .* a row for each image \(1 gives others, of \(8, 8\)"),
+        (nn.Flatten(), "the module calls no ReLU; give names"),
+    ],
+)
+def test_a_module_of_which_nothing_is_measured_is_refused(network, sentence):
+    with torch.no_grad(), SparsenessMeter(network) as meter:
+        assert meter.psi == {}  # Nothing ran yet.
+        network(torch.rand(3, 2, 8, 8))
+    with pytest.raises(ModelError, match=sentence):
+        _ = meter.psi
+
+
+def test_a_meter_that_runs_is_not_entered_again():
+    network = perceptron()
+    with SparsenessMeter(network) as meter:
+        with pytest.raises(ConfigError, match="its block runs already"):
+            meter.__enter__()
+        network(images_of(2))
+    with meter:
+        network(images_of(3))
+    assert {len(values) for values in meter.psi.values()} == {5}
 
 
 def test_nan_is_refused_with_the_layer():

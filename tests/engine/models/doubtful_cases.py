@@ -191,7 +191,7 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
         "activations",
         "amber",
         r"measured 1 of 5 activations: 1 LeakyReLU, 1 GELU left out \(--layers NAMES --rectify relu\); "
-        "1 assignment by a mask, 1 product with a mask in scripted code or written by hand",
+        "1 assignment by a mask, 1 product with a mask in scripted code, under torch.func or written by hand",
     ),
     "written by hand": (
         "class Net(Base):\n    def forward(self, x):\n        x = keep(self.relu(self.conv1(x)))\n"
@@ -200,7 +200,7 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
         {},
         "activations",
         "amber",
-        "measured 1 of 5 activations.*1 GELU, 2 SiLU, 1 sine in scripted code or written by hand",
+        "measured 1 of 5 activations.*1 GELU, 2 SiLU, 1 sine in scripted code, under torch.func or written by hand",
     ),
     "signed roots, which are no mask": (
         "class Net(Base):\n    def forward(self, x):\n        x = self.features(x).flatten(1)\n"
@@ -242,7 +242,8 @@ DOUBTED: dict[str, tuple[str, dict[str, object], str, str, str]] = {
         {},
         "activations",
         "amber",
-        "measured 2 of 3 activations: 1 ReLU in scripted code or written by hand, which cannot be tapped",
+        "measured 2 of 3 activations: 1 ReLU in scripted code, under torch.func or written by hand, which cannot be "
+        "tapped",
     ),
     "steps that nothing passes": (
         "class Net(Base):\n    def forward(self, x):\n        return super().forward((x * 8).round())",
