@@ -15,6 +15,7 @@ from psi_core.config import Count, Order, RunConfig, RunOptions, Unit
 from psi_core.errors import unknown_name
 from psi_core.option_values import Names
 from psi_core.options import Option, split_list
+from psi_core.typed_names import way_out
 
 RANKINGS: dict[str, str] = {
     "response": "the highest mean response to the class first",
@@ -121,7 +122,7 @@ class AblationConfig(RunOptions):
             raise ValueError(f"by: the list is empty; write some of {', '.join(RANKINGS)}")
         for name in value:
             if name not in RANKINGS:
-                raise ValueError(unknown_name("by", name, RANKINGS))
+                raise ValueError(way_out("by", name) or unknown_name("by", name, RANKINGS))
         return tuple(dict.fromkeys(value))
 
     @property

@@ -202,7 +202,7 @@ class RunOptions(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(refusal(error.errors()[0], type(self).model_fields)) from None
+            raise ConfigError(refusal(error.errors()[0], type(self).model_fields, way_out)) from None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -237,9 +237,8 @@ class RunOptions(BaseModel):
         is_place = Path(value).suffix or "/" in value or os.path.exists(value)  # noqa: PTH110 - it takes any text
         if value and (value in WEIGHTS_NAMES or is_place):
             return value
-        raise ValueError(
-            unknown_name("weights", value, (*WEIGHTS_NAMES, "the path of a .safetensors, .pt or .pth file"))
-        )
+        names = (*WEIGHTS_NAMES, "the path of a .safetensors, .pt or .pth file")
+        raise ValueError(way_out("weights", value) or unknown_name("weights", value, names))
 
     @field_validator("data")
     @classmethod

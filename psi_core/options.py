@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Literal, get_args, get_origin
@@ -117,12 +117,13 @@ _FITTING = {
 """What fits a type, by the first word of pydantic's complaint."""
 
 
-def refusal(detail: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
+def refusal(detail: ErrorDetails, fields: Mapping[str, FieldInfo], way_out: Callable[[str, str], str | None]) -> str:
     """One sentence for a complaint of pydantic's, with what to write instead.
 
     Args:
         detail: the complaint.
         fields: fields of the configuration, by name.
+        way_out: the sentence for an option and a name that is known for something else, or None.
     """
     name = str(detail["loc"][0]) if detail["loc"] else "config"
     kind, context = detail["type"], detail.get("ctx", {})
@@ -134,7 +135,7 @@ def refusal(detail: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
         return str(context["error"])
     if kind == "literal_error" and "'auto'" not in context["expected"]:
         choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return unknown_name(name, str(detail["input"]), choices)
+        return way_out(name, str(detail["input"])) or unknown_name(name, detail["input"], choices)
     if kind.startswith(("greater_than", "less_than")):
         bounds = detail["msg"].removeprefix("Input should be ")
         return f"{name}: {str(detail['input']).strip()} is out of range; write a number {bounds}"

@@ -1,4 +1,4 @@
-"""What researchers type for a model, data or an attack, and the nearest thing that works.
+"""What researchers type for a model, data, an attack or another name, and the nearest thing that works.
 
 A row is a test of the text and what to write instead. Files named are looked at, and never run.
 """
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from psi_core.conditions import ATTACK_NAMES
 from psi_core.errors import first_of
 from psi_core.files import is_file, is_folder, typed_path
 
@@ -79,6 +80,53 @@ _ATTACKS: dict[str, str] = {
     "gaussiannoise": "none, and --controls gaussian",
 }
 """What attacks are called elsewhere, in small letters and digits alone, and what to write for them."""
+
+_SIXTEEN_BITS = "bf16, which has float32's range in 16 bits, or exact"
+_PRETRAINED = "fitted, which is trained here on digits, or imagenet"
+_FROM_1 = "active_fraction, which is the rest of 1"
+
+_MEANT: dict[str, dict[str, str]] = {
+    "precision": {
+        **dict.fromkeys(("fp32", "float32", "float", "full", "single", "32", "highest", "ieee"), "exact"),
+        **dict.fromkeys(("fp64", "float64", "double", "64"), "exact, which is float32"),
+        **dict.fromkeys(("tensorfloat32", "high"), "tf32"),
+        **dict.fromkeys(("bfloat16", "medium"), "bf16"),
+        **dict.fromkeys(("fp16", "float16", "half", "16", "amp", "mixed"), _SIXTEEN_BITS),
+    },
+    "weights": {
+        **dict.fromkeys(("pretrained", "trained", "default"), _PRETRAINED),
+        **dict.fromkeys(("untrained", "init", "initial", "scratch", "none"), "random"),
+    },
+    "controls": {name.replace("-", ""): f"--attack {name}, which is an attack and no control" for name in ATTACK_NAMES},
+    "measures": {
+        **dict.fromkeys(("sparseness", "sparsity", "trevesrolls", "vinjegallant"), "psi"),
+        **dict.fromkeys(("zerofraction", "inactivefraction", "silentfraction", "zeros"), _FROM_1),
+        "participationratio": "n_eff",
+        "lifetime": "psi-tui show RUN --table lifetime, which every run has",
+    },
+    "unit": {
+        **dict.fromkeys(("position", "location", "patch", "pixel"), "token"),
+        **dict.fromkeys(("filter", "feature", "featuremap", "map"), "channel"),
+    },
+    "loss": {
+        **dict.fromkeys(("ce", "xent", "nll", "logloss"), "cross-entropy"),
+        **dict.fromkeys(("cw", "dlr", "logit", "logits"), "margin"),
+    },
+    "target": {
+        **dict.fromkeys(("mostlikely", "likely", "true", "label"), "none, which leaves the label, or another class"),
+        "untargeted": "none",
+    },
+    "labels": dict.fromkeys(("model", "own", "network"), "predicted"),
+    "by": {
+        **dict.fromkeys(("activation", "mean"), "response"),
+        **dict.fromkeys(("dense", "unresponsive"), "response or sparseness, which --drop leaves the lowest of"),
+    },
+    "subset": {
+        **dict.fromkeys(("incorrect", "wrong", "misclassified"), "fooled, which the condition makes wrong, or all"),
+        **dict.fromkeys(("unfooled", "robust", "survived"), "kept"),
+    },
+}
+"""By option, names from elsewhere whose nearest spelling may mean something else, and what to write for them."""
 
 
 def way_out(option: str, typed: str) -> str | None:
@@ -228,6 +276,14 @@ def _known_attack(typed: str) -> str | None:
     return f"there is no {typed!r}; write {meant}" if meant else None
 
 
+def _known_elsewhere(option: str) -> Callable[[str], str | None]:
+    def row(typed: str) -> str | None:
+        meant = _MEANT[option].get(_plain(typed.removeprefix("torch.")))
+        return f"there is no {typed!r}; write {meant}" if meant else None
+
+    return row
+
+
 _ROWS: dict[str, tuple[Callable[[str], str | None], ...]] = {
     "model": (
         *(_python_file, _notebook, _weights_file, _torchvision_model, _timm_model, _model_folder, _hub_model, _dotted),
@@ -235,6 +291,7 @@ _ROWS: dict[str, tuple[Callable[[str], str | None], ...]] = {
     "data": (_bundled_data, _torchvision_data, _place_of_data),
     "attacked": (_place_of_attacked,),
     "attack": (_known_attack,),
+    **{option: (_known_elsewhere(option),) for option in _MEANT},
 }
 """By option, the rows in the order in which they are asked."""
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.statistics.intervals import mean_of, paired_auroc
+from psi_core.typed_names import way_out
 
 SUBSETS: dict[str, str] = {
     "all": "every image",
@@ -102,7 +103,7 @@ def subset_named(name: str) -> str:
     """
     subset = _OLD_NAMES.get(name, name)
     if subset not in SUBSETS:
-        raise ConfigError(unknown_name("subset", name, SUBSETS))
+        raise ConfigError(way_out("subset", name) or unknown_name("subset", name, SUBSETS))
     return subset
 
 

@@ -39,6 +39,7 @@ from psi_core.tables.layers import (
 )
 from psi_core.tables.study import STUDY_COLUMNS, study_notes, study_rows
 from psi_core.tables.table import WHOLE, Choice, Table, View, fixed, label_notes
+from psi_core.typed_names import way_out
 
 __all__ = [
     "TABLES",
@@ -162,7 +163,7 @@ def require_bins(bins: int) -> None:
 def _require_view(table: Table, view: View) -> None:
     """Makes sure that a table can show a view."""
     if view.subset not in SUBSETS:
-        raise ConfigError(unknown_name("subset", view.subset, SUBSETS))
+        raise ConfigError(way_out("subset", view.subset) or unknown_name("subset", view.subset, SUBSETS))
     require_bins(view.bins)
     if view.measure != WHOLE.measure and "measure" not in table.takes:
         others = " or ".join(tables_taking("measure"))

@@ -95,7 +95,7 @@ WRONG = [
     ("labels", "ture", "did you mean 'true'?"),
     ("seed", -1, "write a number greater than or equal to 0"),
     ("seed", 2**63, f"write a number less than {2**63}"),
-    ("precision", "fp32", "tf32"),
+    ("precision", "fp32", "exact"),
     ("device", "gpu", "write auto, cpu, cuda, or cuda:K"),
     ("device", "cuda:²", "cuda:K such as cuda:0"),
     ("devices", 0, "write a number greater than or equal to 1"),

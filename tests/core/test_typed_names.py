@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from psi_core.ablation import AblationConfig
 from psi_core.config import RunConfig
 from psi_core.errors import ConfigError
+from psi_core.statistics.paired import subset_named
 from psi_core.typed_names import TORCHVISION_DATA, TORCHVISION_MODELS
 
 NET = """
@@ -86,6 +88,21 @@ ATTACKS = [
     ("fgsm,cw", "write foolbox:L2CarliniWagnerAttack"),
     ("pdg", "did you mean 'pgd'"),
 ]
+OTHERS = {
+    "precision": [
+        *((name, "write exact$") for name in ("fp32", "float32", "torch.float32", "Full", "single")),
+        *((name, "write bf16, which has .* 16 bits, or exact$") for name in ("fp16", "float16", "half")),
+        ("float64", "write exact, which is float32$"),
+        ("bfloat16", "write bf16$"),
+        ("bf61", "did you mean 'bf16'"),
+    ],
+    "weights": [("pretrained", "write fitted, .* or imagenet$"), ("untrained", "write random$")],
+    "controls": [("fgsm", "write --attack fgsm"), ("shuffled", "did you mean 'shuffled-fgsm'")],
+    "measures": [("inactive_fraction", "write active_fraction, which is the rest of 1$"), ("sparsity", "write psi$")],
+    "target": [("most-likely", "write none, which leaves the label"), ("least", "did you mean 'least-likely'")],
+    "loss": [("CE", "write cross-entropy$")],
+    "unit": [("feature-map", "write channel$")],
+}
 ATTACKED = [
     ("x.npz", "write npz:x.npz"),
     ("fog.npy[0:9]", r"write npy:fog.npy\[0:9\]"),
@@ -97,7 +114,7 @@ ATTACKED = [
     ("option", "typed", "said"),
     [
         (option, *row)
-        for option, rows in {"model": MODELS, "data": DATA, "attack": ATTACKS, "attacked": ATTACKED}.items()
+        for option, rows in {"model": MODELS, "data": DATA, "attack": ATTACKS, "attacked": ATTACKED, **OTHERS}.items()
         for row in rows
     ],
 )
@@ -109,6 +126,13 @@ def test_the_nearest_thing_that_works_is_in_the_sentence(option, typed, said):
         r"; write ((torchvision|hf|folder|npz|npy|mine\.py|foolbox|mypackage\S*):\S+|mnist|bim)$", str(refusal.value)
     ):
         RunConfig(**{option: written[1]})
+
+
+def test_no_other_name_is_answered_by_its_opposite():
+    with pytest.raises(ConfigError, match="subset: there is no 'incorrect'; write fooled"):
+        subset_named("incorrect")
+    with pytest.raises(ConfigError, match="by: there is no 'dense'; write response or sparseness, which --drop"):
+        AblationConfig(layer="conv1", by="dense")
 
 
 def test_the_lists_are_torchvisions_own():
