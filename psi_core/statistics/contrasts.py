@@ -81,11 +81,15 @@ class Silence:
         responding: images to which the layer responds when they are benign.
         silenced: those of them to which it does not respond under the condition.
         by_noise: those of them to which it does not respond under noise; the fewest of several noises.
+        images: all images, the others of which are silent when they are benign.
+        woken: those of the others to which it responds under the condition.
     """
 
     responding: int = 0
     silenced: int = 0
     by_noise: int = 0
+    images: int = 0
+    woken: int = 0
 
     @property
     def share(self) -> float:

@@ -79,4 +79,5 @@ def _silence(values: NDArray[np.float64], at: int, noises: list[int]) -> Silence
     responding = ~np.isnan(values[0])
     silenced = np.count_nonzero(np.isnan(values) & responding, axis=-1)
     by_noise = min((int(silenced[noise]) for noise in noises), default=0)
-    return Silence(int(np.count_nonzero(responding)), int(silenced[at]), by_noise)
+    woken = int(np.count_nonzero(~np.isnan(values[at]) & ~responding))
+    return Silence(int(np.count_nonzero(responding)), int(silenced[at]), by_noise, len(responding), woken)

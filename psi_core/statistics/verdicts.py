@@ -16,7 +16,7 @@ def verdict(
     """What happened, in plain language, by the decision's finding.
 
     - "silenced in 600 of 1,000 images (noise: 3)";
-    - "too few images: 9 have a value, 10 are needed";
+    - "too few images: 9 have a value, 10 are needed"; where none has one when it is benign, "silent in all 60 images";
     - "beyond noise: sparser by 0.42 sd (95 % CI 0.39..0.45), small": by how much from the noise that it differs from
       least, and the size of both ends of the interval, in Cohen's words;
     - "less than noise by 0.42 sd (95 % CI 0.39..0.45)": the noise moves the layer further the same way;
@@ -35,6 +35,9 @@ def verdict(
     if decision.finding == "silenced":
         beside = f" (noise: {silence.by_noise:,})" if decision.contrasts else ""
         return f"{_silenced(silence)}{beside}"
+    if decision.finding == "few" and silence.images and not silence.responding:
+        woken = f" when benign; of them {silence.woken:,} respond here" if silence.woken else ""
+        return f"silent in all {silence.images:,} images{woken}"
     if decision.finding == "few":
         fewest = min(each.pairs for each in (decision.against_benign, *decision.contrasts))
         return f"too few images: {fewest} {'has' if fewest == 1 else 'have'} a value, {FEWEST_IMAGES} are needed"

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from psi_core.conditions import Condition
 from psi_core.measures import MEASURES
 from psi_core.statistics.contrasts import Contrast, Silence, decide
+from psi_core.statistics.findings import decisions_of
 from psi_core.statistics.verdicts import verdict
 
 SIGN, GAUSSIAN = "sign-noise@0.1", "gaussian@0.1"
@@ -99,6 +102,23 @@ def test_silence_is_told_of_and_beside_that_of_noise() -> None:
     assert verdict(decide(FROM_BENIGN, [], 0.0, most)) == "silenced in 600 of 1,000 images"
     said = verdict(decide(FROM_BENIGN, noises, 0.0, few))
     assert verdict(decide(FROM_BENIGN, noises, 0.0, some)) == f"{said}; silenced in 50 of 1,000 images"
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ([np.nan] * 60, "silent in all 60 images"),
+        ([0.5] * 7 + [np.nan] * 53, "silent in all 60 images when benign; of them 7 respond here"),
+    ],
+)
+def test_a_layer_that_is_silent_in_every_image_is_called_so(changed, sentence):
+    silent = [np.nan] * 60
+    conditions = [Condition("benign"), Condition("fgsm", 0.1), Condition("sign-noise", 0.1)]
+    values = np.array([[silent], [changed], [silent]])
+    decisions = decisions_of(values, np.ones((3, 60), bool), conditions)
+    assert verdict(decisions[1][0]) == sentence
+    none = decisions_of(values, np.zeros((3, 60), bool), conditions)
+    assert verdict(none[1][0]) == "too few images: 0 have a value, 10 are needed"
 
 
 def test_noise_is_compared_with_other_noise_by_name() -> None:
