@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, StrictBool, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, ValidationInfo, field_validator, model_validator
 
 from psi_core.config import Count, Order, RunConfig, RunOptions, Unit
 from psi_core.errors import unknown_name
@@ -81,6 +81,9 @@ class AblationConfig(RunOptions):
     """
 
     controls: Names = ("sign-noise",)
+    images: Annotated[Count | None, Option(where_empty="all")] = Field(
+        None, description="the first N images, of a folder every class in turn (default: all)"
+    )
     order: Order = "first"
     unit: Unit = "channel"
 

@@ -303,7 +303,9 @@ def plain_name(name: str) -> str:
         ValueError: it holds what no name may, or is a name that means something else.
     """
     name = name.strip()
-    if any(not (letter.isalnum() or letter in " ._@+=,-") for letter in name) or name in (".", "..", "latest"):
+    if meaning := {"latest": "the newest run", ".": "a folder", "..": "a folder"}.get(name):
+        raise ValueError(f"name: {name!r} stands for {meaning} wherever a run is named; write another")
+    if any(not (letter.isalnum() or letter in " ._@+=,-") for letter in name):
         raise ValueError(f"name: {name!r} cannot name a run; use letters, digits, space and . _ @ + = , -")
     return name
 

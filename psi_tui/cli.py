@@ -15,7 +15,7 @@ from click.exceptions import NoSuchOption
 
 from psi_core.errors import IncompleteError, PsiError, system_sentence, unknown_name
 from psi_core.files import open_standard_streams
-from psi_tui.commands.options import ascii_option, runs_dir_option
+from psi_tui.commands.options import ascii_option
 from psi_tui.engine.client import EngineError
 from psi_tui.shell.console import OutputError, drop_output, narrate
 
@@ -110,7 +110,9 @@ class CommandGroup(click.RichGroup):
 )
 @click.rich_config(help_config=_HELP_LOOK)
 @click.version_option(package_name="psi-tui", message="psi-tui %(version)s")
-@runs_dir_option
+@click.option(
+    "--runs-dir", metavar="DIR", help="folder of the runs that the app shows; of a command, write it after that"
+)
 @ascii_option
 @click.pass_context
 def commands(context: click.RichContext, runs_dir: str | None, ascii_only: bool) -> None:
@@ -178,6 +180,7 @@ def _sentence(error: click.ClickException | PsiError) -> str:
         return unknown_name("option", error.option_name, [name for name in names if name.startswith("--")])
     if isinstance(error, click.MissingParameter) and error.param is not None and context is not None:
         return f"{_missing(error.param)}; see {context.command_path} --help"
-    message = error.format_message().rstrip(".")
-    is_ours = ";" in message  # Our own sentences already say what to write instead.
-    return message if is_ours or context is None else f"{message}; see {context.command_path} --help"
+    message = error.format_message()
+    if ";" in message:  # Our own sentences already say what to write instead, which may end in three points.
+        return message
+    return message.rstrip(".") + ("" if context is None else f"; see {context.command_path} --help")

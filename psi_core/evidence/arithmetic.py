@@ -26,6 +26,10 @@ GRADIENT_MEETS, GRADIENT_NEAR = 0.05, 0.5
 """How far the run's own gradient points elsewhere, 0..2: float32 differs by 1e-6, bf16 by percents, a gradient of
 rounding noise by 1.4."""
 
+ALONE_MEETS, ALONE_NEAR = 1e-4, 1e-2
+"""Share of the largest logit by which an image's logits may depend on its batch: another order of sums gives the
+first, a normalization by the batch exceeds the second."""
+
 ROUNDING_OF_LOGITS = 1e-3
 """The most by which another order of sums changes a logit; dropout changes it by far more."""
 
@@ -55,7 +59,9 @@ def finite_differences(run: Run) -> Check:
         f"in {seen.images} images drawn by lot central differences in float64 meet the gradient within "
         f"{_percent(error)}; the run's own ({run.config.precision}) has its direction within {_percent(own)}"
     )
-    if statuses[0] != "green":
+    if statuses[0] != "green" and (_finite(seen.alone_difference) or 0.0) > ALONE_MEETS:
+        sentence += f": {mixing_of(seen)}, so that the others' pixels move an image's loss too; mend that first"
+    elif statuses[0] != "green":
         sentence += ": what attacks follow is not the slope of the loss; look for a backward of its own, or rounding"
     elif status != "green":
         cure = "a cross-entropy in float32 loses its digits where the network is sure; run it again with --loss margin"
@@ -75,14 +81,17 @@ def deterministic(run: Run) -> Check:
     if difference is None or training is None:
         return not_checked(name, _why_not(seen.repeat_reason))
     share = _finite(seen.gradient_repeat_difference) if run.config.attack else None
-    of_logits = worst([at_most(difference, 0.0, ROUNDING_OF_LOGITS), "red" if training else "green"])
+    of_difference = at_most(difference, 0.0, ROUNDING_OF_LOGITS)
+    of_logits = worst([of_difference, "red" if training else "green"])
     of_gradient = "none" if share is None else at_most(share, 0.0, ROUNDING_OF_GRADIENT)
     status = worst([of_logits, of_gradient])
     repeated = "bit for bit" if difference == 0 else f"within {difference:.2g} in every logit"
-    modules = f"{training} modules are" if training else "no module is"
+    modules = {0: "no module is", 1: "1 module is"}.get(training, f"{training} modules are")
     gradients = _repeated_gradients(run, seen, is_same=difference == 0)
     sentence = f"two forwards of the same images agree {repeated}{gradients}; {modules} in training mode"
-    if of_logits == "red":
+    if training and of_difference != "red":
+        sentence += ", where normalization goes by the batch; let its train(False) reach every module"
+    elif of_logits == "red":
         sentence += ": chance decides too, so that attacks and differences measure it; take dropout and noise out"
     elif status == "red":
         sentence += ": chance decides where attacks go; look for noise in a backward of its own"
@@ -106,6 +115,11 @@ def _repeated_gradients(run: Run, seen: EvidenceFound, *, is_same: bool) -> str:
     if share == 0:
         return ", and so do two gradients" if is_same else ", two gradients bit for bit"
     return f", two gradients within {_percent(share)} of their largest number"
+
+
+def mixing_of(seen: EvidenceFound) -> str:
+    """What makes an image's logits depend on its batch, where they do."""
+    return seen.alone_cause or "its forward mixes the images of a batch"
 
 
 def norms_within_epsilon(run: Run) -> Check:

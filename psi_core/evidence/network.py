@@ -2,14 +2,10 @@
 
 import math
 
-from psi_core.evidence.arithmetic import engine_evidence
+from psi_core.evidence.arithmetic import ALONE_MEETS, ALONE_NEAR, engine_evidence, mixing_of
 from psi_core.evidence.check import Check, at_most, not_checked
 from psi_core.plain_text import short_number
 from psi_core.runs.run import Run
-
-ALONE_MEETS, ALONE_NEAR = 1e-4, 1e-2
-"""Share of the largest logit by which an image's logits may depend on its batch: another order of sums gives the
-first, a normalization by the batch exceeds the second."""
 
 NORMALIZED_ONCE = 1.5
 """Numbers that reach the first layer, as a multiple of the largest that a normalized pixel can be. A second
@@ -29,8 +25,9 @@ def alone_and_among_others(run: Run) -> Check | None:
     sentence = f"{seen.images} images alone and among others have the same logits within {within}"
     if status == "green":
         return Check(name, status, sentence, 100 * difference, "percent")
-    cause = f": {seen.alone_cause}" if seen.alone_cause else ": its forward mixes the images of a batch"
-    sentence += f" of the largest{cause}, so that every number depends on --batch; normalize by running statistics"
+    sentence += (
+        f" of the largest: {mixing_of(seen)}, so that every number depends on --batch; normalize by running statistics"
+    )
     return Check(name, status, sentence, 100 * difference, "percent")
 
 

@@ -67,7 +67,7 @@ ablation prints no rows."""
     metavar="",
     help=f"the first N training images order the channels (default: {DEFAULT_TRAIN_IMAGES}, or all of fewer)",
 )
-@lambda command: config_options(command, RUN_FIELDS)
+@lambda command: config_options(command, RUN_FIELDS, AblationConfig)
 @click.option("--plot", is_flag=True, help="curves of accuracy over channels kept, too")
 @click.option("--format", metavar="", help=f"{', '.join(FORMATS)} (default: for this screen)")
 @click.option("--to", "file", metavar="", help="file to write, as --format or its ending says (default: csv)")

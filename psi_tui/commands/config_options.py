@@ -13,12 +13,14 @@ from psi_tui.shell.completion import one_of, some_of
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def config_options(command: Command, fields: Collection[str] = RunConfig.model_fields) -> Command:
-    """Gives a command one option for each field of RunConfig, or for some of them, in the order of the fields.
+def config_options(
+    command: Command, fields: Collection[str] = RunConfig.model_fields, config: type[RunOptions] = RunConfig
+) -> Command:
+    """Gives a command one option for each field of a configuration, or for some of them, in the order of the fields.
 
-    Values are passed on as they were typed: RunConfig alone says what is right.
+    Values are passed on as they were typed: the configuration alone says what is right.
     """
-    for name, info in reversed(RunConfig.model_fields.items()):
+    for name, info in reversed(config.model_fields.items()):
         if name not in fields:
             continue
         help_text = ": ".join(filter(None, (info.description, ", ".join(choices_of(info)))))

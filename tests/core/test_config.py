@@ -104,7 +104,7 @@ WRONG = [
     ("chunk", "²", "or auto"),
     ("threads", None, "or auto"),
     ("name", "a/b", "use letters, digits"),
-    ("name", " latest ", "use letters, digits"),
+    ("name", " latest ", "write another"),
 ]
 
 

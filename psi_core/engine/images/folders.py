@@ -152,8 +152,8 @@ def _part_of(root: Path, split: str) -> Path:
         return min(wanted, key=lambda folder: rank(parts[folder]))
     if split == "train":
         raise DataError(
-            f"data: {root} has no part train to fit weights to; name a weights file with --weights, "
-            "or make a folder train with a folder for each class"
+            f"data: {root} has no part train; make a folder train with a folder for each class, or write --split test, "
+            "and in place of fitted weights name a file with --weights"
         )
     if folders and (len(parts) == len(folders) or with_classes):
         there = ", ".join(folder.name for folder in parts)

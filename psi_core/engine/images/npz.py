@@ -1,5 +1,6 @@
 """Images and labels of a NumPy archive, `npz:PATH`, every array checked before it is used."""
 
+import math
 import zipfile
 import zlib
 from dataclasses import replace
@@ -178,7 +179,10 @@ def read_npz(
 def _no_images_error(path: Path, option: str, part: str, names: list[str]) -> DataError:
     """The error of an archive without images of a part."""
     if part == "train":
-        return DataError(f"data: {path} has no train part to fit weights to; name a weights file with --weights")
+        return DataError(
+            f"data: {path} has no train part; save one, or write --split test, and in place of fitted weights name a "
+            "file with --weights"
+        )
     if part == "test" and not {name.lower() for name in names}.isdisjoint(IMAGES["train"]):
         return DataError(f"data: {path} holds no test part but {names}; write --split train, or save a test part")
     return DataError(f"{option}: {path} holds no array images but {names}; save one with np.savez")
@@ -300,7 +304,9 @@ def require_valid_pixels(images: Pixels | NpzRows, path: Path, option: str) -> N
                 f"{option}: images in {path} are bytes of 0 and 1, where 255 is white, so that all are black; save "
                 "them times 255, or as floats in 0..1"
             )
-    elif not (low >= 0 and high <= 1):  # Written so that NaN is refused too.
+    elif math.isnan(low) or math.isnan(high):
+        raise DataError(f"{option}: images in {path} hold NaN; save numbers alone, floats in 0..1 or uint8")
+    elif not (low >= 0 and high <= 1):
         raise DataError(
             f"{option}: images in {path} lie between {_exact(low)} and {_exact(high)}; save floats in 0..1, not "
             "normalized, or uint8"

@@ -63,6 +63,39 @@ def test_deterministic(planted, difference, training, status):
 
 
 @pytest.mark.parametrize(
+    ("difference", "training", "words"),
+    [
+        (0.0, 1, "; 1 module is in training mode, where normalization goes by the batch; let its train(False) reach"),
+        (1e-6, 3, "; 3 modules are in training mode, where normalization goes by the batch"),
+        (1.0, 3, "; 3 modules are in training mode: chance decides too"),
+        (1.0, 0, "; no module is in training mode: chance decides too"),
+    ],
+)
+def test_chance_is_named_where_it_decides_and_training_mode_where_it_does_not(planted, difference, training, words):
+    check = found(told(planted(), repeat_difference=difference, training_modules=training), "deterministic")
+    assert check.status == "red"
+    assert words in check.sentence
+
+
+@pytest.mark.parametrize(
+    ("alone", "words"),
+    [
+        (
+            {"alone_difference": 0.3, "alone_cause": "bn normalizes by the batch"},
+            ": bn normalizes by the batch, so that",
+        ),
+        ({"alone_difference": 0.3}, ": its forward mixes the images of a batch, so that the others' pixels move"),
+        ({"alone_difference": 1e-6}, "look for a backward of its own, or rounding"),
+        ({"alone_difference": None}, "look for a backward of its own, or rounding"),
+    ],
+)
+def test_differences_that_the_batch_spoils_are_laid_to_it(planted, alone, words):
+    check = found(told(planted(), finite_difference_error=1.0, **alone), "finite differences")
+    assert check.status == "red"
+    assert words in check.sentence
+
+
+@pytest.mark.parametrize(
     ("difference", "share", "status", "value", "words"),
     [
         (0.0, 0.0, "green", (0.0, "logit"), "bit for bit, and so do two gradients; no module"),

@@ -212,7 +212,7 @@ def test_layers_that_are_no_activations_are_masked_where_they_are_rectified():
         ({"train_images": 16, "images": 1, "by": "sparseness"}, "1 of the first 16 training images are of class 7"),
         ({"train_images": 3, "shared": True}, None),
         ({"train_images": 3, "shared": True, "by": "sparseness"}, "no class has 2 among the first 3"),
-        ({"data": "npz:x.npz", "weights": "random"}, "x.npz has no train part"),
+        ({"data": "npz:x.npz", "weights": "random"}, "images, but x.npz has no train part; name data with"),
         ({"data": "npz:y.npz", "weights": "random", "by": "random"}, "there is no file"),
     ],
     ids=str,

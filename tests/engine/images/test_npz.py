@@ -67,7 +67,7 @@ IMAGES = DIGITS.images[:4]
         ({"images": IMAGES[0]}, r"images in .* are \(28, 28\)"),
         ({"images": IMAGES.astype(np.int32)}, "are int32"),
         ({"images": IMAGES.astype(np.float32)}, r"between 0 and 25.; save floats in 0\.\.1"),
-        ({"images": np.full((4, 28, 28), np.nan)}, "between nan and nan"),
+        ({"images": np.full((4, 28, 28), np.nan)}, "images in .* hold NaN; save numbers alone"),
         ({"images": IMAGES[:0]}, "holds no image"),
         ({"images": IMAGES, "labels": np.zeros(3, int)}, "one for each of the 4 images"),
         ({"images": IMAGES, "labels": np.zeros(4)}, "labels in .* are float64"),

@@ -84,7 +84,8 @@ def test_any_split_of_the_pass_gives_the_same_fingerprint_and_reads_every_image_
 
 
 @pytest.mark.parametrize(
-    ("value", "sentence"), [(np.nan, "between nan and nan"), (1.5, "between 0 and 1.5"), (-2, "between -2 and ")]
+    ("value", "sentence"),
+    [(np.nan, "hold NaN; save numbers"), (1.5, "between 0 and 1.5"), (-2, "between -2 and ")],
 )
 @pytest.mark.parametrize("place", [0, 3, 6])
 @pytest.mark.parametrize("dtype", ["<f2", ">f8"])

@@ -31,6 +31,11 @@ MASKED = {
 }
 
 
+def test_help_says_which_images_are_taken(psi):
+    words = " ".join(psi("ablate", "--help").out.replace("│", " ").split())
+    assert "--images the first N images, of a folder every class in turn (default: all)" in words
+
+
 def rows_of(config=CONFIG):
     config = AblationConfig(**config)
     masks = {config.mask(by, percent, 8) for by in config.by for percent in config.percentages}

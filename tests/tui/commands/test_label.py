@@ -94,7 +94,8 @@ def test_nothing_is_said_of_any_where_one_cannot_be_labeled(psi, runs):
 @pytest.mark.parametrize(
     ("options", "words"),
     {
-        ("--name", "latest"): "cannot name a run",
+        ("--name", "latest"): "'latest' stands for the newest run wherever a run is named; write another",
+        ("--name", "a/b"): "cannot name a run; use letters",
         ("--name=-rf",): "taken for an option",
         ("--tag", "a b"): "tag: 'a b' does not fit",
         ("--untag", "x"): "there is no tag to remove",

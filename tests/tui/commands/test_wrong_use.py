@@ -46,6 +46,7 @@ WRONG = {
     "no run": (["show"], "RUN is missing (a name, an id, a folder, or latest; psi-tui runs lists them)"),
     "nowhere": (["export", "mine"], "--to is missing: folder to write into"),
     "help": (["help"], "write psi-tui --help"),
+    "option before the command": (["--runs-dir", "x", "runs"], "write psi-tui runs --runs-dir ...\n"),
     "half an option": (["run", "--eps", "0.1"], "did you mean '--epsilon'?"),
 }
 
