@@ -168,6 +168,10 @@ class Run:
         """Number of chunks of the whole run."""
         return chunk_count(self.images, self.config.chunk)
 
+    def chunk_images(self, number: int) -> int:
+        """How many images one chunk has."""
+        return len(chunk_range(number, self.images, self.config.chunk))
+
     @property
     def finished_chunks(self) -> list[int]:
         """Numbers of its chunks that are there now, ascending; files of other numbers are none of its own."""
@@ -177,6 +181,11 @@ class Run:
     def missing_chunks(self) -> list[int]:
         """Numbers of the chunks still to be made."""
         return sorted(set(range(self.chunks)) - set(self.finished_chunks))
+
+    @property
+    def images_done(self) -> int:
+        """How many of its images lie in chunks that are there now."""
+        return sum(map(self.chunk_images, self.finished_chunks))
 
     @property
     def status(self) -> Status:

@@ -96,7 +96,7 @@ def _row(run: Run, entry: RunEntry) -> dict[str, Any]:
         "attacked": run.config.attacked,
         "epsilon": list(run.config.epsilon) if run.config.attack else [],
         "images": run.images,
-        "images_done": min(run.images, len(run.finished_chunks) * run.config.chunk),
+        "images_done": run.images_done,
         **asdict(run_summary(run)),
         "status": entry.progress.status,
         "is_example": run.is_example,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from psi_core.plain_text import plain_line
-from psi_core.runs.chunks import chunk_range, owner_of, share_of
+from psi_core.runs.chunks import owner_of, share_of
 from psi_core.runs.events import BatchDone, Failed, Finished, FitAdvanced, Stopped
 from psi_core.runs.run import Run
 from psi_core.runs.status import LIVE, Status, WorkerState, status_of
@@ -71,7 +71,7 @@ def worker_progress(run: Run, workers: Sequence[WorkerState], finished: Collecti
     states = {
         worker.number: worker for worker in workers if worker.started and (worker.started.workers or count) == count
     }
-    sizes = _chunk_sizes(run)
+    sizes = [run.chunk_images(number) for number in range(run.chunks)]
     totals = [sum(sizes[chunk] for chunk in share_of(number, count, len(sizes))) for number in range(count)]
     done = [0] * count
     whole = {chunk: sizes[chunk] for chunk in finished}
@@ -96,11 +96,6 @@ def _worker_count(workers: Sequence[WorkerState]) -> int:
     starts = {worker.number: worker.started for worker in workers if worker.started}
     last = max(starts.values(), key=lambda started: started.time, default=None)
     return 0 if last is None else last.workers or 1 + max(starts)
-
-
-def _chunk_sizes(run: Run) -> list[int]:
-    chunk = run.config.chunk
-    return [len(chunk_range(number, run.images, chunk)) for number in range(run.chunks)]
 
 
 def _open_chunks(workers: Collection[WorkerState]) -> dict[int, int]:
@@ -242,9 +237,9 @@ def progress_of(run: Run, workers: Sequence[WorkerState]) -> Progress:
             warnings=warnings,
             workers=each,
         )
-    whole_chunks = len(finished) * run.config.chunk
-    measured = sum(event.done for event in events) if phase == "run" else 0  # Not what a fit was through with.
-    done = min(run.images, max(whole_chunks, measured))
+    # What a dead worker had open is made anew, and a fit is no measurement; a living one counts what it is writing too.
+    measured = sum(event.done for event in living if isinstance(event, BatchDone))
+    done = min(run.images, max(run.images_done, measured))
     if each:  # What one counts as its share, another may have made: the chunks alone add up.
         done = sum(worker.done for worker in each)
     batches = [event for event in events if isinstance(event, BatchDone)]

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from psi_core.runs.event_log import EventLog, events_path
 from psi_core.runs.events import Failed, Finished, FitAdvanced, PhaseBegan, Stopped
+from psi_core.runs.run import Run
 from psi_tui.runs.progress import PHASE_WORDS, PHASES, most_urgent
+from psi_tui.runs.run_list import RunList, status_words
 from tests.core.living import Worker
 from tests.recorded import record_run
 from tests.tui.worker_runs import ELSEWHERE, many, progress, record_workers, say
@@ -30,6 +32,22 @@ def test_one_worker_has_no_line_of_its_own(own_folders):
     say(directory, 0, done=30, total=60, chunk=1, open=5)
     now = progress(directory)
     assert (now.workers, now.done, now.total) == ((), 30, 60)
+
+
+def test_one_worker_may_still_be_writing_what_it_counts(own_folders):
+    directory = record_run(own_folders, chunks=[], finished=False, identity=ELSEWHERE)
+    say(directory, 0, done=30, total=60, chunk=1, open=5)
+    assert progress(directory).done == 30
+
+
+@pytest.mark.parametrize("end", [(), (Stopped(),), (Failed("chunk 0: No space left on device"),)])
+@pytest.mark.parametrize(("chunks", "there"), [([], 0), ([0], 25), ([0, 2], 35)])
+def test_once_the_only_worker_is_gone_finished_chunks_alone_count(own_folders, dead, end, chunks, there):
+    directory = record_run(own_folders, chunks=chunks, finished=False, identity=dead)
+    say(directory, 0, *end, done=52, total=60, chunk=1, open=7)
+    assert (progress(directory).done, Run(directory).images_done) == (there, there)
+    (entry,) = [entry for entry in RunList(own_folders).poll() if not entry.is_example]
+    assert status_words(entry) == f"{entry.progress.status} {100 * there // 60} %"
 
 
 @pytest.mark.parametrize("workers", [2, 5, 7, 13])
