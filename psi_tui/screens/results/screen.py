@@ -35,7 +35,7 @@ from psi_tui.screens.results.map import MapTab
 from psi_tui.screens.results.store import RETRY_SECONDS, TableStore
 from psi_tui.screens.results.study import StudyTab
 from psi_tui.screens.results.tab import ImagesWanted, LayerChosen, LayerWanted, ResultsTab, ResultTabs, Tab, TabResized
-from psi_tui.screens.results.view import BINNINGS, READINGS, Choices, Reading, ResultsView
+from psi_tui.screens.results.view import BINNINGS, READINGS, Choices, Reading, ResultsView, choice_words
 from psi_tui.widgets.plot import plot_exports
 from psi_tui.widgets.progress_panel import ProgressPanel
 
@@ -167,6 +167,8 @@ class ResultsScreen(PsiScreen):
         if self._store is None or self._store.directory != snapshot.run.directory:
             self._begin(snapshot)
             before = None
+        elif not snapshot.has_results:  # Rows of an open chunk go with it when its worker dies.
+            self._store = TableStore(snapshot.run.directory, self.app.statistics)
         if before is not None and before.is_live and snapshot.progress.status == "failed":
             self._tell_failure(snapshot)
         self.query_one(ProgressPanel).show(snapshot, self._accuracies, headline_condition(snapshot.run))
@@ -298,7 +300,7 @@ class ResultsScreen(PsiScreen):
         )
         for name in changes.keys() - self.tab.SHOWS:
             tabs = ", ".join(tab.title for tab in TABS if name in tab.body.SHOWS)
-            self.hint(f"{_choice_words(name, changes[name])}, shown in {tabs}")
+            self.hint(f"{choice_words(name, changes[name])}, shown in {tabs}")
         self.refresh_tab()
 
     @on(TabResized)
@@ -437,12 +439,6 @@ class ResultsScreen(PsiScreen):
 def _redraw_key(snapshot: Snapshot) -> tuple[Any, ...]:
     """What makes a tab redraw; the progress head updates by itself."""
     return snapshot.stamp, snapshot.progress.status, snapshot.progress.phase
-
-
-def _choice_words(name: str, value: Any) -> str:
-    """A choice and its value as they are called on screen."""
-    words = {"measure": lambda: MEASURES[value].heading, "bins": lambda: f"{value} of each histogram"}
-    return f"{'peak' if name == 'reading' else name}: {words[name]() if name in words else value}"
 
 
 def _after(values: Any, value: Any) -> Any:

@@ -57,6 +57,12 @@ class Choices:
     reading: Reading = "L"
 
 
+def choice_words(name: str, value: Any) -> str:
+    """A choice and its value as they are called on screen."""
+    words = {"measure": lambda: MEASURES[value].heading, "bins": lambda: f"{value} of each histogram"}
+    return f"{'peak' if name == 'reading' else name}: {words[name]() if name in words else value}"
+
+
 @dataclass(frozen=True, slots=True)
 class ResultsView:
     """A run and the choices.

@@ -10,12 +10,14 @@ from textual.widgets import TabbedContent, TabPane
 
 from psi_core.errors import RunError
 from psi_core.runs.chunks import chunk_path
+from psi_core.runs.event_log import preview_path
 from psi_core.runs.finding import load_run
 from psi_core.runs.status import STOP_FILE
 from psi_core.tables.export import csv_text
 from psi_core.tables.registry import table_columns, table_rows
 from psi_tui.screens.results.layers import LayersTab
 from psi_tui.screens.results.log import WorkerLog
+from psi_tui.screens.results.screen import TABS
 from psi_tui.text.formatting import format_cell
 from psi_tui.widgets.plot import Plot
 from tests.core.living import Worker
@@ -277,3 +279,20 @@ async def test_a_tab_that_has_the_focus_no_more_takes_no_other_ones_place(own_fo
         late.post_message(TabPane.Focused(late))  # As a slow machine tells it.
         await settled(pilot)
         assert tabs.active == "evidence"
+
+
+async def test_what_an_open_chunk_showed_goes_with_its_worker(own_folders):
+    worker = Worker()
+    directory = record_run(own_folders, chunks=[0], finished=False, identity=worker.identity)
+    chunk_path(directory, 0).rename(preview_path(directory, 0))
+    async with running(own_folders, WIDE, open_directory=directory) as (app, pilot):
+        shown = (" % under fgsm@0.03", "Evidence x", "conv1: ")
+        await until(pilot, lambda: all(words in text_of(app) for words in shown), "all that the open chunk tells")
+        worker.bury()
+        await until(pilot, lambda: "No results: the run is lost" in text_of(app), "the end")
+        await settled(pilot)
+        assert not [words for words in shown if words in text_of(app)]
+        for tab in TABS:
+            app.screen.tabs.active = tab.name
+            await settled(pilot)
+            assert not app.screen.view.tables
