@@ -1,5 +1,7 @@
 """Screen 1, the home: every run, live ones on top, the shipped examples below."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -59,6 +61,9 @@ COLUMNS = (
 )
 
 
+_SETTLING_SECONDS = 1.0
+"""For so long a key that acts at once may be meant for the run that was under the cursor before its row went."""
+
 _RED = "x: its evidence is red, see that tab"
 _UNREADABLE = "!: its results cannot be read; enter says why"
 
@@ -92,6 +97,7 @@ class RunsScreen(PsiScreen):
         super().__init__()
         self.marked: dict[str, RunEntry] = {}
         self._fits: Callable[[RunEntry], bool] = lambda entry: True
+        self._came, self._came_at = "", -math.inf
 
     def compose_body(self) -> ComposeResult:
         with Pane(id="runs-pane"):
@@ -105,7 +111,7 @@ class RunsScreen(PsiScreen):
         super().on_mount()
         self.query_one(Input).display = bool(self.app.state.runs_filter)
         self.query_one(Input).value = self.app.state.runs_filter
-        self.watch(self.app, "entries", self._show)
+        self.watch(self.app, "entries", self._follow)
         self.set_focus(self.table)
 
     @property
@@ -133,6 +139,14 @@ class RunsScreen(PsiScreen):
             every = self.app.entries
             told = "reading the runs ..." if every is None else f"{len(self._visible())} of {len(every)} runs"
             hits.update(f"{told}; enter keeps the filter, esc clears it")
+
+    def _follow(self, entries: "tuple[RunEntry, ...] | None") -> None:
+        """Shows the list as it is now, and notes which run came under the cursor in the place of one that went."""
+        before = self.table.current
+        self._show(entries)
+        now = self.table.current
+        if before is not None and now is not None and now != before:
+            self._came, self._came_at = now, time.monotonic()
 
     def _show(self, entries: "tuple[RunEntry, ...] | None") -> None:
         known = {str(entry.directory): entry for entry in entries or ()}
@@ -257,11 +271,11 @@ class RunsScreen(PsiScreen):
         self.app.new_run()
 
     def action_stop(self) -> None:
-        if entry := self._need_run():
+        if entry := self._need_settled_run():
             self.app.stop_run(entry.directory, entry.name, entry.progress.status)
 
     def action_resume(self) -> None:
-        if entry := self._need_run():
+        if entry := self._need_settled_run():
             self.app.resume_run(entry.directory, entry.name)
 
     def action_clone(self) -> None:
@@ -322,3 +336,12 @@ class RunsScreen(PsiScreen):
         if entry is None:
             self.hint("no run is under the cursor; n starts one")
         return entry
+
+    def _need_settled_run(self) -> "RunEntry | None":
+        """The run under the cursor, for a key that asks nothing; none where it has just come there by itself."""
+        entry = self._need_run()
+        is_new = self.table.current == self._came and time.monotonic() - self._came_at < _SETTLING_SECONDS
+        if entry is None or not is_new:
+            return entry
+        self.hint(f"the run that was here is gone, and {entry.name} took its place; press again if you mean that one")
+        return None

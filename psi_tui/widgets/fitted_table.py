@@ -69,12 +69,16 @@ class FittedTable(LineTable[str]):
         self.show_rows(self._given)
 
     def show_rows(self, rows: Mapping[str, Row]) -> None:
-        """Shows these rows in their order, or in that of the sort column; the cursor stays on its row if it can."""
+        """Shows these rows in their order, or in that of the sort column.
+
+        The cursor stays on its row; where that is gone it goes to the next one that is left, or the one before.
+        """
         self._given = rows
         sorting = next((column for column in self._all_columns if column.key == self.sort_column), None)
         if self.sort_column and sorting is not None:
             rows = {key: rows[key] for key in sorted_keys(sorting, rows, descending=self.descending)}
-        current, before = self.current, (self.columns, self._keys, self._cells)
+        before = self.columns, self._keys, self._cells
+        nearest = [*self._keys[self.cursor_row :], *reversed(self._keys[: self.cursor_row])]
         texts = [[column.cell(row) for column in self._all_columns] for row in rows.values()]
         places, shortened = fitted(self._all_columns, texts, self._room)
         hidden = len(hidden_titles(self._all_columns, places, texts))
@@ -90,7 +94,8 @@ class FittedTable(LineTable[str]):
                 if was != now:
                     self.refresh_row(row)
         else:
-            self.replace_rows(len(self._keys), self._keys.index(current) if current in self._rows else None)
+            kept = next((key for key in nearest if key in self._rows), None)
+            self.replace_rows(len(self._keys), 0 if kept is None else self._keys.index(kept))
 
     def select_key(self, key: str) -> None:
         """Moves the cursor to a row."""

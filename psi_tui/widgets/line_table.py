@@ -170,19 +170,18 @@ class LineTable(ScrollView, Generic[Key], can_focus=True, inherit_bindings=False
                 return column
         return None
 
-    def replace_rows(self, count: int, row: int | None, *, is_steady: bool = False) -> None:
+    def replace_rows(self, count: int, row: int, *, is_steady: bool = False) -> None:
         """Replaces the rows.
 
         Args:
             count: number of the new rows.
-            row: new place of the row under the cursor; None: it is gone, and the cursor goes to the first.
+            row: where the cursor goes, or as near as there is a row.
             is_steady: whether the cursor's row keeps its line on screen, so that a growing list does not jump;
                 otherwise the scroll position stays.
         """
-        first = self.first_row
-        if is_steady:
-            first = 0 if row is None else first + row - self.cursor_row
-        self.row_count, self.cursor_row = count, row or 0
+        row = max(0, min(row, count - 1))
+        first = self.first_row + (row - self.cursor_row if is_steady else 0)
+        self.row_count, self.cursor_row = count, row
         self._measure()
         self.scroll_to(y=first, animate=False)
         self._bring_in_sight()

@@ -110,7 +110,7 @@ class ModelTree(LineTable[Line]):
             row = keys.index(self._last.key)
         else:
             is_filtered = bool(self.filter_text.split())
-            row = 0 if is_filtered else max(0, min(self.cursor_row, len(keys) - 1))
+            row = 0 if is_filtered else self.cursor_row
         self._fit()
         self.replace_rows(len(keys), row)
         self.tell(again=True)

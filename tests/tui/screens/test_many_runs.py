@@ -1,6 +1,7 @@
 """Work with many runs: filters with their hits, orders, copies in the form, and what is done to all that are marked."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from textual.widgets import Input, Static
 from psi_core.runs.finding import list_runs
 from psi_core.runs.labels import Label, load_label, write_label
 from psi_core.runs.run import Run
+from psi_core.runs.status import STOP_FILE
 from psi_core.runs.trust import trust
 from psi_tui.app.palette import ActionProvider
+from psi_tui.screens import runs
 from psi_tui.screens.compare import CompareScreen
 from psi_tui.text.runs import folders_of
 from psi_tui.widgets.dialogs import ConfirmDialog, ErrorDialog, ExportDialog, FieldsDialog
+from tests.core.living import Worker
 from tests.recorded import make_older, record_run
 from tests.tui.apps import NARROW, WIDE, press, running, settled, text_of, until
 
@@ -246,3 +250,25 @@ async def test_a_run_of_code_that_is_not_trusted_is_marked_and_that_is_told_whol
         trust(Run(directory))
         await until(pilot, lambda: not any(entry.needs_trust for entry in app.entries), "the trust")
         assert "--trust" not in text_of(app)
+
+
+async def test_a_run_that_comes_under_the_cursor_by_itself_is_not_stopped_by_the_next_key(own_folders, monkeypatch):
+    workers = [Worker(), Worker()]
+    live = [record_run(own_folders, chunks=[0], finished=False, identity=worker.identity) for worker in workers]
+    try:
+        async with running(own_folders) as (app, pilot):
+            table = app.screen.table
+            for settling, is_stopped in ((3600.0, False), (0.0, True)):
+                monkeypatch.setattr(runs, "_SETTLING_SECONDS", settling)
+                old = record_run(own_folders, name="old", chunks=[0], finished=False, identity=workers[0].identity)
+                await until(pilot, lambda old=old: str(old) in table._keys, "the run")
+                table.select_key(str(old))
+                below = Path(table._keys[1])
+                shutil.rmtree(old)
+                await until(pilot, lambda old=old: str(old) not in table._keys, "its end")
+                assert (table.cursor_row, below in live) == (0, True)
+                await press(pilot, "x")
+                assert (below / STOP_FILE).exists() == is_stopped
+    finally:
+        for worker in workers:
+            worker.bury()

@@ -94,3 +94,16 @@ async def test_a_wider_screen_shows_more_columns():
         await pilot.resize_terminal(100, 10)
         await pilot.pause()
         assert app.query_one(FittedTable).shown_titles == ["name", "spare", "key"]
+
+
+async def test_where_its_row_goes_the_cursor_goes_to_the_next_one_that_is_left():
+    app = TableApp()
+    rows = {name: {"name": name, "key": place} for place, name in enumerate("abcdef")}
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.pause()
+        table = app.query_one(FittedTable)
+        for kept, current in (("abcdef", "c"), ("zabdef", "d"), ("zabf", "f"), ("ba", "b"), ("xyz", "x"), ("", None)):
+            table.show_rows({name: rows.get(name, rows["a"]) for name in kept})
+            if kept == "abcdef":
+                table.select_key("c")
+            assert table.current == current

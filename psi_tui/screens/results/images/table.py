@@ -91,7 +91,7 @@ class ImageTable(LineTable[int]):
         return f"{text} (filtered from {format_count(self._view.total)})" if self.filter_text else text
 
     def show(self, index: ImageIndex | None) -> None:
-        """Shows these images; filter, order and cursor stay as far as they fit them."""
+        """Shows these images; filter, order and cursor stay as far as they fit them, else the cursor's place does."""
         if index is None:
             self._put(None)
             return
@@ -101,7 +101,7 @@ class ImageTable(LineTable[int]):
         except ConfigError as error:  # Words that fitted another run.
             self.notify(f"{error}; the filter is taken away", markup=False)
             self.filter_text, view = "", index.filtered("")
-        self._put(view, self.current)
+        self._put(view, self.current, otherwise=self.cursor_row)
 
     def choose_layer(self, name: str) -> None:
         """Shows PSI of another layer.
@@ -133,12 +133,13 @@ class ImageTable(LineTable[int]):
         self.sort_column, self.descending = column, descending
         self._put(self._view.index.filtered(self.filter_text) if self._view is not None else None)
 
-    def _put(self, view: ImageView | None, image: int | None = None) -> None:
-        """Shows a view in the chosen order, the cursor on `image` if it has it."""
+    def _put(self, view: ImageView | None, image: int | None = None, *, otherwise: int = 0) -> None:
+        """Shows a view in the chosen order, the cursor on `image` if it has it, on the row `otherwise` if not."""
         self._view = view.sorted_by(self.sort_column, self.descending) if view is not None else None
         row = self._view.row_of(image) if self._view is not None and image is not None else None
         self._fit()
-        self.replace_rows(len(self._view) if self._view is not None else 0, row, is_steady=True)
+        count = len(self._view) if self._view is not None else 0
+        self.replace_rows(count, otherwise if row is None else row, is_steady=True)
 
     def _fit(self) -> None:
         """Chooses the columns for the present view and width."""

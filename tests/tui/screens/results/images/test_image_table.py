@@ -99,6 +99,20 @@ def test_a_wrong_filter_changes_nothing(index):
     showing(index, act)
 
 
+def test_the_cursor_keeps_its_place_where_its_image_is_no_result_any_more(index, tmp_path):
+    fewer = ImageIndex.of(Run(record_run(tmp_path, images=60)), "fgsm@0.03", "conv1")
+
+    async def act(app, pilot):
+        for row, place in ((9000, 59), (30, 30)):
+            app.table.show(index)
+            app.table.sort_by("image", descending=True)
+            app.table.move_to(row)
+            app.table.show(fewer)
+            assert app.table.cursor_row == place
+
+    showing(index, act)
+
+
 def test_the_cursor_stays_on_its_image_through_filters_and_layers(index):
     flipped = int(index.image[index.filtered("flipped").places[30]])
 
