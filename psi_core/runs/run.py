@@ -243,6 +243,19 @@ class Run:
         reasons = {number: self.wrong_chunk(number) for number in self._finished}
         return {number: reason for number, reason in reasons.items() if reason}
 
+    def require_there(self) -> None:
+        """Refuses to go on with a run that was removed since it was read; one that is out of reach may come back.
+
+        Raises:
+            RunError: it was removed.
+        """
+        try:
+            (self.directory / "config.json").stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(f"{self.directory}: the run was removed or moved elsewhere; choose another one") from None
+        except OSError:
+            return
+
     def require_unchanged(self) -> None:
         """Refuses to go on with a configuration that was changed after the run was begun.
 

@@ -68,7 +68,12 @@ class RunReader:
         self._looked = 0.0
 
     def poll(self) -> Snapshot:
-        """The run now."""
+        """The run now.
+
+        Raises:
+            RunError: it was removed, or is damaged now.
+        """
+        self._run.require_there()
         workers = self._reader.poll()
         progress = progress_of(self._run, workers)
         is_live = progress.is_live

@@ -111,6 +111,7 @@ class _Follower:
         next_accuracy = time.monotonic() + _POLL_SECONDS
         while True:
             is_child_alive = self.child is not None and self.child.poll() is None
+            self.run.require_there()
             self.workers = self.reader.poll()
             progress = progress_of(self.run, self.workers)
             for text in progress.warnings:

@@ -1,5 +1,6 @@
 """A run under way as the app tells it: what is left, what went wrong, what it costs to look."""
 
+import shutil
 import sys
 import threading
 import time
@@ -207,3 +208,18 @@ async def test_a_run_that_had_failed_before_is_no_dialog(own_folders):
     async with running(own_folders, NARROW, open_directory=directory) as (app, _):
         assert not isinstance(app.screen, ErrorDialog)
         assert "No space left" in text_of(app)
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_run_that_is_removed_before_its_first_image_stays_open_no_longer(own_folders, has_begun):
+    worker = Worker()
+    directory = record_run(own_folders, chunks=[], finished=False, identity=worker.identity)
+    if not has_begun:
+        events_path(directory, 0).unlink()
+    async with running(own_folders, NARROW, open_directory=directory) as (app, pilot):
+        assert app.snapshot.progress.status == ("running" if has_begun else "queued")
+        shutil.rmtree(directory)
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
+        assert "removed or moved elsewhere" in app.screen.sentence
+        assert app.open_directory is None
+    worker.bury()

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from rich.cells import cell_len
 
+from psi_core.runs.event_log import events_path
 from psi_core.runs.finding import load_run
 from psi_core.statistics.histograms import display_edges
 from psi_core.tables.registry import TABLE_NAMES, View, table_rows
@@ -178,3 +180,17 @@ def test_export_of_images_holds_each_once(psi, own_folders, tmp_path):
     with (tmp_path / "images.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 25 * 4
     assert "not finished" in outcome.err
+
+
+def test_a_run_that_is_removed_while_it_waits_is_watched_no_longer(psi, own_folders, monkeypatch):
+    directory = record_run(own_folders, chunks=[], finished=False)
+    events_path(directory, 0).unlink()
+
+    def remove(_seconds):
+        assert directory.exists(), "it is watched on"
+        shutil.rmtree(directory)
+
+    monkeypatch.setattr("psi_tui.shell.follow.time.sleep", remove)
+    outcome = psi("watch", directory.name)
+    assert outcome.code == 2
+    assert "removed or moved elsewhere" in outcome.err
