@@ -161,6 +161,7 @@ class PsiApp(RepaintingApp, Services):
 
     def on_runs_listed(self, message: "RunsListed") -> None:
         """Hands the list to the screens."""
+        self.runs_trouble = message.trouble
         self.entries = message.entries
 
     def on_run_advanced(self, message: "RunAdvanced") -> None:

@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -118,10 +117,15 @@ class RunList:
 
     Args:
         runs_dir: the folder of run directories; it may not be there yet.
+
+    Attributes:
+        trouble: why the folder, if it ever was there, cannot be read now, in a sentence; empty where it can.
     """
 
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
+        self.trouble = ""
+        self._was_there = False
         self._known: dict[Path, _Known] = {}
         self._damaged: dict[Path, tuple[tuple[Any, ...], RunEntry]] = {}
         self._tidied_at = -math.inf
@@ -131,7 +135,9 @@ class RunList:
         if time.monotonic() - self._tidied_at > _TIDY_SECONDS:
             self._tidied_at = time.monotonic()
             tidy(self.runs_dir)
-        paths = [*_run_directories(self.runs_dir), *_run_directories(examples_directory())]
+        paths = self._own_directories()
+        with contextlib.suppress(OSError):  # Whoever packages the app may leave them out.
+            paths += _directories_in(examples_directory())
         for path in set(self._known) - set(paths):
             del self._known[path]
         self._damaged = {path: found for path, found in self._damaged.items() if path in paths}
@@ -148,6 +154,20 @@ class RunList:
         self._summarize()
         entries = [known.entry for known in self._known.values()] + [entry for _, entry in self._damaged.values()]
         return tuple(sorted(entries, key=_place))
+
+    def _own_directories(self) -> list[Path]:
+        self.trouble = ""
+        try:
+            found = _directories_in(self.runs_dir)
+        except FileNotFoundError:
+            if self._was_there:
+                self.trouble = f"{self.runs_dir}: the folder of runs is gone; put it back, and they are listed again"
+        except OSError as error:
+            self.trouble = f"{self.runs_dir}: the folder of runs cannot be read ({error.strerror}); check whose it is"
+        else:
+            self._was_there = True
+            return found
+        return []
 
     def _refresh(self, path: Path) -> None:
         known = self._known.get(path)
@@ -188,12 +208,9 @@ class RunList:
                 return
 
 
-def _run_directories(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as found:
-            yield from (Path(item.path) for item in found if not item.name.startswith(".") and item.is_dir())
-    except OSError:
-        return
+def _directories_in(folder: Path) -> list[Path]:
+    with os.scandir(folder) as found:
+        return [Path(item.path) for item in found if not item.name.startswith(".") and item.is_dir()]
 
 
 def _files_stamp(path: Path) -> tuple[Any, ...]:

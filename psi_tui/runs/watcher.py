@@ -16,11 +16,12 @@ class RunsListed(Message):
 
     Attributes:
         entries: all of them, in the order of the home screen.
+        trouble: why the folder of runs cannot be read, in a sentence; empty where it can.
     """
 
-    def __init__(self, entries: tuple[RunEntry, ...]) -> None:
+    def __init__(self, entries: tuple[RunEntry, ...], trouble: str) -> None:
         super().__init__()
-        self.entries = entries
+        self.entries, self.trouble = entries, trouble
 
 
 class RunAdvanced(Message):
@@ -106,14 +107,14 @@ class RunsWatcher(_Watcher):
     def __init__(self, runs_dir: Path, post: Post) -> None:
         super().__init__(post)
         self._list = RunList(runs_dir)
-        self._last: tuple[RunEntry, ...] | None = None
+        self._last: tuple[tuple[RunEntry, ...], str] | None = None
 
     def look(self) -> None:
         """Posts RunsListed where the list differs from the last one."""
-        entries = self._list.poll()
-        if entries != self._last and not self._over.is_set():
-            self._last = entries
-            self._post(RunsListed(entries))
+        listed = self._list.poll(), self._list.trouble
+        if listed != self._last and not self._over.is_set():
+            self._last = listed
+            self._post(RunsListed(*listed))
 
 
 class RunWatcher(_Watcher):

@@ -101,6 +101,7 @@ class RunsScreen(PsiScreen):
 
     def compose_body(self) -> ComposeResult:
         with Pane(id="runs-pane"):
+            yield Static(id="runs-trouble", markup=False)
             yield TextField(placeholder=f"filter: {EXAMPLES}", id="runs-filter")
             yield Static(id="runs-hits", markup=False)
             yield RunTable(COLUMNS, id="runs-table", styles={"status": self._status_style})
@@ -112,6 +113,7 @@ class RunsScreen(PsiScreen):
         self.query_one(Input).display = bool(self.app.state.runs_filter)
         self.query_one(Input).value = self.app.state.runs_filter
         self.watch(self.app, "entries", self._follow)
+        self.watch(self.app, "runs_trouble", self._show_trouble)
         self.set_focus(self.table)
 
     @property
@@ -147,6 +149,11 @@ class RunsScreen(PsiScreen):
         now = self.table.current
         if before is not None and now is not None and now != before:
             self._came, self._came_at = now, time.monotonic()
+
+    def _show_trouble(self, sentence: str) -> None:
+        trouble = self.query_one("#runs-trouble", Static)
+        trouble.display = bool(sentence)
+        trouble.update(sentence)
 
     def _show(self, entries: "tuple[RunEntry, ...] | None") -> None:
         known = {str(entry.directory): entry for entry in entries or ()}

@@ -61,6 +61,7 @@ class Services(App[None]):
 
     Attributes:
         entries: the list of runs; None until it is read for the first time.
+        runs_trouble: why their folder cannot be read, in a sentence; empty where it can.
         snapshot: the open run, or None.
         compared: directories of the runs on the compare screen.
         state: what is remembered until the next start.
@@ -69,6 +70,7 @@ class Services(App[None]):
     """
 
     entries: "var[tuple[RunEntry, ...] | None]" = var(None)
+    runs_trouble: var[str] = var("")
     snapshot: "var[Snapshot | None]" = var(None)
     compared: var[tuple[Path, ...]] = var(())
 

@@ -21,6 +21,23 @@ def test_a_folder_that_is_not_there_is_an_empty_list(own_folders):
     assert own(RunList(own_folders).poll()) == []
 
 
+def test_a_folder_that_goes_says_so_until_it_is_back(own_folders):
+    followed, elsewhere = RunList(own_folders), own_folders.with_name("elsewhere")
+    followed.poll()
+    assert followed.trouble == "", "it was never there"
+    record_run(own_folders, name="a")
+    assert len(own(followed.poll())) == 1
+    own_folders.rename(elsewhere)
+    assert own(followed.poll()) == []
+    assert followed.trouble.startswith(f"{own_folders}: the folder of runs is gone; ")
+    own_folders.write_text("no folder")
+    followed.poll()
+    assert "cannot be read (Not a directory)" in followed.trouble
+    own_folders.unlink()
+    elsewhere.rename(own_folders)
+    assert (len(own(followed.poll())), followed.trouble) == (1, "")
+
+
 def test_every_run_is_listed_newest_first_and_examples_last(own_folders):
     for name in ("first", "second"):
         record_run(own_folders, name=name)

@@ -272,3 +272,12 @@ async def test_a_run_that_comes_under_the_cursor_by_itself_is_not_stopped_by_the
     finally:
         for worker in workers:
             worker.bury()
+
+
+async def test_a_folder_of_runs_that_is_gone_is_told_above_the_examples(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        own_folders.rename(own_folders.with_name("elsewhere"))
+        await until(pilot, lambda: "the folder of runs is gone" in " ".join(text_of(app).split()), "the sentence")
+        own_folders.with_name("elsewhere").rename(own_folders)
+        await until(pilot, lambda: "mine" in text_of(app) and "is gone" not in text_of(app), "the run")
