@@ -35,6 +35,11 @@ def can_stop(status: Status) -> bool:
     return status in (*LIVE, "queued")
 
 
+def can_resume(status: Status) -> bool:
+    """Whether chunks are missing that no worker makes; one of a queued run may be starting."""
+    return status in ("failed", "stopped", "queued", "lost")
+
+
 STOP_FILE = "stop"
 
 

@@ -80,10 +80,10 @@ class RunsScreen(PsiScreen):
     NAME = "runs"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "mark", "mark", tooltip="mark the run: keys act on all that are marked"),
+        Binding("space", "mark", "mark", tooltip="mark the run: c, x, r, d, t and e act on all that are marked"),
         Binding("c", "compare", "compare", tooltip="compare the marked runs"),
         Binding("n", "new", "new run"),
-        Binding("x", "stop", "stop", tooltip="stop the run after its open chunk"),
+        Binding("x", "stop", "stop", tooltip="stop the run after its open chunk; asks where runs are marked"),
         Binding("r", "resume", "resume the run", show=False),
         Binding("d", "delete", "delete", tooltip="delete, once you agree; u brings it back"),
         Binding("N", "clone", "new run like this one", show=False),
@@ -278,11 +278,19 @@ class RunsScreen(PsiScreen):
         self.app.new_run()
 
     def action_stop(self) -> None:
-        if entry := self._need_settled_run():
+        from psi_tui.services.together import stop_runs
+
+        if self.marked:
+            stop_runs(self.app, [*self.marked.values()])
+        elif entry := self._need_settled_run():
             self.app.stop_run(entry.directory, entry.name, entry.progress.status)
 
     def action_resume(self) -> None:
-        if entry := self._need_settled_run():
+        from psi_tui.services.together import resume_runs
+
+        if self.marked:
+            resume_runs(self.app, [*self.marked.values()])
+        elif entry := self._need_settled_run():
             self.app.resume_run(entry.directory, entry.name)
 
     def action_clone(self) -> None:

@@ -281,3 +281,37 @@ async def test_a_folder_of_runs_that_is_gone_is_told_above_the_examples(own_fold
         await until(pilot, lambda: "the folder of runs is gone" in " ".join(text_of(app).split()), "the sentence")
         own_folders.with_name("elsewhere").rename(own_folders)
         await until(pilot, lambda: "mine" in text_of(app) and "is gone" not in text_of(app), "the run")
+
+
+async def test_all_that_are_marked_stop_and_resume_after_one_question(own_folders, monkeypatch):
+    workers = [Worker(), Worker()]
+    live = [
+        record_run(own_folders, name=name, chunks=[0], finished=False, identity=worker.identity)
+        for name, worker in zip(("one", "two"), workers, strict=True)
+    ]
+    lost = record_run(own_folders, name="lost", chunks=[0], finished=False, identity={**workers[0].identity, "pid": 1})
+    resumed = []
+    async with running(own_folders) as (app, pilot):
+        monkeypatch.setattr(app, "resume_run", lambda directory, name: resumed.append((directory, name)))
+        table = app.screen.table
+        for directory in (*live, lost):
+            table.select_key(str(directory))
+            await press(pilot, "space")
+        for answer, are_asked in (("n", [False] * 3), ("y", [True, True, False])):
+            await press(pilot, "x")
+            assert str(app.screen.query_one(Static).content) == "Stop 2 runs after their open chunks?\none, two"
+            await press(pilot, answer)
+            assert [(directory / STOP_FILE).exists() for directory in (*live, lost)] == are_asked
+        for answer, are_asked in (("n", []), ("y", [(lost, "lost")])):
+            await press(pilot, "r")
+            assert str(app.screen.query_one(Static).content) == "Resume 1 run?\nlost"
+            await press(pilot, answer)
+            assert resumed == are_asked
+        for worker in workers:
+            worker.bury()
+        await until(pilot, lambda: not any(entry.progress.is_live for entry in app.entries), "their end")
+        app.heard.clear()
+        await press(pilot, "x")
+        assert app.heard == ["none of 3 marked runs is running; nothing to stop"]
+        await press(pilot, "r")
+        assert "Resume 3 runs, all at once?\n" in str(app.screen.query_one(Static).content)
