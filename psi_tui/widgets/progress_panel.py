@@ -3,7 +3,9 @@
 Several workers have a line each while they are few, and share lines otherwise.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
@@ -295,7 +297,7 @@ def _last_words(snapshot: Snapshot, width: int) -> Content:
     progress = snapshot.progress
     lasts = [worker.last for worker in snapshot.workers if worker.last]
     last = max(lasts, key=lambda event: event.time, default=None)
-    error = last.error if isinstance(last, Failed) else ""
+    error = _without_path(last.error or "", snapshot.run.directory) if isinstance(last, Failed) else ""
     done = f"{format_count(progress.done)} of {format_count(snapshot.run.images)} images are there"
     style = "$error" if progress.status in ("failed", "lost") else "$warning"
     if progress.status == "queued":
@@ -308,6 +310,11 @@ def _last_words(snapshot: Snapshot, width: int) -> Content:
     room = max(_LEAST_REASON // 2, width - cell_len(end) - 2)
     said = reason if cell_len(reason) <= room else f"{set_cell_size(reason, room - 1).rstrip()}…"
     return Content.assemble((f"{said}; {end}", style))
+
+
+def _without_path(sentence: str, directory: Path) -> str:
+    """A sentence without the path of the run that it stands below, also as another machine has it."""
+    return re.sub(rf"(?:{re.escape(str(directory))}|\S*/{re.escape(directory.name)})(?:: |/)", "", sentence)
 
 
 def _memory(snapshot: Snapshot) -> float:

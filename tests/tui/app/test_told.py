@@ -98,6 +98,19 @@ async def test_a_long_reason_of_a_failure_hides_neither_how_far_it_came_nor_the_
         assert len(line) <= size[0]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize(("behind", "told"), [(": chunk 1", "chunk 1"), ("/chunks/00001.npz:", "chunks/00001.npz:")])
+async def test_the_path_of_a_run_hides_no_cause(own_folders, elsewhere, behind, told):
+    directory = record_run(own_folders / "of a project", name="mine", chunks=[0], finished=False)
+    path = f"/mnt/{'far/' * 20}{directory.name}" if elsewhere else directory
+    EventLog(events_path(directory, 0)).write(
+        Failed(error=f"{path}{behind} cannot be written (No space left); free it")
+    )
+    async with running(own_folders, WIDE, open_directory=directory) as (app, _pilot):
+        line = text_of(app).splitlines()[2]
+        assert line.startswith(f" {told} cannot be written (No space left); free it; 25 of 60 images are there")
+
+
 async def test_a_run_that_waits_for_a_worker_says_so_and_the_next_key(own_folders):
     directory = record_run(own_folders, name="mine", chunks=[], finished=False)
     for path in directory.glob("events-*"):
