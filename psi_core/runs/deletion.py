@@ -31,8 +31,12 @@ _CONFIG = "config.json"
 _FOLDERS = ("chunks", "pictures")
 
 
-def require_deletable(directory: Path) -> None:
+def require_deletable(directory: Path, way_to_stop: str = "") -> None:
     """Refuses to delete a run that must stay, or a directory that may be more than a run.
+
+    Args:
+        directory: the run's directory.
+        way_to_stop: what stops a run; the command by default.
 
     Raises:
         RunError: it ships with the package, a worker still writes to it, or the directory has another name than the
@@ -50,8 +54,9 @@ def require_deletable(directory: Path) -> None:
         raise RunError(
             f"{real}: is not named as its run is, so that it may be more than a run directory; remove it yourself"
         )
+    command = f"psi-tui stop {directory.name}"
     if any(worker.is_alive for worker in StatusReader(directory).poll()):
-        raise RunError(f"{directory.name}: still runs; stop it first with psi-tui stop {directory.name}")
+        raise RunError(f"{directory.name}: still runs; stop it first with {way_to_stop or command}")
 
 
 def require_nothing_else(directory: Path) -> None:

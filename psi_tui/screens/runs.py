@@ -308,10 +308,12 @@ class RunsScreen(PsiScreen):
             self.app.new_run(**{**defaults, **texts, "name": ""})
 
     def action_delete(self) -> None:
+        from psi_tui.services.deletion import delete_runs
+
         if self.marked:
-            self.app.delete_runs([(each.directory, each.name) for each in self.marked.values()])
+            delete_runs(self.app, [(each.directory, each.name) for each in self.marked.values()])
         elif entry := self._need_run():
-            self.app.delete_runs([(entry.directory, entry.name)], f" ({entry.progress.status})")
+            delete_runs(self.app, [(entry.directory, entry.name)], f" ({entry.progress.status})")
 
     def action_label(self) -> None:
         from psi_tui.services.labels import label_run, tag_runs
@@ -322,7 +324,9 @@ class RunsScreen(PsiScreen):
             label_run(self.app, entry.directory)
 
     def action_undo_delete(self) -> None:
-        self.app.undo_delete()
+        from psi_tui.services.deletion import undo_delete
+
+        undo_delete(self.app)
 
     def action_export(self) -> None:
         if self.marked:

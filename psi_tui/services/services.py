@@ -1,4 +1,4 @@
-"""What screens may ask of the app: to say, copy, open, start, stop, resume, delete and export."""
+"""What screens may ask of the app: to say, copy, open, start, stop, resume and export."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.reactive import var
 from textual.timer import Timer
 
-from psi_core.errors import ConfigError, PsiError, RunError, attempted, first_of, incomplete
+from psi_core.errors import ConfigError, PsiError, RunError, attempted, incomplete
 from psi_core.files import current_folder, state_directory
 from psi_core.measures import MEASURES
 from psi_core.plain_text import plain_text
@@ -24,7 +24,6 @@ from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
 from psi_tui.services.clipboard import copy
 from psi_tui.services.state import ScreenName, load_state, write_whole
-from psi_tui.text.columns import LONGEST_NAME, elided
 from psi_tui.text.runs import folders_of
 
 if TYPE_CHECKING:
@@ -291,7 +290,7 @@ class Services(App[None]):
         else:
             self.say(f"{stem} written to {path}")
 
-    # Runs: started, resumed, stopped, deleted.
+    # Runs: started, resumed, stopped.
 
     @work(thread=True, group="start")
     def start_run(self, question: dict[str, Any]) -> None:
@@ -347,82 +346,9 @@ class Services(App[None]):
             return
         self.say(f"{name} stops after its open chunk; r resumes it")
 
-    def undo_delete(self) -> None:
-        """Brings the run back that was deleted last, in this session or before."""
-        from psi_core.runs.trash import take_from_trash, trashed_runs
-
-        found = trashed_runs(self.runs_dir)
-        if not found:
-            self.say("nothing was deleted in the last 14 days")
-            return
-        name = _was_called(found[-1])
-        try:
-            take_from_trash(found[-1])
-        except PsiError as error:
-            self.show_error(error)
-        else:
-            self.say(f"{name} is back")
-
-    def delete_runs(self, runs: Sequence[tuple[Path, str]], words: str = "") -> None:
-        """Moves runs to the trash after one question; those that must stay are left out, and told.
-
-        Args:
-            runs: directory and name of each.
-            words: what is said of them beside their names.
-        """
-        from psi_core.runs.deletion import require_deletable
-        from psi_core.runs.trash import put_in_trash
-        from psi_tui.widgets.dialogs import ConfirmDialog
-
-        deletable, refusals = attempted(lambda run: require_deletable(run[0]), runs)
-        if refusals:
-            self.say(first_of(refusals, between="; "))
-        if not deletable:
-            return
-
-        def delete(run: tuple[Path, str]) -> None:
-            if run[0] == self.open_directory:
-                self.close_run()
-            put_in_trash(run[0])
-
-        def answered(is_sure: bool | None) -> None:
-            if not is_sure:
-                return
-            gone, kept = attempted(delete, deletable)
-            if len(gone) == 1:
-                self.say(f"{gone[0][1]} is deleted; u brings it back, for 14 days")
-            elif gone:
-                self.say(f"{len(gone)} runs are deleted; u brings them back one by one, for 14 days")
-            if kept:
-                self.show_error(incomplete("are deleted", len(gone), kept, MOST_TOLD))
-
-        if len(deletable) == 1:
-            ((directory, name),) = deletable
-            question = f"Delete {name}{words} with all its results?\n{directory}"
-        else:
-            question = (
-                f"Delete {len(deletable)} runs with all their results?\n{_listed([name for _, name in deletable])}"
-            )
-        self.push_screen(ConfirmDialog(question, yes="delete"), answered)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names with commas; of many the first ones."""
-    return first_of([elided(name, LONGEST_NAME) for name in names], MOST_TOLD)
-
 
 MOST_TOLD = 6
 """Runs that a question or an error names."""
-
-
-def _was_called(trashed: Path) -> str:
-    """The name of a run in the trash, as its list had it."""
-    from psi_core.runs.run import Run
-
-    try:
-        return Run(trashed).name
-    except (PsiError, OSError):
-        return trashed.name
 
 
 def _tables_in(folder: Path, suffix: str, measure: str) -> list[Path]:

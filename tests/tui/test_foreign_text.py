@@ -17,6 +17,7 @@ from psi_core.runs.verification import verdict_words, verify
 from psi_core.tables.columns import Column
 from psi_core.tables.export import csv_text, latex_text, markdown_text
 from psi_tui.engine.client import NoAnswerError
+from psi_tui.services.deletion import delete_runs
 from tests.recorded import record_run
 from tests.tui.apps import press, running, settled, text_of
 
@@ -111,7 +112,7 @@ async def test_a_directory_s_name_gives_the_app_no_orders(own_folders):
     async with running(own_folders) as (app, pilot):
         app.screen.table.select_key(str(hostile))
         await press(pilot, "d")
-        app.delete_runs([(examples_directory() / "example-alexnet", "x"), (hostile, "y")])
+        delete_runs(app, [(examples_directory() / "example-alexnet", "x"), (hostile, "y")])
         await settled(pilot)
         app.show_error(RunError("run: no"), hostile / "engine-0.log")
         await settled(pilot)

@@ -191,7 +191,7 @@ async def test_deleting_asks_first_and_spares_examples_and_live_runs(own_folders
     record_run(own_folders, name="old")
     async with running(own_folders) as (app, pilot):
         await press(pilot, "d")
-        assert "still runs" in said(app)
+        assert "still runs; stop it first with x" in said(app), "a key, not the command"
         await press(pilot, "j", "d")
         await shows(app, pilot, ConfirmDialog)
         await press(pilot, "n")
