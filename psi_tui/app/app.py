@@ -170,11 +170,20 @@ class PsiApp(RepaintingApp, Services):
             self.snapshot = message.snapshot
 
     def on_reading_failed(self, message: "ReadingFailed") -> None:
-        """Lets go of a run that cannot be read."""
-        if message.directory == self.open_directory:
-            self.close_run()
-            self._goes_by_itself("runs")
-            self.show_error(PsiError(message.sentence))
+        """Lets go of a run that cannot be read; only whoever looks at it is interrupted, and goes back to the list."""
+        from psi_core.runs.finding import looks_like_run
+
+        if message.directory != self.open_directory:
+            return
+        self.close_run()
+        is_gone = not looks_like_run(message.directory)
+        sentence = f"{message.directory}: moved or deleted elsewhere; open another run" if is_gone else message.sentence
+        if self.current_mode != "results":
+            self.say(sentence)
+            return
+        if len(self.screen_stack) == 1 and not self.is_typing:
+            self.go("runs")
+        self.show_error(PsiError(sentence))
 
     def on_watching_failed(self, message: "WatchingFailed") -> None:
         """Leaves by the app's door."""

@@ -11,13 +11,13 @@ from weakref import WeakSet
 
 from textual import events, on
 from textual._time import get_time
-from textual.app import App
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 from textual.timer import Timer
 
 from psi_tui.screens.base import PsiScreen
+from psi_tui.services.attention import AttentiveApp
 from psi_tui.widgets.dialogs import Question
 
 _LOOK_AGAIN_SECONDS = 0.1
@@ -42,7 +42,7 @@ class KeyPassed(Message):
         self.is_last = is_last
 
 
-class OrderlyApp(App[None]):
+class OrderlyApp(AttentiveApp):
     """An app that answers one key after the other.
 
     A key waits until the one before is answered, and until the screen in front is painted. A question takes no key that
@@ -56,6 +56,10 @@ class OrderlyApp(App[None]):
         self._asked: WeakSet[Screen[Any]] = WeakSet()
         self._painted: WeakSet[Screen[Any]] = WeakSet()
         self._look_again_timer: Timer | None = None
+
+    @property
+    def has_keys_waiting(self) -> bool:
+        return bool(self._waiting)
 
     def on_load(self) -> None:
         """Has every task begin when its turn comes, on every Python.

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import work
-from textual.app import App
 from textual.message import Message
 from textual.reactive import var
 from textual.timer import Timer
+from textual.worker import Worker
 
 from psi_core.errors import ConfigError, PsiError, RunError, attempted, incomplete
 from psi_core.files import current_folder, state_directory
@@ -22,6 +22,7 @@ from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.graphics.terminal import Graphics
 from psi_tui.plots.figures import Palette
 from psi_tui.plots.themes import palette_of
+from psi_tui.services.attention import AttentiveApp
 from psi_tui.services.clipboard import copy
 from psi_tui.services.state import ScreenName, load_state, write_whole
 from psi_tui.text.runs import folders_of
@@ -50,7 +51,7 @@ class PrefillForm(Message):
         self.values = values
 
 
-class Services(App[None]):
+class Services(AttentiveApp):
     """An app as its screens know it.
 
     Args:
@@ -96,10 +97,10 @@ class Services(App[None]):
         self.notify(plain_text(sentence), markup=False, timeout=4)
 
     def show_error(self, error: Exception, log: Path | None = None) -> None:
-        """Shows what went wrong, what to do next, and where the log lies."""
+        """Shows what went wrong, what to do next, and where the log lies; no letter of a text being typed leaves it."""
         from psi_tui.widgets.dialogs import ErrorDialog
 
-        self.push_screen(ErrorDialog(str(error), log, copy=self.copy))
+        self.push_screen(ErrorDialog(str(error), log, copy=self.copy, needs_escape=self.is_typing))
 
     def guarded(self, act: Callable[[], object]) -> None:
         """Runs `act` in a worker thread; errors become a dialog."""
@@ -142,8 +143,25 @@ class Services(App[None]):
         """The run on the results screen, or None."""
         return self._run_watcher.directory if self._run_watcher is not None else None
 
-    def open_run(self, directory: Path, *, is_unasked: bool = False) -> None:
-        """Shows a run on the results screen; one that nobody asks for now, only if nothing lies over this screen."""
+    def open_run(self, directory: Path) -> None:
+        """Shows a run on the results screen."""
+        self._follow(directory)
+        self.go("results")
+
+    def _open_begun(self, directory: Path) -> None:
+        """Opens a run that has just begun, if the user waits for it; a run that they look at meanwhile stays."""
+        if not self.is_waiting and self.current_mode == "results":
+            self.say("the run has begun; 1 lists it")
+            return
+        self.remember(results_tab="")  # Not the tab that the previous run was left on.
+        if self.is_waiting:
+            self.open_run(directory)
+        else:
+            self._follow(directory)
+            self.say("the run has begun; 4 shows it")
+
+    def _follow(self, directory: Path) -> None:
+        """Has the results screen follow a run."""
         if directory != self.open_directory:
             from psi_tui.runs.watcher import RunWatcher
 
@@ -152,20 +170,6 @@ class Services(App[None]):
             self._run_watcher.start()
             if directory != self.state.run:
                 self.remember(run=directory, condition="")  # A condition chosen for one run says nothing of another.
-        if not is_unasked:
-            self.go("results")
-        elif not self._goes_by_itself("results"):
-            self.say("the run has begun; 4 shows it")
-
-    def _goes_by_itself(self, name: ScreenName) -> bool:
-        """Goes to a screen that no key asked for, unless a question or the palette lies over the present one.
-
-        What lies there belongs to its screen, and keys that are meant for it must not go elsewhere.
-        """
-        is_free = len(self.screen_stack) == 1
-        if is_free:
-            self.go(name)
-        return is_free
 
     def close_run(self) -> None:
         """Lets go of the open run, if there is one."""
@@ -292,19 +296,15 @@ class Services(App[None]):
 
     # Runs: started, resumed, stopped.
 
-    @work(thread=True, group="start")
-    def start_run(self, question: dict[str, Any]) -> None:
-        """Starts a run in a session of its own and opens it at its layers."""
+    def start_run(self, question: dict[str, Any]) -> Worker[None]:
+        """Starts a run in a session of its own; it opens at its layers if the user waits for it."""
 
         def start() -> None:
             directory = start_child("start", config=question, runs_dir=str(self.runs_dir))
-            self.call_from_thread(open_it, directory)
+            self.call_from_thread(self._open_begun, directory)
 
-        def open_it(directory: Path) -> None:
-            self.remember(results_tab="")  # Not the tab that the previous run was left on.
-            self.open_run(directory, is_unasked=True)
-
-        self.guarded(start)
+        self.wait_here()
+        return self.run_worker(lambda: self.guarded(start), thread=True, group="start")
 
     @work(thread=True, group="start")
     def resume_run(self, directory: Path, name: str) -> None:

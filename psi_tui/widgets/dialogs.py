@@ -174,15 +174,20 @@ class ErrorDialog(Question[None]):
         sentence: cause and next step, parted by a semicolon as all our errors are; or several lines.
         log: of the worker, or None.
         copy: copies a text and says so under a title.
+        needs_escape: whether escape alone leaves it: it comes over a text that is being typed.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,q", "dismiss", "leave"),
+        Binding("escape", "dismiss", "leave"),
+        Binding("enter,q", "leave", "leave"),
         Binding("y", "copy", "copy the message"),
     ]
 
-    def __init__(self, sentence: str, log: Path | None, copy: Callable[[str, str], object]) -> None:
+    def __init__(
+        self, sentence: str, log: Path | None, copy: Callable[[str, str], object], *, needs_escape: bool = False
+    ) -> None:
         super().__init__()
+        self._needs_escape = needs_escape
         self._copy = copy
         self.sentence = sentence
         self.log_file = log
@@ -198,6 +203,10 @@ class ErrorDialog(Question[None]):
                 yield Static(plain_text(f"Next: {next_step}"), markup=False)
             if self.log_file is not None:
                 yield Static(plain_text(f"Log: {self.log_file}"), markup=False)
+
+    def action_leave(self) -> None:
+        if not self._needs_escape:
+            self.dismiss()
 
     def action_copy(self) -> None:
         text = self.sentence if self.log_file is None else f"{self.sentence}\n{self.log_file}"

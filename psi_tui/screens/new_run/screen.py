@@ -261,7 +261,8 @@ class NewRunScreen(PsiScreen):
     def action_start(self) -> None:
         """Starts the run, or goes to the first field that cannot stand."""
         if self._starting is not None and self._starting.is_running:
-            self.hint("the run is being started; it opens by itself")
+            self.app.wait_here()
+            self.hint("the run is being started; it opens by itself if you wait here")
             return
         try:
             config = self.form.config()
@@ -274,7 +275,7 @@ class NewRunScreen(PsiScreen):
             self.hint(self._refusal)
             self._plan_soon()  # What refused it may be gone by the next press.
             return
-        self.hint("starting the run; it opens by itself")
+        self.hint("starting the run; it opens by itself if you wait here")
         self._starting = self.app.start_run(config.model_dump(mode="json", exclude_unset=True))
 
     def action_copy_command(self) -> None:

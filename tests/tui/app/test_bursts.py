@@ -183,17 +183,6 @@ async def test_random_bursts_end_nothing_and_lose_no_run(own_folders, monkeypatc
         assert len(list_runs(examples=False)) == 2
 
 
-async def test_a_run_that_opens_by_itself_leaves_alone_what_lies_over_the_screen(own_folders):
-    directory = record_run(own_folders, name="mine")
-    async with running(own_folders) as (app, pilot):
-        await burst(pilot, "ctrl+p")
-        app.open_run(directory, is_unasked=True)
-        await settled(pilot)
-        assert (app.current_mode, len(app.screen_stack)) == ("runs", 2)
-        await burst(pilot, "escape", "4")
-        assert app.current_mode == "results"
-
-
 async def test_the_open_run_is_deleted_like_any_other(own_folders):
     record_run(own_folders, name="mine")
     async with running(own_folders) as (app, pilot):
