@@ -82,6 +82,7 @@ class RunReader:
             self._run, self._label_stamp = Run(self.directory, preview=is_live), label_stamp
         if not is_live or time.monotonic() - self._looked >= _RESULTS_SECONDS:
             self._look(is_live)
+        self._run.layer_infos  # noqa: B018 - Of a run that was read anew too: it may be on its way out.
         return Snapshot(
             self._run,
             progress,

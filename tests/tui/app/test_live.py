@@ -15,7 +15,7 @@ from psi_tui.engine.client import Client
 from psi_tui.runs.open_run import RunReader
 from psi_tui.runs.progress import progress_of
 from psi_tui.runs.run_list import RunList, results_stamp
-from psi_tui.runs.watcher import RunAdvanced, RunsWatcher, RunWatcher, WatchingFailed
+from psi_tui.runs.watcher import ReadingFailed, RunAdvanced, RunsWatcher, RunWatcher, WatchingFailed
 from psi_tui.screens.results.log import _EVENTS, _RunEvents
 from psi_tui.services import services
 from psi_tui.widgets.dialogs import ErrorDialog
@@ -130,6 +130,17 @@ def test_a_run_is_read_again_only_where_it_changed(own_folders):
     assert first == second
     assert first.run is second.run
     assert first.stamp == (0, 1, 2)
+
+
+def test_a_run_that_is_half_removed_is_refused_by_the_thread_and_not_on_the_screen(own_folders):
+    directory, posted = record_run(own_folders), []
+    watcher = RunWatcher(directory, posted.append)
+    watcher.look()
+    (directory / "layers.json").unlink()
+    (directory / "chunks" / "00000.npz").unlink()
+    watcher.look()
+    assert [type(message) for message in posted] == [RunAdvanced, ReadingFailed]
+    assert "layers.json" in posted[1].sentence
 
 
 def test_previews_that_come_and_go_end_no_watching(own_folders):
