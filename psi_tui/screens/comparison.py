@@ -218,7 +218,7 @@ def comparison_curves(runs: tuple[ComparedRun, ...], quantity: Quantity) -> Curv
 
 
 def comparison_columns(runs: tuple[ComparedRun, ...], quantity: Quantity) -> tuple[ScreenColumn, ...]:
-    """Columns of `comparison_rows`: a layer, every run by its letter, and the last minus the first."""
+    """Columns of `comparison_rows`: a layer, every run by its letter, and of several the last minus the first."""
     signed: Kind = "shift" if quantity.kind in ("psi", "shift") else quantity.kind
 
     def of_run(run: ComparedRun, importance: int) -> ScreenColumn:
@@ -230,8 +230,11 @@ def comparison_columns(runs: tuple[ComparedRun, ...], quantity: Quantity) -> tup
         return ScreenColumn(run.letter, cell, importance)
 
     first, last = runs[0].letter, runs[-1].letter
+    difference = ScreenColumn(
+        f"{last} - {first}", lambda row: format_cell(row["difference"], signed), 8, name="difference"
+    )
     return (
         *pick(screen_columns([LAYER]), layer=10),
         *(of_run(run, 9 - place) for place, run in enumerate(runs)),
-        ScreenColumn(f"{last} - {first}", lambda row: format_cell(row["difference"], signed), 8, name="difference"),
+        *([difference] if len(runs) > 1 else []),
     )

@@ -72,7 +72,7 @@ class Services(AttentiveApp):
     entries: "var[tuple[RunEntry, ...] | None]" = var(None)
     runs_trouble: var[str] = var("")
     snapshot: "var[Snapshot | None]" = var(None)
-    compared: var[tuple[Path, ...]] = var(())
+    compared: var[tuple[Path, ...]] = var((), always_update=True)
 
     def __init__(self, runs_dir: Path, clock: Callable[[], datetime], graphics: Graphics) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class Services(AttentiveApp):
         self._run_watcher = self.snapshot = None
 
     def compare(self, directories: list[Path]) -> None:
-        """Shows runs side by side."""
+        """Shows runs side by side, as they are now."""
         self.compared = tuple(directories)
         self.remember(compared=self.compared)
         self.go("compare")

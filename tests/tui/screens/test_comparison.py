@@ -2,12 +2,17 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
+from textual.widgets import Static
 
+from psi_core.runs.event_log import EventLog, events_path
+from psi_core.runs.events import Finished
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import table_rows
+from psi_tui.screens.compare import CompareTable
 from psi_tui.screens.comparison import (
     NOTHING_IN_COMMON,
     QUANTITIES,
@@ -17,9 +22,11 @@ from psi_tui.screens.comparison import (
     comparison_rows,
 )
 from psi_tui.text.formatting import GLYPH_WORDS, beyond_cell
+from psi_tui.widgets.dialogs import ErrorDialog
 from tests import recorded
-from tests.recorded import LAYERS, record_run
-from tests.tui.apps import press, running, text_of, until
+from tests.core.living import Worker
+from tests.recorded import LAYERS, copy_chunk, record_run
+from tests.tui.apps import WIDE, press, running, settled, text_of, until
 
 
 def run_with(letter, *layers, condition="fgsm@0.03", value=0.0):
@@ -187,3 +194,92 @@ async def test_with_nothing_to_compare_the_line_of_keys_names_none_that_compares
         assert text_of(app).splitlines()[-1].split() == ["?", "help", "q", "quit"]
         app.compare(directories)
         await until(pilot, lambda: "next quantity" in text_of(app).splitlines()[-1], "the keys")
+
+
+def legend(app):
+    return str(app.screen.query_one("#compare-legend", Static).render())
+
+
+async def test_runs_that_grow_are_followed_and_what_was_chosen_stays(own_folders):
+    worker = Worker()
+    whole = record_run(own_folders, name="whole", shift=0.05)
+    part = record_run(own_folders, name="part", shift=0.09, chunks=[0], finished=False, identity=worker.identity)
+    later = record_run(own_folders, name="later", shift=0.09)
+    async with running(own_folders, WIDE) as (app, pilot):
+        app.compare([whole, part])
+        await until(pilot, lambda: app.screen.runs, "the numbers")
+        assert "b 60 (running)" in legend(app)
+        await press(pilot, "c", "down")
+        table, first = app.screen.query_one(CompareTable), app.screen.runs[1]
+        assert table.current == "conv2"
+        for number in (1, 2):
+            copy_chunk(later, part, number)
+        EventLog(events_path(part, 0)).write(Finished())
+        worker.bury()
+        await until(pilot, lambda: "configured alike" in legend(app), "the end of the run")
+        second = app.screen.runs[1]
+        rows = {row["condition"]: row for row in table_rows(load_run("part"), "layers") if row["layer"] == "conv1"}
+        assert first.layers["conv1"]["attacked"] != second.layers["conv1"]["attacked"] == rows["sign-noise@0.03"]
+        assert (table.current, app.screen.conditions) == ("conv2", ["sign-noise@0.03"] * 2)
+
+
+async def test_a_run_without_results_is_named_and_comes_in_once_it_has_some(own_folders):
+    one, later = (record_run(own_folders, name=name) for name in ("one", "later"))
+    two = record_run(own_folders, name="two", chunks=[], finished=False)
+    async with running(own_folders) as (app, pilot):
+        app.compare([one, two])
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "why one is missing")
+        await settled(pilot)
+        await press(pilot, "escape")
+        assert "missing: two: " in legend(app)
+        assert app.screen.query_one(CompareTable).shown_titles == ["layer", "a"], "nothing to subtract"
+        await press(pilot, "1")
+        copy_chunk(later, two, 0)
+        app.compare([one, two])
+        await until(pilot, lambda: len(app.screen.runs) == 2, "both")
+        await settled(pilot)
+        assert "missing" not in legend(app)
+        assert "b - a" in text_of(app)
+        shutil.rmtree(one)
+        shutil.rmtree(two)
+        await until(pilot, lambda: not app.screen.runs, "the end of both")
+        assert len(app.screen_stack) == 1, "nobody has asked for them now"
+        assert "conv1" not in text_of(app)
+
+
+async def test_what_differs_is_told_whole_once_there_is_room(own_folders):
+    options = {"a": {"epsilon": "0.03", "batch": 1, "threads": 1}, "b": {"epsilon": "0.05", "batch": 2, "threads": 2}}
+    runs = [record_run(own_folders, name=name, **values) for name, values in options.items()]
+    async with running(own_folders, (60, 30)) as (app, pilot):
+        app.compare(runs)
+        await until(pilot, lambda: app.screen.runs, "the numbers")
+        cut = legend(app)
+        assert "threads: a 1" not in cut
+        await pilot.resize_terminal(160, 30)
+        await until(pilot, lambda: "threads: a 1, b 2" in legend(app), "the whole line")
+        await pilot.resize_terminal(60, 30)
+        await until(pilot, lambda: legend(app) == cut, "its names")
+
+
+async def test_enter_opens_the_first_run_at_the_layer_whatever_was_shown_of_it(own_folders, monkeypatch):
+    one = record_run(own_folders, name="one")
+    monkeypatch.setattr(recorded, "LAYERS", (*LAYERS[:2], replace(LAYERS[2], name="fc9")))
+    two = record_run(own_folders, name="two")
+
+    def is_there(layer):
+        choices = app.current_mode == "results" and app.screen.is_ready and app.screen.choices
+        return choices and choices.layer == layer and app.screen.tabs.active == "layers"
+
+    async with running(own_folders) as (app, pilot):
+        app.compare([one, two])
+        await until(pilot, lambda: app.screen.runs, "the numbers")
+        for layer in ("conv2", "fc1", "conv1"):
+            app.screen.query_one(CompareTable).select_key(layer)
+            await press(pilot, "enter")
+            await until(pilot, lambda layer=layer: is_there(layer), layer)
+            await settled(pilot)
+            await press(pilot, "less_than_sign", "5")
+        app.screen.query_one(CompareTable).select_key("fc9")
+        await press(pilot, "enter")
+        assert app.current_mode == "compare"
+        assert "run a has no layer fc9" in app.heard[-1]
