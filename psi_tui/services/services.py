@@ -81,6 +81,7 @@ class Services(AttentiveApp):
         self.statistics = Client()
         self.engine = Client()
         self._run_watcher: RunWatcher | None = None
+        self._resuming: dict[Path, Worker[None]] = {}
         self._save_timer: Timer | None = None
         self._has_told_state = False
 
@@ -306,10 +307,15 @@ class Services(AttentiveApp):
         self.wait_here()
         return self.run_worker(lambda: self.guarded(start), thread=True, group="start")
 
-    @work(thread=True, group="start")
     def resume_run(self, directory: Path, name: str) -> None:
-        """Computes the missing chunks of a run."""
-        self.guarded(lambda: self._resume(directory, name))
+        """Computes the missing chunks of a run, unless an engine is on its way to it already."""
+        under_way = self._resuming.get(directory)
+        if under_way is not None and not under_way.is_finished:
+            self.say(f"{name} is being resumed; its engine takes some seconds")
+            return
+        self._resuming[directory] = self.run_worker(
+            lambda: self.guarded(lambda: self._resume(directory, name)), thread=True, group="start"
+        )
 
     def _resume(self, directory: Path, name: str) -> None:
         from psi_core.runs.run import Run

@@ -9,7 +9,7 @@ import pytest
 
 from psi_core.runs import event_log, processes
 from psi_core.runs.event_log import EventLog, events_path, preview_path
-from psi_core.runs.events import BatchDone, Failed, PhaseBegan, Warned
+from psi_core.runs.events import BatchDone, Failed, PhaseBegan, Stopped, Warned
 from psi_core.runs.status import StatusReader
 from psi_tui.engine.client import Client
 from psi_tui.runs.open_run import RunReader
@@ -22,7 +22,7 @@ from psi_tui.widgets.dialogs import ErrorDialog
 from tests.core.living import Worker
 from tests.engine.processes import new_run, start_worker
 from tests.recorded import record_run
-from tests.tui.apps import NARROW, WIDE, running, text_of, until
+from tests.tui.apps import NARROW, WIDE, running, settled, text_of, until
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
 
@@ -209,6 +209,23 @@ async def test_a_run_that_fails_before_our_eyes_is_a_dialog_with_its_log(own_fol
         assert "Nospaceleftondevice" in text
         assert "Next:rresumesit" in text
         assert "engine-0.log" in text
+
+
+async def test_a_run_is_resumed_once_however_often_it_is_asked_for(own_folders, monkeypatch):
+    directory = record_run(own_folders, name="mine", chunks=[0], finished=False)
+    EventLog(events_path(directory, 0)).write(Stopped())
+    asked, may_begin = [], threading.Event()
+    monkeypatch.setattr(services, "start_child", lambda do, **_fields: asked.append(do) or may_begin.wait(60))
+    async with running(own_folders, NARROW) as (app, pilot):
+        for _ in range(3):
+            await pilot.press("r")
+        await until(pilot, lambda: sum("mine is being resumed" in each for each in app.heard) == 2, "why not again")
+        may_begin.set()
+        await until(pilot, lambda: "mine goes on" in app.heard, "the engine")
+        await settled(pilot)
+        assert asked == ["resume"]
+        await pilot.press("r")
+        await until(pilot, lambda: len(asked) == 2, "another one: the first may have failed")
 
 
 async def test_a_run_that_had_failed_before_is_no_dialog(own_folders):
