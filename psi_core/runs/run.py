@@ -38,6 +38,9 @@ from psi_core.runs.notebook import dataframe_of, dataset_of
 from psi_core.runs.seals import ChunkForm, ConfigChangedError, Origin, read_chunk, read_preview
 from psi_core.runs.status import LIVE, Status, StatusReader, status_of
 
+MOVED = "moved or deleted elsewhere; choose another run"
+"""What is said of a run that is no longer where it was read."""
+
 
 class Run:
     """A run directory. Reading it never locks or writes; arrays are read when first asked for.
@@ -252,7 +255,7 @@ class Run:
         try:
             (self.directory / "config.json").stat()
         except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"{self.directory}: the run was removed or moved elsewhere; choose another one") from None
+            raise RunError(f"{self.directory}: {MOVED}") from None
         except OSError:
             return
 

@@ -172,12 +172,13 @@ class PsiApp(RepaintingApp, Services):
     def on_reading_failed(self, message: "ReadingFailed") -> None:
         """Lets go of a run that cannot be read; only whoever looks at it is interrupted, and goes back to the list."""
         from psi_core.runs.finding import looks_like_run
+        from psi_core.runs.run import MOVED
 
         if message.directory != self.open_directory:
             return
         self.close_run()
         is_gone = not looks_like_run(message.directory)
-        sentence = f"{message.directory}: moved or deleted elsewhere; open another run" if is_gone else message.sentence
+        sentence = f"{message.directory}: {MOVED}" if is_gone else message.sentence
         if self.current_mode != "results":
             self.say(sentence)
             return

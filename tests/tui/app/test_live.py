@@ -248,6 +248,6 @@ async def test_a_run_that_is_removed_before_its_first_image_stays_open_no_longer
         assert app.snapshot.progress.status == ("running" if has_begun else "queued")
         shutil.rmtree(directory)
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
-        assert "removed or moved elsewhere" in app.screen.sentence
+        assert "moved or deleted elsewhere" in app.screen.sentence
         assert app.open_directory is None
     worker.bury()

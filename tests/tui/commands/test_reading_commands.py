@@ -193,4 +193,4 @@ def test_a_run_that_is_removed_while_it_waits_is_watched_no_longer(psi, own_fold
     monkeypatch.setattr("psi_tui.shell.follow.time.sleep", remove)
     outcome = psi("watch", directory.name)
     assert outcome.code == 2
-    assert "removed or moved elsewhere" in outcome.err
+    assert "moved or deleted elsewhere" in outcome.err

@@ -99,7 +99,7 @@ async def test_the_open_run_that_is_removed_elsewhere_interrupts_nobody_on_anoth
         await press(pilot, "q", "n")
         assert (app.current_mode, len(app.screen_stack)) == ("new_run", 1)
         assert app.focused.value == "nqn"
-        assert f"{directory}: moved or deleted elsewhere; open another run" in app.heard
+        assert f"{directory}: moved or deleted elsewhere; choose another run" in app.heard
 
 
 async def test_whoever_looks_at_a_run_that_is_removed_is_told_and_has_the_list(own_folders):
@@ -109,7 +109,7 @@ async def test_whoever_looks_at_a_run_that_is_removed_is_told_and_has_the_list(o
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
         await settled(pilot)
         assert app.current_mode == "runs"
-        assert "Next: open another run" in text_of(app)
+        assert "Next: choose another run" in text_of(app)
 
 
 async def test_a_dialog_over_a_text_that_is_typed_is_left_by_escape_alone(own_folders):
