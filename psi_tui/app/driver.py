@@ -4,16 +4,17 @@ It outlives bytes that are no UTF-8, as a garbled line brings them, and leaves n
 """
 
 import os
+import re
 import selectors
 from codecs import getincrementaldecoder
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from textual import events
-from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.driver import Driver
+from textual.message import Message
 
 if TYPE_CHECKING:
     from psi_tui.services.services import Services
@@ -21,20 +22,35 @@ if TYPE_CHECKING:
 _LOOK_AGAIN_SECONDS = 0.1
 _AT_ONCE = 4096
 
+_OF_TWO = ("\x1bb", "\x1bf", "\x1b\t", "\x1b\x7f")
+"""Keys that terminals send as escape and one character: a word to the left, to the right, back, a word deleted."""
 
-_OF_WORDS = ("\x1bb", "\x1bf")
-"""A word to the left, to the right: what terminals on macOS send for option and an arrow."""
+_OF_MORE = ("\x1b[", "\x1bO")
+"""How longer keys begin, and what the mouse and the terminal tell."""
+
+_UP_TO_ESCAPE = re.compile("\x1b?[^\x1b]+|\x1b")
 
 
 class Parser(XTermParser):
     """Textual's, to which escape and the key behind it in the same packet are two keys, as they were typed.
 
-    Textual takes them for one that is held with alt, of which the app has none, or loses escape.
+    Textual takes them for one that is held with alt, of which the app has none, or for a circumflex where more follows.
     """
 
+    def __init__(self, debug: bool = False) -> None:
+        super().__init__(debug)
+        self._last_two = ""
+
+    def feed(self, data: str) -> Iterable[Message]:
+        for part in _UP_TO_ESCAPE.findall(data) or [data]:
+            if part[:1] == "\x1b" and self._last_two in _OF_MORE and self._timeout_time is not None:
+                self._timeout_time = 0.0  # No key goes on with escape: what came before it was typed.
+                yield from self.tick()
+            yield from super().feed(part)
+            self._last_two = (self._last_two + part)[-2:]
+
     def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[events.Key]:
-        is_pair = len(sequence) == 2 and sequence[0] == "\x1b" and sequence[1].isprintable()
-        if is_pair and sequence not in _OF_WORDS and sequence in ANSI_SEQUENCES_KEYS:
+        if len(sequence) == 2 and sequence not in _OF_TWO + _OF_MORE:
             sequence, alt = sequence[1], True
         if alt:
             yield events.Key("escape", "\x1b")

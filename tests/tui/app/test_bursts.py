@@ -3,10 +3,8 @@
 import os
 import random
 import subprocess
-import time
 
 import pytest
-from textual.constants import ESCAPE_DELAY
 from textual.events import Key
 from textual.keys import _character_to_key
 from textual.widgets import Input
@@ -135,18 +133,42 @@ def test_in_tmux_a_burst_deletes_no_run(own_folders):
         subprocess.run([*socket, "kill-server"], check=False)
 
 
-@pytest.mark.parametrize("key", list("2dq/[1=yG"))
-def test_escape_and_the_key_behind_it_in_one_packet_are_both_heard(key):
+def heard(*packets):
+    """The keys, and the names of what is no key, that the parser makes of packets that come at once."""
     parser = Parser()
-    found = list(parser.feed(f"\x1b{key}"))
-    time.sleep(ESCAPE_DELAY * 1.5)  # More may belong to it until then.
-    found += parser.tick()
-    assert [(event.key, event.character) for event in found] == [("escape", "\x1b"), (_character_to_key(key), key)]
+    found = [event for packet in packets for event in parser.feed(packet)]
+    if parser._timeout_time is not None:
+        parser._timeout_time = 0.0  # Nothing more comes.
+    return [getattr(event, "key", type(event).__name__) for event in [*found, *parser.tick()]]
 
 
-def test_keys_that_terminals_send_with_an_escape_stay_one():
-    keys = {"\x1b[A": "up", "\x1bOP": "f1", "\x1b\t": "shift+tab", "\x1bf": "ctrl+right", "\x1b[Z": "shift+tab"}
-    assert {typed: [event.key for event in Parser().feed(typed)] for typed in keys} == {k: [v] for k, v in keys.items()}
+TYPED = {
+    **{f"\x1b{key}": ["escape", _character_to_key(key)] for key in "2dq/[1=yG]PO"},
+    "\x1bG\x1b[A": ["escape", "G", "up"],
+    "\x1bjj\x1bkk": ["escape", "j", "j", "escape", "k", "k"],
+    "\x1b" + "j" * 40: ["escape", *"j" * 40],
+    "\x1b[\x1b[B\x1bO\x1b\x1b[A": ["escape", "left_square_bracket", "down", "escape", "O", "escape", "up"],
+    "\x1b\r\x1b[A^": ["escape", "enter", "up", "circumflex_accent"],
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_escape_and_the_keys_behind_it_in_one_packet_are_all_heard(typed):
+    assert heard(typed) == heard(*typed) == TYPED[typed]
+
+
+SENT = {
+    **{"\x1b[A": ["up"], "\x1bOP": ["f1"], "\x1b[15;5~": ["ctrl+f5"], "\x1b[Z": ["shift+tab"], "\x1b[[A": ["f1"]},
+    **{"\x1b\t": ["shift+tab"], "\x1bf": ["ctrl+right"], "\x1b\x7f": ["ctrl+w"], "\x1b[97;5u": ["ctrl+a"]},
+    **{"\x1b[<0;3;4M": ["MouseDown"], "\x1b[<0;3;4m": ["MouseUp"], "\x1b[I": ["AppFocus"], "\x1b[O": ["AppBlur"]},
+    **{"\x1b[200~dy\x1b[201~": ["Paste"], "\x1b[48;24;80;0;0t": ["Resize"], "\x1b[3;4R": ["CursorPosition"]},
+}
+
+
+def test_what_terminals_send_with_an_escape_stays_one_however_it_is_cut():
+    whole, told = "".join(SENT), [name for names in SENT.values() for name in names]
+    for cut in range(len(whole) + 1):
+        assert heard(*filter(None, (whole[:cut], whole[cut:]))) == told, cut
 
 
 def test_bytes_that_are_no_letters_end_nothing(own_folders):
