@@ -4,9 +4,7 @@ Exit codes: 0 done, 1 the run failed, 2 wrong use, 130 interrupted.
 """
 
 import contextlib
-import io
 import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -17,7 +15,7 @@ from psi_core.errors import IncompleteError, PsiError, system_sentence, unknown_
 from psi_core.files import open_standard_streams
 from psi_tui.commands.options import ascii_option
 from psi_tui.engine.client import EngineError
-from psi_tui.shell.console import OutputError, drop_output, narrate
+from psi_tui.shell.console import OutputError, drop_output, narrate, write_alike
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -140,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     if not os.environ.get("COLUMNS", "1").strip("0"):
         del os.environ["COLUMNS"]  # Some shells set none or 0 where they know no width: not a letter would fit.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # A terminal without UTF-8 gets question marks, not a traceback.
+    write_alike()
     try:
         # click and rich leave by SystemExit where the reader of a pipe has seen enough: nothing is wrong then.
         with contextlib.suppress(SystemExit):

@@ -17,10 +17,10 @@ from textual.worker import WorkerFailed
 
 from psi_core.errors import PsiError
 from psi_core.files import is_folder, state_directory
-from psi_tui.app.ascii_filter import AsciiFilter
 from psi_tui.app.driver import own_driver
 from psi_tui.app.palette import ActionProvider, Palette
 from psi_tui.app.repainting import RepaintingApp
+from psi_tui.app.wire import AsciiFilter
 from psi_tui.graphics.terminal import Graphics, Wish
 from psi_tui.plots.themes import THEMES, Colors, themes_for
 from psi_tui.services.services import Services

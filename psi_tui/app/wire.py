@@ -14,9 +14,14 @@ from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.control import Control
+from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.strip import Strip
+
+from psi_tui.text.in_ascii import to_ascii
 
 Look: TypeAlias = tuple[str, str]
 """What the terminal is sent before and after a text of one style."""
@@ -138,3 +143,19 @@ def _runs(shown: Sequence[Cell | None], cells: Sequence[Cell]) -> Iterator[tuple
         while end < len(cells) and not cells[end][0]:
             end += 1
         yield start, end
+
+
+class AsciiFilter(LineFilter):
+    """Replaces every character that is no ASCII by one of the same width; styles stay as they are."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The same line in ASCII.
+
+        Args:
+            segments: segments of one line; control segments pass unchanged.
+            background: not used.
+        """
+        return [
+            segment if segment.control or segment.text.isascii() else Segment(to_ascii(segment.text), segment.style)
+            for segment in segments
+        ]

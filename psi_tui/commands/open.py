@@ -10,6 +10,7 @@ import rich_click as click
 from psi_core.errors import ConfigError
 from psi_core.files import runs_directory
 from psi_tui.commands.options import ascii_option, run_argument, runs_dir_option, trust_option, trust_run
+from psi_tui.shell.console import has_every_character
 
 _SWITCH_SECONDS = 0.001
 """How long a thread that reads or draws may keep Python to itself. A fifth of the default halves the longest wait of a
@@ -59,6 +60,7 @@ def start_app(*, runs_dir: str | None = None, ascii_only: bool = False, director
         os.environ.pop(name, None)
     sys.setswitchinterval(_SWITCH_SECONDS)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Started below nohup, it would outlive its terminal and spin.
+    ascii_only = ascii_only or not has_every_character(sys.stdout)
     app = PsiApp(runs_directory(runs_dir), open_directory=directory, ascii_only=ascii_only, pictures=pictures)
     app.use_colors(colors_from(app.console.color_system))
     app.run()

@@ -1,20 +1,41 @@
 """Where words go: results to standard output, narration to standard error, errors in one sentence."""
 
+import codecs
 import contextlib
+import io
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from psi_core.errors import ConfigError, PsiError
 from psi_core.files import is_file, replacing
 from psi_core.plain_text import plain_text
+from psi_tui.text.in_ascii import to_ascii
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def write_alike() -> None:
+    """Has standard streams write what is alike for a character that their encoding lacks: `^` for `▲`, not a `?`."""
+    codecs.register_error("alike", _alike)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="alike")
+
+
+def _alike(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError), "it is asked where text is written"
+    return to_ascii(error.object[error.start : error.end]), error.end
+
+
+def has_every_character(stream: TextIO) -> bool:
+    """Whether a stream can be written whatever the app draws with."""
+    return stream.encoding.lower().startswith("utf")
 
 
 def output_console() -> "Console":

@@ -215,6 +215,18 @@ def test_another_size_is_drawn_whole_and_one_of_a_moment_leaves_nothing_undrawn(
         terminal.wait_for(lambda text: text == narrow, seconds=20)
 
 
+@pytest.mark.parametrize(("encoding", "told"), [("utf-8", "ascii False"), ("iso8859-1", "ascii True")])
+def test_a_terminal_whose_encoding_lacks_our_signs_is_drawn_for_in_ascii(own_folders, encoding, told):
+    code = """
+from psi_tui.app.app import PsiApp
+from psi_tui.cli import main
+PsiApp.run = lambda app: print("ascii", app.ascii_only)
+main([])
+"""
+    with Terminal([sys.executable, "-c", code], environment={"PYTHONIOENCODING": encoding}) as terminal:
+        terminal.wait_for(told)
+
+
 def test_nothing_is_sent_while_nothing_happens(own_folders):
     record_run(own_folders, name="mine")
     with (

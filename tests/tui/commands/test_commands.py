@@ -68,6 +68,15 @@ def test_poor_terminals_are_served(own_folders, environment):
         assert "\x1b" not in done.stdout
 
 
+def test_a_stream_that_lacks_our_signs_gets_what_is_alike(own_folders):
+    for name in ("one", "two"):
+        record_run(own_folders, name=name)
+    arguments = ("compare", "one", "two")
+    signs, alike = (psi_tui(*arguments, PYTHONIOENCODING=encoding).stdout for encoding in ("utf-8", "ascii"))
+    assert alike == signs.translate(str.maketrans("→▲▼±·", ">^v~."))
+    assert "▲" in signs
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(own_folders):
     record_run(own_folders, images=400, chunk=200)
     for json_option in ([], ["--json"]):

@@ -9,9 +9,9 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from psi_tui.app.ascii_filter import UNKNOWN, to_ascii
 from psi_tui.screens.explore.outline import CATALOG, NONNEGATIVE_KINDS, RELU_KINDS, Line, Outline, kind_glyph, kind_word
 from psi_tui.screens.explore.tree import MARKED, TAPPED, ModelTree
+from psi_tui.text.in_ascii import UNKNOWN, to_ascii
 
 KINDS = ("Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Linear", "Dropout", "Softmax")
 FILTERS = ["", "relu", "conv", "pooling", "block12", "block1 relu", "huge 7.2", "RELU", "nothing-fits", "deep"]

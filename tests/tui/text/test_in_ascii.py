@@ -14,7 +14,8 @@ from textual.app import App, ComposeResult
 from textual.color import Color
 from textual.widgets import Static
 
-from psi_tui.app.ascii_filter import UNKNOWN, AsciiFilter, to_ascii
+from psi_tui.app.wire import AsciiFilter
+from psi_tui.text.in_ascii import UNKNOWN, to_ascii
 
 NO_CONTROL = st.characters(exclude_categories=("Cc", "Cs"))
 JOINING = "a猫👩🚀▶❤é\u0301\u200d\ufe0f\u200b🏽🇳→"

@@ -1,13 +1,10 @@
-"""`--ascii`: every line of the screen in ASCII alone, cell for cell where it was."""
+"""A text in ASCII, cell for cell where it was: for `--ascii`, and for streams whose encoding lacks our signs."""
 # ruff: noqa: RUF001 characters that look alike are what this table is about
 
 import functools
 import unicodedata
 
 from rich.cells import cell_len
-from rich.segment import Segment
-from textual.color import Color
-from textual.filter import LineFilter
 
 UNKNOWN = "?"
 
@@ -70,22 +67,6 @@ _TABLE = {
     **_BRAILLE,
     **_SEXTANTS,
 }
-
-
-class AsciiFilter(LineFilter):
-    """Replaces every character that is no ASCII by one of the same width; styles stay as they are."""
-
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same line in ASCII.
-
-        Args:
-            segments: segments of one line; control segments pass unchanged.
-            background: not used.
-        """
-        return [
-            segment if segment.control or segment.text.isascii() else Segment(to_ascii(segment.text), segment.style)
-            for segment in segments
-        ]
 
 
 @functools.lru_cache(4096)
