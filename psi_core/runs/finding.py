@@ -1,4 +1,4 @@
-"""Finding runs: by path, id, unique name, unique prefix, or `latest`."""
+"""Finding runs: by path, id, unique name, unique prefix, the end of an id, or `latest`."""
 
 import contextlib
 import os
@@ -11,9 +11,12 @@ from psi_core.runs.run import Run
 
 PathText: TypeAlias = str | os.PathLike[str]
 
+_SHORTEST_END = 6
+"""Characters of an id's end that find it: those by which the runs of one second differ."""
+
 
 def load_run(run: PathText, runs_dir: PathText | None = None, *, preview: bool = False) -> Run:
-    """A run by path, id, unique name, unique prefix, or `latest`; the first that fits.
+    """A run by path, id, unique name, unique prefix, the end of an id, or `latest`; the first that fits.
 
     Args:
         run: what to look for.
@@ -52,7 +55,8 @@ def find_run(run: PathText, runs_dir: PathText | None = None) -> Path:
     identified = [known for known in own if known.id == text]
     named = [known for known in everything if known.name == text]
     prefixed = [known for known in own if known.id.startswith(text) or known.name.startswith(text)]
-    for found in (identified, named, prefixed if text not in ("", "latest") else []):
+    ended = [known for known in own if len(text) >= _SHORTEST_END and known.id.endswith(text)]
+    for found in (identified, named, prefixed if text not in ("", "latest") else [], ended):
         if len(found) == 1:
             return found[0].directory
         if found:

@@ -19,7 +19,7 @@ trust_option = click.option(
     "--trust", is_flag=True, help="run the code that the run's model names, though the run was not made here"
 )
 run_argument = click.argument("run", shell_complete=complete_run)
-"""A run by path, id, unique name, unique prefix, or `latest`."""
+"""A run by path, id, unique name, unique prefix, the end of an id, or `latest`."""
 
 
 def trust_run(run: "Run") -> None:

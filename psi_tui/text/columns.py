@@ -298,8 +298,8 @@ def _hidden_words(titles: Sequence[str]) -> list[str]:
     return [f"{more}: {', '.join(titles)}", more, f"+{len(titles)}"]
 
 
-_ID = re.compile(r"(?:. )?\d{8}-\d{6}-[0-9a-f]{6}")
-"""An id of a run, with the mark of a list before it."""
+_ID = re.compile(r"((?:. )?)(\d{8}-\d{6}-[0-9a-f]{6})")
+"""An id of a run, and the mark of a list before it."""
 
 
 _MODULE = re.compile(r"((?:\S+ )?)(\w+(?:\.\w+)+(?:#\d+)?)")
@@ -309,12 +309,12 @@ _MODULE = re.compile(r"((?:\S+ )?)(\w+(?:\.\w+)+(?:#\d+)?)")
 def elided(text: str, width: int) -> str:
     """A text with its middle left out where it is wider: names tell most by their ends. A number before it stays.
 
-    An id keeps its beginning, by which it can be typed; a module's name the numbers of what it lies in.
+    An id keeps its end, since runs of one day begin alike; a module's name the numbers of what it lies in.
     """
     if cell_len(text) <= width:
         return text
-    if _ID.fullmatch(text) and width > 1:
-        return f"{text[: width - 1]}…"
+    if (run := _ID.fullmatch(text)) and width > len(run.group(1)) + 1:
+        return f"{run.group(1)}…{_end(run.group(2), width - len(run.group(1)) - 1)}"
     if (module := _MODULE.fullmatch(text)) and width > len(module.group(1)) + 1:
         return module.group(1) + _elided_module(module.group(2), width - len(module.group(1)))
     number, blank, _ = text.partition(" ")

@@ -1,4 +1,4 @@
-"""How a run is found: path, id, unique name, unique prefix, `latest`; shipped examples by name alone."""
+"""How a run is found: path, id, unique name, unique prefix, end of an id, `latest`; shipped examples by name alone."""
 
 import json
 import os
@@ -48,6 +48,14 @@ def test_a_run_is_found_by_the_first_that_fits(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(newer, tmp_path / "older")
     assert find_run("older") == tmp_path / "older"
+
+
+def test_the_end_of_an_id_that_a_narrow_list_shows_finds_its_run(runs):
+    first, second = record_run(runs), record_run(runs)
+    assert find_run(first.name[-6:]) == first
+    assert find_run(second.name[-13:]) == second
+    with pytest.raises(RunError, match="run: "):
+        find_run(first.name[-5:])
 
 
 def test_ambiguous_names_and_prefixes_are_refused_with_the_ids(runs):

@@ -220,8 +220,9 @@ def test_a_value_decides_where_there_is_one_and_nothing_goes_last():
     assert in_order(column, [3, None, 1, 2], descending=True) == [3, 2, 1, None]
 
 
-def test_an_id_keeps_its_beginning_and_a_column_its_share():
-    assert elided("* 20261129-060200-0499eb", 12) == "* 20261129-…"
+def test_an_id_keeps_its_end_and_a_column_its_share():
+    assert [elided("* 20261129-060200-0499eb", width) for width in (16, 4, 3)] == ["* …060200-0499eb", "* …b", "…eb"]
+    assert elided("20261129-060200-0499eb", 12) == "…0200-0499eb"
     columns = (replace(LISTED[0], share=1.0), replace(LISTED[1], share=0.5, least=8))
     kept, ((run, model),) = fitted(columns, [["r" * 60, "m" * 60]], 47)
     assert (kept, len(run), len(model)) == ([0, 1], 30, 15)
