@@ -1,11 +1,13 @@
 """An app whose terminal shows all that it should, and is sent no more than what it does not show yet."""
 
+import os
 import shutil
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import RenderableType
 from textual._compositor import CompositorUpdate
 from textual._styles_cache import StylesCache
+from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.geometry import Size
 from textual.screen import Screen
@@ -37,6 +39,10 @@ class RepaintingApp(OrderlyApp):
         wire: what the terminal shows now.
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+z", "suspend_process", "to the shell; fg comes back", show=False, priority=True)
+    ]
+
     _rest: Timer | None = None
 
     def __init__(self, *arguments: Any) -> None:
@@ -49,6 +55,13 @@ class RepaintingApp(OrderlyApp):
         if self._rest is not None:
             self._rest.stop()
         self._rest = self.set_timer(_REST_SECONDS, self._paint_again)
+
+    def action_suspend_process(self) -> None:
+        """Stops where a shell can bring the app back; anywhere else it would stay stopped for good."""
+        if self.is_headless or not _is_job_of_a_shell():
+            self.notify("no shell here would bring the app back; q quits, and runs go on", markup=False)
+        else:
+            super().action_suspend_process()
 
     def _paint_again(self) -> None:
         if not self.screen_stack:
@@ -64,3 +77,11 @@ class RepaintingApp(OrderlyApp):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         sent = self.wire.shortened(renderable) if isinstance(renderable, CompositorUpdate) else renderable
         super()._display(screen, sent)
+
+
+def _is_job_of_a_shell() -> bool:
+    """Whether the process above put us into a group of our own, in its session: it then hears that we have stopped."""
+    try:
+        return os.getpgrp() == os.getpid() and os.getsid(os.getppid()) == os.getsid(0) != os.getpid()
+    except OSError:
+        return False  # It is gone.

@@ -29,6 +29,8 @@ _MOVES: dict[str, tuple[str, ...]] = {
 }
 """Actions of a focused widget that answer a move; the first that it has."""
 
+_NO_SIDES = "nothing lies to the left or right in this pane; j and k move down and up"
+
 
 class Pane(Container):
     """A part of a screen that `+` makes as large as the screen."""
@@ -159,7 +161,10 @@ class PsiScreen(Screen[None]):
         for name in _MOVES[where] if focused is not None else ():
             action = getattr(focused, f"action_{name}", None)
             if action is not None:
-                action()
+                try:
+                    action()
+                except SkipAction:  # Textual's word for a pane that does not scroll that way.
+                    self.hint(_NO_SIDES if where in ("left", "right") else "all of this pane is in sight")
                 return
         self.hint("no pane is focused in which to move; tab goes to the next one")
 

@@ -67,6 +67,8 @@ class ExportChoice:
 class Modal(ModalScreen[ResultT]):
     """A screen over another one. Leaving it twice, as two clicks in one moment would, leaves it once."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark", "app.help", "help", show=False, key_display="?")]
+
     def dismiss(self, result: ResultT | None = None) -> AwaitComplete:
         """Gives the result; nothing where it is left already."""
         return super().dismiss(result) if self.is_current else AwaitComplete()

@@ -4,18 +4,22 @@ import pytest
 from textual.binding import Binding
 from textual.widgets._footer import FooterKey
 
+from psi_tui.app.help import HelpScreen
 from psi_tui.app.palette import bindings_of
 from psi_tui.screens.results.screen import TABS
 from psi_tui.widgets.navigation import KeyFooter
 from tests.recorded import record_run
-from tests.tui.apps import NARROW, WIDE, running, settled, still, text_of
+from tests.tui.apps import NARROW, WIDE, press, running, settled, still, text_of
 
 pytestmark = pytest.mark.usefixtures("warm_engine")
 
-OWN_MOVES = ("cursor_", "scroll_", "page_", "move(", "select_cursor", "toggle_", "previous_tab", "next_tab")
+OWN_MOVES = (
+    *("cursor_", "scroll_", "page_", "select_cursor", "toggle_", "previous_tab", "next_tab"),
+    *(f"move('{where}')" for where in ("up", "down", "top", "bottom")),
+)
 """Actions that may rightly change nothing: the cursor is at that end already."""
 
-LEAVING = ("quit", "app.quit", "help_quit", "suspend_process", "command_palette", "app.command_palette")
+LEAVING = ("quit", "app.quit", "help_quit", "command_palette", "app.command_palette")
 """Tried by tests of their own."""
 
 ALIKE = ("app.help", "help", "go(", "new", "stop", "resume")
@@ -81,6 +85,20 @@ async def test_no_key_is_dead(own_folders, walk):
                 assert app.is_running
                 is_here = binding.action == f"go('{screen}')"
                 assert answer(app) != before or is_here, f"{key} ({described(binding)}) is dead on {tab or screen}"
+
+
+async def test_help_of_a_dialog_names_its_keys_and_no_other(own_folders):
+    record_run(own_folders, name="mine")
+    async with running(own_folders) as (app, pilot):
+        await press(pilot, "y")
+        dialog = app.screen
+        await press(pilot, "question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        told = dict(app.screen.keys)
+        assert ("esc q", "leave") in told["this screen"]
+        assert "everywhere" not in told
+        await press(pilot, "escape")
+        assert app.screen is dialog
 
 
 def assert_footer_is_whole(app, place):

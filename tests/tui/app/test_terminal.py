@@ -227,6 +227,30 @@ main([])
         terminal.wait_for(told)
 
 
+def test_a_shell_gets_the_terminal_and_gives_it_back(own_folders):
+    record_run(own_folders, name="mine")
+    with Terminal(["bash", "--norc", "--noprofile", "-i"], environment={"PS1": "shell> "}) as terminal:
+        terminal.wait_for("shell>")
+        terminal.send(f"{psi_tui()[0]}\r")
+        terminal.wait_for("mine")
+        terminal.wait_for_quiet(0.5)
+        terminal.send("\x1a")
+        terminal.wait_for("Stopped")
+        before = len(terminal.raw)
+        terminal.send("fg\r")
+        terminal.wait_for(lambda _: b"60 images" in terminal.raw[before:])
+        terminal.send("q")
+        terminal.wait_for(lambda _: b"\x1b[?1049l" in terminal.raw[before:])  # The shell's screen again.
+
+
+def test_without_a_shell_nothing_stops_the_app(own_folders):
+    record_run(own_folders, name="mine")
+    with Terminal() as terminal:
+        terminal.wait_for("mine")
+        terminal.send("\x1a")
+        terminal.wait_for("no shell here")
+
+
 def test_nothing_is_sent_while_nothing_happens(own_folders):
     record_run(own_folders, name="mine")
     with (
