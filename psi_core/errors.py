@@ -143,8 +143,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def way_to_write(error: OSError) -> str:
-    """What to do where the system refused to write."""
-    return "free some disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check who owns it"
+    """What to do where the system refused to write, or to delete."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some disk"
+    return "mount its disk for writing" if error.errno == errno.EROFS else "check who owns it"
 
 
 def system_sentence(error: OSError) -> str:
@@ -154,7 +156,8 @@ def system_sentence(error: OSError) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "files: the system lets no more be open at once; allow more, as with ulimit -n 1024"
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "output"
-    return f"{place}: cannot be used ({error.strerror or error}); check whether it is there, full, and whose it is"
+    reason = error.strerror or error
+    return f"{place}: cannot be used ({reason}); check whether it is there, full or read-only, and whose it is"
 
 
 _MOST_NEIGHBORS = 2000

@@ -29,6 +29,17 @@ def plain_line(text: str) -> str:
     return re.sub("[\n\t]", " ", plain_text(text))
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 image`, `10,000 images`.
+
+    Args:
+        count: how many there are.
+        noun: of one.
+        plural: of none or several, where it is more than an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def short_number(value: float, digits: int) -> str:
     """A number with so many significant digits; from 0.0001 up to a million it has no power of ten, `100` at two."""
     text = f"{value:.{digits}g}"

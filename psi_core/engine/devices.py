@@ -21,6 +21,7 @@ from psi_core.devices import CPU, Device
 from psi_core.engine.memory import total_memory
 from psi_core.engine.precision import precision as precision  # noqa: PLC0414 - scripts ask for it here.
 from psi_core.errors import ConfigError
+from psi_core.plain_text import counted
 
 _BATCH_BYTES = {"cpu": 2**30, "cuda": 2**34}
 """Memory that the activations of one batch may take; on CUDA also at most a quarter of the device."""
@@ -222,7 +223,7 @@ def processor_name() -> str:
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {usable_cores()} cores"
+    return f"{name}, {counted(usable_cores(), 'core')}"
 
 
 def usable_cores() -> int:

@@ -25,6 +25,7 @@ from psi_core.engine.devices import enter_device
 from psi_core.engine.measure.step import StepPlan
 from psi_core.engine.network_check import CannotTellError, alone_fields, network_fields
 from psi_core.engine.precision import precision
+from psi_core.plain_text import counted
 from psi_core.runs.events import EvidenceFound
 
 AMONG = 64
@@ -156,7 +157,7 @@ def _gradient_fields(plan: StepPlan, first: FirstImages, policy: str, device: De
         raise CannotTellError("the gradient holds NaN or infinity")
     moving = gradient.flatten(1).any(1)
     if not bool(moving.any()):
-        raise CannotTellError(f"the gradient is 0 at every pixel of {len(shaken)} images")
+        raise CannotTellError(f"the gradient is 0 at every pixel of {counted(len(shaken), 'image')}")
     own = gradient[moving].flatten(1).double()
     images, targets = shaken[moving].double(), aims[moving]
     pixels = own.abs().topk(_pixels_of(first[0]), dim=1).indices

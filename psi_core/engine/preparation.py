@@ -62,6 +62,7 @@ from psi_core.engine.models.weights import (
 from psi_core.engine.sampling import positions_of
 from psi_core.errors import ConfigError, ModelError
 from psi_core.files import file_sha256, typed_path
+from psi_core.plain_text import counted
 from psi_core.runs.chunks import chunk_count
 from psi_core.runs.loading import LayerInfo
 
@@ -286,8 +287,9 @@ def _require_channels(dataset: Dataset, positions: NDArray[np.int64], trace: Net
         return
     pixels = dataset.read(positions[:1], size, trace.channels).pixels
     if pixels.ndim == 4 and pixels.shape[3] not in (1, trace.channels):
+        there = counted(trace.channels, "channel")
         raise ModelError(
-            f"model: it takes {trace.channels} channels, and images of {dataset.name} have {pixels.shape[3]}; wrap it "
+            f"model: it takes {there}, and images of {dataset.name} have {pixels.shape[3]}; wrap it "
             f"so that it makes the others itself, with input_size = ({pixels.shape[3]}, {size}, {size})"
         )
 

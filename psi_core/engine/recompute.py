@@ -24,6 +24,7 @@ from psi_core.engine.kernels import sums_on
 from psi_core.engine.precision import precision
 from psi_core.engine.work.chunk_maker import make_chunk_maker
 from psi_core.errors import PsiError, first_of
+from psi_core.plain_text import counted
 from psi_core.runs.chunks import Arrays, share_of
 from psi_core.runs.event_log import EventReader, events_path, worker_numbers
 from psi_core.runs.events import BatchDone, Started, Warned
@@ -122,7 +123,7 @@ def _compared(number: int, ours: Arrays, theirs: Arrays, other: str, *, is_small
         made = f"made on {other}" if other else "once in smaller batches, since memory ran out"
         where = "on the device that made them" if other else "in batches of one size"
         words = (
-            f"{images} images, {made}: benign PSI within {apart:.1e}, {same:.1f} % of the predictions "
+            f"{counted(images, 'image')}, {made}: benign PSI within {apart:.1e}, {same:.1f} % of the predictions "
             f"the same; bits are compared only {where}"
         )
         return Verified(name, "right" if apart <= ROUNDING else "wrong", words)
@@ -130,7 +131,7 @@ def _compared(number: int, ours: Arrays, theirs: Arrays, other: str, *, is_small
     if differing:
         words = f"other bits in {first_of(differing)}; benign PSI differs by at most {apart:.1e}"
         return Verified(name, "wrong", words)
-    return Verified(name, "right", f"{images} images: the same bits in all {len(ours)} arrays")
+    return Verified(name, "right", f"{counted(images, 'image')}: the same bits in all {len(ours)} arrays")
 
 
 def _is_same(one: NDArray[Any], other: NDArray[Any]) -> bool:

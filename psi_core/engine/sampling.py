@@ -14,6 +14,7 @@ from psi_core.config import Order
 from psi_core.engine.attacks.noise import Noise
 from psi_core.engine.images import Dataset
 from psi_core.errors import DataError
+from psi_core.plain_text import counted
 
 _STREAM = zlib.crc32(b"images")
 """Keeps the lots of images apart from the noise of every condition."""
@@ -26,7 +27,9 @@ def image_count(dataset: Dataset, images: int | None) -> int:
         DataError: there are fewer.
     """
     if images is not None and images > len(dataset):
-        raise DataError(f"images: {dataset.name} has {len(dataset)} images, not {images}; write at most {len(dataset)}")
+        raise DataError(
+            f"images: {dataset.name} has {counted(len(dataset), 'image')}, not {images}; write at most {len(dataset)}"
+        )
     return len(dataset) if images is None else images
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from psi_core.conditions import EPSILON_ROUNDING, Condition
 from psi_core.evidence.check import Check, at_least, at_most, badness, listed, not_checked, worst
-from psi_core.plain_text import short_number
+from psi_core.plain_text import counted, short_number
 from psi_core.runs.event_log import EventReader, events_path
 from psi_core.runs.events import EvidenceFound, PrecisionCompared, Started
 from psi_core.runs.run import Run
@@ -56,7 +56,7 @@ def finite_differences(run: Run) -> Check:
     statuses = at_most(error, DIFFERENCES_MEET, DIFFERENCES_NEAR), at_most(own, GRADIENT_MEETS, GRADIENT_NEAR)
     status = worst(statuses)
     sentence = (
-        f"in {seen.images} images drawn by lot central differences in float64 meet the gradient within "
+        f"in {counted(seen.images or 0, 'image')} drawn by lot central differences in float64 meet the gradient within "
         f"{_percent(error)}; the run's own ({run.config.precision}) has its direction within {_percent(own)}"
     )
     if statuses[0] != "green" and (_finite(seen.alone_difference) or 0.0) > ALONE_MEETS:
@@ -170,7 +170,7 @@ def nothing_at_epsilon_0(run: Run) -> Check:
     names = listed(run.conditions[at] for at in places)
     if not changed:
         return Check(name, "green", f"PSI and predictions are the benign ones bit for bit under {names}", 0, "images")
-    sentence = f"PSI or prediction of {changed:,} images is not the benign one under {names}: look for chance"
+    sentence = f"PSI or prediction of {counted(changed, 'image')} is not the benign one under {names}: look for chance"
     return Check(name, "red", sentence, changed, "images")
 
 

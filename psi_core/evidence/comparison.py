@@ -8,6 +8,7 @@ import numpy as np
 from psi_core.conditions import ATTACKS, Condition, attack_row, noises_of, sizing_attack
 from psi_core.evidence.arithmetic import engine_evidence
 from psi_core.evidence.check import Check, at_least, at_most, listed, not_checked
+from psi_core.plain_text import counted
 from psi_core.runs.run import Run
 from psi_core.statistics.contrasts import SIGNIFICANT, smallest_detectable
 from psi_core.statistics.intervals import FEWEST_IMAGES, mean_of
@@ -120,7 +121,7 @@ def _noise_of_another_size(run: Run) -> str:
 def images_enough(run: Run) -> Check:
     """Which shift from every noise of its size a run of so many images finds, under whichever of its attacks."""
     name, count, details = "images", len(run.index), run.condition_details
-    counted = f"{count:,} {'image' if count == 1 else 'images'}{'' if count == run.images else ' so far'}"
+    seen = f"{counted(count, 'image')}{'' if count == run.images else ' so far'}"
     attacks = [at for at, each in enumerate(details) if not (each.is_benign or each.is_control or each.epsilon == 0)]
     if not attacks:
         return not_checked(name, "no attack has an epsilon above 0, so that nothing can shift; add --attack fgsm")
@@ -133,11 +134,11 @@ def images_enough(run: Run) -> Check:
     found = [delta for delta in found if not math.isnan(delta)]
     if not found:
         way_out = "take larger data" if _has_all_data(run) else "add --images 1000"
-        return Check(name, "red", f"{counted}: too few to tell a shift from chance; {way_out}")
+        return Check(name, "red", f"{seen}: too few to tell a shift from chance; {way_out}")
     worst = max(found)
     status = at_most(worst, SMALL, MEDIUM)
     sentence = (
-        f"{counted}: four of five such runs find a shift of {worst:.2g} sd in any one layer, "
+        f"{seen}: four of five such runs find a shift of {worst:.2g} sd in any one layer, "
         f"of {median(found):.2g} sd in half of them"
     )
     if status != "green":

@@ -4,7 +4,7 @@ import math
 
 from psi_core.evidence.arithmetic import ALONE_MEETS, ALONE_NEAR, engine_evidence, mixing_of
 from psi_core.evidence.check import Check, at_most, not_checked
-from psi_core.plain_text import short_number
+from psi_core.plain_text import counted, short_number
 from psi_core.runs.run import Run
 
 NORMALIZED_ONCE = 1.5
@@ -22,7 +22,8 @@ def alone_and_among_others(run: Run) -> Check | None:
         return not_checked(name, f"it could not be looked at: {seen.alone_reason or 'it came to NaN or infinity'}")
     status = at_most(difference, ALONE_MEETS, ALONE_NEAR)
     within = f"{short_number(100 * difference, 2)} %"
-    sentence = f"{seen.images} images alone and among others have the same logits within {within}"
+    have = "has" if seen.images == 1 else "have"
+    sentence = f"{counted(seen.images or 0, 'image')} alone and among others {have} the same logits within {within}"
     if status == "green":
         return Check(name, status, sentence, 100 * difference, "percent")
     sentence += (

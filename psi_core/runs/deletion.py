@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from psi_core.errors import RunError, first_of
+from psi_core.errors import RunError, first_of, way_to_write
 from psi_core.files import TEMPORARY, is_example, read_whole
 from psi_core.runs.loading import IDENTITY
 from psi_core.runs.status import StatusReader
@@ -96,7 +96,7 @@ def delete_run(directory: Path) -> list[str]:
         try:
             directory.rename(doomed)
         except OSError as error:
-            raise RunError(f"{directory}: cannot be deleted ({error.strerror}); check who owns it") from None
+            raise RunError(f"{directory}: cannot be deleted ({error.strerror}); {way_to_write(error)}") from None
         return _remove_own(doomed, directory)
     except OSError as error:
         _put_back(doomed, directory, config)

@@ -12,7 +12,7 @@ import stat
 import time
 from pathlib import Path
 
-from psi_core.errors import RunError, attempted, incomplete
+from psi_core.errors import RunError, attempted, incomplete, way_to_write
 from psi_core.runs.deletion import finish_deletions, require_deletable, require_nothing_else
 
 TRASH = ".trash"
@@ -49,7 +49,7 @@ def put_in_trash(directory: Path) -> Path:
         trashed = folder / f"{now:010d}-{place}-{directory.name}"  # A clock may begin in 1970.
         directory.rename(trashed)
     except OSError as error:
-        raise RunError(f"{directory}: cannot be moved to the trash ({error.strerror}); check who owns it") from None
+        raise RunError(f"{directory}: cannot be moved to the trash ({error.strerror}); {way_to_write(error)}") from None
     tidy(directory.parent)
     return trashed
 
@@ -69,7 +69,7 @@ def take_from_trash(trashed: Path) -> Path:
     try:
         trashed.rename(directory)
     except OSError as error:
-        raise RunError(f"{trashed}: cannot be moved back ({error.strerror}); check who owns it") from None
+        raise RunError(f"{trashed}: cannot be moved back ({error.strerror}); {way_to_write(error)}") from None
     return directory
 
 
@@ -154,7 +154,7 @@ def _remove(trashed: Path) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             doomed.rename(trashed)
-        raise RunError(f"{trashed}: cannot be removed ({error.strerror}); check who owns it") from None
+        raise RunError(f"{trashed}: cannot be removed ({error.strerror}); {way_to_write(error)}") from None
 
 
 def _when(name: str) -> tuple[int, int]:

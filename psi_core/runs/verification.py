@@ -9,7 +9,7 @@ from typing import Literal
 
 from psi_core.errors import RunError, first_of
 from psi_core.files import TEMPORARY, file_sha256, is_file
-from psi_core.plain_text import plain_line
+from psi_core.plain_text import counted, plain_line
 from psi_core.runs.chunks import CHUNKS, chunk_path
 from psi_core.runs.event_log import EventReader, events_path, worker_numbers
 from psi_core.runs.events import Started
@@ -83,7 +83,7 @@ def _configuration(run: Run) -> tuple[Verdict, str]:
 
 def _layers(run: Run) -> tuple[Verdict, str]:
     sample = "a sample" if len(run.positions) and run.positions[-1] >= run.images else "the first ones"
-    return "right", f"{len(run.layers)} layers; images: {sample}, {run.images} of them"
+    return "right", f"{counted(len(run.layers), 'layer')}; images: {sample}, {run.images} of them"
 
 
 def _chunks(run: Run) -> tuple[Verdict, str]:

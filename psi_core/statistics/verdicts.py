@@ -3,6 +3,7 @@
 import math
 
 from psi_core.measures import MEASURES
+from psi_core.plain_text import counted
 from psi_core.statistics.contrasts import EQUIVALENT, SIGNIFICANT, Contrast, Decision, Silence, size_word
 from psi_core.statistics.intervals import FEWEST_IMAGES
 
@@ -123,4 +124,4 @@ def _digits(shift: Contrast) -> int:
 
 
 def _silenced(silence: Silence) -> str:
-    return f"silenced in {silence.silenced:,} of {silence.responding:,} images"
+    return f"silenced in {silence.silenced:,} of {counted(silence.responding, 'image')}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from psi_core.ablation import AblationConfig, Mask
 from psi_core.conditions import BENIGN
 from psi_core.config import ResolvedConfig
+from psi_core.plain_text import counted
 from psi_core.tables.columns import Cell, Column, Row, as_number, readable
 from psi_core.tables.export import ComputedTable
 
@@ -90,8 +91,8 @@ def ablation_title(resolved: ResolvedConfig, layer: str, channels: int) -> str:
     """Model, data, images and layer in one line."""
     weights = Path(resolved.weights).name
     return (
-        f"{resolved.model} ({weights} weights) on {resolved.data} {resolved.split} · {resolved.images:,} images · "
-        f"{layer}, {channels} channels"
+        f"{resolved.model} ({weights} weights) on {resolved.data} {resolved.split} · "
+        f"{counted(resolved.images, 'image')} · {layer}, {counted(channels, 'channel')}"
     )
 
 

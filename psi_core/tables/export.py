@@ -15,7 +15,7 @@ from typing import ClassVar
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.files import replacing, typed_path
 from psi_core.measures import require_measure
-from psi_core.plain_text import plain_line
+from psi_core.plain_text import counted, plain_line
 from psi_core.runs.run import Run
 from psi_core.tables.columns import PAGE_ROWS, TEXT_KINDS, Cell, Column, Row, readable
 from psi_core.tables.registry import (
@@ -165,7 +165,7 @@ def run_line(run: Run) -> str:
     """Model, weights, data and images of a run in one line, for a caption."""
     config = run.config
     done = len(run.index)
-    images = f"{done:,} images" if done == run.images else f"{done:,} of {run.images:,} images"
+    images = counted(done, "image") if done == run.images else f"{done:,} of {counted(run.images, 'image')}"
     weights = Path(config.weights).name
     external = f"; attacked: {config.attacked}" if config.attacked else ""
     return f"{config.model} ({weights} weights) on {config.data} {config.split}, {config.size} px, {images}{external}"

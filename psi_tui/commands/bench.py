@@ -4,6 +4,7 @@ from typing import Any
 
 import rich_click as click
 
+from psi_core.plain_text import counted
 from psi_tui.commands.options import json_option
 from psi_tui.engine.client import ask
 from psi_tui.shell.bar import waiting
@@ -53,7 +54,7 @@ def bench(rounds: int, scaling: bool, as_json: bool, **options: Any) -> None:
         for point in row["rows"]:
             say(f"{point['axis']:<10} {format_count(point['value']):>6} {point['images_per_second']:10.2f} images/s")
         return
-    say(f"{facts}, {row['conditions']} conditions{', compiled' if row['compile'] else ''}, {machine}")
+    say(f"{facts}, {counted(row['conditions'], 'condition')}{', compiled' if row['compile'] else ''}, {machine}")
     for key, name in _CONTENDERS.items():
         speed, memory = row[f"{key}_images_per_second"], row[f"{key}_memory"]
         if speed is not None:

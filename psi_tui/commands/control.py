@@ -8,6 +8,7 @@ import rich_click as click
 
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import runs_directory
+from psi_core.plain_text import counted
 from psi_core.runs.deletion import delete_run, require_deletable
 from psi_core.runs.finding import load_run
 from psi_core.runs.run import Run
@@ -103,7 +104,7 @@ def _computed_again(run: Run, count: int) -> list[Verified]:
     if not finished:
         return [Verified("computed again", "not checked", "no chunk is finished yet")]
     numbers = sorted(random.sample(finished, min(count, len(finished))))
-    with waiting(f"computing {len(numbers)} of {len(finished)} chunks again"):
+    with waiting(f"computing {len(numbers)} of {counted(len(finished), 'chunk')} again"):
         answer = ask("recompute", run=str(run.directory), numbers=numbers)
     return [Verified(**row) for row in answer]
 

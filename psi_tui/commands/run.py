@@ -10,6 +10,7 @@ import rich_click as click
 from click.shell_completion import CompletionItem
 
 from psi_core.files import runs_directory
+from psi_core.plain_text import counted
 from psi_core.presets import PRESETS, config_of, needless_options
 from psi_core.runs.finding import find_run, load_run
 from psi_tui.commands.config_options import config_options, config_panels, typed_values
@@ -135,7 +136,7 @@ def _print_plan(plan: dict[str, Any], folder: str) -> None:
     facts = {
         "images": f"{format_count(plan['images'])} in chunks of {chunk}, batches of {plan['batch']}",
         "conditions": ", ".join(plan["conditions"]),
-        "layers": f"{', '.join(plan['layers'])} ({format_count(plan['units'])} units)",
+        "layers": f"{', '.join(plan['layers'])} ({counted(plan['units'], 'unit')})",
         "device": plan["device"] if plan["devices"] == 1 else f"{plan['device']}, {plan['devices']} workers",
         "time": "not known yet for this model and device" if seconds is None else f"about {format_duration(seconds)}",
         "disk": f"{format_bytes(plan['disk_bytes'])} in {folder}",

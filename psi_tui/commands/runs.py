@@ -8,7 +8,7 @@ import rich_click as click
 
 from psi_core.errors import PsiError
 from psi_core.files import runs_directory
-from psi_core.plain_text import plain_line
+from psi_core.plain_text import counted, plain_line
 from psi_core.runs.finding import damaged_runs, list_runs
 from psi_core.runs.labels import LABEL
 from psi_core.runs.run import Run
@@ -63,7 +63,8 @@ def runs(words: tuple[str, ...], runs_dir: str | None, as_json: bool) -> None:
     if as_json:
         write_result(json_text([_row(run, entry) for run, entry in found]))
     elif words and not found:
-        narrate(f"None of {len(every)} runs fits {' '.join(words)!r}; write {', '.join(FIELDS)} with : = != < or >")
+        there = counted(len(every), "run")
+        narrate(f"None of {there} fits {' '.join(words)!r}; write {', '.join(FIELDS)} with : = != < or >")
     else:
         if all(run.is_example for run, _ in every):
             narrate(f"There is no run yet in {runs_directory(runs_dir)}; start one with: psi-tui run --images 500")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from psi_core.errors import ConfigError, unknown_name
 from psi_core.measures import MEASURES, require_measure
+from psi_core.plain_text import counted
 from psi_core.runs.run import Run
 from psi_core.statistics.histograms import DISPLAY_BINS, TABLE_BINS, bin_counts, display_edges, measure_edges
 from psi_core.statistics.paired import percent, present, subset_mask
@@ -15,7 +16,7 @@ from psi_core.tables.columns import Cell, Row, as_cell
 from psi_core.tables.layers import HISTOGRAM_COLUMNS
 from psi_core.tables.summary import headline_condition
 from psi_tui.plots.figures import MirroredHistogram
-from psi_tui.text.formatting import format_cell, format_count
+from psi_tui.text.formatting import format_cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,7 @@ class LayerHistogram:
     @property
     def figure(self) -> MirroredHistogram:
         """As a plot."""
-        names = [
-            f"{name}, {format_count(count)} images" for name, count in zip(self.conditions, self.images, strict=True)
-        ]
+        names = [f"{name}, {counted(count, 'image')}" for name, count in zip(self.conditions, self.images, strict=True)]
         upper, lower = names if len(names) == 2 else (*names, "")
         below = () if self.is_alone else tuple(self.counts[1])
         return MirroredHistogram(tuple(self.edges), tuple(self.counts[0]), below, upper, lower)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from psi_core.plain_text import counted
 from psi_core.runs.event_log import last_lines, log_path
 from psi_core.runs.events import AblationAdvanced, Event, Failed, FitAdvanced, PhaseBegan, Warned
 from psi_core.runs.finding import load_run
@@ -18,7 +19,7 @@ from psi_tui.engine.client import EngineError, NoAnswerError, on_interrupt, stre
 from psi_tui.runs.progress import Progress, progress_of
 from psi_tui.shell.bar import ProgressView, progress_view
 from psi_tui.shell.console import narrate
-from psi_tui.text.formatting import format_count, format_duration
+from psi_tui.text.formatting import format_duration
 
 
 def finished_job(do: str, question: dict[str, Any], *, hint: str) -> dict[str, Any] | None:
@@ -155,7 +156,7 @@ class _Follower:
             case "done":
                 if not self.quiet:
                     took = f" ({format_duration(seconds)})" if self.child else ""
-                    narrate(f"done: {format_count(self.run.images)} images{took}")
+                    narrate(f"done: {counted(self.run.images, 'image')}{took}")
                 return DONE
             case "stopped":
                 narrate(f"stopped; go on with: psi-tui resume {name}")
@@ -177,7 +178,7 @@ class _Follower:
 def _title(run: Run) -> str:
     config = run.config
     named = f"{run.name} " if run.name != run.id else ""
-    return f"{named}{run.id}: {config.model} on {config.data}, {format_count(run.images)} images, {attack_text(config)}"
+    return f"{named}{run.id}: {config.model} on {config.data}, {counted(run.images, 'image')}, {attack_text(config)}"
 
 
 def _show_log_end(path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from psi_core.evidence import checks_of, tally
+from psi_core.plain_text import counted
 from psi_core.runs.run import Run
 from psi_core.tables.columns import NOT_CHECKED, Column
 from psi_core.tables.layers import layer_columns
@@ -99,7 +100,7 @@ def print_layers(console: "Console", run: Run, view: View = WHOLE) -> None:
     asides = table_notes(run, "layers", view)
     silent = sum(int(row["silent"] or 0) for row in rows)
     if silent:
-        asides.append(f"silent in some layer, left out: {format_count(silent)} images")
+        asides.append(f"silent in some layer, left out: {counted(silent, 'image')}")
     found = tally(check.status for check in checks_of(run))
     asides.append(f"evidence: {found} (psi-tui show {run.id} --table evidence)")
     for aside in asides:
@@ -115,8 +116,9 @@ def print_title(console: "Console", run: Run) -> None:
 
 def _title(run: Run) -> str:
     done = len(run.index)
-    images = format_count(done) if done == run.images else f"{format_count(done)} of {format_count(run.images)}"
-    parts = [f"{run.config.model} on {run.config.data} {run.config.split}", f"{images} images", run.status, run.name]
+    images = counted(run.images, "image")
+    images = images if done == run.images else f"{format_count(done)} of {images}"
+    parts = [f"{run.config.model} on {run.config.data} {run.config.split}", images, run.status, run.name]
     return " · ".join(parts)
 
 
@@ -186,7 +188,7 @@ def print_histogram(console: "Console", run: Run, histogram: LayerHistogram) -> 
     bins = len(histogram.edges) - 1
     low, high = (format_cell(histogram.edges[end], "psi") for end in (0, -1))
     note = f"{histogram.title}: images in each of {bins} bins from {low} to {high}"
-    note += f"; {format_count(outside)} values lie outside" if outside else ""
+    note += f"; {counted(outside, 'value')} outside" if outside else ""
     print_sentence(console, note, "dim")
     if histogram.is_alone:
         return

@@ -2,7 +2,7 @@
 
 import pytest
 
-from psi_core.plain_text import short_number
+from psi_core.plain_text import counted, short_number
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,13 @@ from psi_core.plain_text import short_number
 )
 def test_a_number_has_no_power_of_ten_where_it_needs_none(value, digits, text):
     assert short_number(value, digits) == text
+
+
+def test_one_is_counted_in_the_singular():
+    assert [counted(count, "image") for count in (0, 1, 2, 10_000)] == [
+        "0 images",
+        "1 image",
+        "2 images",
+        "10,000 images",
+    ]
+    assert [counted(count, "class", "classes") for count in (1, 2)] == ["1 class", "2 classes"]

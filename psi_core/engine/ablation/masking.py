@@ -32,6 +32,7 @@ from psi_core.engine.models.taps import Taps
 from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import ModelError, RunError
+from psi_core.plain_text import counted
 from psi_core.runs.events import AblationAdvanced, FitAdvanced, PhaseBegan, Warned
 from psi_core.tables.ablation import AblationResult, MaskedAccuracy, ablation_notes, ablation_rows, ablation_title
 
@@ -109,7 +110,8 @@ def run_ablation(ablation: Ablation, report: Report = lambda _: None) -> Ablatio
         if not is_out_of_memory(error):
             raise
         raise AblationFailedError(
-            f"memory: a batch of {resolved.batch} images does not fit on {resolved.device}; write a smaller --batch"
+            f"memory: a batch of {counted(resolved.batch, 'image')} does not fit on {resolved.device}; "
+            "write a smaller --batch"
         ) from error
 
 

@@ -37,7 +37,7 @@ from psi_core.engine.precision import precision
 from psi_core.engine.preparation import Prepared
 from psi_core.errors import ConfigError, RunError
 from psi_core.files import temporary_beside
-from psi_core.plain_text import short_number
+from psi_core.plain_text import counted, short_number
 from psi_core.runs.run import Run
 
 
@@ -184,8 +184,8 @@ class ImageExport:
             count = rows.stop - rows.start
             if count == 1 or any(each.is_foolbox for each in conditions):
                 raise RunError(
-                    f"memory: a batch of {count} under {len(conditions)} conditions does not fit on the device; "
-                    "free some of it, or export where there is more"
+                    f"memory: a batch of {count} under {counted(len(conditions), 'condition')} does not fit on the "
+                    "device; free some of it, or export where there is more"
                 )
             free_memory(device)
             middle = rows.start + count // 2

@@ -26,6 +26,7 @@ from psi_core.engine.images.waiting import awaited
 from psi_core.errors import DataError, missing_file
 from psi_core.files import is_folder, typed_path
 from psi_core.option_values import NPY_PLACE
+from psi_core.plain_text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ def _from_array(
     found = read_npy(path, first, last)
     if len(found) > len(dataset):
         raise DataError(
-            f"attacked: {place} holds {len(found)} images and {dataset.name} {len(dataset)}; write which of them, "
-            f"such as npy:{path}[0:{len(dataset)}]"
+            f"attacked: {place} holds {counted(len(found), 'image')} and {dataset.name} {len(dataset)}; write which of "
+            f"them, such as npy:{path}[0:{len(dataset)}]"
         )
     return _from_arrays(found, {}, path, dataset, positions, size, (), may_lack)
 
@@ -148,8 +149,9 @@ def _from_arrays(
     if "index" not in arrays and len(positions) <= positions[-1] >= len(found):
         # Its images may be those of the sample, or the first of the data set: nothing tells which.
         raise DataError(
-            f"attacked: {path} holds {len(found)} images without positions, and the run samples as far as image "
-            f"{positions[-1]}; save their positions in the data as index, or take the first ones with --order first"
+            f"attacked: {path} holds {counted(len(found), 'image')} without positions, and the run samples as far as "
+            f"image {positions[-1]}; save their positions in the data as index, or take the first ones with "
+            "--order first"
         )
     row_of = {int(key): row for row, key in enumerate(index)}
     rows = np.full(positions[-1] + 1, -1)
@@ -157,8 +159,8 @@ def _from_arrays(
     lacking = positions[rows[positions] < 0]
     if len(lacking) and not may_lack:
         raise DataError(
-            f"attacked: {path} holds {len(found)} images and none for {dataset.place_of(int(lacking[0]))}, one of "
-            f"{len(lacking)} without a partner; save them all, or add --skip-unreadable to leave these out"
+            f"attacked: {path} holds {counted(len(found), 'image')} and none for {dataset.place_of(int(lacking[0]))}, "
+            f"one of {len(lacking)} without a partner; save them all, or add --skip-unreadable to leave these out"
         )
     paired = np.flatnonzero(rows >= 0)
     if labels is not None and expected and all((labels[rows[paired]] != each[paired]).any() for each in expected):

@@ -16,7 +16,7 @@ from psi_core.engine.memory import available_memory
 from psi_core.errors import DataError, missing_file, reason_of
 from psi_core.files import open_file, typed_path
 from psi_core.npy import read_header
-from psi_core.plain_text import short_number
+from psi_core.plain_text import counted, short_number
 
 _CHANNELS = (1, 3)
 
@@ -241,7 +241,9 @@ def read_npy(path: Path, first: int | None, last: int | None) -> Pixels:
     except _DAMAGE as error:
         raise DataError(f"attacked: {path} is no whole npy file ({reason_of(error)}); save it with np.save") from None
     if not images.size and stored.size:
-        raise DataError(f"attacked: {path} has {len(stored)} images and none in [{first}:{last}]; write a part of them")
+        raise DataError(
+            f"attacked: {path} has {counted(len(stored), 'image')} and none in [{first}:{last}]; write a part of them"
+        )
     found = as_pixels(images, str(path), "attacked")
     assert not isinstance(found, NpzRows), "it was read into memory"
     return found

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from psi_core.errors import ModelError
+from psi_core.plain_text import counted
 
 COMPLAINTS = (Exception, SystemExit)
 """What a user's code may raise: anything. Running it is a door, as a command is, and what it raises is its answer."""
@@ -119,7 +120,7 @@ def refused_forward(
     fixed = next((n for n in _numbers(str(error)) if n != batch and can_take(n)), None)
     if fixed is not None:
         return ModelError(
-            f"model: it takes {fixed} images at a time and no other number ({reason}); "
+            f"model: it takes {counted(fixed, 'image')} at a time and no other number ({reason}); "
             "write x.size(0) where the number of images stands"
         )
     found = next((each for each in _REASONS if re.search(each.words, str(error))), _Reason("", "model", _MEND))
@@ -169,7 +170,9 @@ def refused_output(given: Any, images: int) -> ModelError:
     inner = next((f"[{key!r}]" for key in given if isinstance(given[key], Tensor)), "") if _is_mapping(given) else ""
     inner = "[0]" if isinstance(given, tuple | list) and given and isinstance(given[0], Tensor) else inner
     advice = f"wrap it to return those, such as its {inner}" if inner else "wrap it to return those"
-    return ModelError(f"model: its output is {found} for {images} images, not logits (batch, classes); {advice}")
+    return ModelError(
+        f"model: its output is {found} for {counted(images, 'image')}, not logits (batch, classes); {advice}"
+    )
 
 
 def _shape_of(given: Any) -> str:

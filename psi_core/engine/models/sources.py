@@ -22,6 +22,7 @@ from psi_core.engine.models.timm import timm_model
 from psi_core.errors import ModelError, unknown_name
 from psi_core.files import typed_path
 from psi_core.options import parse_mean_sd
+from psi_core.plain_text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,9 @@ def build_classifier(source: ModelSource, classes: int, normalize: str) -> Class
     channels = input_channels(network)
     mean, sd = normalization(normalize)
     if len(mean) not in (1, channels):
-        raise ModelError(f"normalize: {normalize} has {len(mean)} channels and {source.name} takes {channels}")
+        raise ModelError(
+            f"normalize: {normalize} has {counted(len(mean), 'channel')} and {source.name} takes {channels}"
+        )
     return Classifier(network, mean, sd).eval().requires_grad_(False)
 
 

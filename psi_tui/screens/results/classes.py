@@ -17,6 +17,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from psi_core.conditions import BENIGN
+from psi_core.plain_text import counted
 from psi_core.tables.classes import CLASS_COLUMNS
 from psi_core.tables.columns import Cell, as_number
 from psi_tui.plots.figures import Role, Scatter, Series
@@ -144,7 +145,7 @@ def _lifetime_remarks(row: Row) -> tuple[str, ...]:
 
 
 def _of(part: Cell, whole: Cell) -> str:
-    return f"{format_count(as_number(part))} of {format_count(as_number(whole))} channels"
+    return f"{format_count(as_number(part))} of {counted(round(as_number(whole)), 'channel')}"
 
 
 def _line(title: str, numbers: Sequence[str], remarks: Sequence[str], width: int) -> Content:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.widgets import Static
 
+from psi_core.plain_text import counted
 from psi_tui.plots.shift_curves import recognition_curves, recognition_title, shift_curves, swept, swept_attacks
 from psi_tui.screens.base import PlotPane
 from psi_tui.screens.results.tab import ResultsTab
@@ -37,7 +38,7 @@ class EpsilonTab(ResultsTab):
     def show(self, view: ResultsView) -> None:
         run, layer, attack = view.snapshot.run, view.choices.layer, _chosen_attack(view)
         epsilons = sorted({condition.epsilon for condition in run.condition_details if condition.has_epsilon})
-        note = f"{len(epsilons) - 1} epsilons and 0; shifts are of {attack}; c: next attack or control"
+        note = f"{counted(len(epsilons) - 1, 'epsilon')} and 0; shifts are of {attack}; c: next attack or control"
         if len(run.conditions) == 1:
             note = "Nothing was done to the images, so there are no curves. For some: 3, then attack fgsm"
         elif len(epsilons) < 2:

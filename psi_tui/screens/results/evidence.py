@@ -12,12 +12,13 @@ from textual.content import Content
 from textual.widgets import Static
 
 from psi_core.conditions import BENIGN
+from psi_core.plain_text import counted
 from psi_core.tables.evidence import ALL_LAYERS, DETECTOR_COLUMNS
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.results.tab import LayerWanted, ResultsTab
 from psi_tui.screens.results.view import ResultsView
 from psi_tui.text.columns import limits, pick, screen_columns
-from psi_tui.text.formatting import Row, format_count
+from psi_tui.text.formatting import Row
 from psi_tui.widgets.fitted_table import FittedTable
 
 MARKS = {"green": "ok", "amber": "!", "red": "x", "none": "-"}
@@ -161,8 +162,10 @@ class EvidenceTab(ResultsTab):
         table.show_rows({str(row["layer"]): row for row in rows})
         if not rows:
             return
-        images = format_count(int(rows[0]["images"] or 0))
-        pane.border_title = f"PSI as a detector: {view.choices.condition} against {reference}, {images} images held out"
+        images = int(rows[0]["images"] or 0)
+        pane.border_title = (
+            f"PSI as a detector: {view.choices.condition} against {reference}, {counted(images, 'image')} held out"
+        )
         note.update(_NO_CONTROL if reference == BENIGN else _BESIDE_CONTROL)
 
     @on(FittedTable.Selected)
@@ -197,7 +200,7 @@ def _counted(checks: Sequence[Row]) -> str:
         return "checks"
     counts = {status: sum(row["status"] == status for row in checks) for status in MARKS}
     told = ", ".join(f"{count} {_WORDS[status]}" for status, count in counts.items() if count)
-    return f"{len(checks)} checks: {told}"
+    return f"{counted(len(checks), 'check')}: {told}"
 
 
 def _detectors(view: ResultsView) -> tuple[list[Row], str]:

@@ -17,6 +17,7 @@ from textual.widgets.tree import TreeNode
 
 from psi_core.conditions import Epsilon, epsilon_in_levels
 from psi_core.measures import MEASURES
+from psi_core.plain_text import counted
 from psi_core.runs.loading import LayerInfo
 from psi_core.statistics.histograms import TABLE_BINS
 from psi_core.tables.columns import as_number
@@ -257,7 +258,7 @@ class LayersTab(LayerRowsTab):
         every = len(pairs)
         words = self.query_one(PromptLine).text.lower().split()
         pairs = {name: pair for name, pair in pairs.items() if all(word in name.lower() for word in words)}
-        self.query_one(PromptLine).note(f"{len(pairs)} of {every} layers")
+        self.query_one(PromptLine).note(f"{len(pairs)} of {counted(every, 'layer')}")
         with self.prevent(FittedTable.Highlighted):
             if chosen != self._columns:
                 if chosen[1] != self._columns[1]:

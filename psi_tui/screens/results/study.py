@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from psi_core.conditions import BENIGN
 from psi_core.measures import MEASURES
+from psi_core.plain_text import counted
 from psi_core.presets import STUDY, STUDY_DOI, STUDY_TITLE
 from psi_core.tables.columns import as_number
 from psi_core.tables.evidence import ALL_LAYERS
@@ -93,10 +94,10 @@ def _roomy_notes(view: ResultsView) -> list[str]:
     beyond = [row for row in rows if str(row["verdict"]).startswith("beyond noise")]
     if beyond:
         furthest = max(beyond, key=lambda row: abs(as_number(row["delta_sd"])))
-        told = f"{len(beyond)} of {len(rows)} layers, furthest {furthest['layer']}"
+        told = f"{len(beyond)} of {counted(len(rows), 'layer')}, furthest {furthest['layer']}"
         notes.append(f"beyond noise under {condition}: {told}, {str(furthest['verdict']).partition(': ')[2]}")
     elif any(row["noise"] for row in rows):
-        notes.append(f"beyond noise under {condition}: none of {len(rows)} layers")
+        notes.append(f"beyond noise under {condition}: none of {counted(len(rows), 'layer')}")
     found = [row for row in view.rows("detectors", condition) if row["layer"] == ALL_LAYERS]
     against = [f"{format_cell(row['auroc'], 'number')} against {row['reference']}" for row in found]
     if against:

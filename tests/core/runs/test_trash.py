@@ -1,5 +1,9 @@
 """What is deleted can come back; what is removed for good was put there, and nothing behind a link is touched."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from psi_core.errors import RunError
@@ -109,3 +113,21 @@ def test_what_was_deleted_while_the_clock_was_in_1970_comes_back_and_has_its_tim
     tidy(own_folders)
     (trashed,) = trashed_runs(own_folders)
     assert take_from_trash(trashed) == run
+
+
+@pytest.mark.parametrize(
+    ("number", "next_step"),
+    [
+        (errno.EROFS, "mount its disk for writing"),
+        (errno.ENOSPC, "free some disk"),
+        (errno.EACCES, "check who owns it"),
+    ],
+)
+def test_what_the_disk_refuses_says_what_to_do(own_folders, monkeypatch, number, next_step):
+    def refuse(_path, _target):
+        raise OSError(number, os.strerror(number))
+
+    directory = record_run(own_folders)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(RunError, match=f"cannot be moved to the trash .*; {next_step}$"):
+        put_in_trash(directory)

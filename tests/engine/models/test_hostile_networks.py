@@ -106,7 +106,7 @@ def test_a_network_that_runs_otherwise_from_batch_to_batch_fails_the_run(name, l
             r"its output is tuple for 2 images, not logits .*; wrap it to return those, such as its \[0\]",
         ),
         ("Dictionary", "its output is dict for 2 images, not logits"),
-        ("OneImage", "it takes 1 images at a time and no other number"),
+        ("OneImage", "it takes 1 image at a time and no other number"),
     ],
 )
 def test_an_output_that_is_no_row_of_logits_per_image_is_refused(name, text, networks):

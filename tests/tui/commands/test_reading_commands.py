@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -194,3 +195,19 @@ def test_a_run_that_is_removed_while_it_waits_is_watched_no_longer(psi, own_fold
     outcome = psi("watch", directory.name)
     assert outcome.code == 2
     assert "moved or deleted elsewhere" in outcome.err
+
+
+def test_one_image_in_one_layer_is_told_in_the_singular(own_folders, psi):
+    record_run(own_folders, name="mine", images=1, layers="conv1", epsilon=0.1)
+    said = [
+        psi("show", "mine"),
+        psi("show", "mine", "--plot", "conv1"),
+        psi("show", "mine", "--table", "evidence"),
+        psi("verify", "mine"),
+        psi("runs", "model=none"),
+        psi("export", "mine", "--to", own_folders / "out", "--format", "md"),
+    ]
+    files = [path.read_text(encoding="utf-8") for path in (own_folders / "out").glob("*.md")]
+    text = "\n".join([*files, *(each.out + each.err for each in said)])
+    assert "1 image " in text
+    assert not re.findall(r"(?<![\d.,@-])1 (?:images|layers|channels|conditions|runs|files|tables)\b", text)
