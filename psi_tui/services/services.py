@@ -16,7 +16,7 @@ from textual.worker import Worker
 from psi_core.errors import ConfigError, PsiError, RunError, attempted, incomplete
 from psi_core.files import current_folder, state_directory
 from psi_core.measures import MEASURES
-from psi_core.plain_text import plain_text
+from psi_core.plain_text import counted, plain_text
 from psi_core.runs.events import Event, TableBegun, Warned
 from psi_tui.engine.client import Client, anonymous_file, start
 from psi_tui.graphics.terminal import Graphics
@@ -281,7 +281,9 @@ class Services(AttentiveApp):
         self.call_from_thread(self.say, "exporting ...")
         done, refusals = attempted(export, runs)
         if done:
-            self.call_from_thread(self.say, "; ".join([f"{len(written)} files written to {choice.folder}", *remarks]))
+            self.call_from_thread(
+                self.say, "; ".join([f"{counted(len(written), 'file')} written to {choice.folder}", *remarks])
+            )
         if refusals:
             raise incomplete("are exported", len(done), refusals, MOST_TOLD)
 

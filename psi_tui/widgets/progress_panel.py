@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
+from psi_core.plain_text import counted
 from psi_core.runs.events import BatchDone, Failed
 from psi_tui.runs.gpu import gpu_line
 from psi_tui.runs.open_run import Snapshot
@@ -225,7 +226,7 @@ class ProgressPanel(Widget):
             if progress.images_per_second:
                 facts.append(format_rate(progress.images_per_second))
         if progress.warnings:
-            facts.append(f"{len(progress.warnings)} warnings: {progress.warnings[-1]}")
+            facts.append(f"{counted(len(progress.warnings), 'warning')}: {progress.warnings[-1]}")
         if is_tall:
             facts += said_parts(snapshot.run.label)
         return Content("   ".join(facts)).stylize("$foreground 70%")
@@ -235,7 +236,7 @@ def _title(snapshot: Snapshot, width: int) -> Content:
     run, status = snapshot.run, snapshot.progress.status
     config = run.config
     device = f"{config.device} x {config.devices}" if config.devices > 1 else config.device
-    facts = f"{config.model} on {config.data} {config.split}, {format_count(run.images)} images, {config.size} px"
+    facts = f"{config.model} on {config.data} {config.split}, {counted(run.images, 'image')}, {config.size} px"
     long = f"{facts}, {config.precision}, {device}"
     word = f"{STATUS_GLYPHS[status]} {status}"
     room = width - cell_len(word) - 2

@@ -20,12 +20,13 @@ from psi_core.config import RunConfig
 from psi_core.errors import ConfigError, PsiError, first_of
 from psi_core.files import runs_directory
 from psi_core.options import flag_of
+from psi_core.plain_text import counted
 from psi_core.presets import needless_options
 from psi_tui.runs.gpu import device_choices
 from psi_tui.screens.base import Pane, PsiScreen
 from psi_tui.screens.new_run.form import ConfigForm
 from psi_tui.services.services import PrefillForm
-from psi_tui.text.formatting import format_bytes, format_count, format_duration
+from psi_tui.text.formatting import format_bytes, format_duration
 
 
 def plan_sentence(plan: dict[str, Any]) -> str:
@@ -35,9 +36,9 @@ def plan_sentence(plan: dict[str, Any]) -> str:
         plan: the engine's answer.
     """
     amounts = (
-        _counted(len(plan["conditions"]), "condition"),
-        _counted(len(plan["layers"]), "layer"),
-        _counted(plan["images"], "image"),
+        counted(len(plan["conditions"]), "condition"),
+        counted(len(plan["layers"]), "layer"),
+        counted(plan["images"], "image"),
     )
     seconds = plan["seconds"]
     time = "time not known yet" if seconds is None else f"about {format_duration(seconds)}"
@@ -46,10 +47,6 @@ def plan_sentence(plan: dict[str, Any]) -> str:
     ending = "; weights are fitted first" if plan["fit_needed"] else ""
     ending += f"; {plan['completeness']}" if plan.get("completeness") else ""
     return f"{' x '.join(amounts)}, {time} on {place}, {format_bytes(plan['disk_bytes'])}{ending}"
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{format_count(count)} {word}{'' if count == 1 else 's'}"
 
 
 def run_command(typed: Mapping[str, str], runs_dir: Path) -> str:
