@@ -196,7 +196,7 @@ def _write(text: str, path: Path) -> None:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another folder") from None
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another folder with --to") from None
 
 
 def export_run(
@@ -247,7 +247,7 @@ def export_run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror}); name another folder with --to") from None
     paths = []
     for name, text in made:
         path = folder / f"{name}.{format}"

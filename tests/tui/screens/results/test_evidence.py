@@ -1,12 +1,13 @@
 """Tab Evidence: every check with its mark and its whole sentence, and detectors beside the control."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from psi_core.errors import RunError
 from psi_core.runs.finding import load_run
 from psi_core.tables.registry import table_rows
+from psi_tui.screens.results import store as store_module
 from psi_tui.screens.results.evidence import MARKS, CheckList, check_lines
 from psi_tui.screens.results.store import TableStore
 from psi_tui.text.formatting import format_cell
@@ -128,10 +129,13 @@ async def test_a_live_run_shows_what_is_there_so_far(own_folders):
     worker.bury()
 
 
-def test_a_growing_runs_checks_have_a_fifth_of_the_clients_time(tmp_path):
+def test_a_growing_runs_checks_have_a_fifth_of_the_clients_time(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(store_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
     class Slow:
         def ask(self, *_, **__):
-            time.sleep(0.05)
+            now[0] += 0.05
             return [{}]
 
     store = TableStore(tmp_path, Slow())
@@ -139,7 +143,9 @@ def test_a_growing_runs_checks_have_a_fifth_of_the_clients_time(tmp_path):
     assert store.is_due(*question, (0,))
     store.fetch(*question, (0,), True, lambda: True)
     assert not store.is_due(*question, (0, 1)), "new results, but too soon"
-    time.sleep(0.25)
+    now[0] += 0.19
+    assert not store.is_due(*question, (0, 1))
+    now[0] += 0.02
     assert store.is_due(*question, (0, 1))
 
 
