@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from psi_core.errors import PsiError, attempted, first_of, incomplete
-from psi_tui.services.services import MOST_TOLD, Services
-from psi_tui.text.columns import LONGEST_NAME, elided
+from psi_core.errors import PsiError, attempted, first_of
+from psi_tui.services.services import Services
+from psi_tui.services.together import listed, tell, tell_refused
 from psi_tui.widgets.dialogs import ConfirmDialog
 
 
@@ -56,24 +56,16 @@ def delete_runs(app: Services, runs: Sequence[tuple[Path, str]], words: str = ""
         if not is_sure:
             return
         gone, kept = attempted(delete, deletable)
-        if len(gone) == 1:
-            app.say(f"{gone[0][1]} is deleted; u brings it back, for 14 days")
-        elif gone:
-            app.say(f"{len(gone)} runs are deleted; u brings them back one by one, for 14 days")
-        if kept:
-            app.show_error(incomplete("are deleted", len(gone), kept, MOST_TOLD))
+        of_one, of_several = "u brings it back, for 14 days", "u brings them back one by one, for 14 days"
+        tell(app, [name for _, name in gone], f"is deleted; {of_one}", f"are deleted; {of_several}")
+        tell_refused(app, "are deleted", len(gone), kept)
 
     if len(deletable) == 1:
         ((directory, name),) = deletable
         question = f"Delete {name}{words} with all its results?\n{directory}"
     else:
-        question = f"Delete {len(deletable)} runs with all their results?\n{_listed([name for _, name in deletable])}"
+        question = f"Delete {len(deletable)} runs with all their results?\n{listed([name for _, name in deletable])}"
     app.push_screen(ConfirmDialog(question, yes="delete"), answered)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names with commas; of many the first ones."""
-    return first_of([elided(name, LONGEST_NAME) for name in names], MOST_TOLD)
 
 
 def _was_called(trashed: Path) -> str:
