@@ -66,6 +66,8 @@ class HelpScreen(Modal[None]):
         """The help of a screen as it is now."""
         groups: dict[str, dict[str, list[str]]] = {"this screen": {}}
         for node, binding in bindings_of(screen):
+            if isinstance(screen, Modal) and node is screen.app:
+                continue  # The app's keys do not act below a dialog.
             is_widget = node is screen.focused
             place = _widget_words(node) if is_widget else "everywhere" if node is screen.app else "this screen"
             keys = groups.setdefault(place, {}).setdefault(words_of(binding), [])

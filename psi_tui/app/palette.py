@@ -12,7 +12,6 @@ from textual.screen import Screen
 from psi_tui.plots.themes import THEMES
 from psi_tui.screens.base import PsiScreen
 from psi_tui.services.services import Services
-from psi_tui.widgets.dialogs import Modal
 
 if TYPE_CHECKING:
     from psi_core.presets import Preset
@@ -87,7 +86,7 @@ def words_of(binding: Binding) -> str:
 
 
 def bindings_of(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:
-    """Bindings with a description of the focused widget and all that it lies in, up to the app, or to a dialog.
+    """Bindings with a description of the focused widget and all that it lies in, up to the app.
 
     Of one node those come first that the footer shows. A key that an inner node answers is not repeated.
     """
@@ -99,5 +98,3 @@ def bindings_of(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:
             if binding.description and key not in taken:
                 yield node, binding
         taken |= set(own)
-        if isinstance(node, Modal):
-            return  # The app's keys do not act below it.
