@@ -1,7 +1,5 @@
 """Attacks on any module, from a notebook: the functions of `attacks` behind checks, leaving no trace on the model."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +8,7 @@ from psi_core.config import RunConfig
 from psi_core.engine.attacks.attacks import Iteration
 from psi_core.engine.attacks.gradients import with_graph
 from psi_core.engine.attacks.perturbations import Perturbations
-from psi_core.engine.models.classifier import LastSigmoid, logits_in, of_two_classes
+from psi_core.engine.models.classifier import LastSigmoid, of_two_classes, read_output
 from psi_core.engine.models.taps import untouched
 from psi_core.engine.python_values import require_module, require_tensor
 from psi_core.errors import ConfigError, DataError, ModelError, unknown_name
@@ -97,7 +95,7 @@ def attack(
             inputs = originals.detach().requires_grad_()
             attacked = _OfACopy(model)
             logits = with_graph(attacked, inputs)
-            _require_logits_for(targets, logits)
+            _require_labels_for(targets, logits)
             perturbed = perturbations.begin_batch(
                 attacked, inputs, logits, targets, torch.arange(len(inputs), device=inputs.device)
             )
@@ -113,14 +111,12 @@ class _OfACopy(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> Tensor:
         """Its logits; one for each image, or the sigmoid of one, is taken as 0 and z of two classes."""
         with LastSigmoid() as sigmoid:
-            given = logits_in(self.model(images.clone()))
-        if not isinstance(given, Tensor) or given.shape not in ((len(images),), (len(images), 1)):
-            return given
-        is_sigmoid = torch.equal(sigmoid.given.flatten(), given.flatten())
-        return of_two_classes(sigmoid.argument if is_sigmoid else given)
+            given = self.model(images.clone())
+        logits, output = read_output(given, len(images), sigmoid.given)
+        return of_two_classes(sigmoid.argument) if output == "sigmoid" else logits
 
 
 def _require_images(images: Tensor, labels: Tensor) -> None:
@@ -141,10 +137,7 @@ def _require_images(images: Tensor, labels: Tensor) -> None:
         )
 
 
-def _require_logits_for(labels: Tensor, logits: object) -> None:
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"model: its output is {found}, not logits (batch, classes); wrap it to return those")
+def _require_labels_for(labels: Tensor, logits: Tensor) -> None:
     # cross_entropy leaves out label -100 without a word, and answers others on a GPU with a failure that ends all work.
     if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
         found = f"{int(labels.min())} to {int(labels.max())}"

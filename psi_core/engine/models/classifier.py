@@ -220,12 +220,13 @@ class LastSigmoid(TorchFunctionMode):
 
     Attributes:
         argument: of the last sigmoid; empty where there was none.
-        given: what that sigmoid gave.
+        given: what that sigmoid gave, or None.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.argument = self.given = torch.empty(0)
+        self.argument = torch.empty(0)
+        self.given: Tensor | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -9,11 +9,16 @@ import pytest
 import torch
 
 from psi_core import RunConfig
+from psi_core.ablation import AblationConfig
 from psi_core.engine import analyze
+from psi_core.engine.ablation.masking import run_ablation
+from psi_core.engine.ablation.preparation import prepare_ablation
+from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.images import load_dataset, network_inputs
 from psi_core.engine.preparation import prepare
 from psi_core.errors import ModelError
 from psi_core.evidence import checks_of
+from psi_core.runs.trust import trust
 from tests.engine.models.cases import PRELUDE, RIGHT
 from tests.engine.models.doubtful_cases import DOUBTED, REFUSED
 
@@ -101,6 +106,17 @@ def test_a_network_is_measured_as_a_plain_reference_measures_it(name, config_of,
 def test_what_a_network_keeps_of_the_first_look_at_its_images_takes_gradients(config_of, tmp_path):
     run = analyze(config_of(RIGHT["a grid kept for each number of images"], batch=4), tmp_path)
     assert run.status == "done"
+
+
+def test_a_gradient_of_its_own_is_taken_in_ablations_and_pictures_too(config_of, tmp_path):
+    config = config_of(RIGHT["a gradient of its own"])
+    run = analyze(config, tmp_path / "runs")
+    trust(run)
+    picture = PictureMaker().make(run, 0, run.condition_details[1])
+    assert picture.prediction == run.predictions[1, 0]
+    options = {"model": config.model, "images": IMAGES, "layer": "relu#2", "keep": "50"}
+    rows = run_ablation(prepare_ablation(AblationConfig(**options))).rows
+    assert {row["images"] for row in rows} == {IMAGES}
 
 
 @pytest.mark.filterwarnings("ignore")  # Of torch.jit and of quantization, which are on their way out.
