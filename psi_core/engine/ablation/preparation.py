@@ -9,7 +9,7 @@ from psi_core.ablation import DEFAULT_TRAIN_IMAGES, AblationConfig
 from psi_core.engine.ablation.channel_order import LEAST_IMAGES
 from psi_core.engine.images import Dataset, load_dataset
 from psi_core.engine.images.classes import match_classes
-from psi_core.engine.models.layers import LayerCall
+from psi_core.engine.models.layers import LayerCall, exact_name
 from psi_core.engine.preparation import Prepared, prepare
 from psi_core.errors import ConfigError, DataError
 
@@ -57,7 +57,7 @@ def prepare_ablation(config: AblationConfig) -> Ablation:
     training = _training_part(config) if least else None
     prepared = prepare(config.run)
     if len(prepared.calls) > 1:
-        names = [call.name for call in prepared.calls]
+        names = [exact_name(call) for call in prepared.calls]
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise ConfigError(f"layer: {config.layer} stands for {len(names)} layers ({shown}); write one of them")
     if training is None:

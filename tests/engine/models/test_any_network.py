@@ -16,7 +16,7 @@ from psi_core.engine.ablation.preparation import prepare_ablation
 from psi_core.engine.again.pictures import PictureMaker
 from psi_core.engine.images import load_dataset, network_inputs
 from psi_core.engine.preparation import prepare
-from psi_core.errors import ModelError
+from psi_core.errors import ConfigError, ModelError
 from psi_core.evidence import checks_of
 from psi_core.runs.trust import trust
 from tests.engine.models.cases import PRELUDE, RIGHT
@@ -114,8 +114,10 @@ def test_a_gradient_of_its_own_is_taken_in_ablations_and_pictures_too(config_of,
     trust(run)
     picture = PictureMaker().make(run, 0, run.condition_details[1])
     assert picture.prediction == run.predictions[1, 0]
-    options = {"model": config.model, "images": IMAGES, "layer": "relu#2", "keep": "50"}
-    rows = run_ablation(prepare_ablation(AblationConfig(**options))).rows
+    options = {"model": config.model, "images": IMAGES, "layer": "relu", "keep": "50"}
+    with pytest.raises(ConfigError, match=r"2 layers \(=relu, relu#2\); write one of them"):
+        prepare_ablation(AblationConfig(**options))
+    rows = run_ablation(prepare_ablation(AblationConfig(**options | {"layer": "=relu"}))).rows
     assert {row["images"] for row in rows} == {IMAGES}
 
 
